@@ -1,0 +1,2 @@
+//! pumasi
+fn main() {}

@@ -1,0 +1,17 @@
+//! Words of the domain as types: ids, money, time, hashes and units.
+//!
+//! Nothing here decides anything; it only makes it impossible to add seconds to credits.
+
+mod hash;
+mod id;
+mod money;
+mod time;
+mod units;
+
+pub use hash::{Hash, ParseHashError};
+pub use id::{
+    AccountId, CellId, HoldId, JobId, ParseIdError, RequestId, RunId, TaskIndex, TransferId, WorkerId,
+};
+pub use money::{Amount, Currency, MoneyError, Price};
+pub use time::{Duration, Time};
+pub use units::{ByteSize, EngineId, Fuel, ParseUnitError, Speed};
