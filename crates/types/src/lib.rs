@@ -5,6 +5,7 @@
 mod hash;
 mod id;
 mod money;
+mod task;
 mod time;
 mod units;
 
@@ -13,5 +14,6 @@ pub use id::{
     AccountId, CellId, HoldId, JobId, ParseIdError, RequestId, RunId, TaskIndex, TransferId, WorkerId,
 };
 pub use money::{Amount, Currency, MoneyError, Price};
+pub use task::{Ending, Limits, Trap};
 pub use time::{Duration, Time};
 pub use units::{ByteSize, EngineId, Fuel, ParseUnitError, Speed};
