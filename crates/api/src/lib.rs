@@ -1,1 +1,3 @@
-//! pumasi-api
+//! Formats that hub, workers and programs exchange.
+
+pub mod output;
