@@ -1,0 +1,123 @@
+//! What can go wrong with a blob, and what to do about it.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use pumasi_types::{ByteSize, Hash};
+
+use crate::pack::PackFault;
+
+/// Why a blob could not be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// No blob of this name was ever stored here.
+    #[error("blob {hash} is not in this store; put it first")]
+    NotFound {
+        /// The blob asked for.
+        hash: Hash,
+    },
+    /// What is on disk is not what was stored. Storing the same bytes again repairs the blob.
+    #[error(
+        "blob {hash} is damaged: {object} is missing, cut or altered; restore that file from a backup, or put \
+         the same bytes again"
+    )]
+    Damaged {
+        /// The blob asked for.
+        hash: Hash,
+        /// The object that should hold it, relative to the store's folder.
+        object: String,
+    },
+    /// The index of a pack cannot be trusted, so the store does not open.
+    #[error(
+        "pack {object} is damaged; restore that file from a backup, or move it away and its blobs are lost to \
+         this store"
+    )]
+    DamagedPack {
+        /// The pack, relative to the store's folder.
+        object: String,
+        /// What is wrong with it.
+        source: PackFault,
+    },
+    /// The upload is longer than its limit; nothing of it was kept.
+    #[error("the upload is larger than the {limit} allowed; split it or ask the operator for a higher limit")]
+    TooLarge {
+        /// The most that was allowed.
+        limit: ByteSize,
+    },
+    /// The body of an upload broke off; nothing of it was kept.
+    #[error("the upload broke off before its end; send it again")]
+    Body {
+        /// What its sender or the network reported.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The disk or the quota is full; nothing of the blob was kept and all others are untouched.
+    #[error("no space left to write {object}; free space on the disk of the store, then send it again")]
+    DiskFull {
+        /// The object that was being written, relative to the store's folder.
+        object: String,
+        /// What the operating system reported.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Another process has this store open.
+    #[error("the blob store in {} is in use by another process; stop that one first", dir.display())]
+    InUse {
+        /// The store's folder.
+        dir: PathBuf,
+    },
+    /// The folder of the store cannot be prepared or read.
+    #[error("cannot {operation} {}; check that the folder exists, is yours and is on a healthy disk", path.display())]
+    Folder {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the operating system reported.
+        source: io::Error,
+    },
+    /// Reading or writing an object failed for another reason.
+    #[error("cannot {operation} {object}; check the disk of the store and the rights on its folder")]
+    Object {
+        /// What was tried.
+        operation: &'static str,
+        /// The object, relative to the store's folder.
+        object: String,
+        /// What the storage reported.
+        source: object_store::Error,
+    },
+}
+
+impl BlobError {
+    /// Names what failed, and tells a full disk from the rest.
+    pub(crate) fn object(
+        operation: &'static str,
+        object: impl ToString,
+        source: object_store::Error,
+    ) -> BlobError {
+        let object = object.to_string();
+        match is_disk_full(&source) {
+            true => BlobError::DiskFull { object, source: source.into() },
+            false => BlobError::Object { operation, object, source },
+        }
+    }
+
+    pub(crate) fn folder(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> BlobError {
+        let path = path.into();
+        match is_disk_full(&source) {
+            true => BlobError::DiskFull { object: path.display().to_string(), source: source.into() },
+            false => BlobError::Folder { operation, path, source },
+        }
+    }
+}
+
+fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
