@@ -214,7 +214,19 @@ mod tests {
             .chunks(16)
             .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "))
             .collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        70 75 6d 61 73 69 ed 92 88 ec 95 97 ec 9d b4 db
+        32 aa b3 72 25 e2 45 b8 34 ee 86 39 50 7e 90 00
+        7b f4 ba 21 8f 77 32 26 af 34 65 3a 00 fe e6 06
+        00 00 00 af 13 49 b9 f5 f9 a1 a6 a0 40 4d ea 36
+        dc c9 49 9b cb 25 c9 ad c1 12 b7 cc 9a 93 ca e4
+        1f 32 62 00 00 00 00 3a c1 d5 4e 42 b5 d3 3a 3a
+        f7 06 67 69 1d b1 4f 10 71 96 a3 dc ec 4c 59 36
+        c6 3e a7 77 c2 53 8e 09 00 00 00 03 00 00 00 01
+        00 00 00 1e a1 0c 05 fb 96 ff 45 e0 2a dc 00 0c
+        54 ba d0 a4 c2 24 c7 de 64 02 5b 10 70 be fc 5d
+        b1 1d 5b 50 55 4d 41 50 41 43 4b
+        ");
     }
 
     #[test]

@@ -88,7 +88,7 @@ async fn blobs_of_all_lengths_come_back_by_every_way() {
         let hash = Hash::of(blob);
         assert_eq!(store.size(&hash), Some(ByteSize(blob.len() as u64)));
         assert_eq!(store.get(&hash).await.unwrap(), blob);
-        assert_eq!(read_stream(&store, &hash).await.unwrap(), blob);
+        assert!(read_stream(&store, &hash).await.unwrap() == *blob);
     }
     let stranger = Hash::of(b"never stored");
     assert!(!store.contains(&stranger));
