@@ -1,0 +1,52 @@
+//! Reading and replacing the file `mark`.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use pumasi_types::CellId;
+
+use crate::format::{MARK, Malformed, Mark, VERSION};
+use crate::{Damage, LogError, Seq, dir};
+
+const NAME: &str = "mark";
+
+/// The mark of the log in `dir`; none when there is no such file.
+pub(crate) fn read(dir: &Path) -> Result<Option<Mark>, LogError> {
+    let path = dir.join(NAME);
+    let mut bytes = Vec::new();
+    match File::open(&path).and_then(|file| file.take(MARK as u64 + 1).read_to_end(&mut bytes)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(LogError::io("read", &path)(error)),
+        Ok(_) => {}
+    }
+    let damaged = |expected: String, found: String| {
+        LogError::Damaged(Box::new(Damage {
+            segment: path.clone(),
+            offset: 0,
+            seq: Seq::ZERO,
+            expected,
+            found,
+        }))
+    };
+    let bytes: &[u8; MARK] = bytes
+        .as_slice()
+        .try_into()
+        .map_err(|_| damaged(format!("{MARK} bytes"), format!("{} bytes", bytes.len())))?;
+    match Mark::decode(bytes) {
+        Ok(mark) => Ok(Some(mark)),
+        Err(Malformed::Newer(found)) => Err(LogError::NewerFormat { path, found, known: VERSION }),
+        Err(Malformed::Wrong { expected, found }) => Err(damaged(expected, found)),
+    }
+}
+
+pub(crate) fn check_cell(mark: &Mark, dir: &Path, cell: CellId) -> Result<(), LogError> {
+    if mark.cell == cell {
+        return Ok(());
+    }
+    Err(LogError::ForeignCell { path: dir.join(NAME), expected: cell, found: mark.cell })
+}
+
+pub(crate) fn write(dir: &Path, mark: &Mark) -> Result<(), LogError> {
+    dir::replace(dir, NAME, &mark.encode())
+}

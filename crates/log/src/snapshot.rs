@@ -1,0 +1,226 @@
+//! Snapshots of a state: written whole or not at all, checked when read, two kept.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use pumasi_types::Hash;
+
+use crate::dir::numbered;
+use crate::format::{Malformed, SNAPSHOT_HEADER, SnapshotHeader};
+use crate::{Head, Seq};
+
+/// How many snapshots are kept: if the newest turns out damaged, the one before still serves.
+const KEPT: usize = 2;
+
+/// Why a snapshot could not be written or looked for. The log is not affected.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}: {source}; the log still holds everything since the last snapshot", path.display())]
+pub struct SnapshotError {
+    operation: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
+    move |source| SnapshotError { operation, path: path.to_owned(), source }
+}
+
+/// A state as it was after an entry, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The last entry that the state contains.
+    pub head: Head,
+    /// Version of the state's layout, given by its owner.
+    pub state_version: u32,
+    /// The state.
+    pub body: Bytes,
+}
+
+/// A snapshot that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size, header included, in bytes.
+    pub bytes: u64,
+}
+
+/// The newest snapshot that can be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundSnapshot {
+    /// The snapshot; none when there is no good one.
+    pub snapshot: Option<Snapshot>,
+    /// Newer ones that cannot be used, and why; for the operator.
+    pub notes: Vec<String>,
+}
+
+/// A directory of snapshots of one cell. Its user holds the cell's log open, so it is the only one.
+#[derive(Clone, Debug)]
+pub struct SnapshotStore {
+    dir: PathBuf,
+}
+
+impl SnapshotStore {
+    /// Opens the directory, creates it when needed, and removes what a crash left half-written.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or listed.
+    pub fn open(dir: &Path) -> Result<SnapshotStore, SnapshotError> {
+        fs::create_dir_all(dir).map_err(failed("create", dir))?;
+        let store = SnapshotStore { dir: dir.to_owned() };
+        for path in store.paths()? {
+            if path.extension().is_some_and(|extension| extension == "tmp") {
+                fs::remove_file(&path).map_err(failed("remove", &path))?;
+            }
+        }
+        Ok(store)
+    }
+
+    /// Writes the state after `head`, whose bytes `body` produces, and removes all but the newest two.
+    ///
+    /// # Errors
+    /// When `body` fails, the disk is full or broken; the older snapshots are still there then.
+    pub fn write(
+        &self,
+        head: Head,
+        state_version: u32,
+        body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<SnapshotFile, SnapshotError> {
+        let path = self.dir.join(format!("{:016x}.snap", head.seq.0));
+        let temporary = path.with_extension("tmp");
+        let written = write_file(&temporary, head, state_version, body);
+        if written.is_err() {
+            // Its room may be what the disk lacks.
+            let _ = fs::remove_file(&temporary);
+        }
+        let bytes = written.map_err(failed("write", &temporary))?;
+        fs::rename(&temporary, &path).map_err(failed("rename", &temporary))?;
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", &self.dir))?;
+        for (_, old) in self.files()?.into_iter().skip(KEPT) {
+            fs::remove_file(&old).map_err(failed("remove", &old))?;
+        }
+        Ok(SnapshotFile { path, bytes })
+    }
+
+    /// The newest good snapshot.
+    ///
+    /// # Errors
+    /// When a file cannot be read; one that was read and is damaged only makes a note.
+    pub fn newest(&self) -> Result<FoundSnapshot, SnapshotError> {
+        let mut found = FoundSnapshot::default();
+        for (seq, path) in self.files()? {
+            match read_file(&path, seq).map_err(failed("read", &path))? {
+                Ok(snapshot) => {
+                    found.snapshot = Some(snapshot);
+                    break;
+                }
+                Err(reason) => {
+                    found.notes.push(format!("the snapshot {} cannot be used: {reason}", path.display()));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The entry after which the log is needed even if the newest snapshot turns out damaged.
+    ///
+    /// The log may be trimmed before the entry after it. [`Seq::ZERO`] with fewer than two snapshots.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn covered(&self) -> Result<Seq, SnapshotError> {
+        Ok(self.files()?.get(KEPT - 1).map_or(Seq::ZERO, |(seq, _)| *seq))
+    }
+
+    /// All snapshots, newest first.
+    fn files(&self) -> Result<Vec<(Seq, PathBuf)>, SnapshotError> {
+        let mut files: Vec<_> = self
+            .paths()?
+            .into_iter()
+            .filter_map(|path| Some((Seq(numbered(&path, ".snap")?), path)))
+            .collect();
+        files.sort_by(|a, b| b.cmp(a));
+        Ok(files)
+    }
+
+    fn paths(&self) -> Result<Vec<PathBuf>, SnapshotError> {
+        let items = fs::read_dir(&self.dir).map_err(failed("list", &self.dir))?;
+        items.map(|item| item.map(|item| item.path()).map_err(failed("list", &self.dir))).collect()
+    }
+}
+
+fn write_file(
+    path: &Path,
+    head: Head,
+    state_version: u32,
+    body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<u64> {
+    let mut file = File::create(path)?;
+    file.seek(SeekFrom::Start(SNAPSHOT_HEADER as u64))?;
+    let mut out =
+        HashingWriter { out: BufWriter::with_capacity(1 << 20, &file), hasher: blake3::Hasher::new() };
+    body(&mut out)?;
+    out.flush()?;
+    let (body_bytes, body_hash) = (out.hasher.count(), Hash::from(out.hasher.finalize()));
+    drop(out);
+    let header = SnapshotHeader { state_version, head, body_bytes, body_hash };
+    file.write_all_at(&header.encode(), 0)?;
+    file.sync_all()?;
+    Ok(SNAPSHOT_HEADER as u64 + body_bytes)
+}
+
+/// Reads a snapshot; the inner error says why it cannot be used.
+fn read_file(path: &Path, seq: Seq) -> io::Result<Result<Snapshot, String>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut header = [0; SNAPSHOT_HEADER];
+    if length < header.len() as u64 {
+        return Ok(Err(format!("it has only {length} bytes")));
+    }
+    file.read_exact(&mut header)?;
+    let header = match SnapshotHeader::decode(&header) {
+        Ok(header) => header,
+        Err(Malformed::Newer(version)) => {
+            return Ok(Err(format!("a newer release wrote its version {version}")));
+        }
+        Err(Malformed::Wrong { expected, found }) => {
+            return Ok(Err(format!("expected {expected}, found {found}")));
+        }
+    };
+    if header.head.seq != seq {
+        return Ok(Err(format!("its name says entry {seq}, its content entry {}", header.head.seq)));
+    }
+    let stored = length - SNAPSHOT_HEADER as u64;
+    if header.body_bytes != stored {
+        return Ok(Err(format!("expected {} bytes of state, found {stored}", header.body_bytes)));
+    }
+    let mut body = Vec::new();
+    body.try_reserve_exact(stored as usize)?;
+    file.take(stored).read_to_end(&mut body)?;
+    let hash = Hash::of(&body);
+    if hash != header.body_hash {
+        return Ok(Err(format!("expected a state with hash {}, found {hash}", header.body_hash)));
+    }
+    let SnapshotHeader { head, state_version, .. } = header;
+    Ok(Ok(Snapshot { head, state_version, body: body.into() }))
+}
+
+struct HashingWriter<W> {
+    out: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

@@ -1,0 +1,258 @@
+//! Room for entries: preallocated segment files, zeroed in the background ahead of the writer.
+//!
+//! Overwriting blocks that were written before spares the file system a journal commit in the sync
+//! that every append waits for.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use crate::LogError;
+use crate::buffer::AlignedBuf;
+use crate::dir;
+
+/// How much is zeroed in one write: the longest that an append may have to wait for one.
+const STEP: u64 = 1 << 20;
+/// How many steps share one sync.
+const STEPS_PER_SYNC: u32 = 4;
+/// How far the zeroing jumps ahead of a writer that caught up with it.
+const JUMP: u64 = 16 << 20;
+
+/// A segment file with all its room set aside.
+pub(crate) struct Space {
+    pub(crate) file: File,
+    pub(crate) bytes: u64,
+    path: Mutex<PathBuf>,
+    progress: Mutex<Progress>,
+    idle: Condvar,
+}
+
+/// Who may touch which bytes: the zeroing never goes below `written_to`, entries never meet `zeroing`.
+#[derive(Default)]
+struct Progress {
+    written_to: u64,
+    zeroed_to: u64,
+    zeroing: Option<(u64, u64)>,
+    unsynced_steps: u32,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Space {
+    /// Creates the file `path` with `bytes` of room.
+    pub(crate) fn create(path: &Path, bytes: u64) -> Result<Space, LogError> {
+        let file = dir::open_direct(path, true).map_err(LogError::room("create", path, bytes))?;
+        let space = Space::over(file, path, bytes, 0);
+        match space.allocate() {
+            Ok(()) => Ok(space),
+            Err(error) => {
+                // Half a file is of no use, and on a full disk its room is needed.
+                let _ = fs::remove_file(path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the existing segment `path`, whose entries end at `written_to`, and restores its full room.
+    pub(crate) fn open(path: &Path, bytes: u64, written_to: u64) -> Result<Space, LogError> {
+        let file = dir::open_direct(path, false).map_err(LogError::io("open", path))?;
+        let space = Space::over(file, path, bytes, written_to);
+        space.allocate()?;
+        Ok(space)
+    }
+
+    fn over(file: File, path: &Path, bytes: u64, written_to: u64) -> Space {
+        let progress = Progress { written_to, zeroed_to: written_to, ..Progress::default() };
+        let (path, progress, idle) = (Mutex::new(path.to_owned()), Mutex::new(progress), Condvar::new());
+        Space { file, bytes, path, progress, idle }
+    }
+
+    fn allocate(&self) -> Result<(), LogError> {
+        let path = self.path();
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, self.bytes) {
+            Ok(()) => Ok(()),
+            // Without fallocate, only writing tells whether there is room.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                while self.zero_step()? {}
+                Ok(())
+            }
+            Err(error) => Err(LogError::room("preallocate", &path, self.bytes)(error.into())),
+        }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        lock(&self.path).clone()
+    }
+
+    /// Renames the file.
+    pub(crate) fn rename(&self, to: &Path) -> Result<(), LogError> {
+        let mut path = lock(&self.path);
+        fs::rename(&*path, to).map_err(LogError::io("rename", &path))?;
+        to.clone_into(&mut path);
+        Ok(())
+    }
+
+    /// Claims the bytes from `offset` to `end` for entries.
+    pub(crate) fn claim(&self, offset: u64, end: u64) {
+        let mut progress = lock(&self.progress);
+        progress.written_to = progress.written_to.max(end);
+        let mut met = false;
+        while progress.zeroing.is_some_and(|(from, to)| from < end && offset < to) {
+            met = true;
+            progress = self.idle.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+        if met {
+            progress.zeroed_to = progress.zeroed_to.max(end + JUMP);
+        }
+    }
+
+    /// Zeroes the next bytes that no entry has claimed; returns whether there are more.
+    fn zero_step(&self) -> Result<bool, LogError> {
+        let mut progress = lock(&self.progress);
+        let from = progress.zeroed_to.max(progress.written_to);
+        let more = from < self.bytes;
+        if more {
+            let to = (from + STEP).min(self.bytes);
+            progress.zeroing = Some((from, to));
+            drop(progress);
+            let zeros = AlignedBuf::zeroed((to - from) as usize);
+            let written = self.file.write_all_at(&zeros, from);
+            progress = lock(&self.progress);
+            progress.zeroing = None;
+            self.idle.notify_all();
+            written.map_err(LogError::room("write zeros to", &self.path(), self.bytes))?;
+            progress.zeroed_to = progress.zeroed_to.max(to);
+            progress.unsynced_steps += 1;
+        }
+        let sync = progress.unsynced_steps >= STEPS_PER_SYNC || !more && progress.unsynced_steps > 0;
+        if sync {
+            progress.unsynced_steps = 0;
+            drop(progress);
+            self.file.sync_data().map_err(LogError::io("sync", &self.path()))?;
+        }
+        Ok(more)
+    }
+}
+
+enum Next {
+    None,
+    Asked,
+    Ready(Arc<Space>),
+    Failed,
+}
+
+struct State {
+    next: Next,
+    next_bytes: u64,
+    to_zero: VecDeque<Arc<Space>>,
+    closing: bool,
+}
+
+/// Prepares segment files before they are needed.
+pub(crate) struct Preparer {
+    dir: PathBuf,
+    names: AtomicU64,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+impl Preparer {
+    pub(crate) fn new(dir: &Path, current: Arc<Space>) -> Preparer {
+        let state =
+            State { next: Next::None, next_bytes: 0, to_zero: VecDeque::from([current]), closing: false };
+        Preparer {
+            dir: dir.to_owned(),
+            names: AtomicU64::new(0),
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+        }
+    }
+
+    fn create(&self, bytes: u64) -> Result<Arc<Space>, LogError> {
+        let name = self.names.fetch_add(1, Ordering::Relaxed);
+        Space::create(&self.dir.join(format!("next-{name}.tmp")), bytes).map(Arc::new)
+    }
+
+    /// Asks for a spare segment file, unless one is there or could not be made.
+    pub(crate) fn ask(&self, bytes: u64) {
+        let mut state = lock(&self.state);
+        if matches!(state.next, Next::None) {
+            state.next = Next::Asked;
+            state.next_bytes = bytes;
+            self.wake.notify_one();
+        }
+    }
+
+    /// The spare segment file, or a new one.
+    pub(crate) fn take(&self, bytes: u64) -> Result<Arc<Space>, LogError> {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut state.next, Next::None) {
+            Next::Ready(space) if space.bytes == bytes => return Ok(space),
+            Next::Ready(space) => discard(&space),
+            // The helper will find that it is too late and make the spare after this one.
+            Next::Asked => state.next = Next::Asked,
+            Next::None | Next::Failed => {}
+        }
+        drop(state);
+        let space = self.create(bytes)?;
+        lock(&self.state).to_zero.push_back(space.clone());
+        self.wake.notify_one();
+        Ok(space)
+    }
+
+    /// The helper's work until [`Preparer::close`]; an error means that the log must stop.
+    pub(crate) fn run(&self) -> Result<(), LogError> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.closing {
+                return Ok(());
+            }
+            if matches!(state.next, Next::Asked) {
+                let bytes = state.next_bytes;
+                drop(state);
+                let made = self.create(bytes);
+                state = lock(&self.state);
+                // No room for a spare is no failure yet: the append that needs it will say so.
+                state.next = match made {
+                    Ok(space) => {
+                        state.to_zero.push_back(space.clone());
+                        Next::Ready(space)
+                    }
+                    Err(_) => Next::Failed,
+                };
+            } else if let Some(space) = state.to_zero.front().cloned() {
+                drop(state);
+                let more = space.zero_step()?;
+                state = lock(&self.state);
+                if !more {
+                    state.to_zero.pop_front();
+                }
+            } else {
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Ends [`Preparer::run`] and removes the spare.
+    pub(crate) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closing = true;
+        if let Next::Ready(space) = std::mem::replace(&mut state.next, Next::Failed) {
+            discard(&space);
+        }
+        self.wake.notify_one();
+    }
+}
+
+/// Removes a spare; when that fails the next opening does.
+fn discard(space: &Space) {
+    let _ = fs::remove_file(space.path());
+}
