@@ -1,1 +1,31 @@
-//! pumasi-core
+//! The machines of Pumasi: ledger and compute, as one pure state that log entries change.
+//!
+//! [`State::apply`] is the only way the state changes, and the log is the only truth: a restart, a
+//! follower, an audit and a simulation all call it with the same entries and get the same state, the same
+//! answers and the same [`Effects`]. There is no clock, randomness, file, socket or thread in this crate;
+//! `clippy.toml` and `Cargo.toml` see to it.
+//!
+//! Entry points: [`State`] (what to call), [`Command`] (what can be asked), [`Refusal`] (what can be
+//! answered instead), [`Effects`] (what the hub has to do afterwards).
+
+mod access;
+mod bounds;
+mod codec;
+mod command;
+mod compute;
+mod effects;
+mod ledger;
+mod refusal;
+mod requests;
+mod state;
+mod timers;
+
+pub use access::{Role, Roles};
+pub use bounds::Bounds;
+pub use codec::{CodecError, STATE_VERSION, decode_requests, decode_state, encode_request, encode_state};
+pub use command::{Command, InputFile, JobSpec, Request, RunReport, WorkerSpec};
+pub use compute::{Job, JobCounts, JobOutcome, JobState, Task, TaskState, Worker};
+pub use effects::{Action, Assignment, Cause, Done, Effects, Transfer};
+pub use ledger::{Account, Balance, Hold, Ledger};
+pub use refusal::Refusal;
+pub use state::{Answer, Applied, State};

@@ -1,0 +1,38 @@
+//! The largest things that a command may ask for; beyond them it is refused.
+
+use pumasi_types::{ByteSize, Duration};
+
+/// Upper bounds of what clients may send, so that no request can make the state grow without limit.
+#[derive(Debug)]
+pub struct Bounds;
+
+impl Bounds {
+    /// Tasks of one job.
+    pub const TASKS: u32 = 16_000_000;
+    /// Bytes of an account, job, worker or file name.
+    pub const NAME_BYTES: usize = 200;
+    /// Arguments, environment entries or shared input files of a job.
+    pub const LIST: usize = 1_000;
+    /// Bytes of all arguments and environment entries of a job together.
+    pub const TEXT_BYTES: usize = 128 * 1024;
+    /// Independent owners that can be asked to agree on one result.
+    pub const QUORUM: u8 = 7;
+    /// Jobs that one job can wait for.
+    pub const DEPENDENCIES: usize = 1_000;
+    /// Cores of one worker.
+    pub const CORES: u32 = 4_096;
+    /// Runs in one report, and runs named by one message of a worker.
+    pub const RUNS: usize = 100_000;
+    /// Memory that one run may be given: all of a 32-bit WebAssembly memory.
+    pub const RUN_MEMORY: ByteSize = ByteSize(4 << 30);
+    /// Bytes of output that one run may be given.
+    pub const RUN_OUTPUT: ByteSize = ByteSize(1 << 30);
+    /// Wall-clock time that one run may be given.
+    pub const RUN_WALL: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// How long a request id is remembered, in log time.
+    pub const REQUEST_MEMORY: Duration = Duration::from_secs(48 * 3600);
+    /// How long a finished job stays readable, in log time.
+    pub const JOB_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// How far ahead an expiry or deadline may lie.
+    pub const HORIZON: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+}

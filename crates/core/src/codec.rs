@@ -1,0 +1,78 @@
+//! The bytes of entries and snapshots: postcard (<https://postcard.jamesmunns.com/wire-format>) behind a
+//! version number.
+//!
+//! An entry's payload is the version, then requests one behind the other until its end.
+
+use crate::{Request, State};
+
+/// Version of the requests in an entry.
+const ENTRY_VERSION: u8 = 1;
+/// Version of the state in a snapshot.
+pub const STATE_VERSION: u32 = 1;
+
+/// Bytes that are not an entry or a snapshot of a version that this program reads.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// A version that this program does not read.
+    #[error("{what} has version {found}, this program reads version {known}: use the program that wrote it")]
+    Version {
+        /// Entry or snapshot.
+        what: &'static str,
+        /// What the bytes say.
+        found: u32,
+        /// What is known here.
+        known: u32,
+    },
+    /// Malformed bytes.
+    #[error("{what} cannot be decoded: it was not written by this program")]
+    Malformed {
+        /// Entry or snapshot.
+        what: &'static str,
+        /// Where it went wrong.
+        source: postcard::Error,
+    },
+}
+
+/// Appends a request to an entry's payload, and the version before the first.
+pub fn encode_request(payload: &mut Vec<u8>, request: &Request) {
+    if payload.is_empty() {
+        payload.push(ENTRY_VERSION);
+    }
+    let taken = std::mem::take(payload);
+    *payload = postcard::to_extend(request, taken).expect("a request serialises into a growing buffer");
+}
+
+/// Reads all requests of an entry's payload.
+pub fn decode_requests(payload: &[u8]) -> Result<Vec<Request>, CodecError> {
+    let what = "entry";
+    let Some((version, mut rest)) = payload.split_first() else { return Ok(Vec::new()) };
+    if *version != ENTRY_VERSION {
+        return Err(CodecError::Version {
+            what,
+            found: u32::from(*version),
+            known: u32::from(ENTRY_VERSION),
+        });
+    }
+    let mut requests = Vec::new();
+    while !rest.is_empty() {
+        let (request, after) =
+            postcard::take_from_bytes(rest).map_err(|source| CodecError::Malformed { what, source })?;
+        requests.push(request);
+        rest = after;
+    }
+    Ok(requests)
+}
+
+/// Writes the whole state, for a snapshot of version [`STATE_VERSION`].
+pub fn encode_state(state: &State) -> Vec<u8> {
+    postcard::to_stdvec(state).expect("a state serialises into a growing buffer")
+}
+
+/// Reads a snapshot's state.
+pub fn decode_state(version: u32, bytes: &[u8]) -> Result<State, CodecError> {
+    let what = "snapshot";
+    if version != STATE_VERSION {
+        return Err(CodecError::Version { what, found: version, known: STATE_VERSION });
+    }
+    postcard::from_bytes(bytes).map_err(|source| CodecError::Malformed { what, source })
+}

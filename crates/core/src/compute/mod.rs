@@ -1,0 +1,293 @@
+//! The compute machine: jobs of many tasks, the workers that run them, and who is paid.
+//!
+//! A *task* needs as many agreeing *findings* of independent owners as its job's quorum says. Each attempt
+//! is a *run* on one worker. `running + queued` runs of an open, started task are always just what its
+//! agreement still lacks, and the job's budget covers the most they can cost; so a verified run can always
+//! be paid, and no run is made that nobody needs.
+
+mod ballot;
+mod check;
+mod job;
+mod report;
+mod schedule;
+mod task;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pumasi_types::{AccountId, Currency, JobId, RunId, Time, WorkerId};
+use serde::{Deserialize, Serialize};
+
+pub use self::job::{Job, JobCounts, JobOutcome, JobState};
+use self::schedule::Schedule;
+pub use self::task::{Task, TaskState};
+pub use self::worker::Worker;
+use crate::bounds::Bounds;
+use crate::effects::{Action, Done, Effects};
+use crate::ledger::Ledger;
+use crate::timers::{Timer, Timers};
+use crate::{JobSpec, Refusal, WorkerSpec};
+
+/// What the compute machine works on besides its own state.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Time,
+    pub(crate) ledger: &'a mut Ledger,
+    pub(crate) timers: &'a mut Timers,
+    pub(crate) effects: &'a mut Effects,
+}
+
+/// All jobs and workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Compute {
+    jobs: BTreeMap<JobId, Job>,
+    workers: Vec<Worker>,
+    machines: BTreeMap<(AccountId, u128), WorkerId>,
+    schedule: Schedule,
+    last_job: JobId,
+    last_run: RunId,
+}
+
+impl Compute {
+    pub(crate) fn job(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(&id)
+    }
+
+    pub(crate) fn jobs(&self) -> &BTreeMap<JobId, Job> {
+        &self.jobs
+    }
+
+    pub(crate) fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        self.workers.get(usize::try_from(id.0).ok()?.checked_sub(1)?)
+    }
+
+    pub(crate) fn workers(&self) -> impl ExactSizeIterator<Item = (WorkerId, &Worker)> {
+        self.workers.iter().enumerate().map(|(i, worker)| (WorkerId(i as u64 + 1), worker))
+    }
+
+    fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.workers.get_mut(usize::try_from(id.0).ok()?.checked_sub(1)?)
+    }
+
+    /// The worker, if it is `owner`'s.
+    fn own_worker(&mut self, owner: AccountId, id: WorkerId) -> Result<&mut Worker, Refusal> {
+        let worker = self.worker_mut(id).ok_or(Refusal::NoWorker { worker: id })?;
+        if worker.owner != owner {
+            return Err(Refusal::NotYours { what: format!("worker {id}") });
+        }
+        Ok(worker)
+    }
+
+    pub(crate) fn submit(
+        &mut self,
+        owner: AccountId,
+        spec: &Arc<JobSpec>,
+        ctx: &mut Context<'_>,
+    ) -> Result<Done, Refusal> {
+        spec.check(ctx.now)?;
+        let mut unfinished = 0;
+        for before in &spec.after {
+            match self.jobs.get(before).map(|job| (job.owner, job.outcome())) {
+                None => return Err(Refusal::NoJob { job: *before }),
+                Some((other, _)) if other != owner => {
+                    return Err(Refusal::NotYours { what: format!("job {before}") });
+                }
+                Some((_, None)) => unfinished += 1,
+                Some((_, Some(JobOutcome::Succeeded))) => {}
+                Some((_, Some(_))) => return Err(Refusal::DependencyFailed { job: *before }),
+            }
+        }
+        let budget = (Currency::CREDIT, spec.budget);
+        let hold = ctx.ledger.hold_money(ctx.now, owner, budget, None, true, ctx.timers)?;
+        self.last_job.0 += 1;
+        let id = self.last_job;
+        for before in &spec.after {
+            let before = self.jobs.get_mut(before).expect("looked up above");
+            if before.outcome().is_none() {
+                before.dependents.push(id);
+            }
+        }
+        if let Some(at) = spec.deadline {
+            ctx.timers.set(at, Timer::Deadline(id));
+        }
+        self.jobs.insert(id, Job::new(owner, Arc::clone(spec), hold, ctx.now, unfinished));
+        self.touch_job(id);
+        Ok(Done::Job(id))
+    }
+
+    pub(crate) fn cancel(
+        &mut self,
+        caller: AccountId,
+        operator: bool,
+        id: JobId,
+        ctx: &mut Context<'_>,
+    ) -> Result<Done, Refusal> {
+        let job = self.jobs.get(&id).ok_or(Refusal::NoJob { job: id })?;
+        if job.owner != caller && !operator {
+            return Err(Refusal::NotYours { what: format!("job {id}") });
+        }
+        if job.outcome().is_some() {
+            return Err(Refusal::JobOver { job: id });
+        }
+        self.finish(id, JobOutcome::Cancelled, ctx);
+        Ok(Done::Ok)
+    }
+
+    /// A deadline passed.
+    pub(crate) fn expire(&mut self, id: JobId, ctx: &mut Context<'_>) {
+        if self.jobs.get(&id).is_some_and(|job| job.outcome().is_none()) {
+            self.finish(id, JobOutcome::Expired, ctx);
+        }
+    }
+
+    pub(crate) fn forget(&mut self, id: JobId) {
+        self.jobs.remove(&id);
+    }
+
+    /// Ends a job, and every job that waited for its success if there is none.
+    fn finish(&mut self, id: JobId, outcome: JobOutcome, ctx: &mut Context<'_>) {
+        let mut ending = vec![(id, outcome)];
+        while let Some((id, outcome)) = ending.pop() {
+            let Some(job) = self.jobs.get_mut(&id).filter(|job| job.outcome().is_none()) else { continue };
+            job.end(outcome, ctx.now);
+            let (hold, deadline) = (job.hold, job.spec.deadline);
+            let dependents = std::mem::take(&mut job.dependents);
+            ctx.ledger.release(hold, ctx.timers).expect("a job that is not over has its hold");
+            if let Some(at) = deadline {
+                ctx.timers.clear(at, Timer::Deadline(id));
+            }
+            ctx.timers.set(ctx.now.after(Bounds::JOB_MEMORY), Timer::ForgetJob(id));
+            ctx.effects.actions.push(Action::JobOver { job: id });
+            self.touch_job(id);
+            for dependent in dependents {
+                if outcome != JobOutcome::Succeeded {
+                    ending.push((dependent, JobOutcome::DependencyFailed));
+                } else if let Some(job) = self.jobs.get_mut(&dependent)
+                    && let JobState::Waiting { unfinished } = &mut job.state
+                {
+                    *unfinished -= 1;
+                    if *unfinished == 0 {
+                        job.state = JobState::Active;
+                    }
+                    self.touch_job(dependent);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn attach(
+        &mut self,
+        owner: AccountId,
+        spec: &WorkerSpec,
+        ctx: &mut Context<'_>,
+    ) -> Result<Done, Refusal> {
+        spec.check()?;
+        let id = match self.machines.get(&(owner, spec.machine_key)) {
+            Some(id) => *id,
+            None => {
+                self.workers.push(Worker::new(owner, spec.clone(), ctx.now));
+                let id = WorkerId(self.workers.len() as u64);
+                self.machines.insert((owner, spec.machine_key), id);
+                id
+            }
+        };
+        self.change_worker(id);
+        let worker = self.worker_mut(id).expect("found or made above");
+        let unwanted = spec.held.iter().copied().filter(|run| !worker.has(*run)).collect();
+        let mut held = spec.held.clone();
+        held.sort_unstable();
+        let never_arrived: Vec<RunId> =
+            worker.runs.iter().map(|run| run.id).filter(|run| held.binary_search(run).is_err()).collect();
+        worker.spec = WorkerSpec { held: Vec::new(), ..spec.clone() };
+        (worker.attached, worker.accepting, worker.failing) = (true, true, 0);
+        worker.link += 1;
+        let link = worker.link;
+        self.give_back(id, &never_arrived);
+        Ok(Done::Attached { worker: id, link, unwanted })
+    }
+
+    /// The hub started: every link is gone.
+    pub(crate) fn detach_all(&mut self) {
+        for id in (1..=self.workers.len() as u64).map(WorkerId) {
+            self.detached(id);
+        }
+    }
+
+    pub(crate) fn detach(&mut self, id: WorkerId, link: u64) -> Result<Done, Refusal> {
+        let worker = self.worker(id).ok_or(Refusal::NoWorker { worker: id })?;
+        if worker.link == link {
+            self.detached(id);
+        }
+        Ok(Done::Ok)
+    }
+
+    fn detached(&mut self, id: WorkerId) {
+        self.change_worker(id);
+        if let Some(worker) = self.worker_mut(id) {
+            worker.attached = false;
+        }
+    }
+
+    pub(crate) fn lose(&mut self, id: WorkerId, link: u64, ctx: &mut Context<'_>) -> Result<Done, Refusal> {
+        let worker = self.worker(id).ok_or(Refusal::NoWorker { worker: id })?;
+        if worker.link != link {
+            return Ok(Done::Ok);
+        }
+        let runs: Vec<RunId> = worker.runs.iter().map(|run| run.id).collect();
+        self.detached(id);
+        self.lose_runs(id, &runs, ctx);
+        Ok(Done::Ok)
+    }
+
+    pub(crate) fn set_worker(
+        &mut self,
+        owner: AccountId,
+        id: WorkerId,
+        accepting: bool,
+        returned: &[RunId],
+    ) -> Result<Done, Refusal> {
+        check_runs(returned.len())?;
+        self.own_worker(owner, id)?;
+        self.change_worker(id);
+        self.own_worker(owner, id)?.accepting = accepting;
+        self.give_back(id, returned);
+        Ok(Done::Ok)
+    }
+
+    /// Panics unless every rule of the machine holds. For tests; walks everything.
+    pub(crate) fn sanity_check(&self, ledger: &Ledger) {
+        let mut running: BTreeMap<JobId, u64> = BTreeMap::new();
+        for (id, worker) in self.workers() {
+            assert!(worker.runs.iter().is_sorted_by_key(|run| run.id), "worker {id}: runs out of order");
+            assert_eq!(self.machines.get(&(worker.owner, worker.spec.machine_key)), Some(&id));
+            for run in &worker.runs {
+                let job = self.jobs.get(&run.job);
+                if job.is_some_and(|job| {
+                    job.is_active() && job.tasks[run.task.0 as usize].state == TaskState::Open
+                }) {
+                    *running.entry(run.job).or_default() += 1;
+                }
+            }
+        }
+        for (id, job) in &self.jobs {
+            job.sanity_check(*id);
+            assert_eq!(running.remove(id).unwrap_or(0), job.counts.running, "job {id}: runs with workers");
+            match ledger.hold(job.hold) {
+                Some(hold) => {
+                    assert!(job.outcome().is_none(), "job {id} is over and holds money");
+                    assert_eq!(hold.left.0, job.spec.budget.0 - job.spent.0, "job {id}: hold");
+                }
+                None => assert!(job.outcome().is_some(), "job {id} lost its hold"),
+            }
+        }
+        assert!(running.is_empty(), "runs of unknown jobs");
+        self.schedule.sanity_check(self);
+    }
+}
+
+pub(crate) fn check_runs(count: usize) -> Result<(), Refusal> {
+    if count > Bounds::RUNS {
+        return Err(Refusal::invalid("runs", format!("must be {} at most in one message", Bounds::RUNS)));
+    }
+    Ok(())
+}

@@ -1,0 +1,298 @@
+//! The ledger machine: accounts, double entry in two phases, and nothing ever negative or lost.
+//!
+//! Each balance has an available and a held part. A *hold* moves money from available to held; *settle*
+//! pays from the held part to somebody's available part and is a [`Transfer`]; *release* gives back. All
+//! balances of a currency, the issuer's included, add up to zero at every moment.
+
+mod account;
+
+use std::collections::BTreeMap;
+
+use pumasi_types::{AccountId, Amount, Currency, HoldId, Time, TransferId};
+use serde::{Deserialize, Serialize};
+
+pub use self::account::{Account, Balance};
+use crate::bounds::Bounds;
+use crate::effects::{Cause, Transfer};
+use crate::timers::{Timer, Timers};
+use crate::{Refusal, Role, Roles};
+
+/// Money set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Whose money.
+    pub owner: AccountId,
+    /// Which currency.
+    pub currency: Currency,
+    /// What is left of it.
+    pub left: Amount,
+    /// When it is released by itself.
+    pub expires: Option<Time>,
+    /// Whether a job or an order owns it: nobody settles or releases it by hand.
+    pub bound: bool,
+}
+
+/// All accounts, their balances and holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    accounts: Vec<Account>,
+    names: BTreeMap<String, AccountId>,
+    holds: BTreeMap<HoldId, Hold>,
+    last_hold: HoldId,
+    last_transfer: TransferId,
+}
+
+impl Ledger {
+    /// The account whose negative balances are all the money in circulation.
+    pub const ISSUER: AccountId = AccountId(0);
+
+    pub(crate) fn new() -> Ledger {
+        let issuer = Account::new("pumasi".to_owned(), Roles::from_iter([Role::Operator]), Time(0));
+        Ledger {
+            names: BTreeMap::from([(issuer.name.clone(), Ledger::ISSUER)]),
+            accounts: vec![issuer],
+            holds: BTreeMap::new(),
+            last_hold: HoldId(0),
+            last_transfer: TransferId(0),
+        }
+    }
+
+    /// An account.
+    pub fn account(&self, id: AccountId) -> Option<&Account> {
+        self.accounts.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// The account of that name.
+    pub fn account_named(&self, name: &str) -> Option<AccountId> {
+        self.names.get(name).copied()
+    }
+
+    /// All accounts in order of their ids.
+    pub fn accounts(&self) -> impl ExactSizeIterator<Item = (AccountId, &Account)> {
+        self.accounts.iter().enumerate().map(|(i, account)| (AccountId(i as u64), account))
+    }
+
+    /// A hold that is still there.
+    pub fn hold(&self, id: HoldId) -> Option<&Hold> {
+        self.holds.get(&id)
+    }
+
+    /// The id of the newest transfer; also how many there are.
+    pub fn last_transfer(&self) -> TransferId {
+        self.last_transfer
+    }
+
+    fn account_mut(&mut self, id: AccountId) -> Result<&mut Account, Refusal> {
+        usize::try_from(id.0)
+            .ok()
+            .and_then(|i| self.accounts.get_mut(i))
+            .ok_or(Refusal::NoAccount { account: id })
+    }
+
+    pub(crate) fn open_account(&mut self, now: Time, name: &str, roles: Roles) -> Result<AccountId, Refusal> {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+        let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase());
+        if !starts_well || name.len() > 64 || !name.chars().all(allowed) {
+            let problem =
+                "must be 1 to 64 lower-case letters, digits, '-', '_' or '.', and start with a letter";
+            return Err(Refusal::invalid("account name", problem));
+        }
+        if self.names.contains_key(name) {
+            return Err(Refusal::NameTaken { name: name.to_owned() });
+        }
+        let id = AccountId(self.accounts.len() as u64);
+        self.accounts.push(Account::new(name.to_owned(), roles, now));
+        self.names.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    /// Moves available money. The issuer may go below zero; nobody else.
+    pub(crate) fn transfer(
+        &mut self,
+        now: Time,
+        movement: Movement,
+        cause: Cause,
+        journal: &mut Vec<Transfer>,
+    ) -> Result<TransferId, Refusal> {
+        let Movement { payer, payee, currency, amount } = movement;
+        if !amount.is_positive() {
+            return Err(Refusal::BadAmount);
+        }
+        if payer == payee {
+            return Err(Refusal::invalid("payee", "must be another account than the payer"));
+        }
+        let from = self.account(payer).ok_or(Refusal::NoAccount { account: payer })?.balance(currency);
+        let to = self.account(payee).ok_or(Refusal::NoAccount { account: payee })?.balance(currency);
+        if payer != Ledger::ISSUER && from.available < amount {
+            return Err(Refusal::NotEnoughMoney {
+                account: payer,
+                currency,
+                needed: amount,
+                available: from.available,
+            });
+        }
+        let from_after = from.available.checked_sub(amount).ok_or(Refusal::BadAmount)?;
+        to.total().checked_add(amount).ok_or(Refusal::BadAmount)?;
+        self.account_mut(payer)?.balance_mut(currency).available = from_after;
+        self.credit(now, movement, cause, journal)
+    }
+
+    /// Sets available money aside.
+    pub(crate) fn hold_money(
+        &mut self,
+        now: Time,
+        owner: AccountId,
+        money: (Currency, Amount),
+        expires: Option<Time>,
+        bound: bool,
+        timers: &mut Timers,
+    ) -> Result<HoldId, Refusal> {
+        let (currency, amount) = money;
+        if !amount.is_positive() {
+            return Err(Refusal::BadAmount);
+        }
+        if expires.is_some_and(|at| at <= now || at > now.after(Bounds::HORIZON)) {
+            return Err(Refusal::invalid("expiry", "must lie in the future and within ten years"));
+        }
+        let balance = self.account_mut(owner)?.balance_mut(currency);
+        if balance.available < amount {
+            let available = balance.available;
+            return Err(Refusal::NotEnoughMoney { account: owner, currency, needed: amount, available });
+        }
+        balance.available.0 -= amount.0;
+        balance.held.0 += amount.0;
+        self.last_hold.0 += 1;
+        self.holds.insert(self.last_hold, Hold { owner, currency, left: amount, expires, bound });
+        if let Some(at) = expires {
+            timers.set(at, Timer::Hold(self.last_hold));
+        }
+        Ok(self.last_hold)
+    }
+
+    /// Pays a part of a hold to somebody. Paying the hold's own owner is allowed: it is a release that is
+    /// recorded, as when researchers compute on their own machines.
+    pub(crate) fn settle(
+        &mut self,
+        now: Time,
+        id: HoldId,
+        payee: AccountId,
+        amount: Amount,
+        cause: Cause,
+        journal: &mut Vec<Transfer>,
+    ) -> Result<TransferId, Refusal> {
+        if !amount.is_positive() {
+            return Err(Refusal::BadAmount);
+        }
+        let hold = self.holds.get(&id).ok_or(Refusal::NoHold { hold: id })?;
+        let (payer, currency, left) = (hold.owner, hold.currency, hold.left);
+        let to = self.account(payee).ok_or(Refusal::NoAccount { account: payee })?.balance(currency);
+        to.total().checked_add(amount).ok_or(Refusal::BadAmount)?;
+        if left < amount {
+            return Err(Refusal::HoldTooSmall { hold: id, currency, left });
+        }
+        let hold = self.holds.get_mut(&id).ok_or(Refusal::NoHold { hold: id })?;
+        hold.left.0 -= amount.0;
+        self.account_mut(payer)?.balance_mut(currency).held.0 -= amount.0;
+        self.credit(now, Movement { payer, payee, currency, amount }, cause, journal)
+    }
+
+    /// Gives back what is left of a hold and ends it.
+    pub(crate) fn release(&mut self, id: HoldId, timers: &mut Timers) -> Result<Amount, Refusal> {
+        let hold = self.holds.remove(&id).ok_or(Refusal::NoHold { hold: id })?;
+        if let Some(at) = hold.expires {
+            timers.clear(at, Timer::Hold(id));
+        }
+        let balance = self.account_mut(hold.owner)?.balance_mut(hold.currency);
+        balance.held.0 -= hold.left.0;
+        balance.available.0 += hold.left.0;
+        Ok(hold.left)
+    }
+
+    /// The second half of every movement: the payee's side and the journal.
+    fn credit(
+        &mut self,
+        time: Time,
+        movement: Movement,
+        cause: Cause,
+        journal: &mut Vec<Transfer>,
+    ) -> Result<TransferId, Refusal> {
+        let Movement { payer, payee, currency, amount } = movement;
+        let id = TransferId(self.last_transfer.0 + 1);
+        let from = self.account_mut(payer)?.balance_mut(currency);
+        let payer_prev = std::mem::replace(&mut from.last_transfer, id);
+        let to = self.account_mut(payee)?.balance_mut(currency);
+        to.available.0 += amount.0;
+        let payee_prev = match std::mem::replace(&mut to.last_transfer, id) {
+            own if payer == payee && own == id => payer_prev,
+            before => before,
+        };
+        self.last_transfer = id;
+        journal.push(Transfer { id, time, payer, payee, currency, amount, cause, payer_prev, payee_prev });
+        Ok(id)
+    }
+
+    /// All money per currency: what was issued, and whether the books balance to zero.
+    pub fn books(&self) -> BTreeMap<Currency, Books> {
+        let mut books: BTreeMap<Currency, Books> = BTreeMap::new();
+        for (id, account) in self.accounts() {
+            for (currency, balance) in account.balances() {
+                let sums = books.entry(currency).or_default();
+                let total = i128::from(balance.available.0) + i128::from(balance.held.0);
+                sums.sum += total;
+                if id == Ledger::ISSUER {
+                    sums.issued = -total;
+                } else {
+                    sums.held += i128::from(balance.held.0);
+                }
+            }
+        }
+        books
+    }
+
+    /// Panics unless every rule of the ledger holds. For tests and audits; walks everything.
+    pub fn sanity_check(&self) {
+        for (currency, books) in self.books() {
+            assert_eq!(books.sum, 0, "the books of {currency} do not balance");
+        }
+        let mut held: BTreeMap<(AccountId, Currency), i64> = BTreeMap::new();
+        for (id, hold) in &self.holds {
+            assert!(hold.left.0 >= 0, "hold {id} is negative");
+            *held.entry((hold.owner, hold.currency)).or_default() += hold.left.0;
+        }
+        for (id, account) in self.accounts() {
+            assert_eq!(self.names.get(&account.name), Some(&id), "account {id} is not found by its name");
+            for (currency, balance) in account.balances() {
+                let expected = held.remove(&(id, currency)).unwrap_or(0);
+                assert_eq!(balance.held.0, expected, "account {id} holds other than its holds in {currency}");
+                let may_be_negative = id == Ledger::ISSUER;
+                assert!(
+                    may_be_negative || balance.available.0 >= 0,
+                    "account {id} is below zero in {currency}"
+                );
+                assert!(balance.last_transfer <= self.last_transfer);
+            }
+        }
+        assert!(held.is_empty(), "holds without an account: {held:?}");
+        assert_eq!(self.names.len(), self.accounts.len());
+    }
+}
+
+/// From whom to whom how much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Movement {
+    pub(crate) payer: AccountId,
+    pub(crate) payee: AccountId,
+    pub(crate) currency: Currency,
+    pub(crate) amount: Amount,
+}
+
+/// Sums over all accounts of one currency, in minor units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Books {
+    /// All balances added up: zero, always.
+    pub sum: i128,
+    /// Money in circulation.
+    pub issued: i128,
+    /// The part of it that is set aside in holds.
+    pub held: i128,
+}

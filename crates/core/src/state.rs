@@ -1,0 +1,291 @@
+//! The state and `apply`, the one way to change it.
+
+use std::collections::BTreeMap;
+
+use pumasi_types::{AccountId, Hash, JobId, Time, WorkerId};
+use serde::{Deserialize, Serialize};
+
+use crate::access::Tokens;
+use crate::command::{Command, Request};
+use crate::compute::{Compute, Context};
+use crate::effects::{Cause, Done, Effects};
+use crate::ledger::Movement;
+use crate::requests::{Requests, content_of};
+use crate::timers::{Timer, Timers};
+use crate::{Job, Ledger, Refusal, Role, Worker};
+
+/// What a request is answered.
+pub type Answer = Result<Done, Refusal>;
+
+/// What one entry led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// One answer per request, in order.
+    pub answers: Vec<Answer>,
+    /// Everything else.
+    pub effects: Effects,
+}
+
+/// All that a cell knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    now: Time,
+    tokens: Tokens,
+    ledger: Ledger,
+    compute: Compute,
+    requests: Requests,
+    timers: Timers,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State::new()
+    }
+}
+
+impl State {
+    /// The caller of the hub's own commands; also the issuer of money.
+    pub const SYSTEM: AccountId = Ledger::ISSUER;
+
+    /// The state before the first entry.
+    pub fn new() -> State {
+        State {
+            now: Time(0),
+            tokens: Tokens::default(),
+            ledger: Ledger::new(),
+            compute: Compute::default(),
+            requests: Requests::default(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// Applies one entry: what is due first, then each request, then the scheduling they led to.
+    ///
+    /// `time` is the entry's; it never runs backwards, because the sequencer stamps it so.
+    pub fn apply(&mut self, time: Time, requests: &[Request]) -> Applied {
+        self.now = self.now.max(time);
+        let mut effects = Effects::default();
+        self.do_what_is_due(&mut effects);
+        let answers = requests.iter().map(|request| self.answer(request, &mut effects)).collect();
+        let (compute, mut ctx) = self.compute(&mut effects);
+        compute.schedule(&mut ctx);
+        Applied { answers, effects }
+    }
+
+    /// The compute machine and what it works on.
+    fn compute<'a>(&'a mut self, effects: &'a mut Effects) -> (&'a mut Compute, Context<'a>) {
+        let (ledger, timers) = (&mut self.ledger, &mut self.timers);
+        (&mut self.compute, Context { now: self.now, ledger, timers, effects })
+    }
+
+    fn do_what_is_due(&mut self, effects: &mut Effects) {
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            let (compute, mut ctx) = self.compute(effects);
+            match timer {
+                Timer::Hold(hold) => {
+                    // A hold that was released by hand has taken its timer along.
+                    let released = ctx.ledger.release(hold, ctx.timers);
+                    debug_assert!(released.is_ok());
+                }
+                Timer::Deadline(job) => compute.expire(job, &mut ctx),
+                Timer::Overdue(worker) => compute.check_overdue(worker, &mut ctx),
+                Timer::ForgetJob(job) => compute.forget(job),
+                Timer::ForgetRequest(id) => self.requests.forget(id),
+            }
+        }
+    }
+
+    /// Answers a request, from memory if it was answered before.
+    fn answer(&mut self, request: &Request, effects: &mut Effects) -> Answer {
+        let Some(id) = request.id else { return self.carry_out(request, effects) };
+        let content = content_of(&request.command);
+        if let Some(before) = self.requests.recall(id, content) {
+            return before;
+        }
+        let answer = self.carry_out(request, effects);
+        self.requests.remember(self.now, id, content, answer.clone(), &mut self.timers);
+        answer
+    }
+
+    fn carry_out(&mut self, request: &Request, effects: &mut Effects) -> Answer {
+        let caller = request.caller;
+        match &request.command {
+            Command::Start => {
+                self.hub_only(caller)?;
+                self.compute.detach_all();
+                Ok(Done::Ok)
+            }
+            Command::Tick => self.hub_only(caller).map(|()| Done::Ok),
+            Command::OpenAccount { .. } | Command::AddToken { .. } | Command::RevokeToken { .. } => {
+                self.access(caller, &request.command)
+            }
+            Command::Issue { .. }
+            | Command::Transfer { .. }
+            | Command::Hold { .. }
+            | Command::Settle { .. }
+            | Command::Release { .. } => self.money(caller, &request.command, effects),
+            _ => self.computation(caller, &request.command, effects),
+        }
+    }
+
+    fn access(&mut self, caller: AccountId, command: &Command) -> Answer {
+        match command {
+            Command::OpenAccount { name, roles, token } => {
+                self.needs(caller, Role::Operator)?;
+                if self.tokens.account(token).is_some() {
+                    return Err(Refusal::TokenTaken);
+                }
+                let account = self.ledger.open_account(self.now, name, *roles)?;
+                self.tokens.add(*token, account);
+                Ok(Done::Account(account))
+            }
+            Command::AddToken { account, token } => {
+                self.own_or_operator(caller, *account)?;
+                self.ledger.account(*account).ok_or(Refusal::NoAccount { account: *account })?;
+                if self.tokens.add(*token, *account) { Ok(Done::Ok) } else { Err(Refusal::TokenTaken) }
+            }
+            Command::RevokeToken { token } => {
+                let account = self.tokens.account(token).ok_or(Refusal::NoToken)?;
+                self.own_or_operator(caller, account)?;
+                self.tokens.revoke(token);
+                Ok(Done::Ok)
+            }
+            _ => Err(Refusal::HubOnly),
+        }
+    }
+
+    fn money(&mut self, caller: AccountId, command: &Command, effects: &mut Effects) -> Answer {
+        let (now, journal) = (self.now, &mut effects.transfers);
+        match *command {
+            Command::Issue { to, currency, amount } => {
+                self.needs(caller, Role::Operator)?;
+                let movement = Movement { payer: Ledger::ISSUER, payee: to, currency, amount };
+                self.ledger.transfer(now, movement, Cause::Issue, journal).map(Done::Transfer)
+            }
+            Command::Transfer { to, currency, amount } => {
+                self.not_the_issuer(caller)?;
+                let movement = Movement { payer: caller, payee: to, currency, amount };
+                self.ledger.transfer(now, movement, Cause::Transfer, journal).map(Done::Transfer)
+            }
+            Command::Hold { currency, amount, expires } => {
+                let money = (currency, amount);
+                self.ledger.hold_money(now, caller, money, expires, false, &mut self.timers).map(Done::Hold)
+            }
+            Command::Settle { hold, to, amount } => {
+                self.own_free_hold(caller, hold)?;
+                let cause = Cause::Settle { hold };
+                self.ledger.settle(now, hold, to, amount, cause, journal).map(Done::Transfer)
+            }
+            Command::Release { hold } => {
+                self.own_free_hold(caller, hold)?;
+                self.ledger.release(hold, &mut self.timers).map(Done::Released)
+            }
+            _ => Err(Refusal::HubOnly),
+        }
+    }
+
+    fn computation(&mut self, caller: AccountId, command: &Command, effects: &mut Effects) -> Answer {
+        match command {
+            Command::SubmitJob(_) => self.needs(caller, Role::Researcher)?,
+            Command::AttachWorker(_) | Command::SetWorker { .. } | Command::Report { .. } => {
+                self.needs(caller, Role::Owner)?;
+            }
+            Command::DetachWorker { .. } | Command::LoseWorker { .. } => self.hub_only(caller)?,
+            _ => {}
+        }
+        let operator = self.has_role(caller, Role::Operator);
+        let (compute, mut ctx) = self.compute(effects);
+        let ctx = &mut ctx;
+        match command {
+            Command::SubmitJob(spec) => compute.submit(caller, spec, ctx),
+            Command::CancelJob { job } => compute.cancel(caller, operator, *job, ctx),
+            Command::AttachWorker(spec) => compute.attach(caller, spec, ctx),
+            Command::DetachWorker { worker, link } => compute.detach(*worker, *link),
+            Command::LoseWorker { worker, link } => compute.lose(*worker, *link, ctx),
+            Command::SetWorker { worker, accepting, returned } => {
+                compute.set_worker(caller, *worker, *accepting, returned)
+            }
+            Command::Report { worker, runs } => compute.report(caller, *worker, runs, ctx),
+            _ => Err(Refusal::HubOnly),
+        }
+    }
+
+    fn hub_only(&self, caller: AccountId) -> Result<(), Refusal> {
+        if caller == State::SYSTEM { Ok(()) } else { Err(Refusal::HubOnly) }
+    }
+
+    fn has_role(&self, account: AccountId, role: Role) -> bool {
+        self.ledger.account(account).is_some_and(|a| a.roles.contains(role))
+    }
+
+    fn needs(&self, caller: AccountId, role: Role) -> Result<(), Refusal> {
+        if self.has_role(caller, role) { Ok(()) } else { Err(Refusal::WrongRole { needed: role }) }
+    }
+
+    fn own_or_operator(&self, caller: AccountId, account: AccountId) -> Result<(), Refusal> {
+        // Nobody gets a token that speaks for the hub itself.
+        if account != State::SYSTEM && (caller == account || self.has_role(caller, Role::Operator)) {
+            return Ok(());
+        }
+        Err(Refusal::NotYours { what: format!("account {account}") })
+    }
+
+    fn not_the_issuer(&self, caller: AccountId) -> Result<(), Refusal> {
+        if caller == Ledger::ISSUER { Err(Refusal::invalid("payer", "cannot be the issuer")) } else { Ok(()) }
+    }
+
+    /// The hold must be the caller's, and not the budget of something.
+    fn own_free_hold(&self, caller: AccountId, id: pumasi_types::HoldId) -> Result<(), Refusal> {
+        let hold = self.ledger.hold(id).ok_or(Refusal::NoHold { hold: id })?;
+        if hold.owner != caller {
+            return Err(Refusal::NotYours { what: format!("hold {id}") });
+        }
+        if hold.bound { Err(Refusal::HoldInUse { hold: id }) } else { Ok(()) }
+    }
+
+    /// Log time of the last entry.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// When something is due next; a [`Command::Tick`] then makes it happen.
+    pub fn next_due(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Whose token has this hash.
+    pub fn account_of_token(&self, token: &Hash) -> Option<AccountId> {
+        self.tokens.account(token)
+    }
+
+    /// Accounts, balances and holds.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// All jobs that are not forgotten.
+    pub fn jobs(&self) -> &BTreeMap<JobId, Job> {
+        self.compute.jobs()
+    }
+
+    /// One job.
+    pub fn job(&self, id: JobId) -> Option<&Job> {
+        self.compute.job(id)
+    }
+
+    /// All workers that ever joined.
+    pub fn workers(&self) -> impl ExactSizeIterator<Item = (WorkerId, &Worker)> {
+        self.compute.workers()
+    }
+
+    /// One worker.
+    pub fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        self.compute.worker(id)
+    }
+
+    /// Panics unless every invariant holds. For tests, simulation and audits; walks the whole state.
+    pub fn sanity_check(&self) {
+        self.ledger.sanity_check();
+        self.compute.sanity_check(&self.ledger);
+    }
+}

@@ -1,0 +1,47 @@
+//! What is due when, in log time.
+
+use std::collections::BTreeSet;
+
+use pumasi_types::{HoldId, JobId, RequestId, Time, WorkerId};
+use serde::{Deserialize, Serialize};
+
+/// Something that happens by itself when its time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Timer {
+    /// A hold expires.
+    Hold(HoldId),
+    /// A job's deadline passes.
+    Deadline(JobId),
+    /// A worker's oldest run is overdue.
+    Overdue(WorkerId),
+    /// A finished job is forgotten.
+    ForgetJob(JobId),
+    /// A request id is forgotten.
+    ForgetRequest(RequestId),
+}
+
+/// Timers in the order in which they are due.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Timers(BTreeSet<(Time, Timer)>);
+
+impl Timers {
+    pub(crate) fn set(&mut self, when: Time, timer: Timer) {
+        self.0.insert((when, timer));
+    }
+
+    pub(crate) fn clear(&mut self, when: Time, timer: Timer) {
+        self.0.remove(&(when, timer));
+    }
+
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.0.first().map(|(when, _)| *when)
+    }
+
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Timer> {
+        let (when, _) = self.0.first()?;
+        if *when > now {
+            return None;
+        }
+        self.0.pop_first().map(|(_, timer)| timer)
+    }
+}
