@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn layout_is_fixed() {
         let expected = b"PMSO\x01\
-            \x03\0\0\0\0\0\0\042\n\
+            \x03\0\0\0\0\0\0\x00\x34\x32\n\
             \x01\0\0\0\0\0\0\0!\
             \x02\0\0\0\
             \x03\0a/b\x02\0\0\0\0\0\0\0xy\
