@@ -47,6 +47,18 @@ pub(crate) fn check_cell(mark: &Mark, dir: &Path, cell: CellId) -> Result<(), Lo
     Err(LogError::ForeignCell { path: dir.join(NAME), expected: cell, found: mark.cell })
 }
 
+/// The damage that the mark names the last possible epoch, which counting cannot reach.
+pub(crate) fn no_epoch_left(dir: &Path) -> LogError {
+    let (expected, found) = ("an epoch that counting reached".to_owned(), u64::MAX.to_string());
+    LogError::Damaged(Box::new(Damage {
+        segment: dir.join(NAME),
+        offset: 16,
+        seq: Seq::ZERO,
+        expected,
+        found,
+    }))
+}
+
 pub(crate) fn write(dir: &Path, mark: &Mark) -> Result<(), LogError> {
     dir::replace(dir, NAME, &mark.encode())
 }

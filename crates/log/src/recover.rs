@@ -50,7 +50,7 @@ pub(crate) fn recover(dir: &Path, options: &FileLogOptions) -> Result<Recovered,
         }
     };
     let newest = mark.as_ref().map_or(Epoch(0), |mark| mark.epoch).max(head.epoch);
-    let epoch = Epoch(newest.0 + 1);
+    let epoch = Epoch(newest.0.checked_add(1).ok_or_else(|| mark::no_epoch_left(dir))?);
     let first = segments[0].first;
     let (durable, durable_hash) = (head.seq, head.hash);
     mark::write(dir, &Mark { cell: options.cell, epoch, first, durable, durable_hash })?;

@@ -267,8 +267,11 @@ impl Iterator for Scan {
     }
 }
 
+/// The mark, the segments, and what is wrong with the mark.
+type Consistent = (Option<Mark>, Vec<SegmentFile>, Vec<Event>);
+
 /// The mark and the segments of one moment, though a hub may be trimming or opening the log.
-fn consistent(dir: &Path) -> Result<(Option<Mark>, Vec<SegmentFile>, Vec<Event>), LogError> {
+fn consistent(dir: &Path) -> Result<Consistent, LogError> {
     loop {
         let before = mark::read(dir);
         let segments = dir::segments(dir)?;
