@@ -76,3 +76,42 @@ pub fn decode_state(version: u32, bytes: &[u8]) -> Result<State, CodecError> {
     }
     postcard::from_bytes(bytes).map_err(|source| CodecError::Malformed { what, source })
 }
+
+/// An [`Ending`](pumasi_types::Ending) as its code: its own form is made for JSON, and postcard, which does
+/// not describe itself, cannot read that back.
+pub(crate) mod ending_code {
+    use pumasi_types::Ending;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(ending: &Ending, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(ending.to_code())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ending, D::Error> {
+        let code = u64::deserialize(deserializer)?;
+        Ending::from_code(code).ok_or_else(|| de::Error::custom("not the code of an ending"))
+    }
+
+    /// The same, and 0 for none.
+    pub(crate) mod or_none {
+        use pumasi_types::Ending;
+        use serde::{Deserialize, Deserializer, Serializer, de};
+
+        pub(crate) fn serialize<S: Serializer>(
+            ending: &Option<Ending>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            serializer.serialize_u64(ending.map_or(0, |ending| ending.to_code() + 1))
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Ending>, D::Error> {
+            match u64::deserialize(deserializer)?.checked_sub(1).map(Ending::from_code) {
+                None => Ok(None),
+                Some(Some(ending)) => Ok(Some(ending)),
+                Some(None) => Err(de::Error::custom("not the code of an ending")),
+            }
+        }
+    }
+}

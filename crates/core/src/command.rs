@@ -210,6 +210,7 @@ pub struct RunReport {
     /// Which run.
     pub run: RunId,
     /// How it ended.
+    #[serde(with = "crate::codec::ending_code")]
     pub ending: Ending,
     /// What it burnt.
     pub fuel: Fuel,

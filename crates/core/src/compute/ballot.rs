@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// What must be equal for two runs to agree: they are deterministic, so everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Finding {
+    #[serde(with = "crate::codec::ending_code")]
     pub(crate) ending: Ending,
     pub(crate) fuel: Fuel,
     pub(crate) result: Hash,

@@ -29,6 +29,7 @@ pub struct Task {
     /// Runs that were lost: worker gone, time-out, fault.
     pub losses: u8,
     /// How it ended, once decided.
+    #[serde(with = "crate::codec::ending_code::or_none")]
     pub ending: Option<Ending>,
     /// What one run of it burnt, once decided.
     pub fuel: Fuel,
