@@ -1,0 +1,818 @@
+//! A client of the hub's HTTP API that asks again when a connection breaks, without doing anything twice.
+
+use std::error::Error;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::{Body as _, Frame, Incoming};
+use hyper_util::client::legacy::connect::{Connected, Connection as PoolConnection};
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pumasi_types::{Hash, RequestId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::tls::{self, Connection, DialError, Fingerprint, HubAddress, Pin};
+use crate::wire::{ErrorBody, StoredBlob};
+
+/// Header that carries a [`RequestId`].
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The longest JSON answer that is read, in bytes.
+pub const JSON_BYTES_MAX: u64 = 64 << 20;
+
+/// How long a hub may be silent; longer than it holds back any answer.
+const SILENCE_MAX: Duration = Duration::from_secs(90);
+/// Tries of one request.
+const TRIES: u32 = 5;
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Bytes of a file that are read at once.
+const CHUNK: usize = 256 << 10;
+/// The longest error answer that is read, in bytes.
+const ERROR_BYTES_MAX: u64 = 64 << 10;
+
+/// A secret that stands for an account. Never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// The secret itself.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+
+    fn header(&self) -> HeaderValue {
+        let text = format!("Bearer {}", self.0);
+        let mut value = HeaderValue::try_from(text).expect("a token is visible ASCII");
+        value.set_sensitive(true);
+        value
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// A text that cannot be a token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this is not a token: expected 1 to 512 letters, digits and signs without spaces")]
+pub struct ParseTokenError;
+
+impl FromStr for Token {
+    type Err = ParseTokenError;
+
+    fn from_str(text: &str) -> Result<Token, ParseTokenError> {
+        let valid = (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if valid { Ok(Token(text.to_owned())) } else { Err(ParseTokenError) }
+    }
+}
+
+/// Why a request was not answered as hoped.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection, or it broke again and again.
+    #[error("cannot reach the hub at {address}")]
+    Unreachable {
+        /// Where it should be.
+        address: HubAddress,
+        /// What happened.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The hub's certificate is not the pinned one.
+    #[error("the hub at {address} shows the certificate {seen}, but {expected} is pinned")]
+    Pinned {
+        /// Where the hub is.
+        address: HubAddress,
+        /// Fingerprint that it should have.
+        expected: Fingerprint,
+        /// Fingerprint that it has.
+        seen: Fingerprint,
+    },
+    /// The hub answered that it will not.
+    #[error("{}", body.message)]
+    Refused {
+        /// HTTP status.
+        status: StatusCode,
+        /// Code and reason.
+        body: ErrorBody,
+    },
+    /// The answer is not what a hub says.
+    #[error("the hub at {address} gave a strange answer to {request}: {problem}")]
+    Protocol {
+        /// Where the hub is.
+        address: HubAddress,
+        /// Method and path.
+        request: String,
+        /// What is wrong with the answer.
+        problem: String,
+    },
+    /// The bytes of a blob are not those that its name stands for.
+    #[error("blob {expected} arrived damaged: its bytes have the hash {seen}")]
+    Damaged {
+        /// Its name.
+        expected: Hash,
+        /// The hash of what arrived.
+        seen: Hash,
+    },
+    /// An answer is longer than the caller wants to take.
+    #[error("the answer to {request} is longer than {limit} bytes")]
+    TooLarge {
+        /// Method and path.
+        request: String,
+        /// The most bytes that are taken.
+        limit: u64,
+    },
+    /// A file of this machine cannot be read or written.
+    #[error("cannot {verb} {}", path.display())]
+    Local {
+        /// `read` or `write`.
+        verb: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl ClientError {
+    /// What a person can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            ClientError::Unreachable { .. } => {
+                "check the address and that the hub is running; `http://` is needed for a hub without TLS"
+            }
+            ClientError::Pinned { .. } => {
+                "somebody may be between you and the hub. Ask its operator for the fingerprint, and only if it \
+                 is this one log in again with it"
+            }
+            ClientError::Refused { status, .. } => match status.as_u16() {
+                401 => "log in with a valid token: `pumasi login HUB --token TOKEN`",
+                403 => "use an account that may do this, or ask an operator",
+                404 => "check the name or number",
+                413 => "send less, or ask the operator to raise the limit",
+                429 | 503 => "wait a moment and try again",
+                500.. => "the hub itself failed: its log says more, ask its operator",
+                _ => "change the request as the message says",
+            },
+            ClientError::Protocol { .. } => {
+                "check that the address is a hub's and that both have the same version"
+            }
+            ClientError::Damaged { .. } => "fetch it again; if it stays so, tell the hub's operator",
+            ClientError::TooLarge { .. } => "allow more bytes, or fetch a smaller part",
+            ClientError::Local { .. } => "check path, permissions and free space",
+        }
+    }
+
+    /// The stable code of a refusal.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            ClientError::Refused { body, .. } => Some(&body.code),
+            _ => None,
+        }
+    }
+}
+
+/// Is told how many bytes have gone over the wire; starts again from 0 when a transfer is repeated.
+pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// Where the bytes of an upload come from. A file is read anew when the upload is repeated.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Memory.
+    Bytes(Bytes),
+    /// A file.
+    File(PathBuf),
+}
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Opens the connections of the pool.
+#[derive(Clone, Debug)]
+struct Connector {
+    address: HubAddress,
+    pin: Pin,
+    alpn: &'static [u8],
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<Connection>;
+    /// Shared, so that it can be taken out of the chain of errors it ends up in.
+    type Error = Arc<DialError>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let Connector { address, pin, alpn } = self.clone();
+        Box::pin(async move { Ok(TokioIo::new(tls::dial(&address, &pin, alpn).await?)) })
+    }
+}
+
+impl PoolConnection for Connection {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+/// A hub that requests are sent to. Clones share their connections.
+#[derive(Clone)]
+pub struct HubClient {
+    address: HubAddress,
+    pin: Pin,
+    token: Option<Token>,
+    http: Client<Connector, Body>,
+}
+
+impl fmt::Debug for HubClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubClient")
+            .field("address", &self.address)
+            .field("pin", &self.pin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request that can be sent more than once.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    json: Option<Bytes>,
+    upload: Option<(&'a Source, Progress)>,
+    request_id: Option<RequestId>,
+}
+
+impl<'a> Call<'a> {
+    fn new(method: Method, path: &'a str) -> Call<'a> {
+        Call { method, path, json: None, upload: None, request_id: None }
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// A try that failed, and whether another may do better.
+struct Failure {
+    error: ClientError,
+    /// Worth another try, after at least this long.
+    again: Option<Duration>,
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        Failure { error, again: None }
+    }
+}
+
+/// Counts tries and waits between them.
+struct Patience {
+    tries_left: u32,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Patience {
+        Patience { tries_left: TRIES - 1, pause: PAUSE_FIRST }
+    }
+
+    /// Waits before the next try, or gives the failure back when there is none.
+    async fn after(&mut self, failure: Failure) -> Result<(), ClientError> {
+        match failure.again {
+            Some(least) if self.tries_left > 0 => {
+                tokio::time::sleep(self.pause.max(least).min(PAUSE_MAX)).await;
+                self.tries_left -= 1;
+                self.pause *= 2;
+                Ok(())
+            }
+            _ => Err(failure.error),
+        }
+    }
+}
+
+impl HubClient {
+    /// A client of the hub at `address`; without a token only what is open to all can be asked.
+    ///
+    /// Connects with the first request.
+    pub fn new(address: HubAddress, pin: Pin, token: Option<Token>) -> HubClient {
+        let connector = Connector { address: address.clone(), pin: pin.clone(), alpn: tls::ALPN_HTTP1 };
+        let http = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build(connector);
+        HubClient { address, pin, token, http }
+    }
+
+    /// Where the hub is.
+    pub fn address(&self) -> &HubAddress {
+        &self.address
+    }
+
+    /// Which certificate it must show.
+    pub fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
+    /// A fresh random id, so that a request is done once however often it is sent.
+    pub fn new_request_id() -> RequestId {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+        RequestId(u128::from_be_bytes(bytes))
+    }
+
+    /// A lazy gRPC channel to the hub for the worker link. Call it inside a tokio runtime.
+    pub fn channel(&self) -> Channel {
+        let connector =
+            Connector { address: self.address.clone(), pin: self.pin.clone(), alpn: tls::ALPN_HTTP2 };
+        // The scheme is http because the connector, not tonic, speaks TLS.
+        Endpoint::from_shared(format!("http://{}", self.address.authority()))
+            .expect("an address is a valid authority")
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(8 << 20)
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_while_idle(true)
+            .connect_with_connector_lazy(connector)
+    }
+
+    /// Puts the token on a gRPC request.
+    pub fn authorize<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(token) = &self.token {
+            let value = format!("Bearer {}", token.0);
+            let value = value.parse().expect("a token is visible ASCII");
+            request.metadata_mut().insert("authorization", value);
+        }
+        request
+    }
+
+    /// Asks for the JSON at `path`.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached, refuses, or answers something else than a `T`.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let call = Call::new(Method::GET, path);
+        self.parse(&call, self.collect(&call, JSON_BYTES_MAX).await?)
+    }
+
+    /// Asks for the bytes at `path`, at most `bytes_max`.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached, refuses, or has more to say.
+    pub async fn get_bytes(&self, path: &str, bytes_max: u64) -> Result<Bytes, ClientError> {
+        self.collect(&Call::new(Method::GET, path), bytes_max).await
+    }
+
+    /// Sends `body` as JSON; with the same id it is done once. Without an id it gets a fresh one.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached, refuses, or answers something else than a `T`. After
+    /// [`ClientError::Unreachable`] it may have been done: ask again with the same id to find out.
+    pub async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        request_id: Option<RequestId>,
+    ) -> Result<T, ClientError> {
+        let json = serde_json::to_vec(body).map_err(|error| ClientError::Protocol {
+            address: self.address.clone(),
+            request: format!("POST {path}"),
+            problem: format!("the request cannot be written as JSON: {error}"),
+        })?;
+        let call = Call {
+            json: Some(json.into()),
+            request_id: Some(request_id.unwrap_or_else(Self::new_request_id)),
+            ..Call::new(Method::POST, path)
+        };
+        self.parse(&call, self.collect(&call, JSON_BYTES_MAX).await?)
+    }
+
+    /// Whether the hub has the blob.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached or refuses to say.
+    pub async fn has_blob(&self, hash: Hash) -> Result<bool, ClientError> {
+        let path = format!("/v1/blobs/{hash}");
+        match self.collect(&Call::new(Method::HEAD, &path), 0).await {
+            Ok(_) => Ok(true),
+            Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores bytes whose hash is `expected` (see [`hash_source`]) as a blob.
+    ///
+    /// # Errors
+    /// When the source cannot be read, the hub cannot be reached or refuses, or the hub got other bytes.
+    pub async fn put_blob(
+        &self,
+        source: &Source,
+        expected: Hash,
+        progress: Progress,
+    ) -> Result<StoredBlob, ClientError> {
+        let call = Call { upload: Some((source, progress)), ..Call::new(Method::POST, "/v1/blobs") };
+        let stored: StoredBlob = self.parse(&call, self.collect(&call, JSON_BYTES_MAX).await?)?;
+        if stored.hash == expected {
+            Ok(stored)
+        } else {
+            Err(ClientError::Damaged { expected, seen: stored.hash })
+        }
+    }
+
+    /// Fetches a blob of at most `bytes_max` bytes and checks its hash.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached or has no such blob, or it is larger or damaged.
+    pub async fn get_blob(
+        &self,
+        hash: Hash,
+        bytes_max: u64,
+        progress: Progress,
+    ) -> Result<Bytes, ClientError> {
+        let mut sink = Sink::Memory(BytesMut::new());
+        self.download(hash, &mut sink, bytes_max, &progress).await?;
+        match sink {
+            Sink::Memory(bytes) => Ok(bytes.freeze()),
+            Sink::File(..) => unreachable!("the sink is memory"),
+        }
+    }
+
+    /// Fetches a blob into a file, which appears complete and checked or not at all; says how long it is.
+    ///
+    /// # Errors
+    /// As [`HubClient::get_blob`], and when the file cannot be written.
+    pub async fn get_blob_to(&self, hash: Hash, path: &Path, progress: Progress) -> Result<u64, ClientError> {
+        let part = part_path(path);
+        let local = |source| ClientError::Local { verb: "write", path: path.to_owned(), source };
+        let file = tokio::fs::File::create(&part).await.map_err(local)?;
+        let mut sink = Sink::File(file, part.clone());
+        let result = match self.download(hash, &mut sink, u64::MAX, &progress).await {
+            Ok(len) => tokio::fs::rename(&part, path).await.map(|()| len).map_err(local),
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            // What failed is more telling than that its remains could not be removed.
+            let _ = tokio::fs::remove_file(&part).await;
+        }
+        result
+    }
+
+    async fn download(
+        &self,
+        hash: Hash,
+        sink: &mut Sink,
+        bytes_max: u64,
+        progress: &Progress,
+    ) -> Result<u64, ClientError> {
+        let path = format!("/v1/blobs/{hash}");
+        let call = Call::new(Method::GET, &path);
+        let mut patience = Patience::new();
+        loop {
+            match self.try_download(&call, hash, sink, bytes_max, progress).await {
+                Ok(len) => return Ok(len),
+                Err(failure) => patience.after(failure).await?,
+            }
+        }
+    }
+
+    async fn try_download(
+        &self,
+        call: &Call<'_>,
+        hash: Hash,
+        sink: &mut Sink,
+        bytes_max: u64,
+        progress: &Progress,
+    ) -> Result<u64, Failure> {
+        sink.restart().await?;
+        let mut body = self.try_send(call).await?.into_body();
+        let mut hasher = blake3::Hasher::new();
+        let mut len = 0;
+        while let Some(chunk) = self.next_chunk(&mut body).await? {
+            len += chunk.len() as u64;
+            if len > bytes_max {
+                return Err(ClientError::TooLarge { request: call.name(), limit: bytes_max }.into());
+            }
+            hasher.update(&chunk);
+            sink.write(&chunk).await?;
+            progress(len);
+        }
+        sink.finish().await?;
+        let seen = Hash::from(hasher.finalize());
+        if seen == hash { Ok(len) } else { Err(ClientError::Damaged { expected: hash, seen }.into()) }
+    }
+
+    /// Sends a call until it is answered, and reads the whole answer.
+    async fn collect(&self, call: &Call<'_>, bytes_max: u64) -> Result<Bytes, ClientError> {
+        let mut patience = Patience::new();
+        loop {
+            match self.try_collect(call, bytes_max).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(failure) => patience.after(failure).await?,
+            }
+        }
+    }
+
+    async fn try_collect(&self, call: &Call<'_>, bytes_max: u64) -> Result<Bytes, Failure> {
+        let response = self.try_send(call).await?;
+        self.read_all(call, response.into_body(), bytes_max).await
+    }
+
+    async fn read_all(&self, call: &Call<'_>, mut body: Incoming, bytes_max: u64) -> Result<Bytes, Failure> {
+        let too_large = || ClientError::TooLarge { request: call.name(), limit: bytes_max };
+        if body.size_hint().lower() > bytes_max {
+            return Err(too_large().into());
+        }
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.next_chunk(&mut body).await? {
+            if (all.len() + chunk.len()) as u64 > bytes_max {
+                return Err(too_large().into());
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
+    }
+
+    async fn next_chunk(&self, body: &mut Incoming) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
+            match frame {
+                Err(elapsed) => return Err(self.broken(elapsed)),
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(error))) => return Err(self.broken(error)),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a call once; an answer with an error status is a failure.
+    async fn try_send(&self, call: &Call<'_>) -> Result<Response<Incoming>, Failure> {
+        let sent = Arc::new(AtomicU64::new(0));
+        let request = self.request(call, &sent).await?;
+        let response = self.http.request(request);
+        tokio::pin!(response);
+        let mut before = 0;
+        let answer = loop {
+            match tokio::time::timeout(SILENCE_MAX, &mut response).await {
+                Ok(answer) => break answer.map_err(|error| self.no_answer(error, call))?,
+                Err(elapsed) => {
+                    let now = sent.load(Ordering::Relaxed);
+                    if now == before {
+                        return Err(self.broken(elapsed));
+                    }
+                    before = now;
+                }
+            }
+        };
+        if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(call, answer).await) }
+    }
+
+    async fn request(&self, call: &Call<'_>, sent: &Arc<AtomicU64>) -> Result<Request<Body>, ClientError> {
+        let strange = |problem: String| ClientError::Protocol {
+            address: self.address.clone(),
+            request: call.name(),
+            problem,
+        };
+        let uri = format!("http://{}{}", self.address.authority(), call.path);
+        let mut request = Request::builder().method(call.method.clone()).uri(uri);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token.header());
+        }
+        if let Some(id) = call.request_id {
+            request = request.header(IDEMPOTENCY_KEY, id.to_string());
+        }
+        let body = match (&call.upload, &call.json) {
+            (Some((source, progress)), _) => {
+                let (body, len) = upload(source, progress.clone(), sent.clone()).await?;
+                request =
+                    request.header(CONTENT_LENGTH, len).header(CONTENT_TYPE, "application/octet-stream");
+                body
+            }
+            (None, Some(json)) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                Full::new(json.clone()).map_err(|never| match never {}).boxed_unsync()
+            }
+            (None, None) => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+        };
+        request.body(body).map_err(|error| strange(format!("it cannot be sent: {error}")))
+    }
+
+    /// Reads why the hub will not.
+    async fn refusal(&self, call: &Call<'_>, response: Response<Incoming>) -> Failure {
+        let (parts, body) = response.into_parts();
+        let text = self.read_all(call, body, ERROR_BYTES_MAX).await.unwrap_or_default();
+        let body = serde_json::from_slice(&text).unwrap_or_else(|_| ErrorBody {
+            code: format!("http_{}", parts.status.as_u16()),
+            message: format!("{} was answered with {}", call.name(), parts.status),
+        });
+        let again = match parts.status.as_u16() {
+            429 | 502 | 503 | 504 => Some(retry_after(&parts.headers)),
+            _ => None,
+        };
+        Failure { error: ClientError::Refused { status: parts.status, body }, again }
+    }
+
+    fn no_answer(&self, error: legacy::Error, call: &Call<'_>) -> Failure {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+        while let Some(error) = cause {
+            if let Some(dial) = error.downcast_ref::<Arc<DialError>>() {
+                return self.no_connection(dial.clone());
+            }
+            // The source of an upload failed, not the hub.
+            let local = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+            let local = local.and_then(|inner| inner.downcast_ref::<SourceError>());
+            if let (Some(local), Some((Source::File(path), _))) = (local, &call.upload) {
+                let source = std::io::Error::new(local.0.kind(), local.0.to_string());
+                return ClientError::Local { verb: "read", path: path.clone(), source }.into();
+            }
+            cause = error.source();
+        }
+        self.broken(error)
+    }
+
+    fn no_connection(&self, error: Arc<DialError>) -> Failure {
+        let address = self.address.clone();
+        match *error {
+            DialError::WrongCertificate(wrong) => {
+                ClientError::Pinned { address, expected: wrong.expected, seen: wrong.seen }.into()
+            }
+            DialError::Handshake(_) => ClientError::Unreachable { address, source: Box::new(error) }.into(),
+            DialError::Connect(_) | DialError::TimedOut => self.broken(error),
+        }
+    }
+
+    /// A connection that broke: the next may hold.
+    fn broken(&self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+        let error = ClientError::Unreachable { address: self.address.clone(), source: source.into() };
+        Failure { error, again: Some(Duration::ZERO) }
+    }
+
+    fn parse<T: DeserializeOwned>(&self, call: &Call<'_>, bytes: Bytes) -> Result<T, ClientError> {
+        // Endpoints without an answer send no bytes, which are read as JSON's nothing.
+        let json: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+        serde_json::from_slice(json).map_err(|error| ClientError::Protocol {
+            address: self.address.clone(),
+            request: call.name(),
+            problem: error.to_string(),
+        })
+    }
+}
+
+/// How long the hub asks to wait, in whole seconds (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
+}
+
+/// Reading the source of an upload failed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct SourceError(std::io::Error);
+
+/// The bytes of an upload as a body, and how many there are.
+async fn upload(
+    source: &Source,
+    progress: Progress,
+    sent: Arc<AtomicU64>,
+) -> Result<(Body, u64), ClientError> {
+    let (reader, len) = Reader::open(source).await?;
+    let tell = move |chunk: &Bytes| {
+        let len = chunk.len() as u64;
+        progress(sent.fetch_add(len, Ordering::Relaxed) + len);
+    };
+    let chunks = stream::unfold((reader, tell), |(mut reader, tell)| async move {
+        let chunk = reader.next().await.transpose()?;
+        chunk.iter().for_each(&tell);
+        let frame = chunk.map(Frame::data).map_err(|error| std::io::Error::other(SourceError(error)));
+        Some((frame, (reader, tell)))
+    });
+    Ok((StreamBody::new(chunks).boxed_unsync(), len))
+}
+
+/// Reads a source piece by piece.
+enum Reader {
+    Bytes(Bytes),
+    File(tokio::fs::File, u64),
+}
+
+impl Reader {
+    async fn open(source: &Source) -> Result<(Reader, u64), ClientError> {
+        match source {
+            Source::Bytes(bytes) => Ok((Reader::Bytes(bytes.clone()), bytes.len() as u64)),
+            Source::File(path) => {
+                let local = |source| ClientError::Local { verb: "read", path: path.clone(), source };
+                let file = tokio::fs::File::open(path).await.map_err(local)?;
+                let len = file.metadata().await.map_err(local)?.len();
+                Ok((Reader::File(file, len), len))
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, std::io::Error> {
+        match self {
+            Reader::Bytes(bytes) if bytes.is_empty() => Ok(None),
+            Reader::Bytes(bytes) => Ok(Some(bytes.split_to(bytes.len().min(CHUNK)))),
+            Reader::File(_, 0) => Ok(None),
+            Reader::File(file, left) => {
+                let want = usize::try_from(*left).unwrap_or(CHUNK).min(CHUNK);
+                let mut chunk = BytesMut::with_capacity(want);
+                let got = file.take(want as u64).read_buf(&mut chunk).await?;
+                if got == 0 {
+                    return Err(std::io::Error::new(
+                        std::io::ErrorKind::UnexpectedEof,
+                        "it became shorter while it was read",
+                    ));
+                }
+                *left -= got as u64;
+                Ok(Some(chunk.freeze()))
+            }
+        }
+    }
+}
+
+/// The name of a source's bytes as a blob.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn hash_source(source: &Source) -> Result<Hash, ClientError> {
+    let mut hasher = blake3::Hasher::new();
+    let (mut reader, _) = Reader::open(source).await?;
+    loop {
+        match (reader.next().await, source) {
+            (Ok(Some(chunk)), _) => {
+                hasher.update(&chunk);
+            }
+            (Ok(None), _) | (Err(_), Source::Bytes(_)) => return Ok(hasher.finalize().into()),
+            (Err(source), Source::File(path)) => {
+                return Err(ClientError::Local { verb: "read", path: path.clone(), source });
+            }
+        }
+    }
+}
+
+/// Where a download goes; can start again.
+enum Sink {
+    Memory(BytesMut),
+    File(tokio::fs::File, PathBuf),
+}
+
+impl Sink {
+    async fn restart(&mut self) -> Result<(), ClientError> {
+        match self {
+            Sink::Memory(bytes) => bytes.clear(),
+            Sink::File(file, path) => {
+                file.set_len(0).await.map_err(|source| unwritten(path, source))?;
+                file.rewind().await.map_err(|source| unwritten(path, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, chunk: &[u8]) -> Result<(), ClientError> {
+        match self {
+            Sink::Memory(bytes) => {
+                bytes.extend_from_slice(chunk);
+                Ok(())
+            }
+            Sink::File(file, path) => file.write_all(chunk).await.map_err(|source| unwritten(path, source)),
+        }
+    }
+
+    async fn finish(&mut self) -> Result<(), ClientError> {
+        match self {
+            Sink::Memory(_) => Ok(()),
+            Sink::File(file, path) => file.flush().await.map_err(|source| unwritten(path, source)),
+        }
+    }
+}
+
+fn unwritten(path: &Path, source: std::io::Error) -> ClientError {
+    ClientError::Local { verb: "write", path: path.to_owned(), source }
+}
+
+/// Where a file is written before it is complete: beside it, so that it can be renamed.
+fn part_path(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    path.with_file_name(name)
+}
