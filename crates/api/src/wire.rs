@@ -8,6 +8,9 @@ use pumasi_types::{AccountId, Ending, Hash, HoldId, JobId, RunId, TaskIndex, Tra
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// The engine that jobs are priced in when they name none: what the workers of this version run.
+pub const ENGINE: &str = "wasmtime-48.0.8/1";
+
 /// Every error's body; the HTTP status says the kind, `code` is stable for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {

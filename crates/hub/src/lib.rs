@@ -1,1 +1,29 @@
-//! pumasi-hub
+//! The hub: one sequencer loop per cell between durable log and pure state, and the gateways around it.
+//!
+//! ```text
+//! http/ · link   gateways: authenticate, convert, bound         (tokio)
+//!    │ commands          ▲ answers
+//!    ▼                   │
+//! cell/sequencer: stamp, log, apply, answer, act                (one thread)
+//!    │        │        │
+//!   log     state   journal of transfers
+//! ```
+//!
+//! Entry point: [`serve`].
+
+mod auth;
+mod cell;
+mod error;
+mod http;
+mod limits;
+mod link;
+mod metrics;
+mod options;
+mod server;
+mod tls;
+
+pub use cell::{Journal, JournalError};
+pub use error::ServeError;
+pub use http::openapi_json;
+pub use options::ServeOptions;
+pub use server::{Running, serve, start};

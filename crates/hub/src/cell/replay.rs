@@ -1,0 +1,71 @@
+//! From disk to state: the newest snapshot and every entry after it, through the same `apply`.
+
+use std::path::Path;
+use std::time::Instant;
+
+use pumasi_core::{State, decode_requests, decode_state};
+use pumasi_log::{Entry, FileLog, FileLogOptions, Head, Log, SnapshotStore};
+use pumasi_types::CellId;
+
+use super::journal::Journal;
+use crate::ServeError;
+
+/// A cell as it stands on disk.
+pub(crate) struct Restored {
+    pub(crate) log: FileLog,
+    pub(crate) state: State,
+    pub(crate) journal: Journal,
+    pub(crate) snapshots: SnapshotStore,
+    /// Where the newest snapshot ends.
+    pub(crate) snapshot: Head,
+}
+
+/// Opens a cell's folder and restores its state.
+pub(crate) fn restore(dir: &Path) -> Result<Restored, ServeError> {
+    let started = Instant::now();
+    let opened = FileLog::open(&dir.join("log"), FileLogOptions::new(CellId(0)))?;
+    for note in &opened.notes {
+        tracing::warn!("{note}");
+    }
+    let log = opened.log;
+    let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
+    let journal = Journal::open(&dir.join("transfers.journal"))?;
+    let (mut state, snapshot) = load_snapshot(&snapshots)?;
+    if snapshot.seq > log.head().seq {
+        return Err(ServeError::LogBehindSnapshot { snapshot: snapshot.seq, log: log.head().seq });
+    }
+    let mut replayed = 0_u64;
+    for entry in log.read(snapshot.seq.next())? {
+        replay(&mut state, &entry?, &journal)?;
+        replayed += 1;
+    }
+    tracing::info!(
+        snapshot = snapshot.seq.0,
+        replayed,
+        ms = started.elapsed().as_millis() as u64,
+        "state restored"
+    );
+    Ok(Restored { log, state, journal, snapshots, snapshot })
+}
+
+/// The newest snapshot's state, or the state before the first entry.
+pub(crate) fn load_snapshot(snapshots: &SnapshotStore) -> Result<(State, Head), ServeError> {
+    let found = snapshots.newest()?;
+    for note in found.notes {
+        tracing::warn!("{note}");
+    }
+    let Some(snapshot) = found.snapshot else { return Ok((State::new(), Head::default())) };
+    let seq = pumasi_log::Seq::ZERO;
+    let state = decode_state(snapshot.state_version, &snapshot.body)
+        .map_err(|source| ServeError::Replay { seq, source })?;
+    Ok((state, snapshot.head))
+}
+
+/// Applies one entry from the log.
+pub(crate) fn replay(state: &mut State, entry: &Entry, journal: &Journal) -> Result<(), ServeError> {
+    let requests =
+        decode_requests(&entry.payload).map_err(|source| ServeError::Replay { seq: entry.seq, source })?;
+    let applied = state.apply(entry.time, &requests);
+    journal.write(&applied.effects.transfers)?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! Errors of the HTTP API: a status, a stable code, and a text that helps.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use pumasi_api::wire::ErrorBody;
+use pumasi_blobs::BlobError;
+use pumasi_core::Refusal;
+
+use crate::cell::{CellError, JournalError};
+
+/// What a request is answered when it is not done.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    retry_after_s: Option<u64>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
+        ApiError { status, code, message: message.into(), retry_after_s: None }
+    }
+
+    /// A part of the request is wrong.
+    pub(crate) fn invalid(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid", message)
+    }
+
+    pub(crate) fn forbidden(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::FORBIDDEN, "not_yours", message)
+    }
+
+    pub(crate) fn not_found(code: &'static str, message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    pub(crate) fn retry_after(mut self, wait: std::time::Duration) -> ApiError {
+        self.retry_after_s = Some(wait.as_secs() + 1);
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorBody { code: self.code.to_owned(), message: self.message };
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
+        let status = match refusal {
+            Refusal::WrongRole { .. } | Refusal::NotYours { .. } | Refusal::HubOnly => StatusCode::FORBIDDEN,
+            Refusal::NoAccount { .. }
+            | Refusal::NoToken
+            | Refusal::NoHold { .. }
+            | Refusal::NoJob { .. }
+            | Refusal::NoWorker { .. } => StatusCode::NOT_FOUND,
+            Refusal::NotEnoughMoney { .. } => StatusCode::PAYMENT_REQUIRED,
+            Refusal::BadAmount | Refusal::Invalid { .. } | Refusal::BadEngine { .. } => {
+                StatusCode::BAD_REQUEST
+            }
+            _ => StatusCode::CONFLICT,
+        };
+        ApiError::new(status, refusal.code(), refusal.to_string())
+    }
+}
+
+impl From<CellError> for ApiError {
+    fn from(error: CellError) -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "hub_stopped", error.to_string())
+    }
+}
+
+impl From<BlobError> for ApiError {
+    fn from(error: BlobError) -> ApiError {
+        let (status, code) = match error {
+            BlobError::NotFound { .. } => (StatusCode::NOT_FOUND, "no_blob"),
+            BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            BlobError::Body { .. } => (StatusCode::BAD_REQUEST, "broken_upload"),
+            BlobError::DiskFull { .. } => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),
+        };
+        if status.is_server_error() {
+            tracing::error!("{error}");
+        }
+        ApiError::new(status, code, error.to_string())
+    }
+}
+
+impl From<JournalError> for ApiError {
+    fn from(error: JournalError) -> ApiError {
+        tracing::error!("{error}");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+    }
+}
+
+pub(crate) async fn no_route(uri: axum::http::Uri) -> ApiError {
+    let message = format!("there is nothing at {}: /openapi.json lists what there is", uri.path());
+    ApiError::not_found("no_route", message)
+}
+
+pub(crate) async fn no_method(method: axum::http::Method, uri: axum::http::Uri) -> ApiError {
+    let message = format!("{method} is not possible at {}: /openapi.json lists what is", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "no_method", message)
+}

@@ -1,0 +1,155 @@
+//! The HTTP/JSON gateway: routes, who may call them, and how they fail.
+
+mod accounts;
+mod blobs;
+mod error;
+mod extract;
+mod jobs;
+mod money;
+mod submit;
+mod system;
+mod tasks;
+mod views;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use pumasi_api::link::worker_link_server::WorkerLinkServer;
+use utoipa::OpenApi;
+
+pub(crate) use self::error::ApiError;
+use crate::link::Gateway;
+use crate::server::Hub;
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// JSON bodies are this large at most; files come as blobs.
+const BODY_BYTES: usize = 1 << 20;
+/// The largest message on the worker link.
+const LINK_MESSAGE_BYTES: usize = 8 << 20;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Pumasi hub",
+        description = "One cloud made of everyone's machines. Authenticate with `Authorization: Bearer TOKEN`; give every \
+                       changing request an `Idempotency-Key`, and sending it twice does it once.",
+        license(name = "Apache-2.0")
+    ),
+    paths(
+        system::hub,
+        system::healthz,
+        system::metrics,
+        system::openapi,
+        system::workers,
+        system::books,
+        accounts::me,
+        accounts::open,
+        accounts::list,
+        accounts::get,
+        accounts::new_token,
+        accounts::revoke_token,
+        money::issue,
+        money::transfer,
+        money::hold,
+        money::settle,
+        money::release,
+        money::statement,
+        blobs::put,
+        blobs::get,
+        submit::submit,
+        jobs::list,
+        jobs::get,
+        jobs::cancel,
+        tasks::list,
+        tasks::get,
+        tasks::output,
+        tasks::stdout,
+        tasks::stderr,
+    )
+)]
+struct Document;
+
+/// The OpenAPI 3.1 document of the HTTP API.
+pub fn openapi_json() -> String {
+    Document::openapi().to_pretty_json().expect("the document is made of plain values")
+}
+
+/// All routes, the worker link among them.
+pub(crate) fn router(hub: &Arc<Hub>) -> Router {
+    let link = WorkerLinkServer::new(Gateway(Arc::clone(hub)))
+        .max_decoding_message_size(LINK_MESSAGE_BYTES)
+        .max_encoding_message_size(LINK_MESSAGE_BYTES);
+    let link = tonic::service::Routes::new(link).into_axum_router();
+    let limit = usize::try_from(hub.options.max_upload.0).unwrap_or(usize::MAX);
+    let blobs = Router::new()
+        .route("/v1/blobs", post(blobs::put))
+        .layer(DefaultBodyLimit::max(limit))
+        .route("/v1/blobs/{hash}", get(blobs::get));
+    let api = Router::new()
+        .route("/v1/hub", get(system::hub))
+        .route("/healthz", get(system::healthz))
+        .route("/metrics", get(system::metrics))
+        .route("/openapi.json", get(system::openapi))
+        .route("/v1/workers", get(system::workers))
+        .route("/v1/books", get(system::books))
+        .route("/v1/me", get(accounts::me))
+        .route("/v1/accounts", get(accounts::list).post(accounts::open))
+        .route("/v1/accounts/{account}", get(accounts::get))
+        .route("/v1/accounts/{account}/tokens", post(accounts::new_token))
+        .route("/v1/tokens/revoke", post(accounts::revoke_token))
+        .route("/v1/issue", post(money::issue))
+        .route("/v1/transfers", post(money::transfer))
+        .route("/v1/holds", post(money::hold))
+        .route("/v1/holds/{hold}/settle", post(money::settle))
+        .route("/v1/holds/{hold}/release", post(money::release))
+        .route("/v1/statement", get(money::statement))
+        .route("/v1/jobs", get(jobs::list).post(submit::submit))
+        .route("/v1/jobs/{job}", get(jobs::get))
+        .route("/v1/jobs/{job}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{job}/tasks", get(tasks::list))
+        .route("/v1/jobs/{job}/tasks/{task}", get(tasks::get))
+        .route("/v1/jobs/{job}/tasks/{task}/output", get(tasks::output))
+        .route("/v1/jobs/{job}/tasks/{task}/stdout", get(tasks::stdout))
+        .route("/v1/jobs/{job}/tasks/{task}/stderr", get(tasks::stderr))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .merge(blobs)
+        .fallback(error::no_route)
+        .method_not_allowed_fallback(error::no_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(hub), count))
+        .with_state(Arc::clone(hub));
+    api.merge(link)
+}
+
+/// Counts requests, and logs them at debug level.
+async fn count(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let line = format!("{} {}", request.method(), request.uri().path());
+    let response = next.run(request).await;
+    let took = started.elapsed();
+    hub.metrics.request(response.status().as_u16(), took);
+    tracing::debug!(status = response.status().as_u16(), ms = took.as_millis() as u64, "{line}");
+    response
+}
+
+/// How long a request may wait for a job at most.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Waits for a job, the asked time at most.
+async fn wait_for_job(hub: &Hub, job: pumasi_types::JobId, wait_ms: Option<u64>) -> Result<(), ApiError> {
+    let Some(wait) = wait_ms.map(Duration::from_millis).filter(|wait| !wait.is_zero()) else { return Ok(()) };
+    tokio::select! {
+        over = hub.cell.job_over(job) => over?,
+        () = tokio::time::sleep(wait.min(WAIT_MAX)) => {}
+        () = hub.stopping() => {}
+    }
+    Ok(())
+}

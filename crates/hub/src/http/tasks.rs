@@ -1,0 +1,150 @@
+//! Tasks and their outputs.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use pumasi_api::output::{self, TaskOutput};
+use pumasi_api::wire;
+use pumasi_types::{JobId, TaskIndex};
+use serde::Deserialize;
+
+use super::extract::Caller;
+use super::jobs::visible;
+use super::{ApiError, views};
+use crate::auth;
+use crate::server::Hub;
+
+/// Most tasks in one answer, and most that are looked at for it.
+const TASKS_MAX: usize = 10_000;
+const LOOKED_AT_MAX: usize = 100_000;
+
+/// Which tasks.
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    from: Option<TaskIndex>,
+    limit: Option<usize>,
+    state: Option<String>,
+}
+
+/// A job's tasks by index, all or those in one state. `next` leads on even where a page has none.
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks",
+    params(("job" = u64, Path), ("from" = Option<u32>, Query), ("limit" = Option<u32>, Query),
+        ("state" = Option<String>, Query)),
+    responses((status = 200, body = wire::Tasks)))]
+pub(super) async fn list(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    Path(job): Path<JobId>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<wire::Tasks>, ApiError> {
+    let known = ["open", "succeeded", "failed", "dropped"];
+    if query.state.as_deref().is_some_and(|state| !known.contains(&state)) {
+        return Err(ApiError::invalid(format!("state: must be one of {}", known.join(", "))));
+    }
+    let limit = query.limit.unwrap_or(100).clamp(1, TASKS_MAX);
+    let look = move |state: &pumasi_core::State| {
+        let job = visible(state, &caller, job)?;
+        let from = query.from.unwrap_or_default().0 as usize;
+        let mut tasks = Vec::new();
+        let mut next = None;
+        for (at, task) in job.tasks.iter().enumerate().skip(from) {
+            if tasks.len() == limit || at - from == LOOKED_AT_MAX {
+                next = Some(TaskIndex(at as u32));
+                break;
+            }
+            if query.state.as_deref().is_none_or(|wanted| wanted == views::task_state(task.state)) {
+                tasks.push(views::task(TaskIndex(at as u32), task));
+            }
+        }
+        Ok::<_, pumasi_core::Refusal>(wire::Tasks { tasks, next })
+    };
+    Ok(Json(hub.cell.read(look).await??))
+}
+
+async fn find(hub: &Hub, caller: auth::Caller, job: JobId, index: TaskIndex) -> Result<wire::Task, ApiError> {
+    let look = move |state: &pumasi_core::State| {
+        visible(state, &caller, job).map(|job| job.task(index).map(|task| views::task(index, task)))
+    };
+    let found = hub.cell.read(look).await??;
+    found.ok_or_else(|| ApiError::not_found("no_task", format!("job {job} has no task {index}")))
+}
+
+/// One task.
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}", params(("job" = u64, Path), ("task" = u32, Path)),
+    responses((status = 200, body = wire::Task)))]
+pub(super) async fn get(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    Path((job, task)): Path<(JobId, TaskIndex)>,
+) -> Result<Json<wire::Task>, ApiError> {
+    find(&hub, caller, job, task).await.map(Json)
+}
+
+async fn encoded(hub: &Hub, caller: auth::Caller, job: JobId, task: TaskIndex) -> Result<Bytes, ApiError> {
+    let found = find(hub, caller, job, task).await?;
+    if found.ending.is_none() {
+        let message = format!("task {task} of job {job} has no output: it is {}", found.state);
+        return Err(ApiError::not_found("no_output", message));
+    }
+    match found.result {
+        None => Ok(Bytes::from_static(&output::EMPTY)),
+        Some(hash) => Ok(hub.blobs.get(&hash).await?),
+    }
+}
+
+async fn decoded(
+    hub: &Hub,
+    caller: auth::Caller,
+    job: JobId,
+    task: TaskIndex,
+) -> Result<TaskOutput, ApiError> {
+    let bytes = encoded(hub, caller, job, task).await?;
+    TaskOutput::decode(bytes).map_err(|error| {
+        let message = format!("the output of task {task} of job {job} is malformed: {error}");
+        ApiError::new(axum::http::StatusCode::BAD_GATEWAY, "bad_output", message)
+    })
+}
+
+fn raw(bytes: Bytes) -> Response {
+    // Whatever a guest wrote must not be taken for a page of this hub.
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (headers, bytes).into_response()
+}
+
+/// A task's encoded output: stdout, stderr and files, as its hash covers them.
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}/output", params(("job" = u64, Path), ("task" = u32, Path)),
+    responses((status = 200, content_type = "application/octet-stream")))]
+pub(super) async fn output(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    Path((job, task)): Path<(JobId, TaskIndex)>,
+) -> Result<Response, ApiError> {
+    encoded(&hub, caller, job, task).await.map(raw)
+}
+
+/// What a task wrote to stdout.
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}/stdout", params(("job" = u64, Path), ("task" = u32, Path)),
+    responses((status = 200, content_type = "application/octet-stream")))]
+pub(super) async fn stdout(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    Path((job, task)): Path<(JobId, TaskIndex)>,
+) -> Result<Response, ApiError> {
+    decoded(&hub, caller, job, task).await.map(|output| raw(output.stdout))
+}
+
+/// What a task wrote to stderr.
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}/stderr", params(("job" = u64, Path), ("task" = u32, Path)),
+    responses((status = 200, content_type = "application/octet-stream")))]
+pub(super) async fn stderr(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    Path((job, task)): Path<(JobId, TaskIndex)>,
+) -> Result<Response, ApiError> {
+    decoded(&hub, caller, job, task).await.map(|output| raw(output.stderr))
+}

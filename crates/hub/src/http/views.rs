@@ -1,0 +1,123 @@
+//! Domain to wire: how the state looks in JSON.
+
+use pumasi_api::wire;
+use pumasi_core::{Account, Job, JobOutcome, JobState, State, Task, TaskState, Worker};
+use pumasi_types::{AccountId, Amount, Currency, Hash, JobId, Price, TaskIndex, WorkerId};
+
+pub(super) fn credits(amount: Amount) -> String {
+    Currency::CREDIT.format_amount(amount)
+}
+
+pub(super) fn price(price: Price) -> String {
+    credits(price.as_amount())
+}
+
+pub(super) fn account_name(state: &State, id: AccountId) -> String {
+    state.ledger().account(id).map_or_else(|| id.to_string(), |account| account.name.clone())
+}
+
+pub(super) fn account(id: AccountId, account: &Account) -> wire::Account {
+    let balance = |(currency, balance): (Currency, pumasi_core::Balance)| wire::Balance {
+        currency: currency.code().to_owned(),
+        available: currency.format_amount(balance.available),
+        held: currency.format_amount(balance.held),
+    };
+    wire::Account {
+        id,
+        name: account.name.clone(),
+        roles: account.roles.iter().map(|role| role.to_string()).collect(),
+        balances: account.balances().map(balance).collect(),
+    }
+}
+
+fn job_state(state: &JobState) -> &'static str {
+    match state {
+        JobState::Waiting { .. } => "waiting",
+        JobState::Active => "active",
+        JobState::Over { outcome, .. } => match outcome {
+            JobOutcome::Succeeded => "succeeded",
+            JobOutcome::Failed => "failed",
+            JobOutcome::Cancelled => "cancelled",
+            JobOutcome::Expired => "expired",
+            JobOutcome::OutOfBudget => "out_of_budget",
+            JobOutcome::DependencyFailed => "dependency_failed",
+        },
+    }
+}
+
+pub(super) fn job(state: &State, id: JobId, job: &Job) -> wire::Job {
+    let over_ms = match job.state {
+        JobState::Over { at, .. } => Some(at.0 / 1_000_000),
+        _ => None,
+    };
+    wire::Job {
+        id,
+        name: job.spec.name.clone(),
+        owner: account_name(state, job.owner),
+        state: job_state(&job.state).to_owned(),
+        over: over_ms.is_some(),
+        tasks: job.counts.total,
+        succeeded: job.counts.succeeded,
+        failed: job.counts.failed,
+        running: job.counts.running,
+        quorum: job.spec.quorum,
+        budget: credits(job.spec.budget),
+        spent: credits(job.spent),
+        fuel: job.fuel.0,
+        bid: price(job.spec.bid),
+        engine: job.spec.engine.0.clone(),
+        module: job.spec.module,
+        task_list: job.spec.task_list,
+        submitted_ms: job.submitted.0 / 1_000_000,
+        over_ms,
+    }
+}
+
+pub(super) fn task_state(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Open => "open",
+        TaskState::Succeeded => "succeeded",
+        TaskState::Failed => "failed",
+        TaskState::Dropped => "dropped",
+    }
+}
+
+pub(super) fn task(index: TaskIndex, task: &Task) -> wire::Task {
+    let empty = [Hash::ZERO, pumasi_api::output::EMPTY_HASH];
+    wire::Task {
+        index,
+        state: task_state(task.state).to_owned(),
+        running: task.running,
+        losses: task.losses,
+        ending: task.ending,
+        reason: task.ending.map(|ending| ending.to_string()),
+        fuel: task.fuel.0,
+        result: Some(task.result).filter(|hash| !empty.contains(hash)),
+    }
+}
+
+pub(super) fn worker(state: &State, id: WorkerId, worker: &Worker) -> wire::Worker {
+    let doing = match worker.running() {
+        _ if !worker.attached => "away",
+        _ if !worker.accepting => "paused",
+        _ if !worker.is_willing() => "failing",
+        0 => "idle",
+        _ => "working",
+    };
+    wire::Worker {
+        id,
+        name: worker.spec.name.clone(),
+        owner: account_name(state, worker.owner),
+        state: doing.to_owned(),
+        cores: worker.spec.cores,
+        memory_bytes: worker.spec.memory.0,
+        speed: worker.spec.speed.0,
+        engine: worker.spec.engine.0.clone(),
+        ask: price(worker.spec.ask),
+        runs: worker.running() as u64,
+        verified: worker.verified,
+        lost: worker.lost,
+        outvoted: worker.outvoted,
+        earned: credits(worker.earned),
+    }
+}

@@ -1,0 +1,293 @@
+//! The worker link: one gRPC stream per worker, its messages turned into commands.
+//!
+//! Everything a worker sends is doubted: sizes are bounded, outputs must have the hash they claim, and a run
+//! that is not the worker's changes nothing. Reports are pipelined: the next is read while the last becomes
+//! durable, and acknowledgements go out in order.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pumasi_api::link::worker_link_server::WorkerLink;
+use pumasi_api::link::{Ack, FromHub, FromWorker, Hello, Report, from_hub, from_worker};
+use pumasi_api::output;
+use pumasi_blobs::BlobError;
+use pumasi_core::{Answer, Command, Done, Request as Ask, Role, RunReport, WorkerSpec};
+use pumasi_types::{
+    AccountId, ByteSize, Duration as Span, Ending, EngineId, Fuel, Hash, Price, RunId, Speed, WorkerId,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::server::Hub;
+
+/// Messages to a worker that wait at most, before it counts as one that does not read.
+const UNREAD: usize = 1024;
+/// Reports of one worker that wait for the log at most.
+const PIPELINE: usize = 64;
+/// The largest output that travels inside a report.
+const INLINE_BYTES: usize = 16 << 10;
+
+/// The gRPC service.
+pub(crate) struct Gateway(pub(crate) Arc<Hub>);
+
+#[tonic::async_trait]
+impl WorkerLink for Gateway {
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<FromHub, Status>> + Send>>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<FromWorker>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let hub = Arc::clone(&self.0);
+        let token = bearer(&request)?;
+        let caller = hub.tokens.resolve(&hub.cell, &token).await.map_err(unavailable)?;
+        let caller =
+            caller.ok_or_else(|| Status::unauthenticated("this token is not known: log in again"))?;
+        if !caller.roles.contains(Role::Owner) {
+            return Err(Status::permission_denied(
+                "this needs the role owner: ask an operator for an account with it",
+            ));
+        }
+        let (to, messages) = mpsc::channel(UNREAD);
+        let from = request.into_inner();
+        tokio::spawn(async move {
+            if let Err(status) = Link::serve(hub, caller.account, from, to.clone()).await {
+                tracing::info!(owner = caller.account.0, "link ended: {}", status.message());
+                // The worker may be gone.
+                let _ = to.send(FromHub { message: None }).await;
+            }
+        });
+        let messages = ReceiverStream::new(messages).map(|message| match message {
+            FromHub { message: None } => Err(Status::aborted("the hub ended this link")),
+            message => Ok(message),
+        });
+        Ok(Response::new(Box::pin(messages)))
+    }
+}
+
+fn bearer<T>(request: &Request<T>) -> Result<String, Status> {
+    let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+    let token = header.and_then(|value| value.strip_prefix("Bearer "));
+    token
+        .map(str::to_owned)
+        .ok_or_else(|| Status::unauthenticated("a token is needed: authorization: Bearer TOKEN"))
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+/// What waits for the log: reports to acknowledge in order.
+struct Pending {
+    report_id: u64,
+    answer: oneshot::Receiver<Answer>,
+}
+
+/// One worker's stream.
+struct Link {
+    hub: Arc<Hub>,
+    owner: AccountId,
+    worker: WorkerId,
+    acks: mpsc::Sender<Pending>,
+}
+
+impl Link {
+    async fn serve(
+        hub: Arc<Hub>,
+        owner: AccountId,
+        mut from: Streaming<FromWorker>,
+        to: mpsc::Sender<FromHub>,
+    ) -> Result<(), Status> {
+        let first = tokio::time::timeout(Duration::from_secs(10), from.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no Hello within ten seconds"))??;
+        let Some(from_worker::Message::Hello(hello)) = first.and_then(|message| message.message) else {
+            return Err(Status::invalid_argument("the first message must be Hello"));
+        };
+        let command = Command::AttachWorker(worker_spec(hello)?);
+        let ask = Ask { caller: owner, id: None, command };
+        let answer = hub.cell.attach(ask, to.clone()).await.map_err(unavailable)?;
+        let (worker, number) = match answer {
+            Ok(Done::Attached { worker, link, .. }) => (worker, link),
+            Ok(_) => return Err(Status::internal("unexpected answer")),
+            Err(refusal) => return Err(Status::failed_precondition(refusal.to_string())),
+        };
+        hub.metrics.links.inc();
+        let (acks, pending) = mpsc::channel(PIPELINE);
+        let acknowledging = tokio::spawn(acknowledge(pending, to));
+        let link = Link { hub: Arc::clone(&hub), owner, worker, acks };
+        let ended = link.read(&mut from).await;
+        drop(link);
+        // Everything that was read is acknowledged, or can't be.
+        let _ = acknowledging.await;
+        hub.metrics.links.dec();
+        hub.link_ended(worker, number).await;
+        ended
+    }
+
+    async fn read(&self, from: &mut Streaming<FromWorker>) -> Result<(), Status> {
+        loop {
+            let message = tokio::time::timeout(self.hub.lease, from.message()).await;
+            let message = message.map_err(|_| Status::deadline_exceeded("the worker fell silent"))??;
+            let Some(message) = message else { return Ok(()) };
+            match message.message {
+                Some(from_worker::Message::Report(report)) => self.report(report).await?,
+                Some(from_worker::Message::Status(status)) => {
+                    if status.changed || !status.returned_runs.is_empty() {
+                        let returned = status.returned_runs.into_iter().map(RunId).collect();
+                        let accepting = status.accepting && !status.leaving;
+                        self.send(Command::SetWorker { worker: self.worker, accepting, returned }).await?;
+                    }
+                }
+                Some(from_worker::Message::Hello(_)) | None => {
+                    return Err(Status::invalid_argument("a message that does not belong here"));
+                }
+            }
+        }
+    }
+
+    async fn report(&self, report: Report) -> Result<(), Status> {
+        let report_id = report.report_id;
+        let runs = self.check(report).await?;
+        self.hub.metrics.reported_runs.inc_by(runs.len() as u64);
+        let answer = self.send(Command::Report { worker: self.worker, runs }).await?;
+        self.acks.send(Pending { report_id, answer }).await.map_err(|_| Status::aborted("the worker is gone"))
+    }
+
+    async fn send(&self, command: Command) -> Result<oneshot::Receiver<Answer>, Status> {
+        self.hub.cell.send(Ask { caller: self.owner, id: None, command }).await.map_err(unavailable)
+    }
+
+    /// Stores the outputs that came along; a run whose output is not what it claims counts as failed.
+    async fn check(&self, report: Report) -> Result<Vec<RunReport>, Status> {
+        let (mut runs, outputs) = decode_report(report)?;
+        let carried: Vec<Bytes> = outputs.iter().filter(|bytes| !bytes.is_empty()).cloned().collect();
+        let mut hashes = self.hub.blobs.put_many(carried).await.map_err(storage)?.into_iter();
+        let empty = Hash::of(&output::EMPTY);
+        for (run, output) in runs.iter_mut().zip(&outputs) {
+            let stored = match output.is_empty() {
+                false => hashes.next() == Some(run.result),
+                true => run.result == empty || self.hub.blobs.contains(&run.result),
+            };
+            if !stored && run.ending.is_deterministic() {
+                tracing::warn!(worker = self.worker.0, run = run.run.0, "output is not what its hash says");
+                run.ending = Ending::Faulted;
+            }
+        }
+        Ok(runs)
+    }
+}
+
+/// A full disk is the hub's trouble, not the worker's: it keeps the report and comes back.
+fn storage(error: BlobError) -> Status {
+    tracing::error!("cannot store a task's output: {error}");
+    Status::unavailable("the hub cannot store outputs now; try again")
+}
+
+async fn acknowledge(mut pending: mpsc::Receiver<Pending>, to: mpsc::Sender<FromHub>) {
+    while let Some(Pending { report_id, answer }) = pending.recv().await {
+        let refused_runs = match answer.await {
+            Ok(Ok(Done::Reported { refused })) => refused.iter().map(|run| run.0).collect(),
+            Ok(_) => Vec::new(),
+            // The cell stopped: what is not durable is not acknowledged.
+            Err(_) => return,
+        };
+        let ack = from_hub::Message::Ack(Ack { report_id, refused_runs });
+        if to.send(FromHub { message: Some(ack) }).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn worker_spec(hello: Hello) -> Result<WorkerSpec, Status> {
+    let key: [u8; 16] = hello
+        .machine_key
+        .try_into()
+        .map_err(|_| Status::invalid_argument("machine_key must have 16 bytes"))?;
+    Ok(WorkerSpec {
+        machine_key: u128::from_le_bytes(key),
+        name: hello.name,
+        cores: hello.cores,
+        memory: ByteSize(hello.memory_bytes),
+        speed: Speed(hello.speed),
+        engine: EngineId(hello.engine),
+        ask: Price(hello.ask_price),
+        held: hello.held_runs.into_iter().map(RunId).collect(),
+    })
+}
+
+/// Columns to rows; outputs are as many as runs then.
+fn decode_report(report: Report) -> Result<(Vec<RunReport>, Vec<Bytes>), Status> {
+    let count = report.runs.len();
+    let columns = [report.endings.len(), report.fuel.len(), report.wall_ns.len(), report.results.len() / 32];
+    if columns.iter().any(|len| *len != count) || report.results.len() % 32 != 0 {
+        return Err(Status::invalid_argument("the columns of a report differ in length"));
+    }
+    let outputs = match report.outputs.len() {
+        0 => vec![Bytes::new(); count],
+        len if len == count => report.outputs.into_iter().map(Bytes::from).collect(),
+        _ => return Err(Status::invalid_argument("the columns of a report differ in length")),
+    };
+    if outputs.iter().any(|output: &Bytes| output.len() > INLINE_BYTES) {
+        return Err(Status::invalid_argument("an output in a report is larger than 16 KiB"));
+    }
+    let mut runs = Vec::with_capacity(count);
+    for (at, result) in report.results.chunks_exact(32).enumerate() {
+        let ending = Ending::from_code(report.endings[at])
+            .ok_or_else(|| Status::invalid_argument("a report has an unknown ending"))?;
+        runs.push(RunReport {
+            run: RunId(report.runs[at]),
+            ending,
+            fuel: Fuel(report.fuel[at]),
+            wall: Span(report.wall_ns[at]),
+            result: Hash::from_bytes(result.try_into().expect("chunks of 32 bytes")),
+        });
+    }
+    Ok((runs, outputs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(runs: usize) -> Report {
+        Report {
+            report_id: 1,
+            runs: vec![7; runs],
+            endings: vec![0; runs],
+            fuel: vec![5; runs],
+            wall_ns: vec![9; runs],
+            results: vec![0; 32 * runs],
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn columns_must_have_one_length() {
+        assert_eq!(decode_report(report(3)).unwrap().0.len(), 3);
+        let spoil: [fn(&mut Report); 7] = [
+            |r| r.runs.push(1),
+            |r| r.endings.clear(),
+            |r| r.fuel.push(1),
+            |r| r.wall_ns.clear(),
+            |r| r.results.push(1),
+            |r| r.outputs.push(Vec::new()),
+            |r| r.endings[1] = u64::MAX,
+        ];
+        for spoil in spoil {
+            let mut bad = report(3);
+            spoil(&mut bad);
+            assert!(decode_report(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn an_output_too_large_for_a_report_is_refused() {
+        let mut bad = report(1);
+        bad.outputs = vec![vec![0; INLINE_BYTES + 1]];
+        assert!(decode_report(bad).is_err());
+    }
+}

@@ -1,0 +1,47 @@
+//! How a hub is started.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pumasi_types::ByteSize;
+
+/// Everything an operator can choose.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The one data folder: log, snapshots, blobs, journal, keys.
+    pub data: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Whether to speak TLS.
+    pub tls: bool,
+    /// Certificate chain and key in PEM; a self-made one is kept in the data folder when absent.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The largest blob that may be uploaded.
+    pub max_upload: ByteSize,
+    /// How long a worker may be away before its runs go to others.
+    pub link_grace: Duration,
+    /// Requests per second that one account may make on average.
+    pub requests_per_s: u32,
+    /// Log bytes after which a snapshot is made.
+    pub snapshot_every: ByteSize,
+    /// Whether the log forgets what two snapshots cover. Off: the whole log stays, for audits.
+    pub trim_log: bool,
+}
+
+impl ServeOptions {
+    /// The normal options for a hub on `data` at `listen`.
+    pub fn new(data: PathBuf, listen: SocketAddr) -> ServeOptions {
+        ServeOptions {
+            data,
+            listen,
+            tls: true,
+            certificate: None,
+            max_upload: ByteSize(16 << 30),
+            link_grace: Duration::from_secs(15),
+            requests_per_s: 2_000,
+            snapshot_every: ByteSize::mib(256),
+            trim_log: false,
+        }
+    }
+}
