@@ -41,7 +41,8 @@ pub struct RunOutcome {
     pub ending: Ending,
     /// Fuel burnt, the same on every machine when the ending is deterministic.
     ///
-    /// A guest that traps is charged up to its last call, return or host function before the trap.
+    /// Of a guest that traps or runs out of memory, the steps after its last call or return are not in it:
+    /// compiled code keeps its count in a register between them.
     pub fuel: Fuel,
     /// Time it took here.
     pub wall: Duration,
@@ -75,21 +76,18 @@ impl ResourceLimiter for Guest {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
+        let (wanted, limit) = (desired as u64, self.memory_limit());
+        match maximum {
             // The module's own bound: growth fails as WebAssembly says.
-            return Ok(false);
+            Some(maximum) if desired > maximum && maximum as u64 <= limit => Ok(false),
+            _ if wanted > limit => Err(Halt::OutOfMemory { wanted, limit }.into()),
+            _ => Ok(true),
         }
-        self.check_memory(desired as u64)?;
-        Ok(true)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        if error.is::<std::io::Error>() {
-            Err(Halt::Host(format!("this machine has no memory left for the guest: {error}")).into())
-        } else {
-            // More than 4 GiB, which wasmtime refuses before it asks.
-            self.check_memory(u64::MAX)
-        }
+        // Bounds were checked before, so the kernel refused.
+        Err(Halt::Host(format!("this machine has no memory left for the guest: {error:#}")).into())
     }
 
     fn table_growing(
@@ -103,13 +101,6 @@ impl ResourceLimiter for Guest {
 
     fn instances(&self) -> usize {
         1
-    }
-}
-
-impl Guest {
-    fn check_memory(&self, wanted: u64) -> wasmtime::Result<()> {
-        let limit = self.memory_limit();
-        if wanted > limit { Err(Halt::OutOfMemory { wanted, limit }.into()) } else { Ok(()) }
     }
 }
 

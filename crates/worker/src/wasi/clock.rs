@@ -53,9 +53,9 @@ impl Random {
 }
 
 pub(super) fn random(call: &mut Call<'_>, to: u32, len: u32) -> Answer {
+    let bytes = call.memory.bytes_mut(to, len)?;
     // One fuel a byte: drawing costs about as much as a step of the guest.
     call.guest.spend(u64::from(len))?;
-    let bytes = call.memory.bytes_mut(to, len)?;
     let (seed, task) = (call.guest.spec.seed, call.guest.spec.task);
     call.guest.random.get_or_insert_with(|| Random::new(seed, task)).0.fill(bytes);
     Ok(())
