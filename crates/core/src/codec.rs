@@ -74,7 +74,11 @@ pub fn decode_state(version: u32, bytes: &[u8]) -> Result<State, CodecError> {
     if version != STATE_VERSION {
         return Err(CodecError::Version { what, found: version, known: STATE_VERSION });
     }
-    postcard::from_bytes(bytes).map_err(|source| CodecError::Malformed { what, source })
+    match postcard::take_from_bytes(bytes) {
+        Ok((state, [])) => Ok(state),
+        Ok(_) => Err(CodecError::Malformed { what, source: postcard::Error::DeserializeBadEncoding }),
+        Err(source) => Err(CodecError::Malformed { what, source }),
+    }
 }
 
 /// An [`Ending`](pumasi_types::Ending) as its code: its own form is made for JSON, and postcard, which does

@@ -26,6 +26,6 @@ pub use codec::{CodecError, STATE_VERSION, decode_requests, decode_state, encode
 pub use command::{Command, InputFile, JobSpec, Request, RunReport, WorkerSpec};
 pub use compute::{Job, JobCounts, JobOutcome, JobState, Task, TaskState, Worker};
 pub use effects::{Action, Assignment, Cause, Done, Effects, Transfer};
-pub use ledger::{Account, Balance, Hold, Ledger};
+pub use ledger::{Account, Balance, Books, Hold, Ledger};
 pub use refusal::Refusal;
 pub use state::{Answer, Applied, State};

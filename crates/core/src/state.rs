@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pumasi_types::{AccountId, Hash, JobId, Time, WorkerId};
+use pumasi_types::{AccountId, Amount, Hash, HoldId, JobId, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Tokens;
@@ -90,7 +90,7 @@ impl State {
                 Timer::Deadline(job) => compute.expire(job, &mut ctx),
                 Timer::Overdue(worker) => compute.check_overdue(worker, &mut ctx),
                 Timer::ForgetJob(job) => compute.forget(job),
-                Timer::ForgetRequest(id) => self.requests.forget(id),
+                Timer::ForgetRequest(key) => self.requests.forget(key),
             }
         }
     }
@@ -98,12 +98,12 @@ impl State {
     /// Answers a request, from memory if it was answered before.
     fn answer(&mut self, request: &Request, effects: &mut Effects) -> Answer {
         let Some(id) = request.id else { return self.carry_out(request, effects) };
-        let content = content_of(&request.command);
-        if let Some(before) = self.requests.recall(id, content) {
+        let (key, content) = ((request.caller, id), content_of(&request.command));
+        if let Some(before) = self.requests.recall(key, content) {
             return before;
         }
         let answer = self.carry_out(request, effects);
-        self.requests.remember(self.now, id, content, answer.clone(), &mut self.timers);
+        self.requests.remember(self.now, key, content, answer.clone(), &mut self.timers);
         answer
     }
 
@@ -174,7 +174,11 @@ impl State {
             Command::Settle { hold, to, amount } => {
                 self.own_free_hold(caller, hold)?;
                 let cause = Cause::Settle { hold };
-                self.ledger.settle(now, hold, to, amount, cause, journal).map(Done::Transfer)
+                let transfer = self.ledger.settle(now, hold, to, amount, cause, journal)?;
+                if self.ledger.hold(hold).is_some_and(|hold| hold.left == Amount::ZERO) {
+                    self.ledger.release(hold, &mut self.timers)?;
+                }
+                Ok(Done::Transfer(transfer))
             }
             Command::Release { hold } => {
                 self.own_free_hold(caller, hold)?;
@@ -235,7 +239,7 @@ impl State {
     }
 
     /// The hold must be the caller's, and not the budget of something.
-    fn own_free_hold(&self, caller: AccountId, id: pumasi_types::HoldId) -> Result<(), Refusal> {
+    fn own_free_hold(&self, caller: AccountId, id: HoldId) -> Result<(), Refusal> {
         let hold = self.ledger.hold(id).ok_or(Refusal::NoHold { hold: id })?;
         if hold.owner != caller {
             return Err(Refusal::NotYours { what: format!("hold {id}") });

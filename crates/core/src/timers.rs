@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use pumasi_types::{HoldId, JobId, RequestId, Time, WorkerId};
+use pumasi_types::{HoldId, JobId, Time, WorkerId};
 use serde::{Deserialize, Serialize};
+
+use crate::requests::RequestKey;
 
 /// Something that happens by itself when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -12,12 +14,12 @@ pub(crate) enum Timer {
     Hold(HoldId),
     /// A job's deadline passes.
     Deadline(JobId),
-    /// A worker's oldest run is overdue.
+    /// Runs of a worker may be overdue.
     Overdue(WorkerId),
     /// A finished job is forgotten.
     ForgetJob(JobId),
     /// A request id is forgotten.
-    ForgetRequest(RequestId),
+    ForgetRequest(RequestKey),
 }
 
 /// Timers in the order in which they are due.

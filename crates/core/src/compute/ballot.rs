@@ -32,9 +32,17 @@ pub(crate) struct Ballot {
 }
 
 impl Ballot {
-    /// Whether this owner has voted or is about to: no owner counts twice.
-    pub(crate) fn involves(&self, owner: AccountId) -> bool {
-        self.at_work.contains(&owner) || self.votes.iter().any(|vote| vote.owner == owner)
+    /// The owners who have voted or are about to, sorted.
+    pub(crate) fn involved(&self) -> Vec<AccountId> {
+        let voters = self.votes.iter().map(|vote| vote.owner);
+        let mut owners: Vec<AccountId> = voters.chain(self.at_work.iter().copied()).collect();
+        owners.sort_unstable();
+        owners
+    }
+
+    /// What all voters would be paid.
+    pub(crate) fn cost(&self) -> i64 {
+        self.votes.iter().map(|vote| vote.cost.0).sum()
     }
 
     /// How many votes the most common finding has.

@@ -1,12 +1,12 @@
 //! A job: its tasks, the queue of runs it needs, and its money.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pumasi_types::{AccountId, Amount, Duration, Fuel, HoldId, JobId, TaskIndex, Time};
 use serde::{Deserialize, Serialize};
 
-use super::ballot::{Ballot, Finding};
+use super::ballot::{Ballot, Finding, Vote};
 use super::task::{Task, TaskState};
 use crate::JobSpec;
 
@@ -83,14 +83,20 @@ pub struct Job {
     pub spent: Amount,
     /// Fuel of all paid runs together.
     pub fuel: Fuel,
+    /// The most that one run may cost.
+    pub(crate) cap: Amount,
     /// The part of the budget that started tasks may still cost.
     pub(crate) committed: Amount,
     /// Tasks below this index were started.
     pub(crate) fresh: u32,
-    /// Runs needed by tasks that were started, by an owner that must not do them (0: anybody may).
-    pub(crate) again: BTreeMap<AccountId, VecDeque<TaskIndex>>,
-    /// How many runs are in `again`.
+    /// Started tasks that need more runs, by the owners who have a part in them and must not do them.
+    pub(crate) again: BTreeMap<Vec<AccountId>, BTreeSet<TaskIndex>>,
+    /// How many runs they need together.
     pub(crate) again_runs: u64,
+    /// Whether there may be runs that idle workers have not been offered.
+    pub(crate) news: bool,
+    /// Runs that workers have, those of decided tasks included.
+    pub(crate) held: u64,
     /// Votes on open tasks, when the quorum is above one.
     pub(crate) ballots: BTreeMap<TaskIndex, Ballot>,
     /// Average wall-clock time of a run; none before the first.
@@ -100,9 +106,6 @@ pub struct Job {
 }
 
 impl Job {
-    /// How many queued runs are looked at for one that an owner may do.
-    const SEARCH: usize = 64;
-
     pub(crate) fn new(owner: AccountId, spec: Arc<JobSpec>, hold: HoldId, now: Time, unfinished: u32) -> Job {
         Job {
             owner,
@@ -114,10 +117,14 @@ impl Job {
             counts: JobCounts { total: spec.tasks, ..JobCounts::default() },
             spent: Amount::ZERO,
             fuel: Fuel(0),
+            // Submission checked that the cost of a whole quorum is in range.
+            cap: spec.bid.cost(spec.limits.fuel).unwrap_or(Amount(i64::MAX)),
             committed: Amount::ZERO,
             fresh: 0,
             again: BTreeMap::new(),
             again_runs: 0,
+            news: true,
+            held: 0,
             ballots: BTreeMap::new(),
             mean_wall: None,
             dependents: Vec::new(),
@@ -147,26 +154,25 @@ impl Job {
         self.state == JobState::Active
     }
 
-    /// The most that one run may cost.
-    pub(crate) fn run_cap(&self) -> Amount {
-        // Submission checked that the cost of a whole quorum is in range.
-        self.spec.bid.cost(self.spec.limits.fuel).unwrap_or(Amount(i64::MAX))
-    }
-
-    /// What the budget has left for tasks that were not started.
-    fn uncommitted(&self) -> Amount {
-        Amount(self.spec.budget.0 - self.spent.0 - self.committed.0)
-    }
-
     /// Whether the budget covers `runs` more runs at their most expensive.
     pub(crate) fn affords(&self, runs: u8) -> bool {
-        self.run_cap().checked_mul(u64::from(runs)).is_some_and(|cost| cost <= self.uncommitted())
+        let uncommitted = Amount(self.spec.budget.0 - self.spent.0 - self.committed.0);
+        self.cap.checked_mul(u64::from(runs)).is_some_and(|cost| cost <= uncommitted)
+    }
+
+    /// Whether it can start a task that was not started before.
+    fn has_fresh(&self) -> bool {
+        self.fresh < self.counts.total && self.affords(self.spec.quorum)
     }
 
     /// Whether there is a run to give out to somebody.
     pub(crate) fn has_queued_runs(&self) -> bool {
-        self.is_active()
-            && (!self.again.is_empty() || (self.fresh < self.counts.total && self.affords(self.spec.quorum)))
+        self.is_active() && (!self.again.is_empty() || self.has_fresh())
+    }
+
+    /// Whether there is a run that `owner` may do.
+    pub(crate) fn has_run_for(&self, owner: AccountId) -> bool {
+        self.is_active() && (self.has_fresh() || self.again_for(owner).next().is_some())
     }
 
     /// About how many runs wait to be given out.
@@ -174,114 +180,137 @@ impl Job {
         self.again_runs + u64::from(self.counts.total - self.fresh) * u64::from(self.spec.quorum)
     }
 
-    /// Takes a run out of the queue that `owner` may do, tasks that were begun first.
-    pub(crate) fn take_run(&mut self, owner: AccountId) -> Option<TaskIndex> {
-        if let Some(task) = self.take_again(owner) {
-            return Some(task);
-        }
-        if self.fresh == self.counts.total || !self.affords(self.spec.quorum) {
-            return None;
-        }
-        let task = TaskIndex(self.fresh);
-        let others = self.spec.quorum - 1;
-        self.fresh += 1;
-        self.committed.0 += self.run_cap().0 * i64::from(self.spec.quorum);
-        self.started(owner, task);
-        if others > 0 {
-            let queue = self.again.entry(owner).or_default();
-            queue.extend(std::iter::repeat_n(task, usize::from(others)));
-            self.again_runs += u64::from(others);
-            self.task_mut(task).queued = others;
-        }
-        Some(task)
+    /// Started tasks that need a run and that `owner` has no part in yet.
+    fn again_for(&self, owner: AccountId) -> impl Iterator<Item = TaskIndex> {
+        let open = self.again.iter().filter(move |(involved, _)| !involved.contains(&owner));
+        open.flat_map(|(_, tasks)| tasks).copied()
     }
 
-    fn take_again(&mut self, owner: AccountId) -> Option<TaskIndex> {
-        let mut found = None;
-        for (excluded, queue) in self.again.iter_mut().filter(|(excluded, _)| **excluded != owner) {
-            for _ in 0..queue.len().min(Self::SEARCH) {
-                let task = queue.pop_front().expect("the loop is as long as the queue at most");
-                if self.ballots.get(&task).is_some_and(|ballot| ballot.involves(owner)) {
-                    queue.push_back(task);
-                } else {
-                    found = Some((*excluded, task));
-                    break;
-                }
-            }
-            if found.is_some() {
-                break;
-            }
+    /// Takes up to `count` runs that `owner` may do out of the queue, tasks that were started first.
+    pub(crate) fn take_runs(&mut self, owner: AccountId, count: usize) -> Vec<TaskIndex> {
+        let mut taken: Vec<TaskIndex> = self.again_for(owner).take(count).collect();
+        for task in &taken {
+            self.unlist(*task);
+            self.start_run(owner, *task);
         }
-        let (excluded, task) = found?;
-        if self.again.get(&excluded).is_some_and(VecDeque::is_empty) {
-            self.again.remove(&excluded);
+        while taken.len() < count && self.has_fresh() {
+            let task = TaskIndex(self.fresh);
+            let runs = self.spec.quorum;
+            self.fresh += 1;
+            self.committed.0 += self.cap.0 * i64::from(runs);
+            self.task_mut(task).queued = runs;
+            self.again_runs += u64::from(runs);
+            self.start_run(owner, task);
+            taken.push(task);
         }
+        taken
+    }
+
+    /// One queued run of an unlisted task goes to a worker.
+    fn start_run(&mut self, owner: AccountId, index: TaskIndex) {
+        let task = self.task_mut(index);
+        task.queued -= 1;
+        task.running += 1;
         self.again_runs -= 1;
-        self.task_mut(task).queued -= 1;
-        self.started(owner, task);
-        Some(task)
-    }
-
-    fn started(&mut self, owner: AccountId, task: TaskIndex) {
-        self.task_mut(task).running += 1;
         self.counts.running += 1;
+        self.held += 1;
         if self.spec.quorum > 1 {
-            self.ballots.entry(task).or_default().at_work.push(owner);
+            self.ballots.entry(index).or_default().at_work.push(owner);
         }
+        self.list(index);
     }
 
-    /// A run left its worker's hands, with a finding or without.
-    pub(crate) fn ended(&mut self, owner: AccountId, task: TaskIndex) {
+    /// A run ended with a finding. It took up the most it could cost; what it did cost is booked apart.
+    pub(crate) fn run_ended(&mut self, task: TaskIndex) {
+        self.task_mut(task).running -= 1;
+        self.counts.running -= 1;
+        self.free(self.cap);
+    }
+
+    /// Counts the finding of a run that ended. How many votes the most common finding has, and all have.
+    pub(crate) fn vote(&mut self, task: TaskIndex, vote: Vote) -> (u8, usize) {
+        self.committed.0 += vote.cost.0;
+        // The owner's part in the task stays, so the task stays in its place in `again`.
+        let ballot = self.ballots.entry(task).or_default();
+        ballot.leaves(vote.owner);
+        ballot.votes.push(vote);
+        (ballot.best(), ballot.votes.len())
+    }
+
+    /// A run ended without a finding: somebody shall do it anew.
+    pub(crate) fn run_returned(&mut self, owner: AccountId, task: TaskIndex) {
+        self.unlist(task);
         self.task_mut(task).running -= 1;
         self.counts.running -= 1;
         if let Some(ballot) = self.ballots.get_mut(&task) {
             ballot.leaves(owner);
         }
+        self.queue_unlisted(task);
     }
 
-    /// Puts one more run of a started task into the queue.
-    pub(crate) fn queue_again(&mut self, task: TaskIndex) {
-        let ballot = self.ballots.get(&task);
-        let first =
-            ballot.and_then(|b| b.votes.first().map(|vote| vote.owner).or(b.at_work.first().copied()));
-        self.again.entry(first.unwrap_or_default()).or_default().push_back(task);
-        self.again_runs += 1;
+    /// Asks for one more run of a started task, which the budget must afford.
+    pub(crate) fn queue_one_more(&mut self, task: TaskIndex) {
+        self.unlist(task);
+        self.committed.0 += self.cap.0;
+        self.queue_unlisted(task);
+    }
+
+    fn queue_unlisted(&mut self, task: TaskIndex) {
         self.task_mut(task).queued += 1;
+        self.again_runs += 1;
+        self.news = true;
+        self.list(task);
+    }
+
+    /// Puts a task that needs runs where workers find it.
+    fn list(&mut self, task: TaskIndex) {
+        if self.task_mut(task).queued > 0 {
+            self.again.entry(self.involved(task)).or_default().insert(task);
+        }
+    }
+
+    /// Takes a task away from where workers find it: before who is involved in it changes.
+    fn unlist(&mut self, task: TaskIndex) {
+        if self.task_mut(task).queued > 0 {
+            let involved = self.involved(task);
+            if let Some(tasks) = self.again.get_mut(&involved) {
+                tasks.remove(&task);
+                if tasks.is_empty() {
+                    self.again.remove(&involved);
+                }
+            }
+        }
+    }
+
+    fn involved(&self, task: TaskIndex) -> Vec<AccountId> {
+        self.ballots.get(&task).map(Ballot::involved).unwrap_or_default()
+    }
+
+    /// Frees a part of the budget.
+    fn free(&mut self, amount: Amount) {
+        let had_fresh = self.has_fresh();
+        self.committed.0 -= amount.0;
+        self.news |= !had_fresh && self.has_fresh();
     }
 
     /// Decides a task: nobody else is needed for it, and its part of the budget is free again.
     pub(crate) fn decide(&mut self, index: TaskIndex, state: TaskState, finding: Finding) {
-        self.unqueue(index);
-        let cap = self.run_cap().0;
-        let voted: i64 =
-            self.ballots.remove(&index).map_or(0, |b| b.votes.iter().map(|vote| vote.cost.0).sum());
+        self.unlist(index);
+        let votes = self.ballots.remove(&index).map_or(0, |ballot| ballot.cost());
         let task = self.task_mut(index);
-        let running = std::mem::take(&mut task.running);
+        let (running, queued) = (std::mem::take(&mut task.running), std::mem::take(&mut task.queued));
         task.state = state;
         task.ending = Some(finding.ending);
         task.fuel = finding.fuel;
         task.result = finding.result;
         self.counts.running -= u64::from(running);
-        self.committed.0 -= cap * i64::from(running) + voted;
+        self.again_runs -= u64::from(queued);
+        self.free(Amount(self.cap.0 * i64::from(running + queued) + votes));
         match state {
             TaskState::Succeeded => self.counts.succeeded += 1,
             TaskState::Failed => self.counts.failed += 1,
             TaskState::Open | TaskState::Dropped => {}
         }
-    }
-
-    /// Takes every queued run of a task out of the queue, and its cost out of the commitments.
-    fn unqueue(&mut self, task: TaskIndex) {
-        let queued = std::mem::take(&mut self.task_mut(task).queued);
-        if queued == 0 {
-            return;
-        }
-        self.committed.0 -= self.run_cap().0 * i64::from(queued);
-        self.again_runs -= u64::from(queued);
-        self.again.retain(|_, queue| {
-            queue.retain(|other| *other != task);
-            !queue.is_empty()
-        });
     }
 
     /// Ends the job: whatever is open is dropped.
@@ -293,6 +322,7 @@ impl Job {
         }
         self.again.clear();
         self.again_runs = 0;
+        self.news = false;
         self.ballots.clear();
         self.counts.running = 0;
         self.committed = Amount::ZERO;
@@ -315,18 +345,17 @@ impl Job {
     /// Panics unless the job's own rules hold.
     pub(crate) fn sanity_check(&self, id: JobId) {
         let mut counts = JobCounts { total: self.spec.tasks, ..JobCounts::default() };
-        let mut queued: BTreeMap<TaskIndex, u8> = BTreeMap::new();
-        for (excluded, queue) in &self.again {
-            assert!(!queue.is_empty(), "job {id}: empty queue of runs not for {excluded}");
-            queue.iter().for_each(|task| *queued.entry(*task).or_default() += 1);
-        }
-        let mut committed = 0;
-        let cap = self.run_cap().0;
+        let mut again: BTreeMap<Vec<AccountId>, BTreeSet<TaskIndex>> = BTreeMap::new();
+        let (mut again_runs, mut committed) = (0, 0);
+        let cap = self.cap.0;
         for (index, task) in self.spec.task_indices().zip(&self.tasks) {
             counts.running += u64::from(task.running);
             counts.succeeded += u32::from(task.state == TaskState::Succeeded);
             counts.failed += u32::from(task.state == TaskState::Failed);
-            assert_eq!(task.queued, queued.remove(&index).unwrap_or(0), "job {id}: queue of task {index}");
+            again_runs += u64::from(task.queued);
+            if task.queued > 0 {
+                again.entry(self.involved(index)).or_default().insert(index);
+            }
             let ballot = self.ballots.get(&index);
             if !self.is_active() || task.state != TaskState::Open {
                 assert!(ballot.is_none(), "job {id}: ballot of decided task {index}");
@@ -338,16 +367,14 @@ impl Job {
                 let needed = self.spec.quorum - best;
                 assert_eq!(task.running + task.queued, needed, "job {id}: runs that task {index} needs");
                 committed += cap * i64::from(needed);
-                committed += ballot.map_or(0, |b| b.votes.iter().map(|vote| vote.cost.0).sum());
+                committed += ballot.map_or(0, Ballot::cost);
             } else {
                 assert!(!task.is_started() && ballot.is_none(), "job {id}: task {index} is not started");
             }
             if let Some(ballot) = ballot {
-                let mut owners: Vec<_> = ballot.votes.iter().map(|vote| vote.owner).collect();
-                owners.extend(&ballot.at_work);
-                owners.sort_unstable();
+                let mut owners = ballot.involved();
+                let involved = owners.len();
                 owners.dedup();
-                let involved = ballot.votes.len() + ballot.at_work.len();
                 assert_eq!(owners.len(), involved, "job {id}: an owner counts twice for task {index}");
                 assert_eq!(
                     ballot.at_work.len(),
@@ -356,9 +383,10 @@ impl Job {
                 );
             }
         }
-        assert!(queued.is_empty(), "job {id}: queued runs of no task");
-        let again_runs: usize = self.again.values().map(VecDeque::len).sum();
-        assert_eq!(again_runs as u64, self.again_runs, "job {id}: number of queued runs");
+        assert_eq!(again, self.again, "job {id}: places of queued runs");
+        assert_eq!(again_runs, self.again_runs, "job {id}: number of queued runs");
+        assert!(self.held >= self.counts.running, "job {id}: runs with workers");
+        assert!(!self.news || matches!(self.state, JobState::Waiting { .. }), "job {id}: runs not offered");
         assert_eq!(counts, self.counts, "job {id}: counts");
         assert_eq!(committed, self.committed.0, "job {id}: committed money");
         assert!(self.spent.0 + self.committed.0 <= self.spec.budget.0, "job {id}: budget exceeded");

@@ -150,7 +150,7 @@ impl Compute {
         while let Some((id, outcome)) = ending.pop() {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.outcome().is_none()) else { continue };
             job.end(outcome, ctx.now);
-            let (hold, deadline) = (job.hold, job.spec.deadline);
+            let (hold, deadline, held) = (job.hold, job.spec.deadline, std::mem::take(&mut job.held));
             let dependents = std::mem::take(&mut job.dependents);
             ctx.ledger.release(hold, ctx.timers).expect("a job that is not over has its hold");
             if let Some(at) = deadline {
@@ -158,7 +158,8 @@ impl Compute {
             }
             ctx.timers.set(ctx.now.after(Bounds::JOB_MEMORY), Timer::ForgetJob(id));
             ctx.effects.actions.push(Action::JobOver { job: id });
-            self.touch_job(id);
+            self.unschedule(id);
+            self.recall(id, held, ctx);
             for dependent in dependents {
                 if outcome != JobOutcome::Succeeded {
                     ending.push((dependent, JobOutcome::DependencyFailed));
@@ -171,6 +172,24 @@ impl Compute {
                     }
                     self.touch_job(dependent);
                 }
+            }
+        }
+    }
+
+    /// Takes the runs of a job that is over out of its workers' hands, so that they are free for others.
+    fn recall(&mut self, job: JobId, mut held: u64, ctx: &mut Context<'_>) {
+        for id in (1..=self.workers.len() as u64).map(WorkerId) {
+            if held == 0 {
+                return;
+            }
+            let Some(worker) = self.worker_mut(id) else { return };
+            let runs: Vec<RunId> =
+                worker.runs.iter().filter(|(_, run)| run.job == job).map(|(id, _)| *id).collect();
+            if !runs.is_empty() {
+                worker.runs.retain(|_, run| run.job != job);
+                held -= runs.len() as u64;
+                self.touch_worker(id);
+                ctx.effects.actions.push(Action::Stop { worker: id, runs });
             }
         }
     }
@@ -191,13 +210,17 @@ impl Compute {
                 id
             }
         };
-        self.change_worker(id);
-        let worker = self.worker_mut(id).expect("found or made above");
-        let unwanted = spec.held.iter().copied().filter(|run| !worker.has(*run)).collect();
+        self.touch_worker(id);
+        self.unnote_worker(id);
         let mut held = spec.held.clone();
         held.sort_unstable();
-        let never_arrived: Vec<RunId> =
-            worker.runs.iter().map(|run| run.id).filter(|run| held.binary_search(run).is_err()).collect();
+        held.dedup();
+        let worker = self.worker_mut(id).expect("found or made above");
+        // What one engine began another must not finish: their fuel and results do not compare.
+        let same_engine = worker.spec.engine == spec.engine;
+        let (runs, keeps) = (&worker.runs, |run: &RunId| same_engine && held.binary_search(run).is_ok());
+        let never_arrived: Vec<RunId> = runs.keys().copied().filter(|run| !keeps(run)).collect();
+        let unwanted = held.iter().copied().filter(|run| !same_engine || !runs.contains_key(run)).collect();
         worker.spec = WorkerSpec { held: Vec::new(), ..spec.clone() };
         (worker.attached, worker.accepting, worker.failing) = (true, true, 0);
         worker.link += 1;
@@ -222,7 +245,7 @@ impl Compute {
     }
 
     fn detached(&mut self, id: WorkerId) {
-        self.change_worker(id);
+        self.touch_worker(id);
         if let Some(worker) = self.worker_mut(id) {
             worker.attached = false;
         }
@@ -233,7 +256,7 @@ impl Compute {
         if worker.link != link {
             return Ok(Done::Ok);
         }
-        let runs: Vec<RunId> = worker.runs.iter().map(|run| run.id).collect();
+        let runs: Vec<RunId> = worker.runs.keys().copied().collect();
         self.detached(id);
         self.lose_runs(id, &runs, ctx);
         Ok(Done::Ok)
@@ -247,31 +270,29 @@ impl Compute {
         returned: &[RunId],
     ) -> Result<Done, Refusal> {
         check_runs(returned.len())?;
-        self.own_worker(owner, id)?;
-        self.change_worker(id);
         self.own_worker(owner, id)?.accepting = accepting;
+        self.touch_worker(id);
         self.give_back(id, returned);
         Ok(Done::Ok)
     }
 
     /// Panics unless every rule of the machine holds. For tests; walks everything.
     pub(crate) fn sanity_check(&self, ledger: &Ledger) {
-        let mut running: BTreeMap<JobId, u64> = BTreeMap::new();
+        let (mut held, mut running) = (BTreeMap::<JobId, u64>::new(), BTreeMap::<JobId, u64>::new());
         for (id, worker) in self.workers() {
-            assert!(worker.runs.iter().is_sorted_by_key(|run| run.id), "worker {id}: runs out of order");
             assert_eq!(self.machines.get(&(worker.owner, worker.spec.machine_key)), Some(&id));
-            for run in &worker.runs {
-                let job = self.jobs.get(&run.job);
-                if job.is_some_and(|job| {
-                    job.is_active() && job.tasks[run.task.0 as usize].state == TaskState::Open
-                }) {
-                    *running.entry(run.job).or_default() += 1;
-                }
+            for (run_id, run) in &worker.runs {
+                let job = self.jobs.get(&run.job).unwrap_or_else(|| panic!("run {run_id} of no job"));
+                assert!(*run_id <= self.last_run && run.price <= job.spec.bid, "run {run_id}");
+                *held.entry(run.job).or_default() += 1;
+                let open = job.tasks[run.task.0 as usize].state == TaskState::Open;
+                *running.entry(run.job).or_default() += u64::from(open);
             }
         }
         for (id, job) in &self.jobs {
             job.sanity_check(*id);
-            assert_eq!(running.remove(id).unwrap_or(0), job.counts.running, "job {id}: runs with workers");
+            assert_eq!(held.remove(id).unwrap_or(0), job.held, "job {id}: runs with workers");
+            assert_eq!(running.remove(id).unwrap_or(0), job.counts.running, "job {id}: runs that count");
             match ledger.hold(job.hold) {
                 Some(hold) => {
                     assert!(job.outcome().is_none(), "job {id} is over and holds money");
@@ -280,7 +301,6 @@ impl Compute {
                 None => assert!(job.outcome().is_some(), "job {id} lost its hold"),
             }
         }
-        assert!(running.is_empty(), "runs of unknown jobs");
         self.schedule.sanity_check(self);
     }
 }

@@ -4,7 +4,7 @@ use pumasi_types::{AccountId, Amount, Ending, Fuel, Hash, JobId, RunId, TaskInde
 
 use super::ballot::{Finding, Vote};
 use super::worker::Run;
-use super::{Compute, Context, JobOutcome, TaskState, check_runs};
+use super::{Compute, Context, Job, JobOutcome, TaskState, check_runs};
 use crate::effects::{Cause, Done};
 use crate::{Refusal, RunReport};
 
@@ -18,7 +18,7 @@ impl Compute {
     ) -> Result<Done, Refusal> {
         check_runs(reports.len())?;
         self.own_worker(owner, id)?;
-        self.change_worker(id);
+        self.touch_worker(id);
         let mut refused = Vec::new();
         for report in reports {
             if !self.report_one(id, report, ctx) {
@@ -30,32 +30,43 @@ impl Compute {
 
     /// Whether the report counted.
     fn report_one(&mut self, id: WorkerId, report: &RunReport, ctx: &mut Context<'_>) -> bool {
-        let Some(worker) = self.worker_mut(id) else { return false };
-        let Some(run) = worker.take(report.run) else { return false };
-        let (owner, ask) = (worker.owner, worker.spec.ask);
-        let Some(job) = self.jobs.get_mut(&run.job) else { return false };
-        if !job.is_active() || job.tasks[run.task.0 as usize].state != TaskState::Open {
+        let Some((owner, run)) = self.take(id, report.run) else { return false };
+        let Some(job) = self.job_with_open(&run) else { return false };
+        if report.fuel > job.spec.limits.fuel {
+            self.lost(id, &run, Ending::Faulted, ctx);
             return false;
         }
-        let over_limit = report.fuel > job.spec.limits.fuel;
-        if over_limit || !report.ending.is_deterministic() {
-            let ending = if over_limit { Ending::Faulted } else { report.ending };
-            self.lost(id, run, ending, ctx);
-            return !over_limit;
+        if !report.ending.is_deterministic() {
+            self.lost(id, &run, report.ending, ctx);
+            return true;
         }
-        job.ended(owner, run.task);
+        job.run_ended(run.task);
         job.learn_wall(report.wall);
-        let price = ask.min(job.spec.bid);
-        // The fuel is within the limit, whose cost was checked to be in range at submission.
-        let cost = price.cost(report.fuel).unwrap_or_else(|| job.run_cap());
-        job.committed.0 -= job.run_cap().0;
+        // Neither price nor fuel is above the job's, whose cost was checked to be in range at submission.
+        let cost = run.price.cost(report.fuel).unwrap_or(job.cap);
         let finding = Finding { ending: report.ending, fuel: report.fuel, result: report.result };
-        let vote = Vote { owner, worker: id, run: run.id, finding, price, cost };
+        let vote = Vote { owner, worker: id, run: report.run, finding, price: run.price, cost };
         if let Some(worker) = self.worker_mut(id) {
             worker.failing = 0;
         }
         self.count(run.job, run.task, vote, ctx);
         true
+    }
+
+    /// Takes a run out of its worker's hands; with the worker's owner.
+    fn take(&mut self, id: WorkerId, run: RunId) -> Option<(AccountId, Run)> {
+        let worker = self.worker_mut(id)?;
+        let (owner, run) = (worker.owner, worker.runs.remove(&run)?);
+        if let Some(job) = self.jobs.get_mut(&run.job) {
+            job.held -= 1;
+        }
+        Some((owner, run))
+    }
+
+    /// The job of a run whose task is not decided yet.
+    fn job_with_open(&mut self, run: &Run) -> Option<&mut Job> {
+        let job = self.jobs.get_mut(&run.job)?;
+        job.task(run.task).is_some_and(|task| task.state == TaskState::Open).then_some(job)
     }
 
     /// Counts a finding; decides the task once enough owners agree.
@@ -67,13 +78,9 @@ impl Compute {
             self.decided(job_id, task, vote.finding, ctx);
             return;
         }
-        let ballot = job.ballots.entry(task).or_default();
-        ballot.votes.push(vote);
-        let (best, votes) = (ballot.best(), ballot.votes.len());
-        job.committed.0 += vote.cost.0;
+        let (best, votes) = job.vote(task, vote);
         if best >= quorum {
-            let votes = ballot.votes.clone();
-            for other in votes {
+            for other in job.ballots[&task].votes.clone() {
                 if other.finding == vote.finding {
                     self.pay(job_id, task, &other, ctx);
                 } else if let Some(worker) = self.worker_mut(other.worker) {
@@ -84,17 +91,16 @@ impl Compute {
             return;
         }
         let record = &job.tasks[task.0 as usize];
-        if record.running + record.queued >= quorum - best {
+        let lacking = record.running + record.queued < quorum - best;
+        let patience = usize::from(quorum) + usize::from(job.spec.max_losses);
+        if lacking && (votes >= patience || !job.affords(1)) {
+            self.undecidable(job_id, task, Ending::Faulted, ctx);
             return;
         }
-        let patience = usize::from(quorum) + usize::from(job.spec.max_losses);
-        if votes < patience && job.affords(1) {
-            job.committed.0 += job.run_cap().0;
-            job.queue_again(task);
-            self.touch_job(job_id);
-        } else {
-            self.undecidable(job_id, task, Ending::Faulted, ctx);
+        if lacking {
+            job.queue_one_more(task);
         }
+        self.touch_job(job_id);
     }
 
     /// Pays one verified run.
@@ -112,7 +118,7 @@ impl Compute {
         }
         if let Some(worker) = self.worker_mut(vote.worker) {
             worker.verified += 1;
-            worker.earned.0 += vote.cost.0;
+            worker.earned.0 = worker.earned.0.saturating_add(vote.cost.0);
         }
     }
 
@@ -135,24 +141,20 @@ impl Compute {
     }
 
     /// A run is lost: its task is tried again, unless it was lost too often.
-    fn lost(&mut self, id: WorkerId, run: Run, ending: Ending, ctx: &mut Context<'_>) {
-        let Some(owner) = self.worker_mut(id).map(|worker| {
-            worker.fails();
-            worker.owner
-        }) else {
-            return;
-        };
-        let Some(job) = self.jobs.get_mut(&run.job) else { return };
-        if !job.is_active() || job.tasks[run.task.0 as usize].state != TaskState::Open {
-            return;
+    fn lost(&mut self, id: WorkerId, run: &Run, ending: Ending, ctx: &mut Context<'_>) {
+        let Some(worker) = self.worker_mut(id) else { return };
+        worker.lost += 1;
+        // That a run took too long may be the job's fault: it does not make the worker unfit.
+        if ending == Ending::Faulted {
+            worker.failing = worker.failing.saturating_add(1);
         }
-        job.ended(owner, run.task);
+        let owner = worker.owner;
+        let Some(job) = self.job_with_open(run) else { return };
+        job.run_returned(owner, run.task);
         let max_losses = job.spec.max_losses;
         let task = job.task_mut(run.task);
         task.losses = task.losses.saturating_add(1);
-        let too_often = task.losses > max_losses;
-        job.queue_again(run.task);
-        if too_often {
+        if task.losses > max_losses {
             self.undecidable(run.job, run.task, ending, ctx);
         } else {
             self.touch_job(run.job);
@@ -162,8 +164,10 @@ impl Compute {
     /// These runs of a worker are lost.
     pub(super) fn lose_runs(&mut self, id: WorkerId, runs: &[RunId], ctx: &mut Context<'_>) {
         for run in runs {
-            if let Some(run) = self.worker_mut(id).and_then(|worker| worker.take(*run)) {
-                self.lost(id, run, Ending::Faulted, ctx);
+            if let Some((_, run)) = self.take(id, *run)
+                && self.job_with_open(&run).is_some()
+            {
+                self.lost(id, &run, Ending::Faulted, ctx);
             }
         }
     }
@@ -171,13 +175,10 @@ impl Compute {
     /// These runs of a worker were never started: they go back without counting as lost.
     pub(super) fn give_back(&mut self, id: WorkerId, runs: &[RunId]) {
         for run in runs {
-            let Some(worker) = self.worker_mut(id) else { return };
-            let owner = worker.owner;
-            let Some(run) = worker.take(*run) else { continue };
-            let Some(job) = self.jobs.get_mut(&run.job) else { continue };
-            if job.is_active() && job.tasks[run.task.0 as usize].state == TaskState::Open {
-                job.ended(owner, run.task);
-                job.queue_again(run.task);
+            if let Some((owner, run)) = self.take(id, *run)
+                && let Some(job) = self.job_with_open(&run)
+            {
+                job.run_returned(owner, run.task);
                 self.touch_job(run.job);
             }
         }

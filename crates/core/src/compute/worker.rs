@@ -1,12 +1,12 @@
 //! A worker: a machine, its owner, and the runs it has.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
-use pumasi_types::{AccountId, Amount, Duration, JobId, RunId, TaskIndex, Time};
+use pumasi_types::{AccountId, Amount, ByteSize, Duration, EngineId, JobId, Price, RunId, TaskIndex, Time};
 use serde::{Deserialize, Serialize};
 
 use super::job::Job;
-use crate::WorkerSpec;
+use crate::{JobSpec, WorkerSpec};
 
 /// A machine that joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,25 +31,43 @@ pub struct Worker {
     pub outvoted: u64,
     /// What its owner was paid for it.
     pub earned: Amount,
-    /// Losses since the last finding; a worker that only fails is given no work.
+    /// Failures since the last finding; a worker that only fails is given no work.
     pub(crate) failing: u8,
-    /// Its runs, oldest first.
-    pub(crate) runs: VecDeque<Run>,
-    /// When its oldest run is overdue, while a timer stands for that.
+    /// Its runs, oldest first; all of jobs that are not over.
+    pub(crate) runs: BTreeMap<RunId, Run>,
+    /// When to look for overdue runs; a timer stands for that.
     pub(crate) overdue: Option<Time>,
 }
 
 /// One attempt of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Run {
-    pub(crate) id: RunId,
     pub(crate) job: JobId,
     pub(crate) task: TaskIndex,
+    /// What its worker asked for when it was given; what it asks later is for later runs.
+    pub(crate) price: Price,
     pub(crate) given: Time,
 }
 
+/// What a job needs of a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Needs {
+    /// An ask of at most this.
+    pub(crate) bid: Price,
+    /// At least so much memory.
+    memory: ByteSize,
+    /// This engine.
+    engine: EngineId,
+}
+
+impl Needs {
+    pub(crate) fn of(spec: &JobSpec) -> Needs {
+        Needs { bid: spec.bid, memory: spec.limits.memory, engine: spec.engine.clone() }
+    }
+}
+
 impl Worker {
-    /// After so many losses in a row a worker gets no work until it joins anew.
+    /// After so many failures in a row a worker gets no work until it joins anew.
     const FAILING_MAX: u8 = 8;
     /// Work that a worker is given ahead, so that it never waits for the hub.
     const AHEAD: Duration = Duration::from_millis(20);
@@ -69,7 +87,7 @@ impl Worker {
             outvoted: 0,
             earned: Amount::ZERO,
             failing: 0,
-            runs: VecDeque::new(),
+            runs: BTreeMap::new(),
             overdue: None,
         }
     }
@@ -84,39 +102,34 @@ impl Worker {
         self.attached && self.accepting && self.failing < Self::FAILING_MAX
     }
 
-    /// Whether it may do this job's tasks.
-    pub(crate) fn suits(&self, job: &Job) -> bool {
-        self.spec.ask <= job.spec.bid
-            && job.spec.limits.memory <= self.spec.memory
-            && self.spec.engine == job.spec.engine
+    /// Whether it may do a job with these needs.
+    pub(crate) fn suits(&self, needs: &Needs) -> bool {
+        self.spec.ask <= needs.bid && needs.memory <= self.spec.memory && self.spec.engine == needs.engine
+    }
+
+    /// Whether cores of it stand idle.
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.is_willing() && self.idle_cores() > 0
+    }
+
+    /// How many cores have no run.
+    pub(crate) fn idle_cores(&self) -> usize {
+        (self.spec.cores as usize).saturating_sub(self.runs.len())
+    }
+
+    /// How many more runs of this job it should get now; it is not refilled before half is used up.
+    pub(crate) fn appetite(&self, job: &Job) -> usize {
+        let window = self.window(job);
+        if self.runs.len() > window / 2 { 0 } else { window - self.runs.len() }
     }
 
     /// How many runs it should have while it works on this job: all cores busy, and a little ahead.
-    pub(crate) fn window(&self, job: &Job) -> usize {
+    fn window(&self, job: &Job) -> usize {
         let cores = u64::from(self.spec.cores);
         let ahead = match job.mean_wall {
             None => 1,
             Some(wall) => (Self::AHEAD.0 / wall.0.max(1)).clamp(1, Self::AHEAD_RUNS),
         };
         (cores * (1 + ahead)) as usize
-    }
-
-    /// Its place of a run.
-    fn place(&self, run: RunId) -> Option<usize> {
-        self.runs.binary_search_by_key(&run, |r| r.id).ok()
-    }
-
-    pub(crate) fn has(&self, run: RunId) -> bool {
-        self.place(run).is_some()
-    }
-
-    pub(crate) fn take(&mut self, run: RunId) -> Option<Run> {
-        let place = self.place(run)?;
-        self.runs.remove(place)
-    }
-
-    pub(crate) fn fails(&mut self) {
-        self.lost += 1;
-        self.failing = self.failing.saturating_add(1);
     }
 }

@@ -122,7 +122,7 @@ impl Ledger {
             return Err(Refusal::invalid("payee", "must be another account than the payer"));
         }
         let from = self.account(payer).ok_or(Refusal::NoAccount { account: payer })?.balance(currency);
-        let to = self.account(payee).ok_or(Refusal::NoAccount { account: payee })?.balance(currency);
+        self.account(payee).ok_or(Refusal::NoAccount { account: payee })?;
         if payer != Ledger::ISSUER && from.available < amount {
             return Err(Refusal::NotEnoughMoney {
                 account: payer,
@@ -131,9 +131,10 @@ impl Ledger {
                 available: from.available,
             });
         }
-        let from_after = from.available.checked_sub(amount).ok_or(Refusal::BadAmount)?;
-        to.total().checked_add(amount).ok_or(Refusal::BadAmount)?;
-        self.account_mut(payer)?.balance_mut(currency).available = from_after;
+        // All the money there is fits into one amount, so what any account receives fits its balance.
+        let left = from.available.checked_sub(amount).filter(|left| *left >= Amount(-i64::MAX));
+        let left = left.ok_or(Refusal::BadAmount)?;
+        self.account_mut(payer)?.balance_mut(currency).available = left;
         self.credit(now, movement, cause, journal)
     }
 
@@ -154,11 +155,12 @@ impl Ledger {
         if expires.is_some_and(|at| at <= now || at > now.after(Bounds::HORIZON)) {
             return Err(Refusal::invalid("expiry", "must lie in the future and within ten years"));
         }
-        let balance = self.account_mut(owner)?.balance_mut(currency);
-        if balance.available < amount {
-            let available = balance.available;
+        let account = self.account(owner).ok_or(Refusal::NoAccount { account: owner })?;
+        let available = account.balance(currency).available;
+        if available < amount {
             return Err(Refusal::NotEnoughMoney { account: owner, currency, needed: amount, available });
         }
+        let balance = self.account_mut(owner)?.balance_mut(currency);
         balance.available.0 -= amount.0;
         balance.held.0 += amount.0;
         self.last_hold.0 += 1;
@@ -185,8 +187,7 @@ impl Ledger {
         }
         let hold = self.holds.get(&id).ok_or(Refusal::NoHold { hold: id })?;
         let (payer, currency, left) = (hold.owner, hold.currency, hold.left);
-        let to = self.account(payee).ok_or(Refusal::NoAccount { account: payee })?.balance(currency);
-        to.total().checked_add(amount).ok_or(Refusal::BadAmount)?;
+        self.account(payee).ok_or(Refusal::NoAccount { account: payee })?;
         if left < amount {
             return Err(Refusal::HoldTooSmall { hold: id, currency, left });
         }
