@@ -223,7 +223,7 @@ fn worker_spec(hello: Hello) -> Result<WorkerSpec, Status> {
 fn decode_report(report: Report) -> Result<(Vec<RunReport>, Vec<Bytes>), Status> {
     let count = report.runs.len();
     let columns = [report.endings.len(), report.fuel.len(), report.wall_ns.len(), report.results.len() / 32];
-    if columns.iter().any(|len| *len != count) || report.results.len() % 32 != 0 {
+    if columns.iter().any(|len| *len != count) || !report.results.len().is_multiple_of(32) {
         return Err(Status::invalid_argument("the columns of a report differ in length"));
     }
     let outputs = match report.outputs.len() {
