@@ -1,2 +1,50 @@
-//! xtask
-fn main() {}
+//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench`.
+
+mod bench;
+mod build;
+mod demo;
+mod pool;
+mod process;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a command of this crate fails with: a text for the developer in front of the screen.
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Everything a developer of Pumasi runs")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a hub and four workers on this machine, run a real job, show who was paid (also: cargo demo)
+    Demo(demo::Options),
+    /// Set up and run every test, as CI does
+    Test(test::Options),
+    /// Format and lint, without running tests
+    Check,
+    /// Measure: tasks
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Check => test::check(),
+        Command::Bench(options) => bench::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

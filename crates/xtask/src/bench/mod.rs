@@ -1,0 +1,55 @@
+//! Benchmarks: they print figures, the machine and peers of the same run; they never judge.
+
+mod peers;
+mod tasks;
+
+use serde_json::Value;
+
+use crate::Outcome;
+
+/// What to measure, and how.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// No-op tasks: scheduled, run, verified and durably paid
+    Tasks(tasks::Options),
+}
+
+pub(crate) fn run(options: &Options) -> Outcome {
+    match &options.what {
+        What::Tasks(options) => tasks::run(options),
+    }
+}
+
+/// What the figures were measured on.
+fn machine() -> Value {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    serde_json::json!({
+        "cpu": model.unwrap_or("unknown"),
+        "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        "memory_gib": memory.unwrap_or(0) >> 20,
+        "kernel": kernel.trim(),
+    })
+}
+
+/// The middle of some figures.
+fn median(figures: &mut [f64]) -> f64 {
+    quantile(figures, 0.5)
+}
+
+/// The figure below which this part of all figures lies (nearest rank).
+fn quantile(figures: &mut [f64], part: f64) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let rank = (part * figures.len() as f64).ceil() as usize;
+    figures.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}

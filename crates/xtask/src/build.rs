@@ -1,0 +1,43 @@
+//! Where the repository is, and how its binary is built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Outcome;
+
+/// How much the compiler optimises.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Dependencies optimised, our own crates quickly compiled.
+    Dev,
+    /// For measuring.
+    Release,
+}
+
+/// The repository's root.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// Cargo, the one that runs us.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Builds the binary and returns its path.
+pub(crate) fn pumasi(profile: Profile) -> Outcome<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--package", "pumasi"]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    if !build.status()?.success() {
+        return Err("the build failed; its errors stand above".into());
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let folder = if profile == Profile::Release { "release" } else { "debug" };
+    Ok(root().join(target).join(folder).join("pumasi"))
+}
