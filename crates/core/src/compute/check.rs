@@ -1,5 +1,7 @@
 //! Whether a job or a worker may be taken in as it presents itself.
 
+use std::collections::BTreeSet;
+
 use pumasi_types::{EngineId, Time};
 
 use crate::bounds::Bounds;
@@ -61,13 +63,11 @@ impl JobSpec {
         if self.files.len() > Bounds::LIST {
             return Err(Refusal::invalid("files", format!("must be {} at most", Bounds::LIST)));
         }
-        let mut names: Vec<&str> = Vec::new();
-        for file in &self.files {
-            check_path(&file.name)?;
-            names.push(&file.name);
-        }
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1] || pair[1].starts_with(&format!("{}/", pair[0]))) {
+        self.files.iter().try_for_each(|file| check_path(&file.name))?;
+        let names: BTreeSet<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
+        let is_below_a_file =
+            |name: &&str| name.match_indices('/').any(|(at, _)| names.contains(&name[..at]));
+        if names.len() < self.files.len() || names.iter().any(is_below_a_file) {
             return Err(Refusal::invalid(
                 "files",
                 "must have different names, none of which is a folder of another",
@@ -82,7 +82,8 @@ impl JobSpec {
             return Err(Refusal::invalid("fuel limit", "must be more than nothing"));
         }
         if limits.memory.0 == 0 || limits.memory > Bounds::RUN_MEMORY {
-            return Err(Refusal::invalid("memory limit", format!("must be at most {}", Bounds::RUN_MEMORY)));
+            let problem = format!("must be more than nothing and at most {}", Bounds::RUN_MEMORY);
+            return Err(Refusal::invalid("memory limit", problem));
         }
         if limits.output > Bounds::RUN_OUTPUT {
             return Err(Refusal::invalid("output limit", format!("must be at most {}", Bounds::RUN_OUTPUT)));

@@ -148,7 +148,8 @@ impl Compute {
         }
     }
 
-    /// Gives a changed worker what it wants, of the first jobs that suit it.
+    /// Gives a changed worker what it wants, of the first jobs that suit it. Nothing of a later job goes
+    /// before more of an earlier one.
     fn feed_worker(&mut self, id: WorkerId, ctx: &mut Context<'_>) {
         let mut last = None;
         while let Some(worker) = self.worker(id).filter(|worker| worker.is_willing()) {
@@ -156,10 +157,14 @@ impl Compute {
             let suiting = self.schedule.ready.range((from, Unbounded)).find(|(_, needs)| worker.suits(needs));
             let Some((rank, _)) = suiting else { return };
             let rank = *rank;
+            let owner = worker.owner;
             if worker.appetite(&self.jobs[&rank.1]) == 0 {
                 return;
             }
             self.give(id, rank, ctx);
+            if self.jobs[&rank.1].has_run_for(owner) {
+                return;
+            }
             last = Some(rank);
         }
     }
@@ -198,20 +203,22 @@ impl Compute {
 
     /// Runs of a worker may be overdue: those that are, are lost, and their worker is told.
     ///
-    /// A run may wait behind older ones on the same worker, so the longest wall-clock limit up to it counts.
+    /// A run may wait behind older ones of the same worker, so the longest allowance up to it counts; how
+    /// long that is changes when they end, so a run that waits is looked at again after its own allowance.
     pub(crate) fn check_overdue(&mut self, id: WorkerId, ctx: &mut Context<'_>) {
         let jobs = &self.jobs;
         let Some(worker) = self.workers.get_mut(id.0 as usize - 1) else { return };
         let (mut late, mut longest) = (Vec::new(), Duration(0));
         worker.overdue = None;
         for (run_id, run) in &worker.runs {
-            longest = longest.max(jobs.get(&run.job).map_or(Duration(0), |job| job.spec.limits.wall));
-            let at = run.given.after(allowance(longest));
-            if at <= ctx.now {
+            let own = jobs.get(&run.job).map_or(Duration(0), |job| allowance(job.spec.limits.wall));
+            longest = longest.max(own);
+            if run.given.after(longest) <= ctx.now {
                 late.push(*run_id);
-            } else {
-                worker.overdue = Some(worker.overdue.map_or(at, |earliest| earliest.min(at)));
+                continue;
             }
+            let at = Some(run.given.after(own)).filter(|at| *at > ctx.now).unwrap_or(ctx.now.after(own));
+            worker.overdue = Some(worker.overdue.map_or(at, |earliest| earliest.min(at)));
         }
         if let Some(at) = worker.overdue {
             ctx.timers.set(at, Timer::Overdue(id));
@@ -224,8 +231,7 @@ impl Compute {
     }
 }
 
-/// How long a worker may keep a run before it counts as lost, by the longest wall-clock limit of what it may
-/// have to do first.
+/// How long a worker may keep a run of this wall-clock limit before it counts as lost.
 fn allowance(wall: Duration) -> Duration {
     Duration(wall.0.saturating_mul(3).saturating_add(Duration::from_secs(60).0))
 }
