@@ -16,13 +16,16 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use pumasi_api::link::{self, FromHub, FromWorker, from_hub, from_worker};
 use pumasi_api::output::TaskOutput;
-use pumasi_types::{ByteSize, Duration, EngineId, Fuel, Hash, JobId, Price, RunId, Speed, TaskIndex, Time, WorkerId};
+use pumasi_types::{
+    ByteSize, Duration, EngineId, Fuel, Hash, JobId, Price, RunId, Speed, TaskIndex, Time, WorkerId,
+};
 
 use self::jobs::Jobs;
 use self::reports::Reports;
@@ -203,7 +206,9 @@ pub enum LinkError {
         what: &'static str,
     },
     /// Columns of one message differ in length.
-    #[error("the hub assigned {runs} runs with {tasks} tasks; check that hub and worker have the same version")]
+    #[error(
+        "the hub assigned {runs} runs with {tasks} tasks; check that hub and worker have the same version"
+    )]
     Columns {
         /// Length of one column.
         runs: usize,
@@ -253,8 +258,8 @@ pub enum LinkError {
 enum Link {
     /// Down since then.
     Down(Time),
-    /// Hello is said.
-    Greeting,
+    /// Hello is said; there was no link since then.
+    Greeting(Time),
     Up,
 }
 
@@ -278,9 +283,12 @@ pub struct Protocol<J, F> {
     last_sent: Time,
     accepting: bool,
     leaving: bool,
+    /// Whether the hub takes this worker for one that accepts work, and for one that leaves.
+    told: (bool, bool),
     left: bool,
     jobs: Jobs<J, F>,
-    held: HashSet<RunId>,
+    /// Runs that the hub takes for this worker's, and their jobs.
+    held: HashMap<RunId, JobId>,
     fetching: HashMap<RunId, (JobId, TaskIndex)>,
     batches: BTreeMap<BatchId, Running>,
     last_batch: u64,
@@ -304,9 +312,10 @@ impl<J: Clone, F> Protocol<J, F> {
             last_sent: now,
             accepting: true,
             leaving: false,
+            told: (true, false),
             left: false,
             jobs: Jobs::default(),
-            held: HashSet::new(),
+            held: HashMap::new(),
             fetching: HashMap::new(),
             batches: BTreeMap::new(),
             last_batch: 0,
@@ -386,18 +395,23 @@ impl<J: Clone, F> Protocol<J, F> {
     }
 
     fn send_status(&mut self, now: Time, returned: Vec<RunId>, out: &mut Outputs<J, F>) {
+        let (accepting, leaving) = (self.accepting && !self.leaving, self.leaving);
         let status = link::Status {
-            accepting: self.accepting && !self.leaving,
-            leaving: self.leaving,
+            accepting,
+            leaving,
             returned_runs: returned.iter().map(|run| run.0).collect(),
+            changed: self.told != (accepting, leaving),
         };
+        self.told = (accepting, leaving);
         self.send(now, from_worker::Message::Status(status), out);
     }
 
     fn link_up(&mut self, now: Time, out: &mut Outputs<J, F>) {
         self.link_down(now);
-        self.link = Link::Greeting;
-        let mut held_runs: Vec<u64> = self.held.iter().map(|run| run.0).collect();
+        if let Link::Down(since) = self.link {
+            self.link = Link::Greeting(since);
+        }
+        let mut held_runs: Vec<u64> = self.held.keys().map(|run| run.0).collect();
         held_runs.sort_unstable();
         let Settings { machine_key, name, cores, memory, speed, engine, ask } = &self.settings;
         let hello = link::Hello {
@@ -414,9 +428,10 @@ impl<J: Clone, F> Protocol<J, F> {
     }
 
     fn link_down(&mut self, now: Time) {
-        if !matches!(self.link, Link::Down(_)) {
-            self.link = Link::Down(now);
-        }
+        self.link = match self.link {
+            Link::Up => Link::Down(now),
+            Link::Down(since) | Link::Greeting(since) => Link::Down(since),
+        };
         self.reports.unsend(now);
         self.jobs.forget_link();
     }
@@ -435,14 +450,14 @@ impl<J: Clone, F> Protocol<J, F> {
         match (self.link, message) {
             // What was on its way when the link was given up.
             (Link::Down(_), _) => Ok(()),
-            (Link::Greeting, M::Welcome(welcome)) => {
+            (Link::Greeting(_), M::Welcome(welcome)) => {
                 self.welcomed(now, welcome, out);
                 Ok(())
             }
             (Link::Up, M::Job(job)) => self.jobs.announce(now, JobSpec::from_link(job)?),
             (Link::Up, M::Assign(assign)) => self.assigned(now, assign, out),
             (Link::Up, M::Stop(stop)) => {
-                self.drop_runs(stop.runs.into_iter().map(RunId).collect(), out);
+                self.stop(stop, out);
                 Ok(())
             }
             (Link::Up, M::Ack(ack)) => {
@@ -452,7 +467,7 @@ impl<J: Clone, F> Protocol<J, F> {
                 self.refused += ack.refused_runs.len() as u64;
                 Ok(())
             }
-            (Link::Greeting | Link::Up, _) => Err(LinkError::OutOfTurn { what }),
+            (Link::Greeting(_) | Link::Up, _) => Err(LinkError::OutOfTurn { what }),
         }
     }
 
@@ -462,12 +477,18 @@ impl<J: Clone, F> Protocol<J, F> {
         out.push(Output::Attached(WorkerId(welcome.worker_id)));
         self.drop_runs(welcome.unwanted_runs.into_iter().map(RunId).collect(), out);
         // A hub takes whoever attaches for one that accepts.
+        self.told = (true, false);
         if self.leaving || !self.accepting {
             self.give_back(now, true, out);
         }
     }
 
-    fn assigned(&mut self, now: Time, assign: link::Assign, out: &mut Outputs<J, F>) -> Result<(), LinkError> {
+    fn assigned(
+        &mut self,
+        now: Time,
+        assign: link::Assign,
+        out: &mut Outputs<J, F>,
+    ) -> Result<(), LinkError> {
         let job = JobId(assign.job_id);
         let link::Assign { runs, tasks, .. } = assign;
         if runs.len() != tasks.len() {
@@ -481,10 +502,20 @@ impl<J: Clone, F> Protocol<J, F> {
         }
         let pairs = runs.into_iter().map(RunId).zip(tasks.into_iter().map(TaskIndex));
         // A run that is held already is not started twice.
-        let fresh: Vec<_> = pairs.filter(|(run, _)| self.held.insert(*run)).collect();
+        let fresh: Vec<_> = pairs
+            .filter(|(run, _)| match self.held.entry(*run) {
+                Entry::Occupied(_) => false,
+                Entry::Vacant(place) => {
+                    place.insert(job);
+                    true
+                }
+            })
+            .collect();
         if self.leaving || !self.accepting {
             let returned: Vec<RunId> = fresh.into_iter().map(|(run, _)| run).collect();
-            returned.iter().for_each(|run| drop(self.held.remove(run)));
+            returned.iter().for_each(|run| {
+                self.held.remove(run);
+            });
             self.send_status(now, returned, out);
             return Ok(());
         }
@@ -493,6 +524,16 @@ impl<J: Clone, F> Protocol<J, F> {
             None => self.jobs.enqueue(job, fresh),
         }
         Ok(())
+    }
+
+    fn stop(&mut self, stop: link::Stop, out: &mut Outputs<J, F>) {
+        let jobs: HashSet<JobId> = stop.jobs.into_iter().map(JobId).collect();
+        let mut runs: HashSet<RunId> = stop.runs.into_iter().map(RunId).collect();
+        if !jobs.is_empty() {
+            runs.extend(self.held.iter().filter(|(_, job)| jobs.contains(job)).map(|(run, _)| *run));
+        }
+        self.drop_runs(runs, out);
+        jobs.into_iter().for_each(|job| self.jobs.over(job));
     }
 
     /// Runs that nobody wants any more end without a report.
@@ -515,8 +556,9 @@ impl<J: Clone, F> Protocol<J, F> {
             keep
         });
         // What is already reported is held until the hub has taken note of the report.
-        let on_their_way: HashSet<RunId> = self.reports.on_their_way().filter(|run| runs.contains(run)).collect();
-        self.held.retain(|run| !runs.contains(run) || on_their_way.contains(run));
+        let on_their_way: HashSet<RunId> =
+            self.reports.on_their_way().filter(|run| runs.contains(run)).collect();
+        self.held.retain(|run, _| !runs.contains(run) || on_their_way.contains(run));
         let mut unwanted: Vec<RunId> = runs.into_iter().filter(|run| !on_their_way.contains(run)).collect();
         unwanted.sort_unstable();
         for (batch, running) in &mut self.batches {
@@ -546,7 +588,9 @@ impl<J: Clone, F> Protocol<J, F> {
                 self.jobs.fetched(job, None);
             }
             self.jobs.forget(&returned.iter().copied().collect());
-            returned.iter().for_each(|run| drop(self.held.remove(run)));
+            returned.iter().for_each(|run| {
+                self.held.remove(run);
+            });
             for (batch, running) in self.batches.iter_mut().filter(|(_, running)| running.runs > 1) {
                 running.recalled = true;
                 out.push(Output::Recall { batch: *batch, unwanted: Vec::new() });
@@ -578,7 +622,8 @@ impl<J: Clone, F> Protocol<J, F> {
         let Some(running) = self.batches.get_mut(&batch) else { return };
         let job = running.job;
         running.runs = running.runs.saturating_sub(runs.len());
-        if let Some(mean) = runs.iter().map(|run| run.wall.0 / runs.len() as u64).reduce(u64::saturating_add) {
+        if let Some(mean) = runs.iter().map(|run| run.wall.0 / runs.len() as u64).reduce(u64::saturating_add)
+        {
             self.jobs.learn_wall(job, Duration(mean));
         }
         if over {
@@ -587,7 +632,7 @@ impl<J: Clone, F> Protocol<J, F> {
             self.jobs.batch_over(now, job);
         }
         for finished in runs {
-            if !self.held.contains(&finished.run) {
+            if !self.held.contains_key(&finished.run) {
                 continue;
             }
             if finished.output.len() <= INLINE_BYTES_MAX {
@@ -607,10 +652,12 @@ impl<J: Clone, F> Protocol<J, F> {
         let Some(running) = self.batches.get_mut(&batch) else { return };
         running.runs = running.runs.saturating_sub(runs.len());
         let job = running.job;
-        runs.retain(|ready| self.held.contains(&ready.run));
+        runs.retain(|ready| self.held.contains_key(&ready.run));
         if (self.leaving || !self.accepting) && self.link == Link::Up {
             let returned: Vec<RunId> = runs.into_iter().map(|ready| ready.run).collect();
-            returned.iter().for_each(|run| drop(self.held.remove(run)));
+            returned.iter().for_each(|run| {
+                self.held.remove(run);
+            });
             if !returned.is_empty() {
                 self.send_status(now, returned, out);
             }
@@ -675,7 +722,10 @@ impl<J: Clone, F> Protocol<J, F> {
 
     /// Whether new work may start: not while it would be for nobody, or the hub cannot take what is done.
     fn may_start(&self, now: Time) -> bool {
-        let is_lost = matches!(self.link, Link::Down(since) if since.after(self.lease) <= now);
+        let is_lost = match self.link {
+            Link::Up => false,
+            Link::Down(since) | Link::Greeting(since) => since.after(self.lease) <= now,
+        };
         let unsent = self.reports.weight().saturating_add(self.upload_bytes);
         self.accepting && !self.leaving && !is_lost && unsent < UNSENT_BYTES_MAX
     }

@@ -129,6 +129,17 @@ impl<J: Clone, F> Jobs<J, F> {
         Ok(())
     }
 
+    /// A job is over: its runs are dropped, and nothing of it will be assigned again.
+    pub(super) fn over(&mut self, job: JobId) {
+        let Some(entry) = self.entries.get_mut(&job) else { return };
+        entry.announced = false;
+        if !entry.is_busy() {
+            self.in_memory -= usize::from(entry.is_in_memory());
+            self.spec_bytes -= entry.spec.footprint();
+            self.entries.remove(&job);
+        }
+    }
+
     /// The link is gone: the next one tells of jobs anew.
     pub(super) fn forget_link(&mut self) {
         let spec_bytes = &mut self.spec_bytes;
@@ -177,10 +188,6 @@ impl<J: Clone, F> Jobs<J, F> {
         })
     }
 
-    pub(super) fn is_queue_empty(&self) -> bool {
-        self.line.is_empty()
-    }
-
     /// Drops queued runs.
     pub(super) fn forget(&mut self, runs: &HashSet<RunId>) {
         for job in &self.line {
@@ -221,8 +228,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     fn evict_oldest(&mut self) -> bool {
-        let idle =
-            self.entries.values_mut().filter(|entry| !entry.is_busy() && entry.is_in_memory());
+        let idle = self.entries.values_mut().filter(|entry| !entry.is_busy() && entry.is_in_memory());
         let Some(oldest) = idle.min_by_key(|entry| (entry.used, entry.spec.id)) else { return false };
         oldest.stage = Stage::Known;
         self.in_memory -= 1;
@@ -235,7 +241,8 @@ impl<J: Clone, F> Jobs<J, F> {
             return;
         }
         for entry in self.entries.values_mut() {
-            if matches!(entry.stage, Stage::Prepared(_)) && !entry.is_busy() && now.since(entry.used) >= IDLE {
+            if matches!(entry.stage, Stage::Prepared(_)) && !entry.is_busy() && now.since(entry.used) >= IDLE
+            {
                 entry.stage = Stage::Known;
                 self.in_memory -= 1;
             }
@@ -425,7 +432,7 @@ mod tests {
 
     #[test]
     fn batches_carry_half_a_millisecond_and_leave_work_for_others() {
-        let us = |us| Some(Duration(us * 1_000));
+        let us = |us: u64| Some(Duration(us * 1_000));
         for (ready, wall, cores, expected) in [
             (1_000, None, 2, 1),
             (1_000, us(5), 2, 100),

@@ -77,10 +77,6 @@ impl Reports {
         self.weight
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.sent.is_empty()
-    }
-
     /// When the fresh ones should go, even if more is to come.
     pub(super) fn due(&self) -> Option<Time> {
         self.since.map(|since| since.after(WAIT))
@@ -105,9 +101,16 @@ impl Reports {
             report.fuel.push(finished.fuel.0);
             report.wall_ns.push(finished.wall.0);
             report.results.extend_from_slice(finished.result.as_bytes());
-            report.outputs.push(finished.output.to_vec());
+            if !finished.output.is_empty() {
+                // Columns of nothing but empty outputs are left out.
+                report.outputs.resize(runs.len(), Vec::new());
+                report.outputs.push(finished.output.to_vec());
+            }
             report.faults.extend(finished.fault.as_deref().map(str::to_owned));
             runs.push(finished);
+        }
+        if !report.outputs.is_empty() {
+            report.outputs.resize(runs.len(), Vec::new());
         }
         self.sent.push_back((self.last_id, runs));
         if self.fresh.is_empty() {
