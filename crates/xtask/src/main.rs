@@ -3,6 +3,8 @@
 mod bench;
 mod build;
 mod demo;
+#[cfg(test)]
+mod e2e;
 mod pool;
 mod process;
 mod test;

@@ -1,0 +1,117 @@
+//! Processes that die: nothing acknowledged is lost, nothing is paid twice.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use pumasi_api::wire;
+
+use super::{Scene, example};
+
+/// Submits a job of real work and returns its id.
+fn submit(scene: &Scene, quorum: &str) -> u64 {
+    let job: wire::Job = scene
+        .pool
+        .ask(
+            &scene.researcher,
+            &[
+                "submit",
+                &example("smith-waterman/sw.wasm"),
+                "--each",
+                &example("smith-waterman/queries/*0*.fasta"),
+                "--in",
+                &example("smith-waterman/targets.fasta"),
+                "--quorum",
+                quorum,
+                "--budget",
+                "500",
+                "--yes",
+            ],
+        )
+        .expect("the job is taken");
+    job.id.0
+}
+
+fn wait_until(scene: &Scene, id: u64, reached: impl Fn(&wire::Job) -> bool) -> wire::Job {
+    let until = Instant::now() + Duration::from_secs(120);
+    loop {
+        let job = scene.job(id);
+        if reached(&job) {
+            return job;
+        }
+        assert!(Instant::now() < until, "the job does not get on: {job:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Every task is paid to as many owners as its quorum says, and to each once.
+fn check_pay(scene: &Scene, job: &wire::Job) {
+    let mut paid = BTreeSet::new();
+    for (n, owner) in scene.owners.iter().enumerate() {
+        let statement: wire::Statement =
+            scene.pool.ask(owner, &["statement", "--limit", "1000"]).expect("a statement");
+        for line in statement.lines {
+            let run = line.run.expect("owners are paid for runs only");
+            assert!(paid.insert((n, run.task)), "owner {n} was paid twice for task {}", run.task);
+        }
+    }
+    assert_eq!(paid.len() as u32, job.tasks * u32::from(job.quorum), "payments");
+    scene.check_books();
+}
+
+#[test]
+fn a_killed_worker_costs_nobody_anything() {
+    let mut scene = Scene::new(2);
+    let owner = scene.owners[0].clone();
+    scene.join(&owner, "second");
+    scene.pool.wait_for_workers(3).expect("three workers");
+    let id = submit(&scene, "2");
+    wait_until(&scene, id, |job| job.succeeded > 3);
+    scene.workers[2].kill().expect("it was alive");
+    let job = wait_until(&scene, id, |job| job.over);
+    assert_eq!(job.state, "succeeded");
+    check_pay(&scene, &job);
+}
+
+#[test]
+fn a_killed_hub_goes_on_where_it_was() {
+    let mut scene = Scene::new(2);
+    let id = submit(&scene, "2");
+    for round in 1..=3 {
+        wait_until(&scene, id, |job| job.succeeded >= 5 * round || job.over);
+        scene.pool.hub().expect("a hub").kill().expect("it was alive");
+        scene.pool.start_hub().expect("the hub starts again");
+    }
+    let job = wait_until(&scene, id, |job| job.over);
+    assert_eq!(job.state, "succeeded");
+    assert!(scene.workers.iter_mut().all(crate::process::Guarded::is_alive), "workers outlive their hub");
+    check_pay(&scene, &job);
+    let folder = scene.pool.dir.path().join("hub/log").to_string_lossy().into_owned();
+    scene.succeed(&["log", "verify", &folder]);
+}
+
+#[test]
+fn a_worker_that_disappears_is_replaced() {
+    let mut scene = Scene::new(1);
+    let owner = scene.owners[0].clone();
+    let id = submit(&scene, "1");
+    wait_until(&scene, id, |job| job.succeeded > 1);
+    scene.workers[0].kill().expect("it was alive");
+    scene.join(&owner, "replacement");
+    let job = wait_until(&scene, id, |job| job.over);
+    assert_eq!(job.state, "succeeded");
+    check_pay(&scene, &job);
+}
+
+#[test]
+fn cancelling_stops_the_work_and_returns_the_money() {
+    let scene = Scene::new(1);
+    let id = submit(&scene, "1");
+    wait_until(&scene, id, |job| job.succeeded > 1);
+    scene.succeed(&["cancel", &id.to_string()]);
+    let job = scene.job(id);
+    assert_eq!(job.state, "cancelled");
+    let me: wire::Account = scene.pool.ask(&scene.researcher, &["account"]).expect("an account");
+    assert_eq!(me.balances[0].held, "0.00", "nothing is held for a job that is over");
+    scene.succeed(&["run", &example("noop/noop.wasm"), "--budget", "5"]);
+    scene.check_books();
+}
