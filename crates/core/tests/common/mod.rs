@@ -71,3 +71,10 @@ pub(crate) fn open(name: &str, roles: &[Role]) -> Command {
 pub(crate) fn ask(caller: AccountId, command: Command) -> Request {
     Request { caller, id: None, command }
 }
+
+/// How random tests run: `PROPTEST_CASES` says how many (256 by default); a case that fails is printed with
+/// its seed and kept beside the test, where it is tried first from then on.
+pub(crate) fn cases() -> proptest::test_runner::Config {
+    let keep = proptest::test_runner::FileFailurePersistence::WithSource("regressions");
+    proptest::test_runner::Config { failure_persistence: Some(Box::new(keep)), ..Default::default() }
+}

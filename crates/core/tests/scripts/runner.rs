@@ -556,8 +556,8 @@ fn span(time: Duration) -> String {
     let seconds = time.0 / 1_000_000_000;
     match seconds {
         0 => format!("{}ns", time.0),
-        _ if seconds % 3_600 == 0 => format!("{}h", seconds / 3_600),
-        _ if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        _ if seconds.is_multiple_of(3_600) => format!("{}h", seconds / 3_600),
+        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
         _ => format!("{seconds}s"),
     }
 }

@@ -1,0 +1,174 @@
+//! The stored layout of entries and snapshots, byte by byte.
+//!
+//! Logs outlive programs. When a test here fails, old logs would be read wrongly or not at all: raise
+//! `ENTRY_VERSION` or `STATE_VERSION` in `src/codec.rs`, keep reading the old version, and only then write
+//! the new bytes here. Appending a variant to an enum is no change of the bytes before it.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::sync::Arc;
+
+use common::{BEGIN, ask, job, machine, success};
+use pumasi_core::{
+    Command, InputFile, Request, Role, RunReport, STATE_VERSION, State, decode_requests, decode_state,
+    encode_request, encode_state,
+};
+use pumasi_types::{
+    AccountId, Amount, Currency, Ending, Hash, HoldId, JobId, RequestId, RunId, Time, Trap, WorkerId,
+};
+
+fn hash(byte: u8) -> Hash {
+    Hash::from_bytes([byte; 32])
+}
+
+/// One request of every kind, with every optional part present in one of them and absent in another.
+fn requests() -> Vec<(&'static str, Request)> {
+    let mut full = job("full", 3, Amount(5_000_000));
+    full.args = vec!["--each".to_owned(), "{input}".to_owned()];
+    full.env = vec!["A=1".to_owned()];
+    full.files = vec![InputFile { name: "db/a".to_owned(), hash: hash(2) }];
+    (full.module, full.task_list) = (hash(1), Some(hash(3)));
+    (full.quorum, full.priority, full.max_failures) = (2, -3, Some(1));
+    (full.deadline, full.clock) = (Some(Time(BEGIN.0 + 1)), Some(Time(9)));
+    full.after = vec![JobId(1), JobId(2)];
+    let mut plain = job("plain", 1, Amount(1_000_000));
+    plain.module = hash(1);
+    let mut held = machine(u128::from(u64::MAX) + 1, 4);
+    held.held = vec![RunId(7), RunId(300)];
+    let end = |run, ending| RunReport { ending, ..success(RunId(run), hash(4)) };
+    let reports = vec![
+        success(RunId(1), hash(4)),
+        end(2, Ending::Exited { code: 256 }),
+        end(3, Ending::Trapped { trap: Trap::StackOverflow }),
+        end(4, Ending::Faulted),
+    ];
+    let hub = State::SYSTEM;
+    let alice = AccountId(1);
+    let id = Some(RequestId(0xabc));
+    let krw: Currency = "KRW".parse().expect("known");
+    let roles = Role::ALL.into_iter().collect();
+    let worker = WorkerId(1);
+    let hold = HoldId(1);
+    let open = Command::OpenAccount { name: "alice".to_owned(), roles, token: hash(5) };
+    let amount = Amount(-1);
+    vec![
+        ("start", ask(hub, Command::Start)),
+        ("tick", ask(hub, Command::Tick)),
+        ("open account", Request { caller: hub, id, command: open }),
+        ("add token", ask(alice, Command::AddToken { account: alice, token: hash(6) })),
+        ("revoke token", ask(alice, Command::RevokeToken { token: hash(6) })),
+        (
+            "issue",
+            ask(hub, Command::Issue { to: alice, currency: Currency::CREDIT, amount: Amount(1 << 40) }),
+        ),
+        ("transfer", ask(alice, Command::Transfer { to: AccountId(2), currency: krw, amount })),
+        ("hold", ask(alice, Command::Hold { currency: krw, amount: Amount(5), expires: None })),
+        ("expiring hold", ask(alice, Command::Hold { currency: krw, amount, expires: Some(BEGIN) })),
+        ("settle", ask(alice, Command::Settle { hold, to: AccountId(2), amount: Amount(1) })),
+        ("release", ask(alice, Command::Release { hold })),
+        ("submit job", ask(alice, Command::SubmitJob(Arc::new(plain)))),
+        ("submit full job", ask(alice, Command::SubmitJob(Arc::new(full)))),
+        ("cancel job", ask(alice, Command::CancelJob { job: JobId(1) })),
+        ("attach worker", ask(alice, Command::AttachWorker(held))),
+        ("detach worker", ask(hub, Command::DetachWorker { worker, link: 1 })),
+        ("lose worker", ask(hub, Command::LoseWorker { worker, link: 128 })),
+        ("set worker", ask(alice, Command::SetWorker { worker, accepting: true, returned: vec![RunId(9)] })),
+        ("report", ask(alice, Command::Report { worker, runs: reports })),
+    ]
+}
+
+/// Refuses to compile when a command is added and forgotten here.
+fn number(command: &Command) -> usize {
+    match command {
+        Command::Start => 0,
+        Command::Tick => 1,
+        Command::OpenAccount { .. } => 2,
+        Command::AddToken { .. } => 3,
+        Command::RevokeToken { .. } => 4,
+        Command::Issue { .. } => 5,
+        Command::Transfer { .. } => 6,
+        Command::Hold { .. } => 7,
+        Command::Settle { .. } => 8,
+        Command::Release { .. } => 9,
+        Command::SubmitJob(_) => 10,
+        Command::CancelJob { .. } => 11,
+        Command::AttachWorker(_) => 12,
+        Command::DetachWorker { .. } => 13,
+        Command::LoseWorker { .. } => 14,
+        Command::SetWorker { .. } => 15,
+        Command::Report { .. } => 16,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Layout of [`requests`], each in an entry of its own; long runs of one byte as `..xN..`.
+fn shortened(bytes: &[u8]) -> String {
+    let groups = bytes.chunk_by(|a, b| a == b);
+    let words = groups.map(|group| match group.len() {
+        8.. => format!("({:02x}x{})", group[0], group.len()),
+        _ => hex(group),
+    });
+    words.collect()
+}
+
+#[test]
+fn entries_keep_their_layout() {
+    let mut table = String::new();
+    let mut numbers = Vec::new();
+    for (name, request) in requests() {
+        let mut payload = Vec::new();
+        encode_request(&mut payload, &request);
+        assert_eq!(usize::from(payload[3 + 2 * usize::from(request.id.is_some())]), number(&request.command));
+        numbers.push(number(&request.command));
+        assert_eq!(decode_requests(&payload).expect("encoded above"), [request]);
+        table += &format!("{name}: {}\n", shortened(&payload));
+    }
+    numbers.dedup();
+    assert!(numbers.iter().copied().eq(0..=16), "a request of every kind");
+    assert_eq!(table, include_str!("layout.txt"), "see the head of this file");
+}
+
+#[test]
+fn snapshots_keep_their_layout() {
+    let mut state = State::new();
+    let requests: Vec<Request> = requests().into_iter().map(|(_, request)| request).collect();
+    state.apply(BEGIN, &requests);
+    // A job in the middle of its life, so that there are runs, votes, timers and remembered answers.
+    let alice = AccountId(1);
+    let mut spec = job("live", 3, Amount(9_000_000));
+    (spec.module, spec.quorum, spec.deadline) = (hash(1), 2, Some(Time(BEGIN.0 + 5)));
+    let report = Command::Report { worker: WorkerId(2), runs: vec![success(RunId(1), hash(4))] };
+    let live = [
+        ask(alice, Command::Hold { currency: Currency::CREDIT, amount: Amount(7), expires: None }),
+        ask(alice, Command::SubmitJob(Arc::new(spec))),
+        ask(alice, Command::AttachWorker(machine(2, 1))),
+    ];
+    assert!(state.apply(BEGIN, &live).answers.iter().all(Result::is_ok));
+    assert!(state.apply(BEGIN, &[ask(alice, report)]).answers[0].is_ok());
+    state.sanity_check();
+    let bytes = encode_state(&state);
+    assert!(decode_state(STATE_VERSION, &bytes).expect("encoded above") == state);
+    assert_eq!(
+        (bytes.len(), Hash::of(&bytes).short().as_str()),
+        (997, "08202703"),
+        "see the head of this file; when only what commands do has changed, write the new hash here"
+    );
+}
+
+#[test]
+fn other_versions_are_refused_by_name() {
+    let mut payload = Vec::new();
+    encode_request(&mut payload, &ask(State::SYSTEM, Command::Tick));
+    payload[0] += 1;
+    let error = decode_requests(&payload).expect_err("a later version");
+    assert_eq!(
+        error.to_string(),
+        "entry has version 2, this program reads version 1: use the program that wrote it"
+    );
+    let error = decode_state(STATE_VERSION + 1, &encode_state(&State::new())).expect_err("a later version");
+    assert!(error.to_string().starts_with("snapshot has version 2"), "{error}");
+}
