@@ -9,6 +9,8 @@ pub struct Bounds;
 impl Bounds {
     /// Tasks of one job.
     pub const TASKS: u32 = 16_000_000;
+    /// Jobs of one account that are not over: workers pass by those that do not suit them one by one.
+    pub const JOBS: u32 = 10_000;
     /// Bytes of an account, job, worker or file name.
     pub const NAME_BYTES: usize = 200;
     /// Arguments, environment entries or shared input files of a job.

@@ -44,6 +44,8 @@ pub(crate) struct Compute {
     workers: Vec<Worker>,
     machines: BTreeMap<(AccountId, u128), WorkerId>,
     schedule: Schedule,
+    /// How many jobs of an account are not over.
+    unfinished: BTreeMap<AccountId, u32>,
     last_job: JobId,
     last_run: RunId,
 }
@@ -97,8 +99,14 @@ impl Compute {
                 Some((_, Some(_))) => return Err(Refusal::DependencyFailed { job: *before }),
             }
         }
+        if self.unfinished.get(&owner).is_some_and(|jobs| *jobs >= Bounds::JOBS) {
+            let most = Bounds::JOBS;
+            let problem = format!("must be {most} at most at a time: order one job of many tasks instead");
+            return Err(Refusal::invalid("unfinished jobs", problem));
+        }
         let budget = (Currency::CREDIT, spec.budget);
         let hold = ctx.ledger.hold_money(ctx.now, owner, budget, None, true, ctx.timers)?;
+        *self.unfinished.entry(owner).or_default() += 1;
         self.last_job.0 += 1;
         let id = self.last_job;
         for before in &spec.after {
@@ -150,6 +158,9 @@ impl Compute {
         while let Some((id, outcome)) = ending.pop() {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.outcome().is_none()) else { continue };
             job.end(outcome, ctx.now);
+            if let Some(jobs) = self.unfinished.get_mut(&job.owner) {
+                *jobs -= 1;
+            }
             let (hold, deadline, held) = (job.hold, job.spec.deadline, std::mem::take(&mut job.held));
             let dependents = std::mem::take(&mut job.dependents);
             ctx.ledger.release(hold, ctx.timers).expect("a job that is not over has its hold");
@@ -278,6 +289,11 @@ impl Compute {
 
     /// Panics unless every rule of the machine holds. For tests; walks everything.
     pub(crate) fn sanity_check(&self, ledger: &Ledger) {
+        for (owner, count) in &self.unfinished {
+            let open = |job: &&Job| job.owner == *owner && job.outcome().is_none();
+            let found = self.jobs.values().filter(open).count();
+            assert_eq!(found, *count as usize, "unfinished jobs of account {owner}");
+        }
         let (mut held, mut running) = (BTreeMap::<JobId, u64>::new(), BTreeMap::<JobId, u64>::new());
         for (id, worker) in self.workers() {
             assert_eq!(self.machines.get(&(worker.owner, worker.spec.machine_key)), Some(&id));

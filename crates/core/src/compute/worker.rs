@@ -73,6 +73,8 @@ impl Worker {
     const AHEAD: Duration = Duration::from_millis(20);
     /// Runs per core that it is given ahead at most.
     const AHEAD_RUNS: u64 = 1024;
+    /// Runs that it is given altogether at most, so that one message can name them all.
+    const RUNS: u64 = 1 << 16;
 
     pub(crate) fn new(owner: AccountId, spec: WorkerSpec, now: Time) -> Worker {
         Worker {
@@ -130,6 +132,6 @@ impl Worker {
             None => 1,
             Some(wall) => (Self::AHEAD.0 / wall.0.max(1)).clamp(1, Self::AHEAD_RUNS),
         };
-        (cores * (1 + ahead)) as usize
+        (cores * (1 + ahead)).min(Self::RUNS) as usize
     }
 }
