@@ -56,7 +56,7 @@ fn a_worker_never_has_more_runs_than_it_can_name_in_one_message() {
         let runs = runs.iter().map(|run| report(run.run)).collect();
         applied = state.apply(BEGIN, &[ask(ALICE, Command::Report { worker: WorkerId(1), runs })]);
         let running = state.worker(WorkerId(1)).expect("attached").running();
-        assert!(running <= Bounds::RUNS && running >= 4_096, "{running} runs");
+        assert!((4_096..=Bounds::RUNS).contains(&running), "{running} runs");
     }
     state.sanity_check();
 }
