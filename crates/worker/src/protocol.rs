@@ -178,7 +178,7 @@ pub enum Output<J, F> {
         /// Runs that nobody wants any more.
         unwanted: Vec<RunId>,
     },
-    /// End the run that a batch is at as soon as possible.
+    /// End the runs of a batch as soon as possible.
     Halt(BatchId),
     /// Store an encoded output as a blob, then say [`Input::Uploaded`].
     Upload {
@@ -368,6 +368,11 @@ impl<J: Clone, F> Protocol<J, F> {
         let heartbeat = is_up.then(|| self.last_sent.after(self.heartbeat()));
         let recalls = self.batches.values().filter_map(recall);
         recalls.chain(report).chain(heartbeat).chain(self.jobs.eviction()).min()
+    }
+
+    /// Whether the hub knows this worker on the present link.
+    pub fn is_attached(&self) -> bool {
+        self.link == Link::Up
     }
 
     /// Runs that are held now.

@@ -1,0 +1,337 @@
+//! What runs need: module, shared files and each task's own line and file, fetched by hash and kept.
+
+mod cache;
+mod task_list;
+mod template;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use pumasi_api::client::{ClientError, HubClient, Source};
+use pumasi_types::{ByteSize, Hash, TaskIndex};
+use tokio::sync::Semaphore;
+
+use self::cache::{BlobCache, Local};
+use self::task_list::TaskList;
+use self::template::{Own, Templates};
+use crate::engine::{Engine, MODULE_BYTES_MAX, Module, RunSpec};
+use crate::protocol::{Fault, JobSpec};
+use crate::wasi::InFile;
+
+/// What guests find as argv[0]: the same everywhere.
+pub const PROGRAM: &str = "task";
+/// Blobs that are fetched at once.
+const FETCHES: usize = 16;
+/// Blobs up to this size are fetched side by side, larger ones one after the other, in bytes.
+const SIDE_BY_SIDE: u64 = 4 << 20;
+/// Modules that stay ready to run.
+const MODULES: usize = 32;
+
+/// A job whose tasks can be run.
+#[derive(Debug)]
+pub struct PreparedJob {
+    spec: Arc<JobSpec>,
+    module: Module,
+    files: Vec<InFile>,
+    args: Templates,
+    env: Templates,
+    tasks: Option<TaskList>,
+}
+
+/// What is a task's own.
+#[derive(Clone, Debug)]
+pub struct OwnInput {
+    name: Arc<str>,
+    arg: Arc<str>,
+    file: Option<Local>,
+}
+
+impl PreparedJob {
+    /// The job as the hub described it.
+    pub fn spec(&self) -> &JobSpec {
+        &self.spec
+    }
+
+    /// The module of its tasks.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// What the engine is given for one task. Reads the task's own file.
+    ///
+    /// # Errors
+    /// When a text breaks a rule once its place-holders are filled in, or the file cannot be read.
+    pub fn run_spec(&self, task: TaskIndex, own: Option<&OwnInput>) -> Result<RunSpec, Fault> {
+        let mut files = self.files.clone();
+        let mut stdin = Bytes::new();
+        let mut input = String::new();
+        if let Some(OwnInput { name, file: Some(file), .. }) = own {
+            stdin = file.read().map_err(|error| Fault::here(error.to_string()))?;
+            let file = InFile::new(name, stdin.clone()).map_err(|error| Fault::of_job(error.to_string()))?;
+            if self.files.iter().any(|shared| clash(shared.name(), name)) {
+                let reason = format!("the task's file '{}' clashes with a shared one", shown(name));
+                return Err(Fault::of_job(reason));
+            }
+            files.push(file);
+            input = format!("/in/{name}");
+        }
+        let own = Own {
+            index: task,
+            name: own.map(|own| &*own.name),
+            input: &input,
+            arg: own.map_or("", |own| &own.arg),
+        };
+        let mut room = template::TEXT_BYTES_MAX;
+        let texts = self.args.fill(own, &mut room).zip(self.env.fill(own, &mut room));
+        let Some((args, env)) = texts else {
+            let most = template::TEXT_BYTES_MAX;
+            return Err(Fault::of_job(format!("arguments and environment are more than {most} bytes")));
+        };
+        if args.iter().chain(&env).any(|text| text.contains('\0')) {
+            return Err(Fault::of_job("an argument or environment entry has a NUL"));
+        }
+        let JobSpec { limits, clock, seed, .. } = *self.spec;
+        Ok(RunSpec { args, env, stdin, files, clock, seed, task, limits })
+    }
+}
+
+/// Whether two paths cannot be in one folder: they are the same, or one is the folder of the other.
+fn clash(a: &str, b: &str) -> bool {
+    let is_below = |folder: &str, path: &str| {
+        path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    is_below(a, b) || is_below(b, a)
+}
+
+/// A name from outside as it can be shown.
+fn shown(name: &str) -> String {
+    name.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// Gets what runs need. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    client: HubClient,
+    engine: Engine,
+    cache: BlobCache,
+    /// Memory for all runs, which also bounds the inputs of one of them.
+    memory: ByteSize,
+    fetches: Semaphore,
+    large_fetches: Semaphore,
+    /// Modules that were used, the latest last.
+    modules: Mutex<Vec<(Hash, Module)>>,
+}
+
+impl Inputs {
+    /// Gets inputs through `client` for runs on `engine`, and keeps up to `kept_max` of them in the folder
+    /// `dir`.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or looked at.
+    pub fn new(
+        client: HubClient,
+        engine: Engine,
+        memory: ByteSize,
+        dir: &Path,
+        kept_max: ByteSize,
+    ) -> std::io::Result<Inputs> {
+        let cache = BlobCache::open(dir, kept_max.0)?;
+        let fetches = Semaphore::new(FETCHES);
+        let large_fetches = Semaphore::new(1);
+        let modules = Mutex::default();
+        Ok(Inputs {
+            inner: Arc::new(Inner { client, engine, cache, memory, fetches, large_fetches, modules }),
+        })
+    }
+
+    /// A job that can be run at once, as nothing has to be fetched, compiled or read for it.
+    pub fn prepare_now(&self, spec: &Arc<JobSpec>) -> Option<Result<Arc<PreparedJob>, Fault>> {
+        if !spec.files.is_empty() || spec.task_list.is_some() {
+            return None;
+        }
+        let module = self.inner.module_at_hand(spec.module)?;
+        Some(assemble(spec, module, Vec::new(), None))
+    }
+
+    /// Gets everything that the tasks of a job have in common.
+    ///
+    /// # Errors
+    /// When something cannot be had, or is not what it should be.
+    pub async fn prepare(&self, spec: &Arc<JobSpec>) -> Result<Arc<PreparedJob>, Fault> {
+        let module = self.module(spec.module).await?;
+        let mut files = Vec::with_capacity(spec.files.len());
+        let mut room = self.inner.memory.0;
+        for (name, hash) in &spec.files {
+            let bytes = self.read(self.fetch("file", *hash, room).await?).await?;
+            room = room.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                let memory = self.inner.memory;
+                Fault::here(format!("the shared files are larger than this worker's memory of {memory}"))
+            })?;
+            files.push(InFile::new(name, bytes).map_err(|error| Fault::of_job(error.to_string()))?);
+        }
+        let tasks = match spec.task_list {
+            None => None,
+            Some(hash) => {
+                let blob =
+                    self.read(self.fetch("task list", hash, task_list::BYTES_MAX.min(room)).await?).await?;
+                Some(blocking(move || TaskList::new(blob)).await?)
+            }
+        };
+        assemble(spec, module, files, tasks)
+    }
+
+    /// Gets what is a task's own.
+    ///
+    /// # Errors
+    /// When its line is malformed or missing, or its file cannot be had.
+    pub async fn own(&self, job: &PreparedJob, task: TaskIndex) -> Result<OwnInput, Fault> {
+        match self.own_now(job, task)? {
+            (own, None) => Ok(own),
+            (own, Some(hash)) => {
+                let file = self.fetch("file", hash, self.inner.memory.0).await?;
+                Ok(OwnInput { file: Some(file), ..own })
+            }
+        }
+    }
+
+    /// What is a task's own as far as it is at hand, and the file that has to be fetched with
+    /// [`Inputs::own`] if one is missing.
+    ///
+    /// # Errors
+    /// When its line is malformed or missing.
+    pub fn own_now(&self, job: &PreparedJob, task: TaskIndex) -> Result<(OwnInput, Option<Hash>), Fault> {
+        let Some(tasks) = &job.tasks else { return Err(Fault::of_job("the job has no task list")) };
+        let line = tasks.line(task)?;
+        let file = line.file.and_then(|hash| self.inner.cache.get(hash));
+        let missing = line.file.filter(|_| file.is_none());
+        let own = OwnInput { name: line.name.into(), arg: line.arg.unwrap_or_default().into(), file };
+        Ok((own, missing))
+    }
+
+    /// Stores an output at the hub.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached for a while, or does not take it.
+    pub async fn upload(&self, hash: Hash, output: Bytes) -> Result<(), ClientError> {
+        let source = Source::Bytes(output);
+        self.inner.client.put_blob(&source, hash, Arc::new(|_| ())).await.map(drop)
+    }
+
+    async fn module(&self, hash: Hash) -> Result<Module, Fault> {
+        if let Some(module) = self.inner.module_at_hand(hash) {
+            return Ok(module);
+        }
+        let wasm = match self.fetch("module", hash, MODULE_BYTES_MAX as u64).await {
+            Ok(local) => self.read(local).await?,
+            Err(fault) => return Err(fault),
+        };
+        let engine = self.inner.engine.clone();
+        let loaded = blocking(move || engine.load(&wasm)).await?;
+        let module = loaded.map_err(|error| Fault { ending: error.ending(), reason: error.to_string() })?;
+        let mut modules = self.inner.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        if modules.len() == MODULES {
+            modules.remove(0);
+        }
+        modules.push((hash, module.clone()));
+        Ok(module)
+    }
+
+    /// A blob of at most `bytes_max`, from here or the hub.
+    async fn fetch(&self, what: &'static str, hash: Hash, bytes_max: u64) -> Result<Local, Fault> {
+        let too_large = || {
+            Fault::here(format!("{what} {hash} is larger than the {} it may have here", ByteSize(bytes_max)))
+        };
+        if let Some(local) = self.inner.cache.get(hash) {
+            return if local.len() <= bytes_max { Ok(local) } else { Err(too_large()) };
+        }
+        let client = &self.inner.client;
+        let failed = |error: ClientError| match error {
+            ClientError::TooLarge { .. } => too_large(),
+            error => Fault::here(format!("cannot fetch {what} {hash}: {error}")),
+        };
+        let small_max = bytes_max.min(SIDE_BY_SIDE);
+        let first = {
+            let _permit = self.inner.fetches.acquire().await;
+            client.get_blob(hash, small_max, Arc::new(|_| ())).await
+        };
+        let bytes = match first {
+            Err(ClientError::TooLarge { .. }) if bytes_max > small_max => {
+                let _permit = self.inner.large_fetches.acquire().await;
+                client.get_blob(hash, bytes_max, Arc::new(|_| ())).await.map_err(failed)?
+            }
+            other => other.map_err(failed)?,
+        };
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.cache.put(hash, bytes)).await
+    }
+
+    async fn read(&self, local: Local) -> Result<Bytes, Fault> {
+        let read = match local {
+            Local::Memory(bytes) => Ok(bytes),
+            file => blocking(move || file.read()).await?,
+        };
+        read.map_err(|error| Fault::here(error.to_string()))
+    }
+}
+
+impl Inner {
+    fn module_at_hand(&self, hash: Hash) -> Option<Module> {
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = modules.iter().position(|(known, _)| *known == hash)?;
+        let found = modules.remove(place);
+        let module = found.1.clone();
+        modules.push(found);
+        Some(module)
+    }
+}
+
+/// Puts together what was fetched.
+fn assemble(
+    spec: &Arc<JobSpec>,
+    module: Module,
+    files: Vec<InFile>,
+    tasks: Option<TaskList>,
+) -> Result<Arc<PreparedJob>, Fault> {
+    let mut names: Vec<&str> = files.iter().map(InFile::name).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| clash(pair[0], pair[1])) {
+        let reason = format!("the shared files '{}' and '{}' clash", shown(pair[0]), shown(pair[1]));
+        return Err(Fault::of_job(reason));
+    }
+    let args = std::iter::once(PROGRAM.to_owned()).chain(spec.args.iter().cloned()).collect();
+    Ok(Arc::new(PreparedJob {
+        module,
+        args: Templates::new(args),
+        env: Templates::new(spec.env.clone()),
+        files,
+        tasks,
+        spec: Arc::clone(spec),
+    }))
+}
+
+/// Does work that takes long or waits for the disk beside the runtime's threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Fault::here(format!("the worker failed while it prepared the run: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_clash_when_one_is_the_other_or_its_folder() {
+        for (a, b) in [("a", "a"), ("a", "a/b"), ("a/b/c", "a/b")] {
+            assert!(clash(a, b) && clash(b, a), "{a} {b}");
+        }
+        for (a, b) in [("a", "ab"), ("a/b", "a/c"), ("a-", "a/b")] {
+            assert!(!clash(a, b) && !clash(b, a), "{a} {b}");
+        }
+    }
+}
