@@ -1,10 +1,10 @@
 //! Every way in which a run can end, and that none of them harms the worker.
 
-mod common;
+mod guest;
 
 use std::time::Duration as StdDuration;
 
-use common::{engine, limits, module, run, run_start, run_with, spec};
+use guest::{engine, limits, module, run, run_start, run_with, spec};
 use pumasi_types::{ByteSize, Duration, Ending, Fuel, Limits, Trap};
 use pumasi_worker::engine::{RunOutcome, RunSpec, StopFlag};
 
@@ -60,7 +60,7 @@ fn out_of_fuel_costs_the_limit() {
     let outcome = run_with("(func (export \"_start\") (drop (call $yield)))", spec);
     ends(&outcome, Ending::OutOfFuel);
     assert_eq!(outcome.fuel, Fuel(50));
-    let spec = RunSpec { limits: Limits { fuel: Fuel(0), ..limits() }, ..common::spec() };
+    let spec = RunSpec { limits: Limits { fuel: Fuel(0), ..limits() }, ..guest::spec() };
     ends(&run_with("(func (export \"_start\"))", spec), Ending::OutOfFuel);
 }
 
@@ -237,8 +237,8 @@ fn more_runs_than_slots_fail_alone() {
         cache_dir: None,
     })
     .unwrap();
-    let endless = engine.load(&common::wasm("(func (export \"_start\") (loop (br 0)))")).unwrap();
-    let nothing = engine.load(&common::wasm("(func (export \"_start\"))")).unwrap();
+    let endless = engine.load(&guest::wasm("(func (export \"_start\") (loop (br 0)))")).unwrap();
+    let nothing = engine.load(&guest::wasm("(func (export \"_start\"))")).unwrap();
     let limits = Limits { fuel: Fuel(u64::MAX), ..limits() };
     let stop = StopFlag::default();
     std::thread::scope(|scope| {

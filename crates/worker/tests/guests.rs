@@ -1,12 +1,12 @@
 //! Programs as users compile them, checked in with their source.
 
-mod common;
+mod guest;
 
 use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
-use common::{engine, spec};
+use guest::{engine, spec};
 use pumasi_types::Ending;
 use pumasi_worker::InFile;
 use pumasi_worker::engine::{RunSpec, StopFlag};

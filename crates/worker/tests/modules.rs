@@ -1,11 +1,11 @@
 //! Modules that must be refused, each with a reason; and the cache of compiled ones.
 
-mod common;
+mod guest;
 
 use std::fmt::Write as _;
 use std::fs;
 
-use common::{engine, spec, wasm};
+use guest::{engine, spec, wasm};
 use pumasi_types::{ByteSize, Ending, Hash};
 use pumasi_worker::engine::{Engine, EngineConfig, MODULE_BYTES_MAX, ModuleError, StopFlag};
 
@@ -118,9 +118,38 @@ fn too_large() {
     refused_text(&many, "number of its functions");
     refused_text(&format!("{COMMAND} (table 200000 funcref)"), "a table");
     refused_text(&format!("{COMMAND} {}", "(table 1 funcref)".repeat(5)), "number of its tables");
+    refused(&much_code(60, 450_000), "its code in bytes");
+    refused(&much_code(1, 600_000), "a function in bytes");
+    assert!(engine().load(&much_code(3, 450_000)).is_ok());
     let mut long = String::new();
-    (0..250_000).for_each(|n| write!(long, "(i64.store (i32.const 0) (i64.const {n}))").unwrap());
+    (0..100_000).for_each(|n| write!(long, "(i64.store (i32.const 0) (i64.const {n}))").unwrap());
     refused_text(&format!("(memory (export \"memory\") 1) (func (export \"_start\") {long})"), "a function");
+}
+
+/// A command with functions of so many bytes that do nothing.
+fn much_code(functions: u8, bytes: usize) -> Vec<u8> {
+    let number = |mut n: usize| {
+        let mut digits = Vec::new();
+        while n >= 128 {
+            digits.push(n as u8 | 128);
+            n >>= 7;
+        }
+        digits.push(n as u8);
+        digits
+    };
+    let section = |id: u8, content: Vec<u8>| [vec![id], number(content.len()), content].concat();
+    // No locals, as many `nop`, `end`.
+    let body = [vec![0], vec![1; bytes - 2], vec![0x0b]].concat();
+    let bodies = [number(body.len()), body].concat().repeat(functions.into());
+    [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, b"\x01\x60\0\0".to_vec()),
+        section(3, [vec![functions], vec![0; functions.into()]].concat()),
+        section(5, b"\x01\0\x01".to_vec()),
+        section(7, b"\x02\x06memory\x02\0\x06_start\0\0".to_vec()),
+        section(10, [vec![functions], bodies].concat()),
+    ]
+    .concat()
 }
 
 #[test]
@@ -140,7 +169,7 @@ fn compiled_modules_are_kept_and_checked() {
     let [path] = &files()[..] else { panic!("one file expected: {:?}", files()) };
     let kept = fs::read(path).unwrap();
     // What is there is used: a file under another module's name runs in its place.
-    let other = common::wasm("(func (export \"_start\") (call $exit (i32.const 6)))");
+    let other = guest::wasm("(func (export \"_start\") (call $exit (i32.const 6)))");
     engine.load(&other).unwrap();
     let other = files().into_iter().find(|found| found != path).unwrap();
     fs::copy(&other, path).unwrap();

@@ -1,10 +1,10 @@
 //! A machine with little address space still runs guests, with the same results and fuel.
 
-mod common;
+mod guest;
 
 use std::process::Command;
 
-use common::spec;
+use guest::spec;
 use pumasi_types::{ByteSize, Ending, Trap};
 use pumasi_worker::engine::{Engine, EngineConfig, RunOutcome, StopFlag};
 
@@ -23,7 +23,7 @@ fn facts() -> Vec<(Ending, u64)> {
         "(loop (br 0))",
     ];
     let run = |instructions: &str| {
-        let wasm = common::wasm(&format!("(func (export \"_start\") {instructions})"));
+        let wasm = guest::wasm(&format!("(func (export \"_start\") {instructions})"));
         let module = engine.load(&wasm).unwrap();
         let RunOutcome { ending, fuel, .. } = engine.run(&module, spec(), &StopFlag::default());
         (ending, fuel.0)

@@ -1,9 +1,9 @@
 //! What a guest sees through WASI: files, paths, time, chance, arguments.
 
-mod common;
+mod guest;
 
 use bytes::Bytes;
-use common::{code_of, code_with, engine, module, run, run_with, spec};
+use guest::{code_of, code_with, engine, module, run, run_with, spec};
 use pumasi_types::{Ending, Fuel, TaskIndex, Time};
 use pumasi_worker::InFile;
 use pumasi_worker::engine::{RunOutcome, RunSpec, StopFlag};
@@ -347,8 +347,8 @@ const CURIOUS: &str = "
 
 #[test]
 fn same_input_same_result_everywhere() {
-    let wasm = common::wasm(CURIOUS);
-    let other_engine = common::new_engine();
+    let wasm = guest::wasm(CURIOUS);
+    let other_engine = guest::new_engine();
     let facts = |outcome: RunOutcome| (outcome.ending, outcome.fuel, outcome.output.result_hash());
     let first = facts(engine().run(&module(CURIOUS), spec(), &StopFlag::default()));
     assert_eq!(first.0, Ending::Exited { code: 0 });

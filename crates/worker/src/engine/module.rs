@@ -12,10 +12,15 @@ use crate::wasi::{self, Guest};
 
 /// The largest module, in bytes.
 pub const MODULE_BYTES_MAX: usize = 64 << 20;
+// A compiler takes up to some milliseconds of time and 1.5 KiB of memory for each byte of a function made to
+// harm it (measured with thousands of branches over 200 live variables). These bounds keep the worst module
+// under a gigabyte and some minutes, and leave room for the largest interpreters and Go programs.
 /// The most functions of a module.
-const FUNCTIONS_MAX: u32 = 200_000;
-/// The largest body of a function, in bytes: the time to compile one can grow faster than its size.
-const FUNCTION_BYTES_MAX: usize = 2 << 20;
+const FUNCTIONS_MAX: u32 = 100_000;
+/// The largest body of a function, in bytes.
+const FUNCTION_BYTES_MAX: usize = 512 << 10;
+/// All bodies of functions together, in bytes.
+const CODE_BYTES_MAX: u32 = 24 << 20;
 /// Bytes of one WebAssembly page.
 const PAGE: u64 = 1 << 16;
 
@@ -189,6 +194,9 @@ fn look_at(wasm: &[u8]) -> Result<u64, ModuleError> {
             }
             Payload::FunctionSection(section) => {
                 bounded("the number of its functions", section.count().into(), FUNCTIONS_MAX.into())?;
+            }
+            Payload::CodeSectionStart { size, .. } => {
+                bounded("its code in bytes", size.into(), CODE_BYTES_MAX.into())?;
             }
             Payload::CodeSectionEntry(body) => {
                 bounded("a function in bytes", body.range().len() as u64, FUNCTION_BYTES_MAX as u64)?;
