@@ -5,8 +5,10 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
-use pumasi_core::{Role, Roles};
+use http::{HeaderMap, header};
+use pumasi_core::{Refusal, Role, Roles};
 use pumasi_types::{AccountId, Hash, RequestId};
+use tokio::sync::watch;
 
 use crate::ServeError;
 use crate::cell::{Cell, CellError};
@@ -22,27 +24,36 @@ impl Caller {
     pub(crate) fn is_operator(&self) -> bool {
         self.roles.contains(Role::Operator)
     }
+
+    /// The same check as the state's, before anything costly is done for somebody without the role.
+    pub(crate) fn needs(&self, role: Role) -> Result<(), Refusal> {
+        if self.roles.contains(role) { Ok(()) } else { Err(Refusal::WrongRole { needed: role }) }
+    }
 }
 
 /// Remembers whose token is whose, so that requests need no look at the state.
 #[derive(Default)]
 pub(crate) struct Tokens {
     known: RwLock<HashMap<Hash, Caller>>,
+    /// How many were revoked since the start.
+    revoked: watch::Sender<u64>,
 }
 
 impl Tokens {
     /// Tokens remembered at most; then all are looked up anew.
     const MOST: usize = 100_000;
 
+    /// The caller behind a token that was looked up before.
+    pub(crate) fn known(&self, token: &Hash) -> Option<Caller> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+    }
+
     /// The caller behind a token, or none.
-    pub(crate) async fn resolve(&self, cell: &Cell, token: &str) -> Result<Option<Caller>, CellError> {
-        let hash = hash_of(token);
-        if let Some(caller) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&hash) {
-            return Ok(Some(caller.clone()));
-        }
+    pub(crate) async fn look_up(&self, cell: &Cell, token: Hash) -> Result<Option<Caller>, CellError> {
+        let before = *self.revoked.borrow();
         let caller = cell
             .read(move |state| {
-                let account = state.account_of_token(&hash)?;
+                let account = state.account_of_token(&token)?;
                 let roles = state.ledger().account(account)?.roles;
                 Some(Caller { account, roles })
             })
@@ -52,15 +63,31 @@ impl Tokens {
             if known.len() >= Self::MOST {
                 known.clear();
             }
-            known.insert(hash, caller.clone());
+            // What was seen before a revocation may be what was revoked.
+            if *self.revoked.borrow() == before {
+                known.insert(token, caller.clone());
+            }
         }
         Ok(caller)
     }
 
     /// A token was revoked.
     pub(crate) fn forget(&self) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        self.revoked.send_modify(|count| *count += 1);
+        known.clear();
     }
+
+    /// Changes whenever a token is revoked.
+    pub(crate) fn revocations(&self) -> watch::Receiver<u64> {
+        self.revoked.subscribe()
+    }
+}
+
+/// The token that a request carries.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start())
 }
 
 /// What the state keeps of a token.
@@ -118,7 +145,8 @@ pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), ServeError> 
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, path)
+        std::fs::rename(&temporary, path)?;
+        std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(ServeError::file("write", path))
 }

@@ -43,6 +43,15 @@ pub enum ServeError {
         /// Where the log ends.
         log: Seq,
     },
+    /// The snapshot is of another history than the log.
+    #[error(
+        "the state after entry {seq} does not continue with the log: move the folder `snapshots` away and start \
+         again, or restore log and snapshots from the same backup"
+    )]
+    ForeignSnapshot {
+        /// The last entry in the state.
+        seq: Seq,
+    },
     /// A file of the data folder.
     #[error("cannot {operation} {}: {source}", path.display())]
     File {

@@ -15,6 +15,7 @@ mod auth;
 mod cell;
 mod error;
 mod http;
+mod idle;
 mod limits;
 mod link;
 mod metrics;

@@ -21,11 +21,21 @@ impl<K: Eq + Hash> RateLimit<K> {
     const MOST: usize = 10_000;
 
     pub(crate) fn new(per_second: u32) -> RateLimit<K> {
-        RateLimit { rate: f64::from(per_second), buckets: Mutex::default() }
+        // None at all would lock everybody out, the operator included.
+        RateLimit { rate: f64::from(per_second.max(1)), buckets: Mutex::default() }
     }
 
     /// Takes one from the caller's bucket, or says how long to wait.
     pub(crate) fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
+        self.draw(key, 1.0, now)
+    }
+
+    /// Whether one could be taken, or how long to wait.
+    pub(crate) fn check(&self, key: K, now: Instant) -> Result<(), Duration> {
+        self.draw(key, 0.0, now)
+    }
+
+    fn draw(&self, key: K, cost: f64, now: Instant) -> Result<(), Duration> {
         let burst = self.rate * 2.0;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() > Self::MOST {
@@ -39,7 +49,7 @@ impl<K: Eq + Hash> RateLimit<K> {
         if bucket.left < 1.0 {
             return Err(Duration::from_secs_f64((1.0 - bucket.left) / self.rate));
         }
-        bucket.left -= 1.0;
+        bucket.left -= cost;
         Ok(())
     }
 }
@@ -57,5 +67,15 @@ mod tests {
         assert!(limit.take("b", start).is_ok(), "others have their own");
         assert!(limit.take("a", start + wait).is_ok());
         assert!(limit.take("a", start + wait).is_err());
+        assert!(limit.check("a", start + wait).is_err());
+    }
+
+    #[test]
+    fn looking_takes_nothing_and_no_rate_is_not_for_ever() {
+        let limit = RateLimit::new(0);
+        let start = Instant::now();
+        assert!((0..10).all(|_| limit.check("a", start).is_ok()));
+        assert!(limit.take("a", start).is_ok() && limit.take("a", start).is_ok());
+        assert!(limit.take("a", start).unwrap_err() <= Duration::from_secs(1));
     }
 }

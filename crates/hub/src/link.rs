@@ -9,25 +9,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
 use pumasi_api::link::worker_link_server::WorkerLink;
-use pumasi_api::link::{Ack, FromHub, FromWorker, Hello, Report, from_hub, from_worker};
+use pumasi_api::link::{self, Ack, FromHub, FromWorker, Hello, Report, from_hub, from_worker};
 use pumasi_api::output;
 use pumasi_blobs::BlobError;
-use pumasi_core::{Answer, Command, Done, Request as Ask, Role, RunReport, WorkerSpec};
+use pumasi_core::{Answer, Bounds, Command, Done, Request as Ask, Role, RunReport, WorkerSpec};
 use pumasi_types::{
     AccountId, ByteSize, Duration as Span, Ending, EngineId, Fuel, Hash, Price, RunId, Speed, WorkerId,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::server::Hub;
+use crate::auth;
+use crate::cell::LinkSender;
+use crate::http::Peer;
+use crate::server::{Denied, Hub};
 
 /// Messages to a worker that wait at most, before it counts as one that does not read.
 const UNREAD: usize = 1024;
 /// Reports of one worker that wait for the log at most.
 const PIPELINE: usize = 64;
+/// Runs in one report at most.
+const REPORT_RUNS_MAX: usize = 16 << 10;
+/// How long a worker may take to say who it is.
+const HELLO: Duration = Duration::from_secs(10);
 /// The largest output that travels inside a report.
 const INLINE_BYTES: usize = 16 << 10;
 
@@ -43,38 +50,35 @@ impl WorkerLink for Gateway {
         request: Request<Streaming<FromWorker>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let hub = Arc::clone(&self.0);
-        let token = bearer(&request)?;
-        let caller = hub.tokens.resolve(&hub.cell, &token).await.map_err(unavailable)?;
-        let caller =
-            caller.ok_or_else(|| Status::unauthenticated("this token is not known: log in again"))?;
-        if !caller.roles.contains(Role::Owner) {
-            return Err(Status::permission_denied(
-                "this needs the role owner: ask an operator for an account with it",
-            ));
-        }
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let headers = request.metadata().as_ref();
+        let token = auth::bearer(headers).map(auth::hash_of).unwrap_or_default();
+        let revocations = hub.tokens.revocations();
+        let caller = hub.authenticate(headers, peer).await.map_err(denied)?;
+        caller.needs(Role::Owner).map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
         let (to, messages) = mpsc::channel(UNREAD);
+        let (end, ended) = oneshot::channel();
         let from = request.into_inner();
         tokio::spawn(async move {
-            if let Err(status) = Link::serve(hub, caller.account, from, to.clone()).await {
+            let stranger = Stranger { hub, owner: caller.account, token, revocations };
+            if let Err(status) = stranger.serve(from, to).await {
                 tracing::info!(owner = caller.account.0, "link ended: {}", status.message());
                 // The worker may be gone.
-                let _ = to.send(FromHub { message: None }).await;
+                let _ = end.send(status);
             }
         });
-        let messages = ReceiverStream::new(messages).map(|message| match message {
-            FromHub { message: None } => Err(Status::aborted("the hub ended this link")),
-            message => Ok(message),
-        });
-        Ok(Response::new(Box::pin(messages)))
+        // Why the link ended comes last, when nobody can send anything else any more.
+        let end = stream::once(ended).filter_map(|status| async { status.ok().map(Err) });
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages).map(Ok).chain(end))))
     }
 }
 
-fn bearer<T>(request: &Request<T>) -> Result<String, Status> {
-    let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-    let token = header.and_then(|value| value.strip_prefix("Bearer "));
-    token
-        .map(str::to_owned)
-        .ok_or_else(|| Status::unauthenticated("a token is needed: authorization: Bearer TOKEN"))
+fn denied(denied: Denied) -> Status {
+    match &denied {
+        Denied::NoToken | Denied::UnknownToken => Status::unauthenticated(denied.to_string()),
+        Denied::TooMany(_) => Status::resource_exhausted(denied.to_string()),
+        Denied::Cell(error) => unavailable(error),
+    }
 }
 
 fn unavailable(error: impl std::fmt::Display) -> Status {
@@ -87,6 +91,14 @@ struct Pending {
     answer: oneshot::Receiver<Answer>,
 }
 
+/// A stream whose worker has not said who it is.
+struct Stranger {
+    hub: Arc<Hub>,
+    owner: AccountId,
+    token: Hash,
+    revocations: watch::Receiver<u64>,
+}
+
 /// One worker's stream.
 struct Link {
     hub: Arc<Hub>,
@@ -95,58 +107,87 @@ struct Link {
     acks: mpsc::Sender<Pending>,
 }
 
-impl Link {
-    async fn serve(
-        hub: Arc<Hub>,
-        owner: AccountId,
-        mut from: Streaming<FromWorker>,
-        to: mpsc::Sender<FromHub>,
-    ) -> Result<(), Status> {
-        let first = tokio::time::timeout(Duration::from_secs(10), from.message()).await;
+impl Stranger {
+    async fn serve(self, mut from: Streaming<FromWorker>, to: mpsc::Sender<FromHub>) -> Result<(), Status> {
+        let first = tokio::time::timeout(HELLO, from.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no Hello within ten seconds"))??;
         let Some(from_worker::Message::Hello(hello)) = first.and_then(|message| message.message) else {
             return Err(Status::invalid_argument("the first message must be Hello"));
         };
-        let command = Command::AttachWorker(worker_spec(hello)?);
-        let ask = Ask { caller: owner, id: None, command };
-        let answer = hub.cell.attach(ask, to.clone()).await.map_err(unavailable)?;
-        let (worker, number) = match answer {
+        let Stranger { hub, owner, token, revocations } = self;
+        let ask = Ask { caller: owner, id: None, command: Command::AttachWorker(worker_spec(hello)?) };
+        let (end, cut_off) = LinkSender::new(to.clone());
+        let (worker, number) = match hub.cell.attach(ask, end).await.map_err(unavailable)? {
             Ok(Done::Attached { worker, link, .. }) => (worker, link),
             Ok(_) => return Err(Status::internal("unexpected answer")),
             Err(refusal) => return Err(Status::failed_precondition(refusal.to_string())),
         };
         hub.metrics.links.inc();
         let (acks, pending) = mpsc::channel(PIPELINE);
-        let acknowledging = tokio::spawn(acknowledge(pending, to));
+        let lease = hub.options.link_lease;
+        let mut acknowledging = tokio::spawn(acknowledge(pending, to, lease));
         let link = Link { hub: Arc::clone(&hub), owner, worker, acks };
-        let ended = link.read(&mut from).await;
+        let ended = tokio::select! {
+            ended = link.read(&mut from) => ended,
+            _ = cut_off => Err(Status::unavailable(
+                "this link was cut off: its worker does not read, has a newer link, or the hub stopped",
+            )),
+            () = revoked(&hub, token, revocations) => Err(Status::unauthenticated("the token was revoked")),
+            () = hub.stopping() => Err(Status::unavailable("the hub is stopping")),
+        };
         drop(link);
-        // Everything that was read is acknowledged, or can't be.
-        let _ = acknowledging.await;
+        // What was read is acknowledged, or its worker does not read.
+        if tokio::time::timeout(lease, &mut acknowledging).await.is_err() {
+            acknowledging.abort();
+        }
         hub.metrics.links.dec();
         hub.link_ended(worker, number).await;
         ended
     }
+}
 
+/// Resolves when the token stands for nobody any more.
+async fn revoked(hub: &Hub, token: Hash, mut revocations: watch::Receiver<u64>) {
+    // Errors mean that the hub or its cell is gone, which ends the link in other ways.
+    while revocations.changed().await.is_ok() {
+        if let Ok(None) = hub.tokens.look_up(&hub.cell, token).await {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+impl Link {
     async fn read(&self, from: &mut Streaming<FromWorker>) -> Result<(), Status> {
         loop {
-            let message = tokio::time::timeout(self.hub.lease, from.message()).await;
+            let message = tokio::time::timeout(self.hub.options.link_lease, from.message()).await;
             let message = message.map_err(|_| Status::deadline_exceeded("the worker fell silent"))??;
             let Some(message) = message else { return Ok(()) };
             match message.message {
                 Some(from_worker::Message::Report(report)) => self.report(report).await?,
-                Some(from_worker::Message::Status(status)) => {
-                    if status.changed || !status.returned_runs.is_empty() {
-                        let returned = status.returned_runs.into_iter().map(RunId).collect();
-                        let accepting = status.accepting && !status.leaving;
-                        self.send(Command::SetWorker { worker: self.worker, accepting, returned }).await?;
-                    }
-                }
+                Some(from_worker::Message::Status(status)) => self.status(status).await?,
                 Some(from_worker::Message::Hello(_)) | None => {
                     return Err(Status::invalid_argument("a message that does not belong here"));
                 }
             }
         }
+    }
+
+    /// Waits until it is durable: whoever says too much of this waits for it alone.
+    async fn status(&self, status: link::Status) -> Result<(), Status> {
+        if !status.changed && status.returned_runs.is_empty() {
+            return Ok(());
+        }
+        if status.returned_runs.len() > Bounds::RUNS {
+            return Err(too_many_runs(Bounds::RUNS));
+        }
+        let returned = status.returned_runs.into_iter().map(RunId).collect();
+        let accepting = status.accepting && !status.leaving;
+        let answer = self.send(Command::SetWorker { worker: self.worker, accepting, returned }).await?.await;
+        answer
+            .map_err(unavailable)?
+            .map(drop)
+            .map_err(|refusal| Status::failed_precondition(refusal.to_string()))
     }
 
     async fn report(&self, report: Report) -> Result<(), Status> {
@@ -166,11 +207,10 @@ impl Link {
         let (mut runs, outputs) = decode_report(report)?;
         let carried: Vec<Bytes> = outputs.iter().filter(|bytes| !bytes.is_empty()).cloned().collect();
         let mut hashes = self.hub.blobs.put_many(carried).await.map_err(storage)?.into_iter();
-        let empty = Hash::of(&output::EMPTY);
         for (run, output) in runs.iter_mut().zip(&outputs) {
             let stored = match output.is_empty() {
                 false => hashes.next() == Some(run.result),
-                true => run.result == empty || self.hub.blobs.contains(&run.result),
+                true => run.result == output::EMPTY_HASH || self.hub.blobs.contains(&run.result),
             };
             if !stored && run.ending.is_deterministic() {
                 tracing::warn!(worker = self.worker.0, run = run.run.0, "output is not what its hash says");
@@ -187,26 +227,39 @@ fn storage(error: BlobError) -> Status {
     Status::unavailable("the hub cannot store outputs now; try again")
 }
 
-async fn acknowledge(mut pending: mpsc::Receiver<Pending>, to: mpsc::Sender<FromHub>) {
+/// Acknowledges reports in order, until a worker does not read for a lease's time.
+async fn acknowledge(mut pending: mpsc::Receiver<Pending>, to: mpsc::Sender<FromHub>, lease: Duration) {
     while let Some(Pending { report_id, answer }) = pending.recv().await {
         let refused_runs = match answer.await {
             Ok(Ok(Done::Reported { refused })) => refused.iter().map(|run| run.0).collect(),
-            Ok(_) => Vec::new(),
-            // The cell stopped: what is not durable is not acknowledged.
-            Err(_) => return,
+            // The cell stopped, or a report was refused as a whole: what did not count is not acknowledged.
+            Ok(_) | Err(_) => return,
         };
         let ack = from_hub::Message::Ack(Ack { report_id, refused_runs });
-        if to.send(FromHub { message: Some(ack) }).await.is_err() {
+        let sent = tokio::time::timeout(lease, to.send(FromHub { message: Some(ack) })).await;
+        if !matches!(sent, Ok(Ok(()))) {
             return;
         }
     }
 }
 
+fn too_many_runs(most: usize) -> Status {
+    Status::invalid_argument(format!("a message names more than {most} runs"))
+}
+
+/// What is refused here never gets into the log.
 fn worker_spec(hello: Hello) -> Result<WorkerSpec, Status> {
     let key: [u8; 16] = hello
         .machine_key
         .try_into()
         .map_err(|_| Status::invalid_argument("machine_key must have 16 bytes"))?;
+    if hello.held_runs.len() > Bounds::RUNS {
+        return Err(too_many_runs(Bounds::RUNS));
+    }
+    if hello.name.len() > Bounds::NAME_BYTES || hello.engine.len() > Bounds::NAME_BYTES {
+        let message = format!("name and engine must have at most {} bytes", Bounds::NAME_BYTES);
+        return Err(Status::invalid_argument(message));
+    }
     Ok(WorkerSpec {
         machine_key: u128::from_le_bytes(key),
         name: hello.name,
@@ -222,6 +275,9 @@ fn worker_spec(hello: Hello) -> Result<WorkerSpec, Status> {
 /// Columns to rows; outputs are as many as runs then.
 fn decode_report(report: Report) -> Result<(Vec<RunReport>, Vec<Bytes>), Status> {
     let count = report.runs.len();
+    if count > REPORT_RUNS_MAX {
+        return Err(too_many_runs(REPORT_RUNS_MAX));
+    }
     let columns = [report.endings.len(), report.fuel.len(), report.wall_ns.len(), report.results.len() / 32];
     if columns.iter().any(|len| *len != count) || !report.results.len().is_multiple_of(32) {
         return Err(Status::invalid_argument("the columns of a report differ in length"));

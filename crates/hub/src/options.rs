@@ -19,6 +19,8 @@ pub struct ServeOptions {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// The largest blob that may be uploaded.
     pub max_upload: ByteSize,
+    /// How long a worker may be silent before its link counts as lost; its heartbeats come faster.
+    pub link_lease: Duration,
     /// How long a worker may be away before its runs go to others.
     pub link_grace: Duration,
     /// Requests per second that one account may make on average.
@@ -38,6 +40,7 @@ impl ServeOptions {
             tls: true,
             certificate: None,
             max_upload: ByteSize(16 << 30),
+            link_lease: Duration::from_secs(30),
             link_grace: Duration::from_secs(15),
             requests_per_s: 2_000,
             snapshot_every: ByteSize::mib(256),

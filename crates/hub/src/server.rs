@@ -1,9 +1,11 @@
 //! Starting and stopping a hub: listener, TLS, graceful drain, and the clocks that run beside.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -16,18 +18,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{self, TokenMaker, Tokens};
+use crate::auth::{self, Caller, TokenMaker, Tokens};
 use crate::cell::{self, Cell, Journal, Sequencer, SequencerOptions};
 use crate::limits::RateLimit;
 use crate::metrics::Metrics;
-use crate::{ServeError, ServeOptions, http, tls};
+use crate::{ServeError, ServeOptions, idle, tls};
 
 /// Connections at once.
 const CONNECTIONS: usize = 20_000;
 /// How long a drain waits for requests under way.
 const DRAIN: Duration = Duration::from_secs(10);
-/// A worker that says nothing for so long has lost its link; it sends a heartbeat three times as often.
-const LEASE: Duration = Duration::from_secs(30);
+/// A connection on which nothing moves for so long is closed; no answer is held back as long.
+const STANDSTILL: Duration = Duration::from_secs(90);
+/// Task lists that are checked at once: each keeps a core busy.
+const LIST_CHECKS: usize = 2;
 
 /// What all gateways share.
 pub(crate) struct Hub {
@@ -38,10 +42,12 @@ pub(crate) struct Hub {
     pub(crate) token_maker: TokenMaker,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) requests: RateLimit<pumasi_types::AccountId>,
-    pub(crate) strangers: RateLimit<std::net::IpAddr>,
+    /// Requests without a known token.
+    pub(crate) strangers: RateLimit<IpAddr>,
     pub(crate) options: ServeOptions,
     pub(crate) fingerprint: String,
-    pub(crate) lease: Duration,
+    /// Permits to check a task list.
+    pub(crate) list_checks: Semaphore,
     stopping: watch::Sender<bool>,
 }
 
@@ -96,18 +102,7 @@ impl Hub {
     /// First start: an operator whose token lies in the data folder. Every start: no worker is attached, and
     /// those with runs have a grace to come back.
     async fn open(self: &Arc<Self>) -> Result<(), ServeError> {
-        let stopped = |error: cell::CellError| ServeError::Stopped(error.to_string());
-        let known =
-            self.cell.read(|state| state.ledger().account_named("operator")).await.map_err(stopped)?;
-        if known.is_none() {
-            let id = RequestId(1);
-            let token = self.token_maker.make(Some(id));
-            auth::write_secret(&self.options.data.join("operator.token"), token.as_bytes())?;
-            let (name, roles) = ("operator".to_owned(), Roles::from_iter(Role::ALL));
-            let command = Command::OpenAccount { name, roles, token: auth::hash_of(&token) };
-            let answer = self.cell.ask(State::SYSTEM, Some(id), command).await.map_err(stopped)?;
-            answer.map_err(|refusal| ServeError::Stopped(refusal.to_string()))?;
-        }
+        self.open_operator().await?;
         self.tell(Command::Start).await;
         let busy = |state: &State| {
             let busy = state.workers().filter(|(_, worker)| worker.running() > 0);
@@ -118,6 +113,82 @@ impl Hub {
         }
         Ok(())
     }
+
+    /// Makes sure that there is an operator, and that the data folder holds a token of theirs: whoever has
+    /// lost it removes the file and starts again.
+    async fn open_operator(&self) -> Result<(), ServeError> {
+        let path = self.options.data.join("operator.token");
+        let known =
+            self.cell.read(|state| state.ledger().account_named("operator")).await.map_err(stopped)?;
+        // The same token again if a first start broke off between the file and the account.
+        let id = known.is_none().then_some(RequestId(1));
+        if known.is_some() && path.exists() {
+            return Ok(());
+        }
+        let token = self.token_maker.make(id);
+        auth::write_secret(&path, token.as_bytes())?;
+        let token = auth::hash_of(&token);
+        let command = match known {
+            Some(account) => Command::AddToken { account, token },
+            None => {
+                let roles = Roles::from_iter(Role::ALL);
+                Command::OpenAccount { name: "operator".to_owned(), roles, token }
+            }
+        };
+        let answer = self.cell.ask(State::SYSTEM, id, command).await.map_err(stopped)?;
+        answer.map(drop).map_err(|refusal| ServeError::Stopped(refusal.to_string()))
+    }
+
+    /// Who is calling, if their token is known and they keep to their rate.
+    pub(crate) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+    ) -> Result<Caller, Denied> {
+        let now = Instant::now();
+        let peer = peer.map(neighbourhood);
+        let token = auth::bearer(headers).map(auth::hash_of);
+        let mut caller = token.and_then(|token| self.tokens.known(&token));
+        if let (None, Some(token)) = (&caller, token) {
+            // Guessing tokens is slowed down before it costs a look at the state.
+            peer.map_or(Ok(()), |peer| self.strangers.check(peer, now)).map_err(Denied::TooMany)?;
+            caller = self.tokens.look_up(&self.cell, token).await.map_err(Denied::Cell)?;
+        }
+        let Some(caller) = caller else {
+            peer.map_or(Ok(()), |peer| self.strangers.take(peer, now)).map_err(Denied::TooMany)?;
+            return Err(if token.is_some() { Denied::UnknownToken } else { Denied::NoToken });
+        };
+        self.requests.take(caller.account, now).map_err(Denied::TooMany)?;
+        Ok(caller)
+    }
+}
+
+fn stopped(error: cell::CellError) -> ServeError {
+    ServeError::Stopped(error.to_string())
+}
+
+/// What one stranger can easily call their own: an IPv4 address, or 2^64 of IPv6 (RFC 6177).
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => v4.into(),
+            None => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+        },
+    }
+}
+
+/// Why a request was not let in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("a token is needed: send `Authorization: Bearer TOKEN`, or use `pumasi login`")]
+    NoToken,
+    #[error("this token is not known: log in again with `pumasi login`")]
+    UnknownToken,
+    #[error("too many requests: try again in {} ms", .0.as_millis() + 1)]
+    TooMany(Duration),
+    #[error(transparent)]
+    Cell(cell::CellError),
 }
 
 /// A hub that was started.
@@ -143,14 +214,21 @@ impl Running {
     /// # Errors
     /// When the cell had stopped before: what it could not make durable was not acknowledged.
     pub async fn stop(self) -> Result<(), ServeError> {
-        let failed = self.hub.cell.stopped();
         self.hub.stopping.send_replace(true);
         if let Ok(connections) = self.accepting.await
             && tokio::time::timeout(DRAIN, connections.shutdown()).await.is_err()
         {
             tracing::info!("some connections were still open after the drain");
         }
+        let failed = self.hub.cell.stopped();
         self.hub.cell.shut_down().await;
+        // The last tasks let go of the data folder, so that it can be opened again at once.
+        let freed = async {
+            while Arc::strong_count(&self.hub) > 1 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), freed).await;
         match failed {
             Some(error) => Err(ServeError::Stopped(error.0.to_string())),
             None => Ok(()),
@@ -163,17 +241,21 @@ impl Running {
 /// # Errors
 /// When the data folder cannot be used, is damaged, or the address is taken.
 pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
-    std::fs::create_dir_all(&options.data).map_err(ServeError::file("create", &options.data))?;
-    let tls = if options.tls { Some(tls::load(&options)?) } else { None };
+    create_private(&options.data).map_err(ServeError::file("create", &options.data))?;
+    let listen = |source| ServeError::Listen { address: options.listen, source };
+    let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
     let metrics = Arc::new(Metrics::new());
     // The cell first: its lock on the log keeps a second hub away from everything else.
     let dir = options.data.clone();
     let restored = tokio::task::spawn_blocking(move || cell::restore(&dir)).await;
     let restored = restored.map_err(|error| ServeError::Stopped(error.to_string()))??;
+    let tls = if options.tls { Some(tls::load(&options)?) } else { None };
+    let token_maker = TokenMaker::open(&options.data)?;
     let blobs = BlobStore::open(&options.data.join("blobs"))?;
     let journal = restored.journal.clone();
     let sequencer = SequencerOptions {
-        lease: LEASE,
+        lease: options.link_lease,
         snapshot_every: options.snapshot_every.0,
         trim_log: options.trim_log,
         metrics: Arc::clone(&metrics),
@@ -188,22 +270,20 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         blobs,
         journal,
         tokens: Tokens::default(),
-        token_maker: TokenMaker::open(&options.data)?,
+        token_maker,
         metrics,
         requests: RateLimit::new(options.requests_per_s),
         strangers: RateLimit::new(20),
         fingerprint: tls.as_ref().map(|tls| tls.fingerprint.clone()).unwrap_or_default(),
-        lease: LEASE,
+        list_checks: Semaphore::new(LIST_CHECKS),
         stopping: watch::Sender::new(false),
         options,
     });
     hub.open().await?;
     tokio::spawn(Arc::clone(&hub).tick());
-    let listen = |source| ServeError::Listen { address: hub.options.listen, source };
-    let listener = TcpListener::bind(hub.options.listen).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
-    let accepting = tokio::spawn(accept(listener, acceptor, Arc::clone(&hub)));
+    let router = crate::http::router(&hub);
+    let accepting = tokio::spawn(accept(listener, acceptor, Arc::clone(&hub), router));
     Ok(Running { hub, address, accepting })
 }
 
@@ -223,10 +303,20 @@ pub async fn serve(
     running.stop().await
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, hub: Arc<Hub>) -> GracefulShutdown {
+/// Creates the data folder for its owner alone, who may open it to others later.
+fn create_private(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    hub: Arc<Hub>,
+    router: axum::Router,
+) -> GracefulShutdown {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let router = http::router(&hub);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -242,7 +332,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, hub: Arc<Hub>) 
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let service = router.clone().layer(axum::Extension(http::Peer(peer.ip())));
+        let service = router.clone().layer(axum::Extension(crate::http::Peer(peer.ip())));
         let (tls, watcher) = (tls.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _place = place;
@@ -277,9 +367,15 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_concurrent_streams(256)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20);
+    let (stream, moves) = idle::Watched::new(stream);
     let served =
         builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
-    if let Err(error) = watcher.watch(served).await {
-        tracing::debug!("connection ended: {error}");
+    tokio::select! {
+        served = watcher.watch(served) => {
+            if let Err(error) = served {
+                tracing::debug!("connection ended: {error}");
+            }
+        }
+        () = idle::standstill(moves, STANDSTILL) => tracing::debug!("connection ended: nothing moved on it"),
     }
 }

@@ -94,6 +94,6 @@ impl Cell {
     }
 
     fn why_stopped(&self) -> CellError {
-        self.stopped().unwrap_or_else(|| CellError("it is shutting down".into()))
+        self.stopped().unwrap_or_else(|| CellError("its loop ended; see the hub's log".into()))
     }
 }

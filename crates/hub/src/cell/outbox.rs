@@ -1,6 +1,7 @@
 //! Carrying out actions: what goes to which worker, and who waits for which job.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 
 use pumasi_api::link::{self, FromHub, from_hub};
 use pumasi_core::{Action, Answer, Assignment, Done, Job, State};
@@ -8,7 +9,24 @@ use pumasi_types::{JobId, RunId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
 /// Where messages for one link go. A worker that does not read them is cut off, not waited for.
-pub(crate) type LinkSender = mpsc::Sender<FromHub>;
+pub(crate) struct LinkSender {
+    to: mpsc::Sender<FromHub>,
+    _alive: oneshot::Sender<Infallible>,
+}
+
+/// Resolves when the outbox has dropped its end of a link: a worker whose messages go nowhere must notice
+/// and come back.
+pub(crate) type CutOff = oneshot::Receiver<Infallible>;
+
+impl LinkSender {
+    pub(crate) fn new(to: mpsc::Sender<FromHub>) -> (LinkSender, CutOff) {
+        let (alive, cut_off) = oneshot::channel();
+        (LinkSender { to, _alive: alive }, cut_off)
+    }
+}
+
+/// Runs in one message at most, so that no message outgrows what a worker takes.
+const RUNS_PER_MESSAGE: usize = 50_000;
 
 /// The ends of all links, owned by the loop, so that order needs no lock.
 #[derive(Default)]
@@ -19,21 +37,21 @@ pub(super) struct Outbox {
 
 struct Link {
     number: u64,
-    to: LinkSender,
+    end: LinkSender,
     /// Jobs that were described on this link.
     jobs: HashSet<JobId>,
 }
 
 impl Outbox {
     /// A worker attached: from now on its messages go here, the welcome first.
-    pub(super) fn attached(&mut self, answer: &Answer, to: LinkSender, lease_ms: u64) {
+    pub(super) fn attached(&mut self, answer: &Answer, end: LinkSender, lease_ms: u64) {
         let Ok(Done::Attached { worker, link, unwanted }) = answer else { return };
         let welcome = link::Welcome {
             worker_id: worker.0,
             lease_ms,
             unwanted_runs: unwanted.iter().map(|run| run.0).collect(),
         };
-        self.links.insert(*worker, Link { number: *link, to, jobs: HashSet::new() });
+        self.links.insert(*worker, Link { number: *link, end, jobs: HashSet::new() });
         self.send(*worker, from_hub::Message::Welcome(welcome));
     }
 
@@ -71,17 +89,21 @@ impl Outbox {
         if self.links.get_mut(&worker).is_some_and(|link| link.jobs.insert(id)) {
             self.send(worker, from_hub::Message::Job(describe(id, job)));
         }
-        let assign = link::Assign {
-            job_id: id.0,
-            runs: runs.iter().map(|given| given.run.0).collect(),
-            tasks: runs.iter().map(|given| given.task.0).collect(),
-        };
-        self.send(worker, from_hub::Message::Assign(assign));
+        for runs in runs.chunks(RUNS_PER_MESSAGE) {
+            let assign = link::Assign {
+                job_id: id.0,
+                runs: runs.iter().map(|given| given.run.0).collect(),
+                tasks: runs.iter().map(|given| given.task.0).collect(),
+            };
+            self.send(worker, from_hub::Message::Assign(assign));
+        }
     }
 
     fn stop(&mut self, worker: WorkerId, runs: &[RunId]) {
-        let stop = link::Stop { runs: runs.iter().map(|run| run.0).collect(), jobs: Vec::new() };
-        self.send(worker, from_hub::Message::Stop(stop));
+        for runs in runs.chunks(RUNS_PER_MESSAGE) {
+            let stop = link::Stop { runs: runs.iter().map(|run| run.0).collect(), jobs: Vec::new() };
+            self.send(worker, from_hub::Message::Stop(stop));
+        }
     }
 
     fn job_over(&mut self, state: &State, job: JobId) {
@@ -101,7 +123,7 @@ impl Outbox {
     /// Sends, or cuts off a worker that does not read. It comes back and tells what it has.
     fn send(&mut self, worker: WorkerId, message: from_hub::Message) {
         let Some(link) = self.links.get(&worker) else { return };
-        if link.to.try_send(FromHub { message: Some(message) }).is_err() {
+        if link.end.to.try_send(FromHub { message: Some(message) }).is_err() {
             self.links.remove(&worker);
         }
     }

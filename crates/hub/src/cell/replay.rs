@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use pumasi_core::{State, decode_requests, decode_state};
-use pumasi_log::{Entry, FileLog, FileLogOptions, Head, Log, SnapshotStore};
-use pumasi_types::CellId;
+use pumasi_log::{Entry, FileLog, FileLogOptions, Head, Log, Seq, SnapshotStore};
+use pumasi_types::{CellId, TransferId};
 
 use super::journal::Journal;
 use crate::ServeError;
@@ -30,14 +30,18 @@ pub(crate) fn restore(dir: &Path) -> Result<Restored, ServeError> {
     let log = opened.log;
     let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
     let journal = Journal::open(&dir.join("transfers.journal"))?;
-    let (mut state, snapshot) = load_snapshot(&snapshots)?;
+    let (state, snapshot) = load_snapshot(&snapshots)?;
     if snapshot.seq > log.head().seq {
         return Err(ServeError::LogBehindSnapshot { snapshot: snapshot.seq, log: log.head().seq });
     }
+    let (mut state, mut head) = with_journal(&log, &journal, state, snapshot)?;
     let mut replayed = 0_u64;
-    for entry in log.read(snapshot.seq.next())? {
-        replay(&mut state, &entry?, &journal)?;
+    for entry in log.read(head.seq.next())? {
+        head = replay(&mut state, head, &entry?, &journal)?;
         replayed += 1;
+    }
+    if head.hash != log.head().hash {
+        return Err(ServeError::ForeignSnapshot { seq: head.seq });
     }
     tracing::info!(
         snapshot = snapshot.seq.0,
@@ -55,17 +59,45 @@ pub(crate) fn load_snapshot(snapshots: &SnapshotStore) -> Result<(State, Head), 
         tracing::warn!("{note}");
     }
     let Some(snapshot) = found.snapshot else { return Ok((State::new(), Head::default())) };
-    let seq = pumasi_log::Seq::ZERO;
+    let seq = Seq::ZERO;
     let state = decode_state(snapshot.state_version, &snapshot.body)
         .map_err(|source| ServeError::Replay { seq, source })?;
     Ok((state, snapshot.head))
 }
 
-/// Applies one entry from the log.
-pub(crate) fn replay(state: &mut State, entry: &Entry, journal: &Journal) -> Result<(), ServeError> {
+/// The state to start from: the snapshot's if the journal holds its transfers; else the first state, from
+/// which a log that was never trimmed makes the journal anew.
+fn with_journal(
+    log: &FileLog,
+    journal: &Journal,
+    state: State,
+    snapshot: Head,
+) -> Result<(State, Head), ServeError> {
+    let last = state.ledger().last_transfer();
+    match journal.read(last) {
+        _ if last == TransferId(0) => Ok((state, snapshot)),
+        Ok(_) => Ok((state, snapshot)),
+        Err(error) if log.first() == Seq(1) => {
+            tracing::warn!("{error}: making it anew from the whole log");
+            Ok((State::new(), Head::default()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Applies the entry after `head` from the log, and moves there.
+pub(crate) fn replay(
+    state: &mut State,
+    head: Head,
+    entry: &Entry,
+    journal: &Journal,
+) -> Result<Head, ServeError> {
+    if entry.seq != head.seq.next() || entry.prev != head.hash {
+        return Err(ServeError::ForeignSnapshot { seq: head.seq });
+    }
     let requests =
         decode_requests(&entry.payload).map_err(|source| ServeError::Replay { seq: entry.seq, source })?;
     let applied = state.apply(entry.time, &requests);
     journal.write(&applied.effects.transfers)?;
-    Ok(())
+    Ok(entry.head())
 }

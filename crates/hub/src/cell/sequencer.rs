@@ -46,8 +46,11 @@ pub(crate) enum Work {
 const QUEUE: usize = 4096;
 /// How many go into one entry at most.
 const BATCH: usize = 1024;
-/// Payload after which an entry is closed. One request is at most a few MiB, which the gateways see to.
+/// Payload after which an entry is closed.
 const ENTRY_BYTES: usize = 4 << 20;
+/// The longest request that a gateway may let in, encoded: an entry of the log must have room for it behind
+/// another that is not full yet.
+pub(crate) const REQUEST_BYTES_MAX: usize = 32 << 20;
 
 /// What one entry is waited for by.
 enum Reply {
@@ -143,11 +146,11 @@ impl Sequencer {
             self.enter(now, &mut answers, &mut actions)?;
             rest = later;
         }
-        let seen: Vec<_> = batch.looks.drain(..).map(|look| look(&self.state)).collect();
+        batch.seen.extend(batch.looks.drain(..).map(|look| look(&self.state)));
         self.log.wait(self.log.head().seq)?;
         self.deliver(&batch.requests, batch.replies.drain(..), answers);
         self.outbox.carry_out(&self.state, actions);
-        seen.into_iter().for_each(|deliver| deliver());
+        batch.seen.drain(..).for_each(|deliver| deliver());
         for (job, reply) in batch.awaits.drain(..) {
             self.outbox.wait_for(&self.state, job, reply);
         }
@@ -268,6 +271,8 @@ struct Batch {
     requests: Vec<Request>,
     replies: Vec<Reply>,
     looks: Vec<Look>,
+    /// What the looks saw, delivered once it is durable.
+    seen: Vec<Box<dyn FnOnce() + Send>>,
     awaits: Vec<(JobId, oneshot::Sender<()>)>,
     snapshot: Option<Result<Head, ServeError>>,
     shut_down: Option<oneshot::Sender<()>>,
@@ -312,4 +317,19 @@ impl Drop for StopNote {
 pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use pumasi_log::FileLogOptions;
+    use pumasi_types::CellId;
+
+    use super::*;
+
+    #[test]
+    fn every_request_that_gateways_let_in_fits_an_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = FileLog::open(dir.path(), FileLogOptions::new(CellId(0))).unwrap().log;
+        assert!(log.payload_bytes_max() >= (ENTRY_BYTES + REQUEST_BYTES_MAX) as u64);
+    }
 }

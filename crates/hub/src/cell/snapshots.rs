@@ -36,9 +36,7 @@ pub(super) fn follow(
     let work = move || -> Result<Head, ServeError> {
         let (mut state, mut head) = load_snapshot(&store)?;
         for entry in entries {
-            let entry = entry?;
-            replay(&mut state, &entry, &journal)?;
-            head = entry.head();
+            head = replay(&mut state, head, &entry?, &journal)?;
         }
         write(&store, &journal, &state, head)?;
         Ok(head)

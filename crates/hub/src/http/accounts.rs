@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use pumasi_api::wire;
-use pumasi_core::{Command, Done, Roles};
+use pumasi_core::{Command, Done, Role, Roles};
 use pumasi_types::AccountId;
 
-use super::extract::{Body, Caller, IdempotencyKey};
+use super::extract::{Body, Caller, IdempotencyKey, Path};
 use super::{ApiError, views};
 use crate::auth::hash_of;
 use crate::server::Hub;
@@ -86,6 +86,7 @@ pub(super) async fn open(
     key: IdempotencyKey,
     Body(body): Body<wire::OpenAccount>,
 ) -> Result<(StatusCode, Json<wire::OpenedAccount>), ApiError> {
+    caller.needs(Role::Operator)?;
     let roles: Result<Roles, String> = body.roles.iter().map(|role| role.parse()).collect();
     let roles = roles.map_err(ApiError::invalid)?;
     let id = key.of(caller.account);
@@ -125,12 +126,18 @@ pub(super) async fn revoke_token(
     Body(body): Body<wire::RevokeToken>,
 ) -> Result<StatusCode, ApiError> {
     let command = Command::RevokeToken { token: hash_of(&body.token) };
-    hub.cell.ask(caller.account, key.of(caller.account), command).await??;
-    hub.tokens.forget();
+    let id = key.of(caller.account);
+    // A task of its own: a caller that goes away must not keep the token from being forgotten.
+    let revoked = tokio::spawn(async move {
+        let answer = hub.cell.ask(caller.account, id, command).await;
+        hub.tokens.forget();
+        answer
+    });
+    revoked.await.map_err(|error| ApiError::internal(&error))???;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The state answered a command with what belongs to another: a fault of ours.
 pub(super) fn unexpected(done: &Done) -> ApiError {
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("unexpected answer {done:?}"))
+    ApiError::internal(&format!("unexpected answer {done:?}"))
 }

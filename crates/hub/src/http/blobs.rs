@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use pumasi_api::wire;
 use pumasi_types::Hash;
 
 use super::ApiError;
-use super::extract::Caller;
+use super::extract::{Caller, Path};
 use crate::server::Hub;
 
 /// Stores the body and answers its hash. Durable when it answers.

@@ -36,6 +36,12 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, code, message)
     }
 
+    /// A fault of the hub itself.
+    pub(crate) fn internal(problem: &dyn std::fmt::Display) -> ApiError {
+        tracing::error!("{problem}");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", problem.to_string())
+    }
+
     pub(crate) fn retry_after(mut self, wait: std::time::Duration) -> ApiError {
         self.retry_after_s = Some(wait.as_secs() + 1);
         self

@@ -1,18 +1,17 @@
 //! What handlers take out of a request: the caller, the request id, a JSON body.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{self, FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
 use pumasi_types::{AccountId, RequestId};
 use serde::de::DeserializeOwned;
 
 use super::{ApiError, Peer};
 use crate::auth;
-use crate::server::Hub;
+use crate::server::{Denied, Hub};
 
 /// The authenticated caller, within its rate.
 pub(crate) struct Caller(pub(crate) auth::Caller);
@@ -21,31 +20,48 @@ impl FromRequestParts<Arc<Hub>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Caller, ApiError> {
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = header.and_then(|value| value.strip_prefix("Bearer "));
-        let caller = match token {
-            Some(token) => hub.tokens.resolve(&hub.cell, token).await?,
-            None => None,
-        };
-        let Some(caller) = caller else {
-            // Guessing tokens is slowed down per address.
-            if let Some(Peer(address)) = parts.extensions.get::<Peer>().copied() {
-                hub.strangers.take(address, Instant::now()).map_err(too_many)?;
-            }
-            let message = match token {
-                Some(_) => "this token is not known: log in again with `pumasi login`",
-                None => "a token is needed: send `Authorization: Bearer TOKEN`, or use `pumasi login`",
-            };
-            return Err(ApiError::new(StatusCode::UNAUTHORIZED, "unknown_token", message));
-        };
-        hub.requests.take(caller.account, Instant::now()).map_err(too_many)?;
-        Ok(Caller(caller))
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        Ok(Caller(hub.authenticate(&parts.headers, peer).await?))
     }
 }
 
-fn too_many(wait: std::time::Duration) -> ApiError {
-    let message = format!("too many requests: try again in {} ms", wait.as_millis() + 1);
-    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message).retry_after(wait)
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> ApiError {
+        match denied {
+            Denied::Cell(error) => error.into(),
+            Denied::TooMany(wait) => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", denied.to_string())
+                    .retry_after(wait)
+            }
+            Denied::NoToken | Denied::UnknownToken => {
+                ApiError::new(StatusCode::UNAUTHORIZED, "unknown_token", denied.to_string())
+            }
+        }
+    }
+}
+
+/// Parameters of the path, whose faults are told like all others.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Hub>> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Path<T>, ApiError> {
+        let found = extract::Path::<T>::from_request_parts(parts, hub).await;
+        found.map(|extract::Path(value)| Path(value)).map_err(|error| ApiError::invalid(error.body_text()))
+    }
+}
+
+/// Parameters of the query, whose faults are told like all others.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Hub>> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Query<T>, ApiError> {
+        let found = extract::Query::<T>::from_request_parts(parts, hub).await;
+        found.map(|extract::Query(value)| Query(value)).map_err(|error| ApiError::invalid(error.body_text()))
+    }
 }
 
 /// The client's own name for its request, as 128 bits of this caller's.
@@ -88,7 +104,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for Body<T> {
                 let message = format!("the body is larger than {} bytes", super::BODY_BYTES);
                 Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))
             }
-            Err(error) => Err(ApiError::new(error.status(), "invalid", error.body_text())),
+            Err(JsonRejection::MissingJsonContentType(_)) => {
+                let message = "the body must be JSON: send `Content-Type: application/json`";
+                Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid", message))
+            }
+            Err(error) => Err(ApiError::invalid(error.body_text())),
         }
     }
 }

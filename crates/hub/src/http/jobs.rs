@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use pumasi_api::wire;
 use pumasi_core::{Command, Refusal};
 use pumasi_types::JobId;
 use serde::Deserialize;
 
-use super::extract::{Caller, IdempotencyKey};
+use super::extract::{Caller, IdempotencyKey, Path, Query};
 use super::{ApiError, views, wait_for_job};
 use crate::auth;
 use crate::server::Hub;
@@ -82,6 +82,10 @@ pub(super) async fn get(
     Path(job): Path<JobId>,
     Query(query): Query<WaitQuery>,
 ) -> Result<Json<wire::Job>, ApiError> {
+    let now = show(&hub, caller.clone(), job).await?;
+    if now.over || query.wait_ms.is_none() {
+        return Ok(now);
+    }
     wait_for_job(&hub, job, query.wait_ms).await?;
     show(&hub, caller, job).await
 }

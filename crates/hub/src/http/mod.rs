@@ -8,6 +8,7 @@ mod jobs;
 mod money;
 mod submit;
 mod system;
+mod task_list;
 mod tasks;
 mod views;
 
@@ -24,6 +25,7 @@ use pumasi_api::link::worker_link_server::WorkerLinkServer;
 use utoipa::OpenApi;
 
 pub(crate) use self::error::ApiError;
+use crate::cell::REQUEST_BYTES_MAX;
 use crate::link::Gateway;
 use crate::server::Hub;
 
@@ -35,6 +37,8 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 const BODY_BYTES: usize = 1 << 20;
 /// The largest message on the worker link.
 const LINK_MESSAGE_BYTES: usize = 8 << 20;
+// What a message or body becomes in the log is hardly longer than itself: hashes get shorter, numbers stay.
+const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX && 2 * BODY_BYTES <= REQUEST_BYTES_MAX);
 
 #[derive(OpenApi)]
 #[openapi(
@@ -88,7 +92,8 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
     let link = WorkerLinkServer::new(Gateway(Arc::clone(hub)))
         .max_decoding_message_size(LINK_MESSAGE_BYTES)
         .max_encoding_message_size(LINK_MESSAGE_BYTES);
-    let link = tonic::service::Routes::new(link).into_axum_router();
+    // What is nowhere is answered in one way.
+    let link = tonic::service::Routes::new(link).into_axum_router().reset_fallback();
     let limit = usize::try_from(hub.options.max_upload.0).unwrap_or(usize::MAX);
     let blobs = Router::new()
         .route("/v1/blobs", post(blobs::put))

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use pumasi_api::wire;
-use pumasi_core::{Cause, Command, Done, Transfer};
+use pumasi_core::{Cause, Command, Done, Role, Transfer};
 use pumasi_types::{AccountId, Amount, Currency, HoldId, MoneyError, Time, TransferId};
 use serde::Deserialize;
 
 use super::accounts::{resolve, unexpected};
-use super::extract::{Body, Caller, IdempotencyKey};
+use super::extract::{Body, Caller, IdempotencyKey, Path, Query};
 use super::{ApiError, views};
 use crate::auth;
 use crate::server::Hub;
@@ -48,6 +48,7 @@ pub(super) async fn issue(
     key: IdempotencyKey,
     Body(body): Body<wire::Payment>,
 ) -> Result<Json<wire::Transferred>, ApiError> {
+    caller.needs(Role::Operator)?;
     let (currency, amount) = money(&body.currency, &body.amount)?;
     let to = resolve(&hub, &body.to).await?;
     transferred(&hub, &caller, &key, Command::Issue { to, currency, amount }).await
@@ -156,8 +157,7 @@ pub(super) async fn statement(
     let journal = hub.journal.clone();
     let walk = move || walk(&journal, account, currency, start, limit);
     let walked = tokio::task::spawn_blocking(walk).await;
-    let (transfers, next) = walked
-        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))??;
+    let (transfers, next) = walked.map_err(|error| ApiError::internal(&error))??;
     let lines =
         hub.cell.read(move |state| transfers.iter().map(|t| line(state, account, t)).collect()).await?;
     Ok(Json(wire::Statement {

@@ -1,25 +1,26 @@
 //! Ordering a job: what only the hub can check, because the state has no bytes.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use bytes::Bytes;
-use pumasi_api::{output, wire};
-use pumasi_core::{Command, Done, InputFile, JobSpec};
+use futures_util::StreamExt;
+use pumasi_api::wire;
+use pumasi_core::{Command, Done, InputFile, JobSpec, Role};
 use pumasi_types::{Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, Limits, Price, Time};
 
 use super::accounts::unexpected;
-use super::extract::{Body, Caller, IdempotencyKey};
+use super::extract::{Body, Caller, IdempotencyKey, Query};
 use super::jobs::{WaitQuery, show};
+use super::task_list::{self, TaskListCheck};
 use super::{ApiError, wait_for_job};
 use crate::server::Hub;
 
-/// The largest module and task list.
+/// The largest module.
 const MODULE_MAX: ByteSize = ByteSize::mib(64);
-const TASK_LIST_MAX: ByteSize = ByteSize(2 << 30);
+/// A task list of this size is checked where it is.
+const INLINE_MAX: ByteSize = ByteSize(64 << 10);
 /// How many runs of a task may be lost when nobody says.
 const MAX_LOSSES: u8 = 10;
 
@@ -33,6 +34,7 @@ pub(super) async fn submit(
     Query(query): Query<WaitQuery>,
     Body(body): Body<wire::SubmitJob>,
 ) -> Result<(StatusCode, Json<wire::Job>), ApiError> {
+    caller.needs(Role::Researcher)?;
     check_blobs(&hub, &body).await?;
     let command = Command::SubmitJob(Arc::new(job_spec(body)?));
     let job = match hub.cell.ask(caller.account, key.of(caller.account), command).await?? {
@@ -50,7 +52,9 @@ async fn check_blobs(hub: &Hub, job: &wire::SubmitJob) -> Result<(), ApiError> {
         return Err(ApiError::invalid(format!("module {} is {module}: at most {MODULE_MAX}", job.module)));
     }
     // The hub never runs or compiles a guest; this only catches the wrong file early.
-    if !hub.blobs.get(&job.module).await?.starts_with(b"\0asm\x01\0\0\0") {
+    let (_, mut pieces) = hub.blobs.stream(&job.module).await?;
+    let begin = pieces.next().await.transpose()?.unwrap_or_default();
+    if !begin.starts_with(b"\0asm\x01\0\0\0") {
         let message =
             format!("blob {} is not a WebAssembly module: it does not start with \\0asm 1", job.module);
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_module", message));
@@ -58,51 +62,42 @@ async fn check_blobs(hub: &Hub, job: &wire::SubmitJob) -> Result<(), ApiError> {
     for file in &job.files {
         stored(hub, &file.name, &file.hash)?;
     }
-    let Some(list) = job.task_list else { return Ok(()) };
+    match job.task_list {
+        Some(list) => check_task_list(hub, list, job.tasks).await,
+        None => Ok(()),
+    }
+}
+
+async fn check_task_list(hub: &Hub, list: Hash, tasks: u32) -> Result<(), ApiError> {
     let size = stored(hub, "task_list", &list)?;
-    if size > TASK_LIST_MAX {
-        return Err(ApiError::invalid(format!("task_list {list} is {size}: at most {TASK_LIST_MAX}")));
+    if size > task_list::BYTES_MAX {
+        let most = task_list::BYTES_MAX;
+        return Err(ApiError::invalid(format!("task_list {list} is {size}: at most {most}")));
     }
-    let lines = hub.blobs.get(&list).await?;
-    let tasks = job.tasks;
-    let checked = tokio::task::spawn_blocking(move || check_task_list(&lines, tasks)).await;
-    let files = checked.map_err(|error| ApiError::invalid(error.to_string()))??;
-    for file in files {
-        stored(hub, "a file of the task list", &file)?;
+    let _permit = hub.list_checks.acquire().await.map_err(|error| ApiError::internal(&error))?;
+    let mut check = TaskListCheck::new(tasks);
+    let (_, mut pieces) = hub.blobs.stream(&list).await?;
+    while let Some(piece) = pieces.next().await {
+        let (piece, store) = (piece?, hub.blobs.clone());
+        // Short ones are done sooner than handed over.
+        let work = move || check.piece(&piece, |file| store.contains(file)).map(|()| check);
+        check = match size <= INLINE_MAX {
+            true => work()?,
+            false => {
+                tokio::task::spawn_blocking(work).await.map_err(|error| ApiError::internal(&error))??
+            }
+        };
     }
-    Ok(())
+    check.end(|file| hub.blobs.contains(file))
 }
 
 fn stored(hub: &Hub, what: &str, hash: &Hash) -> Result<ByteSize, ApiError> {
-    hub.blobs.size(hash).ok_or_else(|| {
-        let message = format!("{what}: blob {hash} is not in the store: put it first with `POST /v1/blobs`");
-        ApiError::new(StatusCode::CONFLICT, "no_blob", message)
-    })
+    hub.blobs.size(hash).ok_or_else(|| not_stored(what, hash))
 }
 
-/// Checks each line of a task list and returns the files that it names.
-fn check_task_list(lines: &Bytes, tasks: u32) -> Result<HashSet<Hash>, ApiError> {
-    let mut files = HashSet::new();
-    let mut count = 0_u64;
-    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        count += 1;
-        let bad = |problem: String| ApiError::invalid(format!("task_list, line {count}: {problem}"));
-        let line: wire::TaskLine = serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
-        if let Some(file) = line.file {
-            output::check_path(&line.name)
-                .map_err(|error| bad(format!("the name '{}' is no path: {error}", line.name)))?;
-            files.insert(file);
-        }
-        if count > u64::from(tasks) {
-            break;
-        }
-    }
-    if count != u64::from(tasks) {
-        return Err(ApiError::invalid(format!(
-            "tasks is {tasks}, but the task list has {count} lines or more"
-        )));
-    }
-    Ok(files)
+pub(super) fn not_stored(what: &str, hash: &Hash) -> ApiError {
+    let message = format!("{what}: blob {hash} is not in the store: put it first with `POST /v1/blobs`");
+    ApiError::new(StatusCode::CONFLICT, "no_blob", message)
 }
 
 fn credits(field: &str, text: &str) -> Result<Amount, ApiError> {
@@ -147,27 +142,4 @@ fn job_spec(body: wire::SubmitJob) -> Result<JobSpec, ApiError> {
         seed: body.seed,
         clock: body.clock_ms.map(moment),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(text: &str, tasks: u32) -> Result<usize, String> {
-        let files = check_task_list(&Bytes::copy_from_slice(text.as_bytes()), tasks);
-        files.map(|files| files.len()).map_err(|error| format!("{error:?}"))
-    }
-
-    #[test]
-    fn a_task_list_must_have_a_sound_line_for_each_task() {
-        let hash = Hash::of(b"x");
-        let good = format!("{{\"name\":\"a\",\"file\":\"{hash}\"}}\n{{\"name\":\"b\",\"arg\":\"1\"}}\n");
-        assert_eq!(check(&good, 2), Ok(1));
-        assert!(check(&good, 1).is_err());
-        assert!(check(&good, 3).is_err());
-        assert!(check("{\"name\":\"a\",\"typo\":1}\n", 1).is_err());
-        assert!(check("not json\n", 1).is_err());
-        let escaping = format!("{{\"name\":\"../a\",\"file\":\"{hash}\"}}\n");
-        assert!(check(&escaping, 1).unwrap_err().contains("no path"));
-    }
 }

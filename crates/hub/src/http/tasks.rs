@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use pumasi_api::wire;
 use pumasi_types::{JobId, TaskIndex};
 use serde::Deserialize;
 
-use super::extract::Caller;
+use super::extract::{Caller, Path, Query};
 use super::jobs::visible;
 use super::{ApiError, views};
 use crate::auth;
@@ -105,7 +105,7 @@ async fn decoded(
     let bytes = encoded(hub, caller, job, task).await?;
     TaskOutput::decode(bytes).map_err(|error| {
         let message = format!("the output of task {task} of job {job} is malformed: {error}");
-        ApiError::new(axum::http::StatusCode::BAD_GATEWAY, "bad_output", message)
+        ApiError::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, "bad_output", message)
     })
 }
 
