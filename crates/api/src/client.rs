@@ -123,7 +123,7 @@ pub enum ClientError {
         problem: String,
     },
     /// The bytes of a blob are not those that its name stands for.
-    #[error("blob {expected} arrived damaged: its bytes have the hash {seen}")]
+    #[error("blob {expected} was damaged on its way, or changed: the bytes that arrived have the hash {seen}")]
     Damaged {
         /// Its name.
         expected: Hash,
@@ -173,7 +173,7 @@ impl ClientError {
             ClientError::Protocol { .. } => {
                 "check that the address is a hub's and that both have the same version"
             }
-            ClientError::Damaged { .. } => "fetch it again; if it stays so, tell the hub's operator",
+            ClientError::Damaged { .. } => "try again; if it stays so, tell the hub's operator",
             ClientError::TooLarge { .. } => "allow more bytes, or fetch a smaller part",
             ClientError::Local { .. } => "check path, permissions and free space",
         }
@@ -676,6 +676,18 @@ impl HubClient {
             problem: error.to_string(),
         })
     }
+}
+
+/// A text as one segment of a path or one value of a query (RFC 3986, section 2).
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(byte.into()),
+            byte => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 /// How long the hub asks to wait, in whole seconds (RFC 9110, section 10.2.3).

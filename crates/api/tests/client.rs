@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use pumasi_api::client::{ClientError, HubClient, Progress, Source, Token, hash_source};
+use pumasi_api::client::{ClientError, HubClient, Progress, Source, Token, escape, hash_source};
 use pumasi_api::tls::{Fingerprint, HubAddress, Pin};
 use pumasi_api::wire::{HubInfo, Transferred};
 use pumasi_types::{Hash, RequestId, TransferId};
@@ -298,6 +298,12 @@ async fn whether_a_blob_is_there() {
     let (_hub, client) = Hub::plain(vec![ok(b""), answer("404 Not Found", "", b"")]).await;
     assert!(client.has_blob(Hash::ZERO).await.unwrap());
     assert!(!client.has_blob(Hash::ZERO).await.unwrap());
+}
+
+#[test]
+fn names_cannot_leave_their_place_in_a_path() {
+    assert_eq!(escape("lab-1_a.b~"), "lab-1_a.b~");
+    assert_eq!(escape("../a?b=c&d#é"), "..%2Fa%3Fb%3Dc%26d%23%C3%A9");
 }
 
 #[test]

@@ -1,2 +1,43 @@
-//! pumasi
-fn main() {}
+//! `pumasi`: the one program for researchers, owners of machines and operators.
+
+mod cli;
+mod commands;
+mod connect;
+mod error;
+mod exit;
+mod job;
+mod output;
+mod profile;
+mod progress;
+mod terminal;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let out = cli.output();
+    let mut builder = match cli.is_server() {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out.warn(&format!("cannot start threads: {error}; let the system have more (ulimit -u)"));
+            return exit::Exit::LocalFile.into();
+        }
+    };
+    let ended = runtime.block_on(cli.run(&out));
+    // A prompt or a read of standard input may still be waiting; it must not keep us.
+    runtime.shutdown_background();
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            out.error(&error);
+            error.exit().into()
+        }
+    }
+}

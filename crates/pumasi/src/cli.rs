@@ -1,0 +1,100 @@
+//! The command line as a whole: global options, and which command does what.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{account, blobs, completions, fetch, job, jobs, join, log, login, pool, run, serve};
+use crate::error::CliError;
+use crate::exit::{EXIT_CODES, Exit};
+use crate::output::Output;
+
+/// One cloud made of everyone's machines
+///
+/// Researchers run many tasks on the machines of others at a price known before; owners of machines are
+/// paid for what they compute; a hub keeps the books.
+#[derive(Debug, Parser)]
+#[command(name = "pumasi", version, after_help = FIRST_STEPS, after_long_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Print results as JSON; progress and messages go to stderr
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress and no messages, only results, warnings and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  pumasi login pool.example                    remember a hub and your token
+  pumasi run prog.wasm --each data/*.fa --budget 5
+                                               run a program over many files
+  pumasi join                                  earn with this machine
+  pumasi serve                                 start a hub of your own
+
+`pumasi COMMAND --help` has examples; `pumasi --help` lists the exit codes.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Submit(run::SubmitArgs),
+    Jobs(jobs::JobsArgs),
+    Job(job::JobArgs),
+    Tasks(jobs::TasksArgs),
+    Logs(job::LogsArgs),
+    Cancel(job::CancelArgs),
+    Fetch(fetch::FetchArgs),
+    Put(blobs::PutArgs),
+    Get(blobs::GetArgs),
+    Join(join::JoinArgs),
+    Serve(serve::ServeArgs),
+    Login(login::LoginArgs),
+    Status(pool::StatusArgs),
+    Account(account::AccountArgs),
+    Statement(account::StatementArgs),
+    Workers(pool::WorkersArgs),
+    Books(pool::BooksArgs),
+    Log(log::LogArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Cli {
+    /// Where results and messages go.
+    pub(crate) fn output(&self) -> Output {
+        Output::new(self.json, self.quiet)
+    }
+
+    /// Whether it serves many at once, on all cores; anything else is quicker on one thread.
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self.command, Command::Serve(_))
+    }
+
+    /// Does what was asked.
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        match self.command {
+            Command::Run(args) => args.run(out).await,
+            Command::Submit(args) => args.run(out).await,
+            Command::Jobs(args) => args.run(out).await,
+            Command::Job(args) => args.run(out).await,
+            Command::Tasks(args) => args.run(out).await,
+            Command::Logs(args) => args.run(out).await,
+            Command::Cancel(args) => args.run(out).await,
+            Command::Fetch(args) => args.run(out).await,
+            Command::Put(args) => args.run(out).await,
+            Command::Get(args) => args.run(out).await,
+            Command::Join(args) => args.run(out).await,
+            Command::Serve(args) => args.run(out).await,
+            Command::Login(args) => args.run(out).await,
+            Command::Status(args) => args.run(out).await,
+            Command::Account(args) => args.run(out).await,
+            Command::Statement(args) => args.run(out).await,
+            Command::Workers(args) => args.run(out).await,
+            Command::Books(args) => args.run(out).await,
+            Command::Log(args) => args.run(out),
+            Command::Completions(args) => args.run(out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

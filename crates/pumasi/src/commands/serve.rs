@@ -1,0 +1,151 @@
+//! `pumasi serve`: start a hub.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use pumasi_hub::{Running, ServeOptions};
+use pumasi_types::ByteSize;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::profile::base_dir;
+use crate::units::parse_span_ms;
+
+const EXAMPLES: &str = "\
+Examples:
+  pumasi serve                                     for this machine only
+  pumasi serve --listen 0.0.0.0:7878 --data /srv/pumasi
+  pumasi serve --tls-cert hub.pem --tls-key hub.key
+  PUMASI_LOG=debug pumasi serve --log-format json
+
+Everything is kept in the data folder: back it up. The first start makes an operator account, whose token
+lies in operator.token there. Ctrl-C or SIGTERM ends the hub after it has answered what is under way.";
+
+/// Start a hub
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ServeArgs {
+    /// The data folder; $XDG_DATA_HOME/pumasi when absent, by default below ~/.local/share
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
+    listen: SocketAddr,
+    /// Speak plain HTTP: for tests, or behind a proxy on the same machine
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    no_tls: bool,
+    /// Certificate chain in PEM; a self-made one when absent
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its key in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The largest file that can be put
+    #[arg(long, value_name = "SIZE", default_value = "16GiB")]
+    max_upload: ByteSize,
+    /// How long a machine may be away before its tasks go to others
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_span_ms)]
+    link_grace: u64,
+    /// Requests that one account may make each second, on average
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    requests_per_s: u32,
+    /// How the hub's log messages are written, to stderr; PUMASI_LOG=debug says more
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+/// How log messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object on each line.
+    Json,
+}
+
+impl LogFormat {
+    /// Sends log messages to stderr from now on.
+    pub(crate) fn start(self) {
+        let filter = EnvFilter::try_from_env("PUMASI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        // A second start would be a mistake of ours, and the first one goes on.
+        let _ = match self {
+            LogFormat::Text => builder.with_ansi(ansi && std::env::var_os("NO_COLOR").is_none()).try_init(),
+            LogFormat::Json => builder.json().try_init(),
+        };
+    }
+}
+
+/// Resolves when the program is asked to end: Ctrl-C or SIGTERM.
+pub(crate) async fn asked_to_end() {
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    match (interrupt, terminate) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        // Without handlers the signals end the program as ever.
+        _ => std::future::pending().await,
+    }
+}
+
+impl ServeArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        self.log_format.start();
+        let out = *out;
+        let stop = asked_to_end();
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None => base_dir("XDG_DATA_HOME", ".local/share")?.join("pumasi"),
+        };
+        let options = self.options(data.clone());
+        let ready = move |running: &Running| announce(&out, &data, running);
+        pumasi_hub::serve(options, ready, stop).await.map_err(|source| CliError::Serve { source })?;
+        Ok(Exit::Ok)
+    }
+
+    fn options(self, data: PathBuf) -> ServeOptions {
+        ServeOptions {
+            tls: !self.no_tls,
+            certificate: self.tls_cert.zip(self.tls_key),
+            max_upload: self.max_upload,
+            requests_per_s: self.requests_per_s,
+            link_grace: Duration::from_millis(self.link_grace),
+            ..ServeOptions::new(data, self.listen)
+        }
+    }
+}
+
+/// Says where the hub is and what to do next.
+fn announce(out: &Output, data: &std::path::Path, running: &Running) {
+    let fingerprint = running.fingerprint();
+    let scheme = if fingerprint.is_empty() { "http" } else { "https" };
+    let address = format!("{scheme}://{}", running.address());
+    let token = data.join("operator.token");
+    // What cannot be written here was only for the eye: the hub itself runs.
+    if out.json {
+        let _ = out.value(&json!({
+            "address": address, "fingerprint": fingerprint, "operator_token": token.display().to_string(),
+        }));
+        return;
+    }
+    let _ = out.line(&format!("hub at {address}, data in {}", data.display()));
+    let pin = if fingerprint.is_empty() { String::new() } else { format!(" --fingerprint {fingerprint}") };
+    if !fingerprint.is_empty() {
+        let _ = out.line(&format!("certificate {fingerprint}"));
+    }
+    out.note(&format!(
+        "operate it with: pumasi login {address}{pin} --profile operator < {}\n\
+         join a machine:  pumasi join {address}{pin} --token TOKEN",
+        token.display()
+    ));
+}

@@ -1,0 +1,232 @@
+//! Why a command failed: what was tried, on what, why not, and what helps.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pumasi_api::client::ClientError;
+use pumasi_api::tls::HubAddress;
+use pumasi_log::LogError;
+use pumasi_worker::JoinError;
+
+use crate::exit::Exit;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The hub did not do it.
+    #[error("cannot {operation}")]
+    Hub {
+        /// What was asked, as `submit job 'x'`.
+        operation: String,
+        /// Why not.
+        source: ClientError,
+    },
+    /// A file of this machine.
+    #[error("cannot {operation} {}", path.display())]
+    File {
+        /// `read`, `write`, `create`.
+        operation: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What was asked for makes no sense.
+    #[error("{problem}")]
+    Usage {
+        /// What is wrong.
+        problem: String,
+        /// What is right.
+        hint: &'static str,
+    },
+    /// The profiles are not what `pumasi login` wrote.
+    #[error("cannot read the profiles in {}: {problem}", path.display())]
+    Profiles {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A profile that does not exist.
+    #[error("there is no profile '{name}'")]
+    NoProfile {
+        /// Its name.
+        name: String,
+    },
+    /// Nobody said which hub.
+    #[error("no hub is given")]
+    NoHub,
+    /// Nobody said which certificate the hub must show.
+    #[error("the certificate of the hub at {address} is not known yet")]
+    NoFingerprint {
+        /// Where the hub is.
+        address: HubAddress,
+    },
+    /// Neither HOME nor the XDG variable says where files belong.
+    #[error("cannot find your home folder: HOME is not set")]
+    NoHome,
+    /// The estimate is beyond the budget.
+    #[error("the job would cost about {estimate} CRD, but its budget is {budget} CRD")]
+    TooExpensive {
+        /// Credits that it would cost.
+        estimate: String,
+        /// Credits that it may cost.
+        budget: String,
+    },
+    /// Every task that was tried here fails.
+    #[error("{tried} of {tried} tasks that were tried here fail: {example}")]
+    AllSamplesFail {
+        /// How many were tried.
+        tried: usize,
+        /// Which one, and how.
+        example: String,
+    },
+    /// The program is not a guest.
+    #[error("cannot run {}", path.display())]
+    BadModule {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: pumasi_worker::engine::ModuleError,
+    },
+    /// An output of a task cannot be read, or is not what was agreed on.
+    #[error("the output of task {task} of job {job} {problem}")]
+    BadOutput {
+        /// The job.
+        job: pumasi_types::JobId,
+        /// The task.
+        task: pumasi_types::TaskIndex,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The log cannot be read.
+    #[error("cannot read the log in {}", dir.display())]
+    Log {
+        /// The folder.
+        dir: PathBuf,
+        /// Why not.
+        source: LogError,
+    },
+    /// The hub on this machine does not start or go on.
+    #[error("cannot serve")]
+    Serve {
+        /// Why.
+        source: pumasi_hub::ServeError,
+    },
+    /// This machine cannot join, or cannot stay.
+    #[error("cannot join")]
+    Join {
+        /// Why.
+        source: JoinError,
+    },
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl CliError {
+    /// Names the operation that the hub was asked for.
+    pub(crate) fn hub(operation: impl Into<String>) -> impl FnOnce(ClientError) -> CliError {
+        let operation = operation.into();
+        move |source| CliError::Hub { operation, source }
+    }
+
+    /// Names the file that something was tried on.
+    pub(crate) fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CliError {
+        let path = path.to_owned();
+        move |source| CliError::File { operation, path, source }
+    }
+
+    /// A command line that makes no sense.
+    pub(crate) fn usage(problem: impl Into<String>, hint: &'static str) -> CliError {
+        CliError::Usage { problem: problem.into(), hint }
+    }
+
+    /// What the person at the keyboard can do.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        Some(match self {
+            CliError::Hub { source, .. } => source.remedy(),
+            CliError::File { .. } => "check the path, its permissions and the free space",
+            CliError::Usage { hint, .. } => hint,
+            CliError::Profiles { .. } => "repair or remove the file, then `pumasi login` again",
+            CliError::NoProfile { .. } => "`pumasi login HUB --profile NAME` makes one",
+            CliError::NoHub => "`pumasi login HUB` once, or give --hub or PUMASI_HUB",
+            CliError::NoFingerprint { .. } => {
+                "`pumasi login HUB` once, or give --fingerprint or PUMASI_FINGERPRINT; the hub prints it when it starts"
+            }
+            CliError::NoHome => {
+                "set HOME, XDG_CONFIG_HOME and XDG_DATA_HOME, or give the folder as an option"
+            }
+            CliError::TooExpensive { .. } => {
+                "raise --budget, lower --quorum or --bid, or add --yes to start anyway: it never costs more than its budget"
+            }
+            CliError::AllSamplesFail { .. } => {
+                "correct the program or its input, or add --yes to start anyway"
+            }
+            CliError::BadModule { .. } => "compile it to a WASI command: docs/guests.md tells how",
+            CliError::BadOutput { .. } => "fetch it again; if it stays so, tell the hub's operator",
+            CliError::Log { .. } => "check the folder: it is `log` inside the hub's data folder",
+            CliError::Serve { .. } | CliError::Join { .. } | CliError::Interrupted => return None,
+        })
+    }
+
+    /// How the program ends.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            CliError::Hub { source, .. } => exit_of(source),
+            CliError::Usage { .. } | CliError::NoHub | CliError::NoFingerprint { .. } => Exit::Usage,
+            CliError::File { .. } | CliError::Profiles { .. } | CliError::NoHome | CliError::Log { .. } => {
+                Exit::LocalFile
+            }
+            CliError::NoProfile { .. } => Exit::NotFound,
+            CliError::Join { source } => exit_of_join(source),
+            CliError::TooExpensive { .. } => Exit::Refused,
+            CliError::AllSamplesFail { .. }
+            | CliError::BadModule { .. }
+            | CliError::BadOutput { .. }
+            | CliError::Serve { .. } => Exit::Failed,
+            CliError::Interrupted => Exit::Interrupted,
+        }
+    }
+
+    /// The error and its causes on one line, each said once.
+    pub(crate) fn line(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !line.contains(&text) {
+                line = format!("{line}: {text}");
+            }
+            cause = error.source();
+        }
+        line
+    }
+}
+
+fn exit_of(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Refused { status, .. } => match status.as_u16() {
+            401 | 403 => Exit::NotAllowed,
+            404 => Exit::NotFound,
+            500.. => Exit::Unreachable,
+            _ => Exit::Refused,
+        },
+        ClientError::Local { .. } => Exit::LocalFile,
+        ClientError::TooLarge { .. } => Exit::Refused,
+        ClientError::Unreachable { .. }
+        | ClientError::Pinned { .. }
+        | ClientError::Protocol { .. }
+        | ClientError::Damaged { .. } => Exit::Unreachable,
+    }
+}
+
+fn exit_of_join(error: &JoinError) -> Exit {
+    match error {
+        JoinError::Refused(_) => Exit::NotAllowed,
+        JoinError::Option { .. } | JoinError::NoIdleness => Exit::Usage,
+        JoinError::Data { .. } | JoinError::InUse { .. } | JoinError::MachineKey { .. } => Exit::LocalFile,
+        JoinError::Engine(_) | JoinError::Calibrate(_) | JoinError::System { .. } => Exit::Failed,
+    }
+}

@@ -1,0 +1,9 @@
+//! A job from the command line to its results: options, plan, upload, estimate, watching, fetching.
+
+pub(crate) mod estimate;
+mod glob;
+pub(crate) mod options;
+pub(crate) mod plan;
+pub(crate) mod results;
+pub(crate) mod upload;
+pub(crate) mod watch;

@@ -1,0 +1,115 @@
+//! How far something is: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pumasi_types::ByteSize;
+
+use crate::output::{Output, harmless};
+
+/// How often a line is written where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    /// Bytes.
+    Bytes,
+    /// Tasks, files or other things.
+    Things,
+}
+
+/// A count that goes up to a total. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Progress {
+    what: Arc<str>,
+    count: Count,
+    total: u64,
+    view: View,
+}
+
+#[derive(Clone)]
+enum View {
+    Hidden,
+    Bar(ProgressBar),
+    Lines(Arc<Mutex<Option<Instant>>>),
+}
+
+impl Progress {
+    /// Starts to count `what` up to `total`; 0 when that is not known.
+    pub(crate) fn start(out: &Output, what: &str, count: Count, total: u64) -> Progress {
+        let view = if out.quiet {
+            View::Hidden
+        } else if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+            let template = match count {
+                Count::Bytes if total == 0 => "{prefix} {bytes} {bytes_per_sec}",
+                Count::Bytes => "{prefix} [{bar:24}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}",
+                Count::Things => "{prefix} [{bar:24}] {pos}/{len} ETA {eta} {msg}",
+            };
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style.progress_chars("=> "));
+            bar.set_prefix(harmless(what));
+            View::Bar(bar)
+        } else {
+            View::Lines(Arc::default())
+        };
+        Progress { what: harmless(what).into(), count, total, view }
+    }
+
+    /// Says how far it is, with details.
+    pub(crate) fn set(&self, done: u64, details: &str) {
+        match &self.view {
+            View::Hidden => {}
+            View::Bar(bar) => {
+                bar.set_position(done);
+                bar.set_message(details.to_owned());
+            }
+            View::Lines(last) => {
+                let Ok(mut last) = last.lock() else { return };
+                if last.is_none_or(|last| last.elapsed() >= LINE_EVERY) && done < self.total {
+                    *last = Some(Instant::now());
+                    self.line(done, details);
+                }
+            }
+        }
+    }
+
+    /// It is over; the bar goes away, a line stays.
+    pub(crate) fn finish(&self, details: &str) {
+        match &self.view {
+            View::Hidden => {}
+            View::Bar(bar) => bar.finish_and_clear(),
+            View::Lines(_) => self.line(self.total, details),
+        }
+    }
+
+    /// It is over and nothing needs to be said.
+    pub(crate) fn clear(&self) {
+        if let View::Bar(bar) = &self.view {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Takes the bar away while something else is written.
+    pub(crate) fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.view {
+            View::Bar(bar) => bar.suspend(work),
+            View::Hidden | View::Lines(_) => work(),
+        }
+    }
+
+    fn line(&self, done: u64, details: &str) {
+        let space = if details.is_empty() { "" } else { " " };
+        match self.count {
+            Count::Bytes => {
+                eprintln!("{}: {} of {}{space}{details}", self.what, ByteSize(done), ByteSize(self.total));
+            }
+            Count::Things => eprintln!("{}: {done} of {}{space}{details}", self.what, self.total),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Quantities as people type and read them: money, fuel, spans and moments.
+
+use jiff::{SignedDuration, Timestamp, Zoned};
+use pumasi_types::{Amount, Currency, Fuel, Price};
+
+/// An amount of credits that is more than nothing, as `5` or `0.25`.
+pub(crate) fn parse_credits(text: &str) -> Result<Amount, String> {
+    match Currency::CREDIT.parse_amount(text) {
+        Ok(amount) if amount.is_positive() => Ok(amount),
+        Ok(_) => Err("must be more than nothing".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Credits for a standard core-second; free is allowed.
+pub(crate) fn parse_price(text: &str) -> Result<Price, String> {
+    let amount = Currency::CREDIT.parse_amount(text).map_err(|error| error.to_string())?;
+    u64::try_from(amount.0).map(Price).map_err(|_| "must not be negative".to_owned())
+}
+
+/// An amount of credits, written.
+pub(crate) fn credits(amount: Amount) -> String {
+    Currency::CREDIT.format_amount(amount)
+}
+
+/// Fuel as a whole number, with `_` between digits or a power of ten: `2_000_000`, `2e6`.
+pub(crate) fn parse_fuel(text: &str) -> Result<Fuel, String> {
+    let error = || format!("'{text}' is not an amount of fuel: expected a whole number like 2000000 or 2e6");
+    let plain = text.replace('_', "");
+    let (digits, power) = plain.split_once('e').unwrap_or((&plain, "0"));
+    if !digits.bytes().chain(power.bytes()).all(|b| b.is_ascii_digit()) {
+        return Err(error());
+    }
+    let number: u64 = digits.parse().map_err(|_| error())?;
+    let power: u32 = power.parse().map_err(|_| error())?;
+    let fuel = 10_u64.checked_pow(power).and_then(|scale| number.checked_mul(scale));
+    fuel.filter(|fuel| *fuel > 0).map(Fuel).ok_or_else(error)
+}
+
+/// Fuel with two digits, as `1.4e6`.
+pub(crate) fn about(fuel: u64) -> String {
+    if fuel < 1_000 { fuel.to_string() } else { format!("{:.1e}", fuel as f64) }
+}
+
+/// A span of time, as `90s`, `10m` or `1h30m`; in milliseconds.
+pub(crate) fn parse_span_ms(text: &str) -> Result<u64, String> {
+    let error =
+        || format!("'{text}' is not a span of time: expected a number with a unit, like 90s, 10m or 1h30m");
+    let span: SignedDuration = text.parse().map_err(|_| error())?;
+    u64::try_from(span.as_millis()).ok().filter(|ms| *ms > 0).ok_or_else(error)
+}
+
+/// A moment, as a span from now (`2h`), a local time (`2026-03-01T18:00`) or a timestamp; ms since 1970.
+pub(crate) fn parse_moment_ms(text: &str) -> Result<u64, String> {
+    let error =
+        || format!("'{text}' is not a moment: expected a span like 2h, or a time like 2026-03-01T18:00");
+    let moment = if let Ok(span_ms) = parse_span_ms(text) {
+        let span_ms = i64::try_from(span_ms).map_err(|_| error())?;
+        Timestamp::now().checked_add(SignedDuration::from_millis(span_ms)).map_err(|_| error())?
+    } else if let Ok(moment) = text.parse::<Timestamp>() {
+        moment
+    } else {
+        let local: jiff::civil::DateTime = text.parse().map_err(|_| error())?;
+        local.in_tz("system").or_else(|_| local.in_tz("UTC")).map_err(|_| error())?.timestamp()
+    };
+    u64::try_from(moment.as_millisecond()).map_err(|_| error())
+}
+
+/// A moment in this machine's time zone, to the minute.
+pub(crate) fn moment(ms: u64) -> String {
+    let timestamp = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    match timestamp {
+        Some(timestamp) => {
+            Zoned::new(timestamp, jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+        }
+        None => "?".to_owned(),
+    }
+}
+
+/// A span with its two largest units, as `1m 30s`.
+pub(crate) fn span(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0..10 => format!("{}.{} s", seconds, ms % 1_000 / 100),
+        10..60 => format!("{seconds} s"),
+        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuel_reads_as_people_write_it() {
+        assert_eq!(parse_fuel("2_000_000"), Ok(Fuel(2_000_000)));
+        assert_eq!(parse_fuel("2e6"), Ok(Fuel(2_000_000)));
+        for text in ["", "e", "2e", "e6", "0", "-1", "1.5e6", "1e20", "2e6e6", "+1", "9e99999999999"] {
+            assert!(parse_fuel(text).is_err(), "{text}");
+        }
+        assert_eq!((about(999), about(1_437_000)), ("999".to_owned(), "1.4e6".to_owned()));
+    }
+
+    #[test]
+    fn spans_and_moments() {
+        assert_eq!(parse_span_ms("90s"), Ok(90_000));
+        assert_eq!(parse_span_ms("1h30m"), Ok(5_400_000));
+        for text in ["", "10", "-5s", "0s", "later", "99999999999999999999h"] {
+            assert!(parse_span_ms(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_moment_ms("1970-01-01T00:00:01Z"), Ok(1_000));
+        assert!(parse_moment_ms("2h").unwrap() > 7_200_000);
+        assert!(parse_moment_ms("2100-01-01T18:00").is_ok());
+        for text in ["", "soon", "1900-01-01T00:00:00Z", "2026-13-01"] {
+            assert!(parse_moment_ms(text).is_err(), "{text}");
+        }
+        assert_eq!(span(950), "0.9 s");
+        assert_eq!(span(90_000), "1m 30s");
+        assert_eq!(span(90_000_000), "1d 1h");
+    }
+
+    #[test]
+    fn money_is_positive_and_prices_may_be_nothing() {
+        assert_eq!(parse_credits("0.25"), Ok(Amount(250_000)));
+        assert!(parse_credits("0").is_err());
+        assert!(parse_credits("-1").is_err());
+        assert_eq!(parse_price("0"), Ok(Price(0)));
+        assert!(parse_price("-1").is_err());
+    }
+}
