@@ -5,7 +5,7 @@
 //! durable, and acknowledgements go out in order.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +19,6 @@ use pumasi_types::{
     AccountId, ByteSize, Duration as Span, Ending, EngineId, Fuel, Hash, Price, RunId, Speed, WorkerId,
 };
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::auth;
@@ -57,6 +56,8 @@ impl WorkerLink for Gateway {
         let caller = hub.authenticate(headers, peer).await.map_err(denied)?;
         caller.needs(Role::Owner).map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
         let (to, messages) = mpsc::channel(UNREAD);
+        let messages = Arc::new(Mutex::new(messages));
+        let (unread, lease) = (Arc::clone(&messages), hub.options.link_lease);
         let (end, ended) = oneshot::channel();
         let from = request.into_inner();
         tokio::spawn(async move {
@@ -66,11 +67,21 @@ impl WorkerLink for Gateway {
                 // The worker may be gone.
                 let _ = end.send(status);
             }
+            // A worker may keep its end open and read nothing; what it has not read by then it never will.
+            tokio::time::sleep(lease).await;
+            let mut unread = lock(&unread);
+            unread.close();
+            while unread.try_recv().is_ok() {}
         });
+        let messages = stream::poll_fn(move |cx| lock(&messages).poll_recv(cx));
         // Why the link ended comes last, when nobody can send anything else any more.
         let end = stream::once(ended).filter_map(|status| async { status.ok().map(Err) });
-        Ok(Response::new(Box::pin(ReceiverStream::new(messages).map(Ok).chain(end))))
+        Ok(Response::new(Box::pin(messages.map(Ok).chain(end))))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn denied(denied: Denied) -> Status {

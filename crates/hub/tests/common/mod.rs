@@ -310,10 +310,19 @@ pub async fn open_link(
     client: &HubClient,
     first: FromWorker,
 ) -> Result<(mpsc::Sender<FromWorker>, Streaming<FromHub>), tonic::Status> {
+    open_link_on(client, client.channel(), first).await
+}
+
+/// The same on a channel of one's own.
+pub async fn open_link_on(
+    client: &HubClient,
+    channel: tonic::transport::Channel,
+    first: FromWorker,
+) -> Result<(mpsc::Sender<FromWorker>, Streaming<FromHub>), tonic::Status> {
     let (to, messages) = mpsc::channel(64);
     to.send(first).await.unwrap();
     let request = client.authorize(ReceiverStream::new(messages));
-    let mut link = WorkerLinkClient::new(client.channel());
+    let mut link = WorkerLinkClient::new(channel);
     let opened = tokio::time::timeout(PATIENCE, link.attach(request)).await;
     Ok((to, opened.expect("the stream opens or not")?.into_inner()))
 }
@@ -458,6 +467,20 @@ impl FakeWorker {
                 return status;
             }
         }
+    }
+
+    /// Sends a heartbeat every 50 ms from now on, as long as the link is open.
+    pub fn beating(self) -> FakeWorker {
+        let to = self.to.clone().unwrap().downgrade();
+        tokio::spawn(async move {
+            while let Some(to) = to.upgrade() {
+                // Full is as good as sent.
+                let _ = to.try_send(message(from_worker::Message::Status(Status::default())));
+                drop(to);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        self
     }
 
     /// Takes the stream apart.
