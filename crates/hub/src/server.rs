@@ -26,6 +26,10 @@ use crate::{ServeError, ServeOptions, idle, tls};
 
 /// Connections at once.
 const CONNECTIONS: usize = 20_000;
+/// The longest head of a request, in bytes.
+const HEADERS_MAX: usize = 64 << 10;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a drain waits for requests under way.
 const DRAIN: Duration = Duration::from_secs(10);
 /// A connection on which nothing moves for so long is closed; no answer is held back as long.
@@ -333,7 +337,7 @@ async fn accept(
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let service = router.clone().layer(axum::Extension(crate::http::Peer(peer.ip())));
-        let (tls, watcher) = (tls.clone(), graceful.watcher());
+        let (tls, watcher, hub) = (tls.clone(), graceful.watcher(), Arc::clone(&hub));
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = stream.set_nodelay(true) {
@@ -342,8 +346,12 @@ async fn accept(
             match tls {
                 None => connection(stream, service, watcher).await,
                 Some(tls) => {
-                    let handshake = tokio::time::timeout(Duration::from_secs(10), tls.accept(stream));
-                    if let Ok(Ok(stream)) = handshake.await {
+                    let handshake = tokio::time::timeout(HANDSHAKE, tls.accept(stream));
+                    let shaken = tokio::select! {
+                        shaken = handshake => shaken,
+                        () = hub.stopping() => return,
+                    };
+                    if let Ok(Ok(stream)) = shaken {
                         connection::<tokio_rustls::server::TlsStream<TcpStream>>(stream, service, watcher)
                             .await;
                     }
@@ -359,7 +367,11 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(15));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(15))
+        .max_buf_size(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())

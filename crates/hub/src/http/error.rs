@@ -72,9 +72,10 @@ impl From<Refusal> for ApiError {
             | Refusal::NoJob { .. }
             | Refusal::NoWorker { .. } => StatusCode::NOT_FOUND,
             Refusal::NotEnoughMoney { .. } => StatusCode::PAYMENT_REQUIRED,
-            Refusal::BadAmount | Refusal::Invalid { .. } | Refusal::BadEngine { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Refusal::BadAmount
+            | Refusal::Invalid { .. }
+            | Refusal::BadEngine { .. }
+            | Refusal::BudgetTooSmall { .. } => StatusCode::BAD_REQUEST,
             _ => StatusCode::CONFLICT,
         };
         ApiError::new(status, refusal.code(), refusal.to_string())

@@ -1,0 +1,79 @@
+//! Certificates: self-made and kept, pinned by clients; the operator's own; connections that say nothing.
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use pumasi_api::client::{ClientError, HubClient};
+use pumasi_api::tls::{Fingerprint, Pin};
+use pumasi_api::wire;
+use pumasi_hub::{ServeError, start};
+use tokio::io::AsyncReadExt;
+
+#[tokio::test]
+async fn the_certificate_stays_and_only_the_pinned_one_is_taken() {
+    let hub = TestHub::with(|options| options.tls = true).await;
+    let print = hub.running.fingerprint().to_owned();
+    let info: wire::HubInfo = hub.operator().get("/v1/hub").await.unwrap();
+    assert_eq!(info.fingerprint, print);
+    let alice = hub.researcher("alice", "10").await;
+    let ordered = submit(&alice, 1, "10").await;
+    FakeWorker::attach(&hub.owner("bob").await, hello(1, 1)).await.work(1, |_| Finding::printed(5, "")).await;
+    assert_eq!(wait(&alice, &ordered).await.state, "succeeded");
+
+    let wrong = Pin::Known(Fingerprint::of(b"another certificate"));
+    let token = hub.operator_token().parse().unwrap();
+    let deceived = HubClient::new(alice.address().clone(), wrong, Some(token));
+    let error = deceived.get::<wire::Account>("/v1/me").await.unwrap_err();
+    assert!(matches!(error, ClientError::Pinned { .. }), "{error}");
+
+    let hub = hub.restarted().await;
+    assert_eq!(hub.running.fingerprint(), print, "it is made once");
+    let key = std::fs::metadata(hub.data().join("tls.key.pem")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key) & 0o777, 0o600);
+    // Plain text is not answered.
+    let mut plain = tokio::net::TcpStream::connect(hub.address()).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut plain, b"GET /v1/hub HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, plain.read_to_end(&mut answer)).await.expect("it is closed");
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn the_operators_own_certificate_is_used_and_a_bad_one_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = (dir.path().join("own.pem"), dir.path().join("own.key"));
+    let made = rcgen::generate_simple_self_signed(["hub.example".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let mut options = options(&dir.path().join("data"));
+    options.tls = true;
+    options.certificate = Some((certificate.clone(), key.clone()));
+    let running = start(options.clone()).await.unwrap();
+    assert_eq!(running.fingerprint(), Fingerprint::of(made.cert.der()).to_string());
+    running.stop().await.unwrap();
+    for (broken, file) in [(&certificate, "own.pem"), (&key, "own.key")] {
+        let good = std::fs::read(broken).unwrap();
+        std::fs::write(broken, "nothing").unwrap();
+        let error = start(options.clone()).await.map(|_| ()).unwrap_err();
+        assert!(matches!(error, ServeError::Certificate { .. }), "{error}");
+        assert!(error.to_string().contains(file), "{error}");
+        std::fs::write(broken, good).unwrap();
+    }
+    start(options).await.unwrap().stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_do_not_delay_a_stop() {
+    for tls in [false, true] {
+        let hub = TestHub::with(|options| options.tls = tls).await;
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(tokio::net::TcpStream::connect(hub.address()).await.unwrap());
+        }
+        hub.operator().get::<wire::Account>("/v1/me").await.unwrap();
+        let stopped = tokio::time::timeout(Duration::from_secs(9), hub.running.stop()).await;
+        stopped.expect("long before the drain runs out").unwrap();
+    }
+}
