@@ -4,8 +4,10 @@ mod cache;
 mod task_list;
 mod template;
 
+use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pumasi_api::client::{ClientError, HubClient, Source};
@@ -25,6 +27,11 @@ pub const PROGRAM: &str = "task";
 const FETCHES: usize = 16;
 /// Blobs up to this size are fetched side by side, larger ones one after the other, in bytes.
 const SIDE_BY_SIDE: u64 = 4 << 20;
+/// Outputs that are uploaded at once.
+const UPLOADS: usize = 8;
+/// Tries to reach a hub that is away, [`PAUSE`] apart; the client has its own quick tries within.
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(10);
 /// Modules that stay ready to run.
 const MODULES: usize = 32;
 
@@ -124,6 +131,7 @@ struct Inner {
     memory: ByteSize,
     fetches: Semaphore,
     large_fetches: Semaphore,
+    uploads: Semaphore,
     /// Modules that were used, the latest last.
     modules: Mutex<Vec<(Hash, Module)>>,
 }
@@ -143,10 +151,19 @@ impl Inputs {
     ) -> std::io::Result<Inputs> {
         let cache = BlobCache::open(dir, kept_max.0)?;
         let fetches = Semaphore::new(FETCHES);
-        let large_fetches = Semaphore::new(1);
+        let (large_fetches, uploads) = (Semaphore::new(1), Semaphore::new(UPLOADS));
         let modules = Mutex::default();
         Ok(Inputs {
-            inner: Arc::new(Inner { client, engine, cache, memory, fetches, large_fetches, modules }),
+            inner: Arc::new(Inner {
+                client,
+                engine,
+                cache,
+                memory,
+                fetches,
+                large_fetches,
+                uploads,
+                modules,
+            }),
         })
     }
 
@@ -217,20 +234,20 @@ impl Inputs {
     /// Stores an output at the hub.
     ///
     /// # Errors
-    /// When the hub cannot be reached for a while, or does not take it.
-    pub async fn upload(&self, hash: Hash, output: Bytes) -> Result<(), ClientError> {
+    /// When the hub cannot be reached for long, or does not take it.
+    pub async fn upload(&self, hash: Hash, output: Bytes) -> Result<(), Fault> {
         let source = Source::Bytes(output);
-        self.inner.client.put_blob(&source, hash, Arc::new(|_| ())).await.map(drop)
+        let _permit = self.inner.uploads.acquire().await;
+        let put = || self.inner.client.put_blob(&source, hash, Arc::new(|_| ()));
+        let put = persevering("upload", hash, put).await;
+        put.map(drop).map_err(|error| Fault::here(format!("cannot upload the output: {error}")))
     }
 
     async fn module(&self, hash: Hash) -> Result<Module, Fault> {
         if let Some(module) = self.inner.module_at_hand(hash) {
             return Ok(module);
         }
-        let wasm = match self.fetch("module", hash, MODULE_BYTES_MAX as u64).await {
-            Ok(local) => self.read(local).await?,
-            Err(fault) => return Err(fault),
-        };
+        let wasm = self.read(self.fetch("module", hash, MODULE_BYTES_MAX as u64).await?).await?;
         let engine = self.inner.engine.clone();
         let loaded = blocking(move || engine.load(&wasm)).await?;
         let module = loaded.map_err(|error| Fault { ending: error.ending(), reason: error.to_string() })?;
@@ -258,12 +275,13 @@ impl Inputs {
         let small_max = bytes_max.min(SIDE_BY_SIDE);
         let first = {
             let _permit = self.inner.fetches.acquire().await;
-            client.get_blob(hash, small_max, Arc::new(|_| ())).await
+            persevering("fetch", hash, || client.get_blob(hash, small_max, Arc::new(|_| ()))).await
         };
         let bytes = match first {
             Err(ClientError::TooLarge { .. }) if bytes_max > small_max => {
                 let _permit = self.inner.large_fetches.acquire().await;
-                client.get_blob(hash, bytes_max, Arc::new(|_| ())).await.map_err(failed)?
+                let get = || client.get_blob(hash, bytes_max, Arc::new(|_| ()));
+                persevering("fetch", hash, get).await.map_err(failed)?
             }
             other => other.map_err(failed)?,
         };
@@ -313,6 +331,40 @@ fn assemble(
         tasks,
         spec: Arc::clone(spec),
     }))
+}
+
+/// Asks again and again while a failure may pass, as when the hub restarts.
+async fn persevering<T, A: Future<Output = Result<T, ClientError>>>(
+    verb: &'static str,
+    hash: Hash,
+    ask: impl Fn() -> A,
+) -> Result<T, ClientError> {
+    let mut tries = 1;
+    loop {
+        match ask().await {
+            Err(error) if may_pass(&error) && tries < TRIES => {
+                tracing::warn!(blob = %hash.short(), "cannot {verb}, will try again: {error}");
+                tokio::time::sleep(jittered(PAUSE)).await;
+                tries += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether a failure may be over after a while.
+fn may_pass(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } => true,
+        ClientError::Refused { status, .. } => matches!(status.as_u16(), 429 | 502..=504),
+        _ => false,
+    }
+}
+
+/// A random span between half of `pause` and all of it, so that workers do not come back all at once.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    pause / 2 + (pause / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 /// Does work that takes long or waits for the disk beside the runtime's threads.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pumasi_api::client::HubClient;
 use pumasi_types::{ByteSize, Price, Speed, Time};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::calibrate::{CalibrateError, calibrate};
 use crate::engine::{Engine, EngineConfig, EngineError};
@@ -128,7 +128,8 @@ pub enum JoinError {
     Refused(#[from] LinkRefused),
 }
 
-/// Joins and works until SIGINT or SIGTERM; then finishes what runs, gives back the rest and leaves.
+/// Joins and works until SIGINT or SIGTERM; then gives back what has not started, finishes what runs and
+/// leaves. A second signal ends what runs, a third leaves at once.
 ///
 /// A hub that cannot be reached is waited for. Best run on a current-thread runtime: link and driver then
 /// share one thread and wake nobody.
@@ -136,15 +137,19 @@ pub enum JoinError {
 /// # Errors
 /// When the machine cannot be set up, or the hub does not take it.
 pub async fn join(options: JoinOptions) -> Result<(), JoinError> {
-    let stop = signals().map_err(|source| JoinError::System { what: "signal handlers", source })?;
-    join_until(options, stop).await
+    let (stop, stopped) = mpsc::channel(3);
+    let signals = signals(stop).map_err(|source| JoinError::System { what: "signal handlers", source })?;
+    let signals = tokio::spawn(signals);
+    let joined = join_until(options, stopped).await;
+    signals.abort();
+    joined
 }
 
-/// As [`join`], until `stop` resolves.
+/// As [`join`], with a message on `stop` for each signal.
 ///
 /// # Errors
 /// As [`join`].
-pub async fn join_until(options: JoinOptions, stop: impl Future<Output = ()>) -> Result<(), JoinError> {
+pub async fn join_until(options: JoinOptions, stop: mpsc::Receiver<()>) -> Result<(), JoinError> {
     let dir = options.data_dir.clone();
     let data = |verb, path: &Path| {
         let path = path.to_owned();
@@ -195,26 +200,28 @@ pub async fn join_until(options: JoinOptions, stop: impl Future<Output = ()>) ->
     Ok(worked?)
 }
 
-/// Resolves at the first SIGINT or SIGTERM.
+/// Sends a message for each SIGINT and SIGTERM.
 #[cfg(unix)]
-fn signals() -> io::Result<impl Future<Output = ()>> {
+fn signals(stop: mpsc::Sender<()>) -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if stop.send(()).await.is_err() {
+                return;
+            }
         }
     })
 }
 
+/// Sends a message for each Ctrl-C.
 #[cfg(not(unix))]
-fn signals() -> io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    })
+fn signals(stop: mpsc::Sender<()>) -> io::Result<impl Future<Output = ()>> {
+    Ok(async move { while tokio::signal::ctrl_c().await.is_ok() && stop.send(()).await.is_ok() {} })
 }
 
 #[cfg(unix)]

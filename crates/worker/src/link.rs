@@ -2,25 +2,24 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
-use std::future::{Future, pending};
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use pumasi_api::client::{ClientError, HubClient};
+use pumasi_api::client::HubClient;
 use pumasi_api::link::worker_link_client::WorkerLinkClient;
 use pumasi_api::link::{FromHub, FromWorker};
 use pumasi_api::tls::DialError;
-use pumasi_types::{Hash, RunId, Time};
+use pumasi_types::Time;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status, Streaming};
 
-use crate::inputs::{Inputs, OwnInput, PreparedJob};
-use crate::protocol::{Fault, Input, Output, Protocol};
+use crate::inputs::{Inputs, OwnInput, PreparedJob, jittered};
+use crate::protocol::{Input, Output, Protocol};
 use crate::runner::{Event, Runner};
 
 type In = Input<Arc<PreparedJob>, OwnInput>;
@@ -39,8 +38,6 @@ const UNSENT: usize = 64;
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// Time for what was abandoned to end, be reported and acknowledged.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Tries to upload an output, [`PAUSE_MAX`] apart; each has its own quick tries within.
-const UPLOADS: u32 = 30;
 
 /// Why a hub does not take this worker, now or later.
 #[derive(Debug, thiserror::Error)]
@@ -144,17 +141,17 @@ impl Driver {
         }
     }
 
-    /// Works until `stop` resolves and what runs is finished; a second resolution is not waited for.
+    /// Works until the first message on `stop`, then finishes what runs; the second one ends that too, and
+    /// the third leaves at once.
     ///
     /// # Errors
     /// When the hub will never take this worker.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), LinkRefused> {
-        let mut stop = std::pin::pin!(stop);
+    pub(crate) async fn run(mut self, mut stop: mpsc::Receiver<()>) -> Result<(), LinkRefused> {
         let accepts = *self.parts.accept.borrow_and_update();
         self.step(Input::Accept(accepts));
         while !self.left {
             let happening = tokio::select! {
-                () = &mut stop, if matches!(self.leaving, Leaving::No) => Happening::Stop,
+                Some(()) = stop.recv() => Happening::Stop,
                 happening = self.next() => happening,
             };
             self.happened(happening)?;
@@ -228,11 +225,15 @@ impl Driver {
             }
             Happening::Room => {}
             Happening::Time => self.time_passed(),
-            Happening::Stop => {
-                tracing::info!("leaving: what runs is finished, the rest given back");
-                self.leaving = Leaving::Finishing(Instant::now() + self.parts.grace);
-                self.step(Input::Leave);
-            }
+            Happening::Stop => match self.leaving {
+                Leaving::No => {
+                    tracing::info!("leaving: what runs is finished, the rest given back");
+                    self.leaving = Leaving::Finishing(Instant::now() + self.parts.grace);
+                    self.step(Input::Leave);
+                }
+                Leaving::Finishing(_) => self.abandon(),
+                Leaving::Ending(_) => self.left = true,
+            },
         }
         Ok(())
     }
@@ -249,17 +250,20 @@ impl Driver {
             _ => {}
         }
         match self.leaving {
-            Leaving::Finishing(until) if until <= now => {
-                tracing::warn!(batches = self.machine.running(), "ending what still runs");
-                self.leaving = Leaving::Ending(now + LAST_WORDS);
-                self.step(Input::Abandon);
-            }
+            Leaving::Finishing(until) if until <= now => self.abandon(),
             Leaving::Ending(until) if until <= now => {
                 tracing::warn!(runs = self.machine.held(), "leaving without having reported all runs");
                 self.left = true;
             }
             _ => self.step(Input::Tick),
         }
+    }
+
+    /// Ends what still runs.
+    fn abandon(&mut self) {
+        tracing::warn!(batches = self.machine.running(), "ending what still runs");
+        self.leaving = Leaving::Ending(Instant::now() + LAST_WORDS);
+        self.step(Input::Abandon);
     }
 
     /// Asks for a stream.
@@ -364,7 +368,11 @@ impl Driver {
             }
             Output::Halt(batch) => self.parts.runner.halt(batch),
             Output::Upload { run, hash, output } => {
-                self.beside.spawn(upload(self.parts.inputs.clone(), run, hash, output));
+                let source = self.parts.inputs.clone();
+                self.beside.spawn(async move {
+                    let result = source.upload(hash, output).await;
+                    Input::Uploaded { run, result }
+                });
             }
             Output::Left => self.left = true,
         }
@@ -425,38 +433,6 @@ async fn policy(accept: &mut watch::Receiver<bool>) -> bool {
         Ok(()) => *accept.borrow_and_update(),
         Err(_) => pending().await,
     }
-}
-
-/// Stores an output at the hub, again and again while the hub cannot take it.
-async fn upload(inputs: Inputs, run: RunId, hash: Hash, output: Bytes) -> In {
-    let mut tries = 0;
-    let result = loop {
-        tries += 1;
-        match inputs.upload(hash, output.clone()).await {
-            Ok(()) => break Ok(()),
-            Err(error) if may_pass(&error) && tries < UPLOADS => {
-                tracing::warn!(run = run.0, "cannot upload an output: {error}");
-                tokio::time::sleep(jittered(PAUSE_MAX)).await;
-            }
-            Err(error) => break Err(Fault::here(format!("cannot upload the output: {error}"))),
-        }
-    };
-    Input::Uploaded { run, result }
-}
-
-/// Whether a failure may be over after a while.
-fn may_pass(error: &ClientError) -> bool {
-    match error {
-        ClientError::Unreachable { .. } => true,
-        ClientError::Refused { status, .. } => status.is_server_error() || status.as_u16() == 429,
-        _ => false,
-    }
-}
-
-/// A random span between half of `pause` and all of it, so that workers do not come back all at once.
-fn jittered(pause: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX);
-    pause / 2 + (pause / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 /// An error with its causes, on one line.

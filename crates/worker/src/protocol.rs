@@ -44,8 +44,9 @@ const AHEAD_PER_CORE: usize = 4;
 const AHEAD_MIN: usize = 128;
 /// A batch that takes longer gives back what it has not started.
 const BATCH_PATIENCE: Duration = Duration::from_millis(5);
-/// What a hub may leave a worker silent for at least, whatever lease it names.
+/// What a lease counts as at least and at most, whatever the hub names.
 const LEASE_MIN: Duration = Duration::from_secs(1);
+const LEASE_MAX: Duration = Duration::from_secs(3600);
 
 /// What a worker is, as it presents itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,8 +176,8 @@ pub enum Output<J, F> {
     Recall {
         /// The batch.
         batch: BatchId,
-        /// Runs that nobody wants any more.
-        unwanted: Vec<RunId>,
+        /// Runs that nobody wants any more, ascending.
+        unwanted: Arc<[RunId]>,
     },
     /// End the runs of a batch as soon as possible.
     Halt(BatchId),
@@ -478,7 +479,7 @@ impl<J: Clone, F> Protocol<J, F> {
 
     fn welcomed(&mut self, now: Time, welcome: link::Welcome, out: &mut Outputs<J, F>) {
         self.link = Link::Up;
-        self.lease = Duration::from_millis(welcome.lease_ms).max(LEASE_MIN);
+        self.lease = Duration::from_millis(welcome.lease_ms).clamp(LEASE_MIN, LEASE_MAX);
         out.push(Output::Attached(WorkerId(welcome.worker_id)));
         self.drop_runs(welcome.unwanted_runs.into_iter().map(RunId).collect(), out);
         // A hub takes whoever attaches for one that accepts.
@@ -533,7 +534,7 @@ impl<J: Clone, F> Protocol<J, F> {
 
     fn stop(&mut self, stop: link::Stop, out: &mut Outputs<J, F>) {
         let jobs: HashSet<JobId> = stop.jobs.into_iter().map(JobId).collect();
-        let mut runs: HashSet<RunId> = stop.runs.into_iter().map(RunId).collect();
+        let mut runs: Vec<RunId> = stop.runs.into_iter().map(RunId).collect();
         if !jobs.is_empty() {
             runs.extend(self.held.iter().filter(|(_, job)| jobs.contains(job)).map(|(run, _)| *run));
         }
@@ -542,7 +543,17 @@ impl<J: Clone, F> Protocol<J, F> {
     }
 
     /// Runs that nobody wants any more end without a report.
-    fn drop_runs(&mut self, runs: HashSet<RunId>, out: &mut Outputs<J, F>) {
+    fn drop_runs(&mut self, unwanted: Vec<RunId>, out: &mut Outputs<J, F>) {
+        // What is already reported is held until the hub has taken note of the report.
+        let on_their_way: HashSet<RunId> = self.reports.on_their_way().collect();
+        let mut affected = HashSet::new();
+        let mut runs = HashSet::new();
+        for run in unwanted.into_iter().filter(|run| !on_their_way.contains(run)) {
+            if let Some(job) = self.held.remove(&run) {
+                affected.insert(job);
+                runs.insert(run);
+            }
+        }
         if runs.is_empty() {
             return;
         }
@@ -560,15 +571,13 @@ impl<J: Clone, F> Protocol<J, F> {
             self.upload_bytes -= if keep { 0 } else { finished.output.len() };
             keep
         });
-        // What is already reported is held until the hub has taken note of the report.
-        let on_their_way: HashSet<RunId> =
-            self.reports.on_their_way().filter(|run| runs.contains(run)).collect();
-        self.held.retain(|run, _| !runs.contains(run) || on_their_way.contains(run));
-        let mut unwanted: Vec<RunId> = runs.into_iter().filter(|run| !on_their_way.contains(run)).collect();
+        let mut unwanted: Vec<RunId> = runs.into_iter().collect();
         unwanted.sort_unstable();
-        for (batch, running) in &mut self.batches {
+        let unwanted: Arc<[RunId]> = unwanted.into();
+        let batches = self.batches.iter_mut().filter(|(_, running)| affected.contains(&running.job));
+        for (batch, running) in batches {
             running.recalled = true;
-            out.push(Output::Recall { batch: *batch, unwanted: unwanted.clone() });
+            out.push(Output::Recall { batch: *batch, unwanted: Arc::clone(&unwanted) });
         }
     }
 
@@ -598,7 +607,7 @@ impl<J: Clone, F> Protocol<J, F> {
             });
             for (batch, running) in self.batches.iter_mut().filter(|(_, running)| running.runs > 1) {
                 running.recalled = true;
-                out.push(Output::Recall { batch: *batch, unwanted: Vec::new() });
+                out.push(Output::Recall { batch: *batch, unwanted: Arc::default() });
             }
         }
         self.send_status(now, returned, out);
@@ -706,7 +715,7 @@ impl<J: Clone, F> Protocol<J, F> {
         for (batch, running) in &mut self.batches {
             if running.runs > 1 && !running.recalled && running.started.after(BATCH_PATIENCE) <= now {
                 running.recalled = true;
-                out.push(Output::Recall { batch: *batch, unwanted: Vec::new() });
+                out.push(Output::Recall { batch: *batch, unwanted: Arc::default() });
             }
         }
         if self.link == Link::Up {

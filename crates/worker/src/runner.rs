@@ -110,7 +110,7 @@ impl Runner {
     }
 
     /// Takes back what a batch has not begun, and what it has finished; ends the run that it is at when it is
-    /// one of `unwanted`.
+    /// one of `unwanted`, which ascend.
     pub(crate) fn recall(
         &self,
         batch: BatchId,
@@ -121,7 +121,7 @@ impl Runner {
         let begun = work.next.swap(runs.len(), Ordering::AcqRel).min(runs.len());
         // Since nothing else begins in this batch any more, the flag can only meet the run that it is for.
         let current = begun.checked_sub(1).map(|at| runs[at].run);
-        if current.is_some_and(|run| unwanted.contains(&run)) {
+        if current.is_some_and(|run| unwanted.binary_search(&run).is_ok()) {
             work.stop.set();
         }
         Some((std::mem::take(&mut *work.finished()), runs[begun..].to_vec()))

@@ -12,7 +12,7 @@ use pumasi_worker::{JoinError, JoinOptions, LinkRefused};
 async fn runs_tasks_with_their_inputs_and_leaves_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let mut hub = FakeHub::start().await;
-    let mut worker = Worker::start(&hub, dir.path());
+    let worker = Worker::start(&hub, dir.path());
     let (mut link, held) = hub.welcome(&[]).await;
     assert!(held.is_empty());
     let (a, b) = (hub.blobs.put("alpha\n"), hub.blobs.put(vec![b'b'; 200_000]));
@@ -140,7 +140,7 @@ async fn runs_that_cannot_be_done_end_with_a_reason() {
     let own_file = format!("{{\"name\":\"../up\",\"file\":\"{noop}\"}}\n");
     let jobs = [
         (job(1, Hash::of(b"nowhere")), Ending::Faulted, "there is no blob"),
-        (link::Job { files: vec![file("a")], ..job(2, noop) }, Ending::Faulted, "arrived damaged"),
+        (link::Job { files: vec![file("a")], ..job(2, noop) }, Ending::Faulted, "damaged"),
         (link::Job { files: vec![shared("../a")], ..job(3, noop) }, Ending::BadModule, "'..'"),
         (link::Job { files: vec![shared("a"), shared("a/b")], ..job(4, noop) }, Ending::BadModule, "clash"),
         (link::Job { memory_bytes: 1 << 40, ..job(5, noop) }, Ending::Faulted, "this worker has 256 MiB"),
@@ -172,29 +172,68 @@ async fn runs_that_cannot_be_done_end_with_a_reason() {
     assert!(results[&102].fault.as_ref().unwrap().contains("none for task 9"), "{results:?}");
 }
 
+/// Has a run that never ends under way as run 1 of job 1, on one of two cores.
+async fn endless(hub: &FakeHub, link: &mut Link) {
+    let endless = hub.blobs.put(wasm(ENDLESS));
+    link.say(from_hub::Message::Job(link::Job { fuel: u64::MAX, ..job(1, endless) })).await;
+    link.say(from_hub::Message::Job(link::Job { fuel: 1_000, ..job(2, endless) })).await;
+    // The first result shows that the module is loaded, the second that run 1 was started before.
+    link.assign(2, &[100], &[0]).await;
+    assert_eq!(link.results(1).await[&100].ending, Ending::OutOfFuel);
+    link.assign(1, &[1], &[0]).await;
+    link.assign(2, &[101], &[0]).await;
+    assert_eq!(link.results(1).await[&101].fuel, 1_000);
+}
+
 #[tokio::test]
 async fn leaving_gives_back_the_rest_and_ends_what_does_not_end() {
     let dir = tempfile::tempdir().unwrap();
     let mut hub = FakeHub::start().await;
-    let mut worker = Worker::with(JoinOptions {
-        cores: Some(1),
+    let worker = Worker::with(JoinOptions {
+        cores: Some(2),
         memory: Some("64MiB".parse().unwrap()),
         grace: std::time::Duration::from_millis(100),
         ..JoinOptions::new(hub.client(TOKEN), dir.path())
     });
     let (mut link, _) = hub.welcome(&[]).await;
-    let endless = hub.blobs.put(wasm(ENDLESS));
-    link.say(from_hub::Message::Job(link::Job { fuel: u64::MAX, ..job(1, endless) })).await;
-    link.assign(1, &[1, 2, 3], &[0, 1, 2]).await;
-    // Stopping a run that waits shows that the first one is under way.
-    link.say(from_hub::Message::Stop(link::Stop { runs: vec![3], jobs: Vec::new() })).await;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    endless(&hub, &mut link).await;
+    link.assign(1, &[2, 3, 4], &[1, 2, 3]).await;
     worker.stop();
-    let Some(from_worker::Message::Status(status)) = link.hear().await else { panic!("no status") };
-    assert_eq!((status.leaving, status.returned_runs), (true, vec![2]));
-    let result = link.results(1).await.remove(&1).unwrap();
-    assert_eq!(result.ending, Ending::Faulted);
-    assert_eq!(link.hear().await, None);
+    let (mut returned, mut ended) = (Vec::new(), Vec::new());
+    while let Some(message) = link.hear().await {
+        match message {
+            from_worker::Message::Status(status) => {
+                assert!(status.leaving && !status.accepting);
+                returned.extend(status.returned_runs);
+            }
+            from_worker::Message::Report(report) => {
+                assert!(report.endings.iter().all(|code| *code == Ending::Faulted.to_code()));
+                ended.extend(report.runs);
+                link.ack(report.report_id).await;
+            }
+            from_worker::Message::Hello(_) => panic!("a second hello"),
+        }
+    }
+    assert!(ended.contains(&1) && returned.contains(&3) && returned.contains(&4), "{returned:?} {ended:?}");
+    let mut all = [returned, ended].concat();
+    all.sort_unstable();
+    assert_eq!(all, [1, 2, 3, 4], "each run once");
+    drop(link);
+    worker.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_impatient_owner_does_not_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut hub = FakeHub::start().await;
+    let worker = Worker::start(&hub, dir.path());
+    let (mut link, _) = hub.welcome(&[]).await;
+    endless(&hub, &mut link).await;
+    worker.stop();
+    worker.stop();
+    // The report is never acknowledged.
+    assert_eq!(link.report().await.runs, [1]);
+    worker.stop();
     drop(link);
     worker.ended().await.unwrap();
 }
@@ -224,7 +263,7 @@ async fn a_machine_is_known_again_and_waits_for_its_hub() {
     let mut hub = FakeHub::start().await;
     let mut keys = Vec::new();
     for _ in 0..2 {
-        let mut worker = Worker::start(&hub, dir.path());
+        let worker = Worker::start(&hub, dir.path());
         // The first link ends without a welcome.
         drop(hub.link().await);
         let mut link = hub.link().await;

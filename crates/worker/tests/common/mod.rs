@@ -17,7 +17,7 @@ use pumasi_api::tls::Pin as CertificatePin;
 use pumasi_types::{Ending, Hash};
 use pumasi_worker::engine::Engine;
 use pumasi_worker::{JoinError, JoinOptions, join_until};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -186,6 +186,10 @@ impl Link {
         self.say(from_hub::Message::Assign(assign)).await;
     }
 
+    pub(crate) async fn ack(&self, report_id: u64) {
+        self.say(from_hub::Message::Ack(link::Ack { report_id, refused_runs: Vec::new() })).await;
+    }
+
     /// The next report; heartbeats are passed over.
     pub(crate) async fn report(&mut self) -> link::Report {
         loop {
@@ -213,8 +217,7 @@ impl Link {
                 let result = RunResult { ending, fuel: report.fuel[at], hash, output, fault };
                 assert!(results.insert(*run, result).is_none(), "run {run} is reported twice");
             }
-            let ack = link::Ack { report_id: report.report_id, refused_runs: Vec::new() };
-            self.say(from_hub::Message::Ack(ack)).await;
+            self.ack(report.report_id).await;
         }
         results
     }
@@ -222,7 +225,7 @@ impl Link {
 
 /// A worker in this process.
 pub(crate) struct Worker {
-    stop: Option<oneshot::Sender<()>>,
+    stop: mpsc::Sender<()>,
     pub(crate) joined: JoinHandle<Result<(), JoinError>>,
 }
 
@@ -242,15 +245,14 @@ impl Worker {
         let calibration =
             format!(r#"{{"engine":"{}","fuel_per_s":2000000000,"measured_s":{now}}}"#, Engine::id());
         std::fs::write(options.data_dir.join("calibration.json"), calibration).unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let joined = tokio::spawn(join_until(options, async move {
-            let _ = stopped.await;
-        }));
-        Worker { stop: Some(stop), joined }
+        let (stop, stopped) = mpsc::channel(3);
+        let joined = tokio::spawn(join_until(options, stopped));
+        Worker { stop, joined }
     }
 
-    pub(crate) fn stop(&mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
+    /// Asks it to leave; again: to end what runs; again: to go at once.
+    pub(crate) fn stop(&self) {
+        self.stop.try_send(()).unwrap();
     }
 
     pub(crate) async fn ended(self) -> Result<(), JoinError> {

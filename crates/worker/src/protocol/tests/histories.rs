@@ -90,7 +90,7 @@ struct World {
     announced: BTreeSet<u64>,
     last_run: u64,
     read_report: u64,
-    recalls: Vec<(BatchId, Vec<RunId>)>,
+    recalls: Vec<BatchId>,
 }
 
 impl World {
@@ -128,7 +128,7 @@ impl World {
                     assert!(!batch.runs.is_empty());
                     self.batches.insert(batch.id, batch.runs);
                 }
-                Output::Recall { batch, unwanted } => self.recalls.push((batch, unwanted)),
+                Output::Recall { batch, .. } => self.recalls.push(batch),
                 Output::Upload { run, .. } => self.uploads.push(run),
                 Output::CloseLink(error) => panic!("an honest hub was left: {error}"),
                 Output::Attached(_) | Output::Halt(_) => {}
@@ -136,7 +136,7 @@ impl World {
             }
         }
         assert!(self.batches.len() <= CORES as usize);
-        while let Some((batch, _)) = self.recalls.pop() {
+        while let Some(batch) = self.recalls.pop() {
             let Some(runs) = self.batches.get_mut(&batch) else { continue };
             let back = runs.split_off(1.min(runs.len()));
             self.step(Input::Recalled { batch, runs: back });

@@ -162,7 +162,7 @@ fn show(output: &Output<u64, u64>) -> String {
             list(batch.runs.iter().map(|ready| ready.run))
         ),
         Output::Recall { batch, unwanted } => {
-            format!("recall batch {}, unwanted [{}]", batch.0, list(unwanted))
+            format!("recall batch {}, unwanted [{}]", batch.0, list(unwanted.iter()))
         }
         Output::Halt(batch) => format!("halt batch {}", batch.0),
         Output::Upload { run, output, .. } => format!("upload {} bytes of run {run}", output.len()),
@@ -199,7 +199,6 @@ fn garbage(kind: &str) -> Result<FromHub, Box<dyn Error>> {
 impl Script {
     fn say(&mut self, say: Say) -> Result<String, Box<dyn Error>> {
         use from_hub::Message as M;
-        let runs_of = |runs: Vec<u64>| runs;
         Ok(match say {
             Say::Worker { cores, memory } => {
                 self.machine = Protocol::new(settings(cores, memory), self.now);
@@ -246,10 +245,7 @@ impl Script {
             }
             Say::Finish { batch, runs, us, output, more } => {
                 let wall = Duration(us.unwrap_or(10_000_000).saturating_mul(1_000));
-                let runs = runs_of(runs)
-                    .into_iter()
-                    .map(|run| done(RunId(run), wall, output.unwrap_or(0)))
-                    .collect();
+                let runs = runs.into_iter().map(|run| done(RunId(run), wall, output.unwrap_or(0))).collect();
                 self.step(Input::Finished { batch: BatchId(batch), runs, over: !more })
             }
             Say::Recalled { batch, runs } => {
