@@ -318,6 +318,10 @@ fn decode_report(report: Report) -> Result<(Vec<RunReport>, Vec<Bytes>), Status>
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use prost::Message;
+
     use super::*;
 
     fn report(runs: usize) -> Report {
@@ -356,5 +360,65 @@ mod tests {
         let mut bad = report(1);
         bad.outputs = vec![vec![0; INLINE_BYTES + 1]];
         assert!(decode_report(bad).is_err());
+    }
+
+    #[test]
+    fn too_many_runs_are_refused() {
+        assert!(decode_report(report(REPORT_RUNS_MAX)).is_ok());
+        assert!(decode_report(report(REPORT_RUNS_MAX + 1)).is_err());
+    }
+
+    fn any_report() -> impl Strategy<Value = Report> {
+        let codes = prop_oneof![
+            0..9_u64,
+            (0..9_u64, any::<u32>()).prop_map(|(k, d)| k | u64::from(d) << 8),
+            any::<u64>()
+        ];
+        let numbers = || vec(any::<u64>(), 0..4);
+        let outputs = vec(vec(any::<u8>(), 0..50), 0..4);
+        (numbers(), vec(codes, 0..4), numbers(), numbers(), vec(any::<u8>(), 0..130), outputs).prop_map(
+            |(runs, endings, fuel, wall_ns, results, outputs)| Report {
+                report_id: 1,
+                runs,
+                endings,
+                fuel,
+                wall_ns,
+                results,
+                outputs,
+                faults: Vec::new(),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn no_report_panics_and_what_is_taken_is_whole(report in any_report(), fit in any::<bool>()) {
+            let mut report = report;
+            if fit {
+                report.results.resize(32 * report.runs.len(), 7);
+                report.endings.resize(report.runs.len(), 0);
+                report.fuel.resize(report.runs.len(), 1);
+                report.wall_ns.resize(report.runs.len(), 1);
+            }
+            let count = report.runs.len();
+            if let Ok((runs, outputs)) = decode_report(report.clone()) {
+                prop_assert_eq!((runs.len(), outputs.len()), (count, count));
+                for (at, run) in runs.iter().enumerate() {
+                    prop_assert_eq!(run.run.0, report.runs[at]);
+                    prop_assert_eq!(run.ending.to_code(), report.endings[at]);
+                    prop_assert_eq!(run.result.as_bytes().as_slice(), &report.results[32 * at..32 * at + 32]);
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_on_the_link_panic(bytes in vec(any::<u8>(), 0..200)) {
+            let Ok(message) = FromWorker::decode(bytes.as_slice()) else { return Ok(()) };
+            match message.message {
+                Some(from_worker::Message::Hello(hello)) => drop(worker_spec(hello)),
+                Some(from_worker::Message::Report(report)) => drop(decode_report(report)),
+                _ => {}
+            }
+        }
     }
 }

@@ -63,7 +63,7 @@ async fn two_owners_must_agree_and_both_are_paid() {
     let mut second = FakeWorker::attach(&bob, hello(2, 4)).await;
     bobs.work(2, |_| Finding::printed(FUEL, "yes")).await;
     assert_eq!(show(&alice, &ordered).await.succeeded, 0, "one owner is not enough");
-    second.status(Default::default()).await;
+    second.report(&[]).await;
     assert_eq!(second.waiting(), 0);
     let mut carols = FakeWorker::attach(&carol, hello(3, 4)).await;
     // Carol lies about task 1, so that a third owner must be asked.

@@ -184,6 +184,8 @@ fn decode(record: &[u8; RECORD]) -> Option<Transfer> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use pumasi_types::Currency;
 
     use super::*;
@@ -239,5 +241,51 @@ mod tests {
         encode(&transfer(1, run()), &mut record);
         let hex: String = record.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, include_str!("journal_record.hex").trim());
+    }
+
+    proptest! {
+        #[test]
+        fn every_transfer_is_read_back(
+            words in proptest::array::uniform16(any::<u64>()), task: u32, amount: i64, kind in 0..4,
+        ) {
+            let cause = match kind {
+                0 => Cause::Issue,
+                1 => Cause::Transfer,
+                2 => Cause::Settle { hold: HoldId(words[0]) },
+                _ => Cause::Run {
+                    job: JobId(words[0]),
+                    task: TaskIndex(task),
+                    run: RunId(words[1]),
+                    worker: WorkerId(words[2]),
+                    fuel: Fuel(words[3]),
+                    price: Price(words[4]),
+                },
+            };
+            let transfer = Transfer {
+                id: TransferId(words[5]),
+                time: Time(words[6]),
+                payer: AccountId(words[7]),
+                payee: AccountId(words[8]),
+                currency: Currency::CREDIT,
+                amount: Amount(amount),
+                cause,
+                payer_prev: TransferId(words[9]),
+                payee_prev: TransferId(words[10]),
+            };
+            let mut record = Vec::new();
+            encode(&transfer, &mut record);
+            prop_assert_eq!(decode(&record.try_into().unwrap()), Some(transfer));
+        }
+
+        #[test]
+        fn no_bytes_panic_even_behind_a_right_checksum(body in vec(any::<u8>(), CHECKED), known: bool) {
+            let mut record: [u8; RECORD] = [&body[..], &Hash::of(&body).as_bytes()[..8]].concat().try_into().unwrap();
+            if known {
+                record[40..43].copy_from_slice(b"CRD");
+                let check = Hash::of(&record[..CHECKED]);
+                record[CHECKED..].copy_from_slice(&check.as_bytes()[..8]);
+            }
+            let _ = decode(&record);
+        }
     }
 }
