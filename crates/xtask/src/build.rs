@@ -14,6 +14,9 @@ pub(crate) enum Profile {
     Release,
 }
 
+/// Environment variable with the binary that the end-to-end tests use instead of building it themselves.
+pub(crate) const TEST_BINARY: &str = "PUMASI_TEST_BINARY";
+
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -37,7 +40,12 @@ pub(crate) fn pumasi(profile: Profile) -> Outcome<PathBuf> {
     if !build.status()?.success() {
         return Err("the build failed; its errors stand above".into());
     }
+    Ok(binary(profile))
+}
+
+/// Where cargo puts the binary.
+pub(crate) fn binary(profile: Profile) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let folder = if profile == Profile::Release { "release" } else { "debug" };
-    Ok(root().join(target).join(folder).join("pumasi"))
+    root().join(target).join(folder).join("pumasi")
 }

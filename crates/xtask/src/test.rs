@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
-use crate::build::{cargo, root};
+use crate::build::{self, Profile, cargo, root};
 
 /// How the tests are run.
 #[derive(clap::Args)]
@@ -41,7 +41,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "the example's science",
         Command::new(python).arg("examples/smith-waterman/test.py").current_dir(root()),
     )?;
-    step("tests", cargo().args(["test", "--workspace", "--no-fail-fast"]))?;
+    // One build for all, so that the end-to-end tests need no second one with other features.
+    step("build", cargo().args(["build", "--workspace", "--all-targets"]))?;
+    let mut tests = cargo();
+    tests.env(build::TEST_BINARY, build::binary(Profile::Dev));
+    step("tests", tests.args(["test", "--workspace", "--no-fail-fast"]))?;
     println!("\nAll tests passed.");
     Ok(())
 }

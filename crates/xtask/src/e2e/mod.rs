@@ -14,10 +14,12 @@ use crate::build::{self, Profile};
 use crate::pool::Pool;
 use crate::process::Guarded;
 
-/// The binary, built once for all tests.
+/// The binary: the one that `cargo xtask test` built, or built here once.
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build::pumasi(Profile::Dev).expect("the binary builds")).clone()
+    let given = || std::env::var_os(build::TEST_BINARY).map(PathBuf::from);
+    let build = || build::pumasi(Profile::Dev).expect("the binary builds");
+    PROGRAM.get_or_init(|| given().unwrap_or_else(build)).clone()
 }
 
 /// A pool with a researcher who has money, and workers of different owners.
