@@ -5,6 +5,7 @@
 //! durable, and acknowledgements go out in order.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,12 +23,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::auth;
-use crate::cell::LinkSender;
+use crate::cell::{Letter, LinkSender, UNREAD};
 use crate::http::Peer;
 use crate::server::{Denied, Hub};
 
-/// Messages to a worker that wait at most, before it counts as one that does not read.
-const UNREAD: usize = 1024;
 /// Reports of one worker that wait for the log at most.
 const PIPELINE: usize = 64;
 /// Runs in one report at most.
@@ -57,12 +56,14 @@ impl WorkerLink for Gateway {
         caller.needs(Role::Owner).map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
         let (to, messages) = mpsc::channel(UNREAD);
         let messages = Arc::new(Mutex::new(messages));
+        let unread_bytes = Arc::new(AtomicUsize::new(0));
         let (unread, lease) = (Arc::clone(&messages), hub.options.link_lease);
         let (end, ended) = oneshot::channel();
         let from = request.into_inner();
+        let adding = Arc::clone(&unread_bytes);
         tokio::spawn(async move {
             let stranger = Stranger { hub, owner: caller.account, token, revocations };
-            if let Err(status) = stranger.serve(from, to).await {
+            if let Err(status) = stranger.serve(from, to, adding).await {
                 tracing::info!(owner = caller.account.0, "link ended: {}", status.message());
                 // The worker may be gone.
                 let _ = end.send(status);
@@ -73,10 +74,13 @@ impl WorkerLink for Gateway {
             unread.close();
             while unread.try_recv().is_ok() {}
         });
-        let messages = stream::poll_fn(move |cx| lock(&messages).poll_recv(cx));
+        let messages = stream::poll_fn(move |cx| lock(&messages).poll_recv(cx)).map(move |letter: Letter| {
+            unread_bytes.fetch_sub(letter.bytes, Ordering::Relaxed);
+            Ok(letter.message)
+        });
         // Why the link ended comes last, when nobody can send anything else any more.
         let end = stream::once(ended).filter_map(|status| async { status.ok().map(Err) });
-        Ok(Response::new(Box::pin(messages.map(Ok).chain(end))))
+        Ok(Response::new(Box::pin(messages.chain(end))))
     }
 }
 
@@ -119,7 +123,12 @@ struct Link {
 }
 
 impl Stranger {
-    async fn serve(self, mut from: Streaming<FromWorker>, to: mpsc::Sender<FromHub>) -> Result<(), Status> {
+    async fn serve(
+        self,
+        mut from: Streaming<FromWorker>,
+        to: mpsc::Sender<Letter>,
+        unread_bytes: Arc<AtomicUsize>,
+    ) -> Result<(), Status> {
         let first = tokio::time::timeout(HELLO, from.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no Hello within ten seconds"))??;
         let Some(from_worker::Message::Hello(hello)) = first.and_then(|message| message.message) else {
@@ -127,7 +136,7 @@ impl Stranger {
         };
         let Stranger { hub, owner, token, revocations } = self;
         let ask = Ask { caller: owner, id: None, command: Command::AttachWorker(worker_spec(hello)?) };
-        let (end, cut_off) = LinkSender::new(to.clone());
+        let (end, cut_off) = LinkSender::new(to.clone(), unread_bytes);
         let (worker, number) = match hub.cell.attach(ask, end).await.map_err(unavailable)? {
             Ok(Done::Attached { worker, link, .. }) => (worker, link),
             Ok(_) => return Err(Status::internal("unexpected answer")),
@@ -239,7 +248,7 @@ fn storage(error: BlobError) -> Status {
 }
 
 /// Acknowledges reports in order, until a worker does not read for a lease's time.
-async fn acknowledge(mut pending: mpsc::Receiver<Pending>, to: mpsc::Sender<FromHub>, lease: Duration) {
+async fn acknowledge(mut pending: mpsc::Receiver<Pending>, to: mpsc::Sender<Letter>, lease: Duration) {
     while let Some(Pending { report_id, answer }) = pending.recv().await {
         let refused_runs = match answer.await {
             Ok(Ok(Done::Reported { refused })) => refused.iter().map(|run| run.0).collect(),
@@ -247,7 +256,9 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, to: mpsc::Sender<From
             Ok(_) | Err(_) => return,
         };
         let ack = from_hub::Message::Ack(Ack { report_id, refused_runs });
-        let sent = tokio::time::timeout(lease, to.send(FromHub { message: Some(ack) })).await;
+        // Short, and as many as the worker's own messages: their number is bound enough.
+        let letter = Letter { message: FromHub { message: Some(ack) }, bytes: 0 };
+        let sent = tokio::time::timeout(lease, to.send(letter)).await;
         if !matches!(sent, Ok(Ok(()))) {
             return;
         }

@@ -9,6 +9,6 @@ mod snapshots;
 
 pub(crate) use handle::{Cell, CellError};
 pub use journal::{Journal, JournalError};
-pub(crate) use outbox::LinkSender;
+pub(crate) use outbox::{Letter, LinkSender, UNREAD};
 pub(crate) use replay::restore;
 pub(crate) use sequencer::{REQUEST_BYTES_MAX, Sequencer, SequencerOptions, now};

@@ -2,15 +2,31 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use prost::Message;
 use pumasi_api::link::{self, FromHub, from_hub};
 use pumasi_core::{Action, Answer, Assignment, Done, Job, State};
 use pumasi_types::{JobId, RunId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
+/// Messages to one worker that wait at most: more than the largest worker can be given at once.
+pub(crate) const UNREAD: usize = 20_000;
+/// Bytes of messages to one worker after which it counts as one that does not read.
+const UNREAD_BYTES: usize = 64 << 20;
+
+/// A message on its way to a worker.
+pub(crate) struct Letter {
+    pub(crate) message: FromHub,
+    /// What it adds to the unread bytes; whoever takes it off the queue takes these away.
+    pub(crate) bytes: usize,
+}
+
 /// Where messages for one link go. A worker that does not read them is cut off, not waited for.
 pub(crate) struct LinkSender {
-    to: mpsc::Sender<FromHub>,
+    to: mpsc::Sender<Letter>,
+    unread_bytes: Arc<AtomicUsize>,
     _alive: oneshot::Sender<Infallible>,
 }
 
@@ -19,9 +35,16 @@ pub(crate) struct LinkSender {
 pub(crate) type CutOff = oneshot::Receiver<Infallible>;
 
 impl LinkSender {
-    pub(crate) fn new(to: mpsc::Sender<FromHub>) -> (LinkSender, CutOff) {
+    pub(crate) fn new(to: mpsc::Sender<Letter>, unread_bytes: Arc<AtomicUsize>) -> (LinkSender, CutOff) {
         let (alive, cut_off) = oneshot::channel();
-        (LinkSender { to, _alive: alive }, cut_off)
+        (LinkSender { to, unread_bytes, _alive: alive }, cut_off)
+    }
+
+    /// Whether the worker reads well enough that this can be sent.
+    fn send(&self, message: FromHub) -> bool {
+        let bytes = message.encoded_len();
+        let before = self.unread_bytes.fetch_add(bytes, Ordering::Relaxed);
+        before <= UNREAD_BYTES && self.to.try_send(Letter { message, bytes }).is_ok()
     }
 }
 
@@ -123,7 +146,7 @@ impl Outbox {
     /// Sends, or cuts off a worker that does not read. It comes back and tells what it has.
     fn send(&mut self, worker: WorkerId, message: from_hub::Message) {
         let Some(link) = self.links.get(&worker) else { return };
-        if link.end.to.try_send(FromHub { message: Some(message) }).is_err() {
+        if !link.end.send(FromHub { message: Some(message) }) {
             self.links.remove(&worker);
         }
     }

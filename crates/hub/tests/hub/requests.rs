@@ -1,10 +1,8 @@
 //! The HTTP API against callers who are strangers, ask for too much, repeat themselves or write nonsense.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use pumasi_api::client::{ClientError, HubClient};
 use pumasi_api::wire;
 use pumasi_types::{ByteSize, Hash, RequestId};
@@ -482,7 +480,7 @@ async fn the_document_names_every_route_and_metrics_are_in_the_format_of_prometh
     assert!(document["openapi"].as_str().unwrap().starts_with("3."));
     let documented: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     // The router's source is the list of what there is.
-    let source = include_str!("../src/http/mod.rs");
+    let source = include_str!("../../src/http/mod.rs");
     let routes: Vec<&str> =
         source.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert!(routes.len() > 25, "{routes:?}");

@@ -1,7 +1,5 @@
 //! A real hub in this process, callers of its API, and a worker that speaks the link but computes nothing.
 
-#![allow(dead_code, unreachable_pub)] // Each test file uses a part of it.
-
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,23 +23,23 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 /// Nothing in these tests takes as long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The smallest module there is; the hub runs none.
-pub const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+pub(crate) const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// A hub and the folder it lives in.
-pub struct TestHub {
-    pub dir: Arc<tempfile::TempDir>,
-    pub running: Running,
-    pub options: ServeOptions,
+pub(crate) struct TestHub {
+    pub(crate) dir: Arc<tempfile::TempDir>,
+    pub(crate) running: Running,
+    pub(crate) options: ServeOptions,
 }
 
 impl TestHub {
-    pub async fn new() -> TestHub {
+    pub(crate) async fn new() -> TestHub {
         TestHub::with(|_| ()).await
     }
 
-    pub async fn with(choose: impl FnOnce(&mut ServeOptions)) -> TestHub {
+    pub(crate) async fn with(choose: impl FnOnce(&mut ServeOptions)) -> TestHub {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let mut options = options(&dir.path().join("data"));
         choose(&mut options);
@@ -50,30 +48,30 @@ impl TestHub {
     }
 
     /// Stops it and starts it again on the same folder.
-    pub async fn restarted(self) -> TestHub {
+    pub(crate) async fn restarted(self) -> TestHub {
         let TestHub { dir, running, options } = self;
         running.stop().await.unwrap();
         let running = start(options.clone()).await.unwrap();
         TestHub { dir, running, options }
     }
 
-    pub fn data(&self) -> &Path {
+    pub(crate) fn data(&self) -> &Path {
         &self.options.data
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.running.address()
     }
 
-    pub fn operator_token(&self) -> String {
+    pub(crate) fn operator_token(&self) -> String {
         std::fs::read_to_string(self.data().join("operator.token")).unwrap()
     }
 
-    pub fn operator(&self) -> HubClient {
+    pub(crate) fn operator(&self) -> HubClient {
         self.client(&self.operator_token())
     }
 
-    pub fn client(&self, token: &str) -> HubClient {
+    pub(crate) fn client(&self, token: &str) -> HubClient {
         let scheme = if self.options.tls { "https" } else { "http" };
         let address: HubAddress = format!("{scheme}://{}", self.address()).parse().unwrap();
         let pin = match self.running.fingerprint() {
@@ -84,45 +82,51 @@ impl TestHub {
     }
 
     /// Opens an account; its token.
-    pub async fn open(&self, name: &str, roles: &[&str]) -> String {
+    pub(crate) async fn open(&self, name: &str, roles: &[&str]) -> String {
         let body = json!({"name": name, "roles": roles});
         let opened: wire::OpenedAccount = self.operator().post("/v1/accounts", &body, None).await.unwrap();
         opened.token
     }
 
     /// A researcher with money.
-    pub async fn researcher(&self, name: &str, amount: &str) -> HubClient {
+    pub(crate) async fn researcher(&self, name: &str, amount: &str) -> HubClient {
         let token = self.open(name, &["researcher"]).await;
         let body = json!({"to": name, "amount": amount});
         let _: wire::Transferred = self.operator().post("/v1/issue", &body, None).await.unwrap();
         self.client(&token)
     }
 
-    pub async fn owner(&self, name: &str) -> HubClient {
+    pub(crate) async fn owner(&self, name: &str) -> HubClient {
         self.client(&self.open(name, &["owner"]).await)
     }
 
     /// One HTTP/1.1 request as it stands on the wire.
-    pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> RawAnswer {
+    pub(crate) async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> RawAnswer {
         raw(self.address(), method, path, headers, body).await
     }
 
     /// The same with a token and JSON.
-    pub async fn json(&self, token: &str, method: &str, path: &str, body: &str) -> RawAnswer {
+    pub(crate) async fn json(&self, token: &str, method: &str, path: &str, body: &str) -> RawAnswer {
         let bearer = format!("Bearer {token}");
         let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
         self.raw(method, path, &headers, body.as_bytes()).await
     }
 }
 
-pub fn options(data: &Path) -> ServeOptions {
+pub(crate) fn options(data: &Path) -> ServeOptions {
     let mut options = ServeOptions::new(data.to_owned(), "127.0.0.1:0".parse().unwrap());
     options.tls = false;
     options
 }
 
 /// Copies a data folder as it is at this moment, as a crash would leave it.
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for item in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(item.file_name());
@@ -134,7 +138,7 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-pub fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for item in std::fs::read_dir(dir).into_iter().flatten().map(Result::unwrap) {
         match item.file_type().unwrap().is_dir() {
@@ -148,33 +152,33 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
 
 /// An answer, taken apart.
 #[derive(Debug)]
-pub struct RawAnswer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct RawAnswer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl RawAnswer {
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         let body: Value = serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"));
         body["code"].as_str().unwrap_or_else(|| panic!("no code: {self:?}")).to_owned()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
     }
 
     /// Fails unless it has this status and code, and says something.
     #[track_caller]
-    pub fn expect(&self, status: u16, code: &str) {
+    pub(crate) fn expect(&self, status: u16, code: &str) {
         assert_eq!((self.status, self.code().as_str()), (status, code), "{self:?}");
         let body: wire::ErrorBody = serde_json::from_str(&self.body).unwrap();
         assert!(body.message.len() > 10, "{self:?}");
     }
 }
 
-pub async fn raw(
+pub(crate) async fn raw(
     address: SocketAddr,
     method: &str,
     path: &str,
@@ -199,14 +203,14 @@ pub async fn raw(
     RawAnswer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-pub async fn put(client: &HubClient, bytes: &[u8]) -> Hash {
+pub(crate) async fn put(client: &HubClient, bytes: &[u8]) -> Hash {
     let bytes = Bytes::copy_from_slice(bytes);
     let hash = Hash::of(&bytes);
     client.put_blob(&Source::Bytes(bytes), hash, Arc::new(|_| ())).await.unwrap().hash
 }
 
 /// A job of `tasks` tasks that may burn one credit each.
-pub fn job(module: Hash, tasks: u32, budget: &str) -> wire::SubmitJob {
+pub(crate) fn job(module: Hash, tasks: u32, budget: &str) -> wire::SubmitJob {
     wire::SubmitJob {
         module,
         tasks,
@@ -218,32 +222,32 @@ pub fn job(module: Hash, tasks: u32, budget: &str) -> wire::SubmitJob {
 }
 
 /// Puts the module and orders a job of it.
-pub async fn submit(client: &HubClient, tasks: u32, budget: &str) -> wire::Job {
+pub(crate) async fn submit(client: &HubClient, tasks: u32, budget: &str) -> wire::Job {
     let module = put(client, MODULE).await;
     client.post("/v1/jobs", &job(module, tasks, budget), None).await.unwrap()
 }
 
-pub async fn show(client: &HubClient, job: &wire::Job) -> wire::Job {
+pub(crate) async fn show(client: &HubClient, job: &wire::Job) -> wire::Job {
     client.get(&format!("/v1/jobs/{}", job.id)).await.unwrap()
 }
 
-pub async fn wait(client: &HubClient, job: &wire::Job) -> wire::Job {
+pub(crate) async fn wait(client: &HubClient, job: &wire::Job) -> wire::Job {
     client.get(&format!("/v1/jobs/{}?wait_ms=10000", job.id)).await.unwrap()
 }
 
 /// What an account can spend and what is set aside, in credits.
-pub async fn money(client: &HubClient) -> (String, String) {
+pub(crate) async fn money(client: &HubClient) -> (String, String) {
     let me: wire::Account = client.get("/v1/me").await.unwrap();
     let credits = me.balances.into_iter().find(|balance| balance.currency == "CRD");
     credits.map(|balance| (balance.available, balance.held)).unwrap_or_default()
 }
 
-pub async fn assert_balanced(operator: &HubClient) {
+pub(crate) async fn assert_balanced(operator: &HubClient) {
     let books: Vec<wire::Books> = operator.get("/v1/books").await.unwrap();
     assert!(!books.is_empty() && books.iter().all(|one| one.balanced && one.sum_minor == 0), "{books:?}");
 }
 
-pub fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (u16, String, String) {
+pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (u16, String, String) {
     match result {
         Err(ClientError::Refused { status, body }) => (status.as_u16(), body.code, body.message),
         other => panic!("expected a refusal, got {other:?}"),
@@ -252,16 +256,16 @@ pub fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (u16, Stri
 
 /// What a run came to.
 #[derive(Clone)]
-pub struct Finding {
-    pub ending: Ending,
-    pub fuel: u64,
-    pub result: Hash,
-    pub output: Vec<u8>,
+pub(crate) struct Finding {
+    pub(crate) ending: Ending,
+    pub(crate) fuel: u64,
+    pub(crate) result: Hash,
+    pub(crate) output: Vec<u8>,
 }
 
 impl Finding {
     /// It succeeded, burnt this fuel and printed this.
-    pub fn printed(fuel: u64, text: &str) -> Finding {
+    pub(crate) fn printed(fuel: u64, text: &str) -> Finding {
         let output = TaskOutput { stdout: Bytes::copy_from_slice(text.as_bytes()), ..TaskOutput::default() };
         let output = output.encode();
         Finding { ending: Ending::Exited { code: 0 }, fuel, result: Hash::of(&output), output }
@@ -269,26 +273,26 @@ impl Finding {
 }
 
 /// A worker whose runs the test ends as it likes.
-pub struct FakeWorker {
-    pub id: u64,
-    pub welcome: Welcome,
+pub(crate) struct FakeWorker {
+    pub(crate) id: u64,
+    pub(crate) welcome: Welcome,
     to: Option<mpsc::Sender<FromWorker>>,
     from: Streaming<FromHub>,
     assigned: VecDeque<Run>,
-    pub jobs: Vec<pumasi_api::link::Job>,
-    pub stopped: Vec<u64>,
+    pub(crate) jobs: Vec<pumasi_api::link::Job>,
+    pub(crate) stopped: Vec<u64>,
     reports: u64,
 }
 
 /// A run that was assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Run {
-    pub job: u64,
-    pub run: u64,
-    pub task: u32,
+pub(crate) struct Run {
+    pub(crate) job: u64,
+    pub(crate) run: u64,
+    pub(crate) task: u32,
 }
 
-pub fn hello(key: u8, cores: u32) -> Hello {
+pub(crate) fn hello(key: u8, cores: u32) -> Hello {
     Hello {
         machine_key: vec![key; 16],
         name: format!("machine-{key}"),
@@ -301,12 +305,12 @@ pub fn hello(key: u8, cores: u32) -> Hello {
     }
 }
 
-pub fn message(message: from_worker::Message) -> FromWorker {
+pub(crate) fn message(message: from_worker::Message) -> FromWorker {
     FromWorker { message: Some(message) }
 }
 
 /// Opens the stream and sends a first message.
-pub async fn open_link(
+pub(crate) async fn open_link(
     client: &HubClient,
     first: FromWorker,
 ) -> Result<(mpsc::Sender<FromWorker>, Streaming<FromHub>), tonic::Status> {
@@ -314,7 +318,7 @@ pub async fn open_link(
 }
 
 /// The same on a channel of one's own.
-pub async fn open_link_on(
+pub(crate) async fn open_link_on(
     client: &HubClient,
     channel: tonic::transport::Channel,
     first: FromWorker,
@@ -328,7 +332,7 @@ pub async fn open_link_on(
 }
 
 /// The status that a stream ends with.
-pub async fn end_of(mut from: Streaming<FromHub>) -> tonic::Status {
+pub(crate) async fn end_of(mut from: Streaming<FromHub>) -> tonic::Status {
     loop {
         match tokio::time::timeout(PATIENCE, from.message()).await.expect("the hub ends the link") {
             Ok(Some(_)) => {}
@@ -339,7 +343,7 @@ pub async fn end_of(mut from: Streaming<FromHub>) -> tonic::Status {
 }
 
 impl FakeWorker {
-    pub async fn attach(client: &HubClient, hello: Hello) -> FakeWorker {
+    pub(crate) async fn attach(client: &HubClient, hello: Hello) -> FakeWorker {
         let (to, mut from) = open_link(client, message(from_worker::Message::Hello(hello))).await.unwrap();
         let first = tokio::time::timeout(PATIENCE, from.message()).await.expect("a welcome").unwrap();
         let Some(from_hub::Message::Welcome(welcome)) = first.and_then(|first| first.message) else {
@@ -357,13 +361,8 @@ impl FakeWorker {
         }
     }
 
-    pub async fn send(&self, what: from_worker::Message) {
+    pub(crate) async fn send(&self, what: from_worker::Message) {
         self.to.as_ref().unwrap().send(message(what)).await.unwrap();
-    }
-
-    /// Sends without waiting for room; whether there was some.
-    pub fn try_send(&self, what: from_worker::Message) -> bool {
-        self.to.as_ref().unwrap().try_send(message(what)).is_ok()
     }
 
     /// The next acknowledgement if one came first; takes note of everything else on the way.
@@ -391,7 +390,7 @@ impl FakeWorker {
     }
 
     /// The next run.
-    pub async fn run(&mut self) -> Run {
+    pub(crate) async fn run(&mut self) -> Run {
         loop {
             if let Some(run) = self.assigned.pop_front() {
                 return run;
@@ -400,7 +399,7 @@ impl FakeWorker {
         }
     }
 
-    pub async fn runs(&mut self, count: usize) -> Vec<Run> {
+    pub(crate) async fn runs(&mut self, count: usize) -> Vec<Run> {
         let mut runs = Vec::new();
         while runs.len() < count {
             runs.push(self.run().await);
@@ -409,11 +408,11 @@ impl FakeWorker {
     }
 
     /// What was assigned and not taken by the test yet.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.assigned.len()
     }
 
-    pub fn report_of(&mut self, runs: &[(u64, Finding)]) -> Report {
+    pub(crate) fn report_of(&mut self, runs: &[(u64, Finding)]) -> Report {
         self.reports += 1;
         let mut report = Report { report_id: self.reports, ..Report::default() };
         for (run, finding) in runs {
@@ -428,7 +427,7 @@ impl FakeWorker {
     }
 
     /// Reports runs and waits for the acknowledgement; the runs that were refused.
-    pub async fn report(&mut self, runs: &[(u64, Finding)]) -> Vec<u64> {
+    pub(crate) async fn report(&mut self, runs: &[(u64, Finding)]) -> Vec<u64> {
         let report = self.report_of(runs);
         let id = report.report_id;
         self.send(from_worker::Message::Report(report)).await;
@@ -437,7 +436,7 @@ impl FakeWorker {
         ack.refused_runs
     }
 
-    pub async fn ack(&mut self) -> Ack {
+    pub(crate) async fn ack(&mut self) -> Ack {
         loop {
             if let Some(ack) = self.hear().await.unwrap() {
                 return ack;
@@ -445,12 +444,12 @@ impl FakeWorker {
         }
     }
 
-    pub async fn status(&self, status: Status) {
+    pub(crate) async fn status(&self, status: Status) {
         self.send(from_worker::Message::Status(status)).await;
     }
 
     /// Does whatever comes until so many runs are done.
-    pub async fn work(&mut self, count: usize, finding: impl Fn(Run) -> Finding) {
+    pub(crate) async fn work(&mut self, count: usize, finding: impl Fn(Run) -> Finding) {
         for _ in 0..count {
             let run = self.run().await;
             assert_eq!(self.report(&[(run.run, finding(run))]).await, Vec::<u64>::new());
@@ -458,10 +457,10 @@ impl FakeWorker {
     }
 
     /// Leaves without a word, as a machine whose cable is pulled.
-    pub fn vanish(self) {}
+    pub(crate) fn vanish(self) {}
 
     /// Why the hub ended the link.
-    pub async fn end(mut self) -> tonic::Status {
+    pub(crate) async fn end(mut self) -> tonic::Status {
         loop {
             if let Err(status) = self.hear().await {
                 return status;
@@ -470,7 +469,7 @@ impl FakeWorker {
     }
 
     /// Sends a heartbeat every 50 ms from now on, as long as the link is open.
-    pub fn beating(self) -> FakeWorker {
+    pub(crate) fn beating(self) -> FakeWorker {
         let to = self.to.clone().unwrap().downgrade();
         tokio::spawn(async move {
             while let Some(to) = to.upgrade() {
@@ -484,7 +483,7 @@ impl FakeWorker {
     }
 
     /// Takes the stream apart.
-    pub fn into_parts(self) -> (mpsc::Sender<FromWorker>, Streaming<FromHub>) {
+    pub(crate) fn into_parts(self) -> (mpsc::Sender<FromWorker>, Streaming<FromHub>) {
         (self.to.unwrap(), self.from)
     }
 }

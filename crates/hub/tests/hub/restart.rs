@@ -1,13 +1,11 @@
 //! Hubs that stop, crash, start on damaged folders or on a disk that is full.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use pumasi_api::client::HubClient;
 use pumasi_api::link::{Hello, from_worker};
 use pumasi_api::wire;
@@ -349,7 +347,7 @@ fn on_a_small_disk(name: &str) {
 
 #[test]
 fn a_full_disk_refuses_clearly_and_loses_nothing() {
-    on_a_small_disk("full_disk_child");
+    on_a_small_disk("restart::full_disk_child");
 }
 
 #[tokio::test]

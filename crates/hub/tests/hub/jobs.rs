@@ -1,8 +1,6 @@
 //! The whole path of a job: ordered, computed by workers of different owners, verified, paid, read.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use pumasi_api::output::TaskOutput;
 use pumasi_api::wire;
 use pumasi_types::Ending;

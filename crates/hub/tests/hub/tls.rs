@@ -1,10 +1,8 @@
 //! Certificates: self-made and kept, pinned by clients; the operator's own; connections that say nothing.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use pumasi_api::client::{ClientError, HubClient};
 use pumasi_api::tls::{Fingerprint, Pin};
 use pumasi_api::wire;

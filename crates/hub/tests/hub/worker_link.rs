@@ -1,10 +1,8 @@
 //! The worker link against workers that break, lie, vanish, return, repeat themselves or do not listen.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use pumasi_api::client::HubClient;
 use pumasi_api::link::{FromHub, FromWorker, Hello, Report, Status, from_worker};
 use pumasi_api::wire;
@@ -328,19 +326,36 @@ async fn assignments_that_are_not_read_cut_the_link_too() {
     let (_to, mut unread) = deaf(&hub, &bob, hello(1, 4000)).await;
     let module = put(&alice, MODULE).await;
     let mut order = job(module, 1, "1");
-    order.args = vec!["x".repeat(2000)];
+    // 70 MB of descriptions, more than one worker may leave unread.
+    order.args = vec!["x".repeat(120_000)];
     let orders = 600;
     for _ in 0..orders {
         let _: wire::Job = alice.post("/v1/jobs", &order, None).await.unwrap();
     }
     until_away(&bob).await;
     // All of it goes to somebody who reads.
-    let mut carols = FakeWorker::attach(&carol, hello(2, 4000)).await;
+    let mut carols = FakeWorker::attach(&carol, hello(2, 4)).await;
     carols.work(orders, fine).await;
     assert_eq!(money(&carol).await.0, "60.00");
     // Whoever begins to read learns that they were cut off.
     assert!(matches!(unread.message().await, Ok(Some(_))));
     assert_eq!(end_of(unread).await.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_worker_that_reads_is_not_cut_off_however_much_it_is_given_at_once() {
+    let hub = TestHub::new().await;
+    let (alice, bob) = (hub.researcher("alice", "10000").await, hub.owner("bob").await);
+    let order = job(put(&alice, MODULE).await, 1, "1");
+    let orders = 1_500;
+    for _ in 0..orders {
+        let _: wire::Job = alice.post("/v1/jobs", &order, None).await.unwrap();
+    }
+    let mut worker = FakeWorker::attach(&bob, hello(1, 4096)).await;
+    let runs = worker.runs(orders).await;
+    let findings: Vec<_> = runs.iter().map(|run| (run.run, fine(*run))).collect();
+    assert_eq!(worker.report(&findings).await, Vec::<u64>::new());
+    assert_eq!(money(&bob).await.0, "150.00");
 }
 
 #[tokio::test]

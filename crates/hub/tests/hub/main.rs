@@ -1,0 +1,8 @@
+//! A real hub over real sockets: what it must do, and what must not happen to it.
+
+mod common;
+mod jobs;
+mod requests;
+mod restart;
+mod tls;
+mod worker_link;
