@@ -2,9 +2,13 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::*;
+use pumasi_api::client::HubClient;
 use pumasi_api::link::{self, FromHub, from_hub, from_worker};
 use pumasi_api::output::TaskOutput;
+use pumasi_api::tls::{Fingerprint, Pin};
 use pumasi_types::{Ending, Hash};
 use pumasi_worker::{JoinError, JoinOptions, LinkRefused};
 
@@ -245,6 +249,34 @@ async fn a_wrong_token_ends_the_attempt() {
     let options = JoinOptions { cores: Some(1), ..JoinOptions::new(hub.client("stranger"), dir.path()) };
     let error = Worker::with(options).ended().await.unwrap_err();
     assert!(matches!(error, JoinError::Refused(LinkRefused::Token(_))), "{error}");
+}
+
+#[tokio::test]
+async fn a_hub_with_another_certificate_gets_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["hub".to_owned()]).unwrap();
+    let key = made.signing_key.serialize_der().try_into().unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = acceptor.accept(stream).await;
+        }
+    });
+    let pin = Pin::Known(Fingerprint::of(b"another certificate"));
+    let client = HubClient::new(address, pin, Some(TOKEN.parse().unwrap()));
+    let options = JoinOptions { cores: Some(1), ..JoinOptions::new(client, dir.path()) };
+    let error = Worker::with(options).ended().await.unwrap_err();
+    assert!(matches!(error, JoinError::Refused(LinkRefused::Pin(_))), "{error}");
 }
 
 #[tokio::test]

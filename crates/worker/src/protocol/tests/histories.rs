@@ -87,6 +87,8 @@ struct World {
     counted: BTreeMap<RunId, u32>,
     /// Runs that were stopped, or came back.
     excused: BTreeSet<RunId>,
+    /// Those that were stopped.
+    stopped: BTreeSet<RunId>,
     announced: BTreeSet<u64>,
     last_run: u64,
     read_report: u64,
@@ -106,6 +108,7 @@ impl World {
             owned: BTreeSet::new(),
             counted: BTreeMap::new(),
             excused: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             announced: BTreeSet::new(),
             last_run: 0,
             read_report: 0,
@@ -121,7 +124,13 @@ impl World {
         self.machine.sanity_check();
         for output in out {
             match output {
-                Output::Send(message) => self.wire.push(message),
+                Output::Send(message) => {
+                    if let Some(from_worker::Message::Report(report)) = &message.message {
+                        let stopped = report.runs.iter().find(|run| self.stopped.contains(&RunId(**run)));
+                        assert_eq!(stopped, None, "a stopped run is reported");
+                    }
+                    self.wire.push(message);
+                }
                 Output::Prepare(spec) => self.prepares.push(spec),
                 Output::Fetch { run, .. } => self.fetches.push(run),
                 Output::Start(batch) => {
@@ -167,7 +176,7 @@ impl World {
 
     fn assign(&mut self, id: u64, count: u8) {
         if self.announced.insert(id) {
-            self.step(Input::Hub(job(JobId(id), ByteSize::mib(64 * id), id % 2 == 0)));
+            self.step(Input::Hub(job(JobId(id), ByteSize::mib(64 * id), id.is_multiple_of(2))));
         }
         let runs: Vec<u64> = (self.last_run + 1..=self.last_run + u64::from(count)).collect();
         self.last_run += u64::from(count);
@@ -237,6 +246,7 @@ impl World {
                 let runs: Vec<RunId> = self.owned.range(first..).take(usize::from(count)).copied().collect();
                 self.owned.retain(|run| !runs.contains(run));
                 self.excused.extend(&runs);
+                self.stopped.extend(&runs);
                 let runs = runs.into_iter().map(|run| run.0).collect();
                 self.hear(from_hub::Message::Stop(link::Stop { runs, jobs: Vec::new() }));
             }
