@@ -12,16 +12,16 @@ use crate::profile::{Profile, Profiles};
 #[command(next_help_heading = "Connection")]
 pub(crate) struct HubArgs {
     /// The hub's address
-    #[arg(long, env = "PUMASI_HUB", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(long, global = true, env = "PUMASI_HUB", hide_env_values = true, value_name = "ADDRESS")]
     pub(crate) hub: Option<HubAddress>,
     /// The token of the account
-    #[arg(long, env = "PUMASI_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, env = "PUMASI_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<Token>,
     /// SHA-256 of the certificate that the hub must show
-    #[arg(long, env = "PUMASI_FINGERPRINT", hide_env_values = true, value_name = "SHA256")]
+    #[arg(long, global = true, env = "PUMASI_FINGERPRINT", hide_env_values = true, value_name = "SHA256")]
     pub(crate) fingerprint: Option<Fingerprint>,
     /// The profile that `pumasi login` wrote
-    #[arg(long, env = "PUMASI_PROFILE", hide_env_values = true, value_name = "NAME")]
+    #[arg(long, global = true, env = "PUMASI_PROFILE", hide_env_values = true, value_name = "NAME")]
     pub(crate) profile: Option<String>,
 }
 

@@ -35,7 +35,14 @@ pub(crate) struct Progress {
 enum View {
     Hidden,
     Bar(ProgressBar),
-    Lines(Arc<Mutex<Option<Instant>>>),
+    Lines(Arc<Mutex<Spoken>>),
+}
+
+/// What was said where there is no terminal.
+struct Spoken {
+    /// When, or when it began.
+    last: Instant,
+    any: bool,
 }
 
 impl Progress {
@@ -56,7 +63,7 @@ impl Progress {
             bar.set_prefix(harmless(what));
             View::Bar(bar)
         } else {
-            View::Lines(Arc::default())
+            View::Lines(Arc::new(Mutex::new(Spoken { last: Instant::now(), any: false })))
         };
         Progress { what: harmless(what).into(), count, total, view }
     }
@@ -66,25 +73,31 @@ impl Progress {
         match &self.view {
             View::Hidden => {}
             View::Bar(bar) => {
-                bar.set_position(done);
+                // The position last: it redraws, and with the details that belong to it.
                 bar.set_message(details.to_owned());
+                bar.set_position(done);
             }
-            View::Lines(last) => {
-                let Ok(mut last) = last.lock() else { return };
-                if last.is_none_or(|last| last.elapsed() >= LINE_EVERY) && done < self.total {
-                    *last = Some(Instant::now());
+            View::Lines(spoken) => {
+                let Ok(mut spoken) = spoken.lock() else { return };
+                if spoken.last.elapsed() >= LINE_EVERY && done < self.total {
+                    *spoken = Spoken { last: Instant::now(), any: true };
                     self.line(done, details);
                 }
             }
         }
     }
 
-    /// It is over; the bar goes away, a line stays.
+    /// It is over; the bar goes away.
     pub(crate) fn finish(&self, details: &str) {
         match &self.view {
             View::Hidden => {}
             View::Bar(bar) => bar.finish_and_clear(),
-            View::Lines(_) => self.line(self.total, details),
+            View::Lines(spoken) => {
+                // What was over before it was worth a word needs none.
+                if spoken.lock().is_ok_and(|spoken| spoken.any) {
+                    self.line(self.total, details);
+                }
+            }
         }
     }
 

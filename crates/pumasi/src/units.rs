@@ -1,6 +1,7 @@
 //! Quantities as people type and read them: money, fuel, spans and moments.
 
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Zoned};
 use pumasi_types::{Amount, Currency, Fuel, Price};
 
 /// An amount of credits that is more than nothing, as `5` or `0.25`.
@@ -23,6 +24,15 @@ pub(crate) fn credits(amount: Amount) -> String {
     Currency::CREDIT.format_amount(amount)
 }
 
+/// An amount that is only an estimate: to the hundredth, or exactly when it is smaller; never too low.
+pub(crate) fn about_credits(amount: Amount) -> String {
+    const HUNDREDTH: i64 = 10_000;
+    if amount.0 < HUNDREDTH || amount.0 > i64::MAX - HUNDREDTH {
+        return credits(amount);
+    }
+    credits(Amount((amount.0 + HUNDREDTH - 1) / HUNDREDTH * HUNDREDTH))
+}
+
 /// Fuel as a whole number, with `_` between digits or a power of ten: `2_000_000`, `2e6`.
 pub(crate) fn parse_fuel(text: &str) -> Result<Fuel, String> {
     let error = || format!("'{text}' is not an amount of fuel: expected a whole number like 2000000 or 2e6");
@@ -42,11 +52,12 @@ pub(crate) fn about(fuel: u64) -> String {
     if fuel < 1_000 { fuel.to_string() } else { format!("{:.1e}", fuel as f64) }
 }
 
-/// A span of time, as `90s`, `10m` or `1h30m`; in milliseconds.
+/// A span of time, as `90s`, `1h30m` or `7d` of 24 hours each; in milliseconds.
 pub(crate) fn parse_span_ms(text: &str) -> Result<u64, String> {
     let error =
         || format!("'{text}' is not a span of time: expected a number with a unit, like 90s, 10m or 1h30m");
-    let span: SignedDuration = text.parse().map_err(|_| error())?;
+    let span: Span = text.parse().map_err(|_| error())?;
+    let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| error())?;
     u64::try_from(span.as_millis()).ok().filter(|ms| *ms > 0).ok_or_else(error)
 }
 
@@ -61,7 +72,7 @@ pub(crate) fn parse_moment_ms(text: &str) -> Result<u64, String> {
         moment
     } else {
         let local: jiff::civil::DateTime = text.parse().map_err(|_| error())?;
-        local.in_tz("system").or_else(|_| local.in_tz("UTC")).map_err(|_| error())?.timestamp()
+        local.to_zoned(TimeZone::system()).map_err(|_| error())?.timestamp()
     };
     u64::try_from(moment.as_millisecond()).map_err(|_| error())
 }
@@ -71,7 +82,7 @@ pub(crate) fn moment(ms: u64) -> String {
     let timestamp = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     match timestamp {
         Some(timestamp) => {
-            Zoned::new(timestamp, jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+            Zoned::new(timestamp, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
         }
         None => "?".to_owned(),
     }
@@ -107,7 +118,9 @@ mod tests {
     fn spans_and_moments() {
         assert_eq!(parse_span_ms("90s"), Ok(90_000));
         assert_eq!(parse_span_ms("1h30m"), Ok(5_400_000));
-        for text in ["", "10", "-5s", "0s", "later", "99999999999999999999h"] {
+        assert_eq!(parse_span_ms("7d"), Ok(7 * 86_400_000));
+        assert_eq!(parse_span_ms("300ms"), Ok(300));
+        for text in ["", "10", "-5s", "0s", "1month", "later", "99999999999999999999h"] {
             assert!(parse_span_ms(text).is_err(), "{text}");
         }
         assert_eq!(parse_moment_ms("1970-01-01T00:00:01Z"), Ok(1_000));
@@ -124,6 +137,8 @@ mod tests {
     #[test]
     fn money_is_positive_and_prices_may_be_nothing() {
         assert_eq!(parse_credits("0.25"), Ok(Amount(250_000)));
+        let about: Vec<_> = [24, 10_000, 10_001, i64::MAX].map(|minor| about_credits(Amount(minor))).into();
+        assert_eq!(about, ["0.000024", "0.01", "0.02", "9223372036854.775807"]);
         assert!(parse_credits("0").is_err());
         assert!(parse_credits("-1").is_err());
         assert_eq!(parse_price("0"), Ok(Price(0)));

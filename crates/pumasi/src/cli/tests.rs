@@ -1,5 +1,134 @@
 //! The help of each command as it is shown, and command lines that are taken or refused.
 
-use clap::CommandFactory;
+use clap::error::ErrorKind;
+use clap::{Command as ClapCommand, CommandFactory};
 
 use super::*;
+
+/// All commands with their commands, by what people type.
+fn commands() -> Vec<(String, ClapCommand)> {
+    fn walk(path: String, command: &ClapCommand, all: &mut Vec<(String, ClapCommand)>) {
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            walk(format!("{path} {}", inner.get_name()), inner, all);
+        }
+        all.push((path, command.clone()));
+    }
+    let mut root = Cli::command().term_width(100);
+    root.build();
+    let mut all = Vec::new();
+    walk("pumasi".to_owned(), &root, &mut all);
+    all
+}
+
+#[test]
+fn help_texts_are_as_they_were_approved() {
+    for (path, mut command) in commands() {
+        let help = command.render_long_help().to_string();
+        insta::assert_snapshot!(path.replace(' ', "_"), help);
+    }
+}
+
+#[test]
+fn every_command_has_examples() {
+    for (path, command) in commands() {
+        // Commands of `account` and `log` are shown by example there.
+        if path.split(' ').count() == 2 {
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.starts_with("Examples:\n  "), "{path}");
+            assert!(after.contains("pumasi"), "{path}");
+        }
+    }
+}
+
+/// Lines of examples in all help texts.
+fn examples() -> Vec<String> {
+    let texts =
+        commands().into_iter().filter_map(|(_, command)| command.get_after_help().map(ToString::to_string));
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.filter(|line| line.starts_with("  ") && line.contains("pumasi ")).collect()
+}
+
+#[test]
+fn the_examples_are_command_lines_that_work() {
+    let mut checked = 0;
+    for line in examples() {
+        // What follows the command itself: a remark behind many spaces, a pipe, a redirection, another command.
+        let from = line.find("pumasi ").unwrap();
+        let command = line[from..].split("   ").next().unwrap();
+        let command = command.split([')', '|', '>', '<', '&']).next().unwrap().trim();
+        let hash = "3f".repeat(32);
+        let command = command.replace("3f1a…", &hash).replace("$job", "7").replace("*.fa", "x.fa");
+        let words = command.split_whitespace().map(|word| word.trim_matches('\''));
+        if let Err(error) = Cli::try_parse_from(words) {
+            panic!("{line}\n{error}");
+        }
+        checked += 1;
+    }
+    assert!(checked > 30, "{checked}");
+}
+
+fn refused(line: &str) -> ErrorKind {
+    match Cli::try_parse_from(line.split(' ')) {
+        Ok(cli) => panic!("{line} was taken: {cli:?}"),
+        Err(error) => {
+            assert_eq!(error.exit_code(), 2, "{line}");
+            error.kind()
+        }
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    use ErrorKind::{
+        ArgumentConflict, InvalidSubcommand, MissingRequiredArgument, UnknownArgument, ValueValidation,
+    };
+    for (line, kind) in [
+        ("pumasi fly", InvalidSubcommand),
+        ("pumasi run a.wasm", MissingRequiredArgument),
+        ("pumasi run a.wasm --budget 0", ValueValidation),
+        ("pumasi run a.wasm --budget=-5", ValueValidation),
+        ("pumasi run a.wasm --budget 1e3", ValueValidation),
+        ("pumasi run a.wasm --budget 5 --quorum 0", ValueValidation),
+        ("pumasi run a.wasm --budget 5 --tasks 0", ValueValidation),
+        ("pumasi run a.wasm --budget 5 --tasks 2 --each x", ArgumentConflict),
+        ("pumasi run a.wasm --budget 5 --tasks 2 --each-line x", ArgumentConflict),
+        ("pumasi run a.wasm --budget 5 --detach --out x", ArgumentConflict),
+        ("pumasi run a.wasm --budget 5 --memory 1.5GiB", ValueValidation),
+        ("pumasi run a.wasm --budget 5 --wall soon", ValueValidation),
+        ("pumasi run a.wasm --budget 5 --env =x", ValueValidation),
+        ("pumasi run a.wasm --budget 5 --fuel 0", ValueValidation),
+        ("pumasi job seven", ValueValidation),
+        ("pumasi get 12", ValueValidation),
+        ("pumasi jobs --hub user@host", ValueValidation),
+        ("pumasi jobs --fingerprint 12", ValueValidation),
+        ("pumasi account open x", MissingRequiredArgument),
+        ("pumasi account open x --role king", ErrorKind::InvalidValue),
+        ("pumasi statement --all --limit 5", ArgumentConflict),
+        ("pumasi serve --no-tls --tls-cert a --tls-key b", ArgumentConflict),
+        ("pumasi serve --tls-cert a", MissingRequiredArgument),
+        ("pumasi join a --hub b", ArgumentConflict),
+        ("pumasi join --hours 25-3", ValueValidation),
+        ("pumasi cancel", MissingRequiredArgument),
+        ("pumasi jobs --frobnicate", UnknownArgument),
+    ] {
+        assert_eq!(refused(line), kind, "{line}");
+    }
+}
+
+#[test]
+fn a_run_takes_what_a_shell_makes_of_patterns() {
+    let line = "pumasi run p.wasm --each a.fa b.fa --budget 5 --in t.fa -- -x {input} --json";
+    let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+    assert!(!cli.json, "what stands behind -- belongs to the program");
+    let Command::Run(run) = cli.command else { panic!("{:?}", cli.command) };
+    let text = format!("{run:?}");
+    assert!(
+        text.contains(r#"each: ["a.fa", "b.fa"]"#) && text.contains(r#"args: ["-x", "{input}", "--json"]"#),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_definitions_are_sound() {
+    Cli::command().debug_assert();
+}

@@ -1,7 +1,7 @@
 //! `pumasi put` and `get`: bytes by their hash.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
@@ -36,7 +36,7 @@ pub(crate) struct PutArgs {
 impl PutArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
-        let sources = self.files.iter().map(source).collect::<Result<Vec<_>, _>>()?;
+        let sources = self.files.iter().map(|file| source(file)).collect::<Result<Vec<_>, _>>()?;
         let stored = upload::ensure(&client, out, &sources).await?;
         let names: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
         let value: Vec<_> = stored
@@ -56,9 +56,9 @@ impl PutArgs {
     }
 }
 
-fn source(file: &PathBuf) -> Result<Source, CliError> {
+fn source(file: &Path) -> Result<Source, CliError> {
     if file.as_os_str() != "-" {
-        return Ok(Source::File(file.clone()));
+        return Ok(Source::File(file.to_owned()));
     }
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes).map_err(CliError::file("read", file))?;

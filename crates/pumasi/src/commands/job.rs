@@ -55,7 +55,7 @@ impl JobArgs {
         let mut job = ask(&client, self.job).await?;
         if self.wait {
             job = match watch::watch(&client, out, &mut Interrupt::listen(), job).await? {
-                Watched::Over(job) => job,
+                Watched::Over(job) => *job,
                 Watched::Detached | Watched::Cancelled => return Ok(Exit::Interrupted),
             };
         }

@@ -46,7 +46,7 @@ impl StatusArgs {
         let balances =
             me.balances.iter().map(|b| format!("{} {} ({} held)", b.available, b.currency, b.held));
         let money = balances.collect::<Vec<_>>().join(", ");
-        out.table(&Table::facts([
+        let mut facts = vec![
             ("hub", format!("{}, version {}", client.address(), info.version)),
             (
                 "certificate",
@@ -54,8 +54,12 @@ impl StatusArgs {
             ),
             ("account", format!("{} ({})", me.name, me.roles.join(", "))),
             ("money", if money.is_empty() { "none".to_owned() } else { money }),
-            ("workers", format!("{count} with {cores} cores")),
-        ]))?;
+        ];
+        // Who is no operator sees own machines only.
+        if count > 0 {
+            facts.push(("workers", format!("{count} with {cores} cores")));
+        }
+        out.table(&Table::facts(facts))?;
         if !jobs.jobs.is_empty() {
             out.line("")?;
             out.table(&super::jobs::table(&jobs.jobs, false))?;
@@ -69,7 +73,7 @@ Examples:
   pumasi workers
   pumasi workers --json | jq '.[] | select(.state == \"working\") | .name'";
 
-/// List the machines of the pool
+/// List your machines, or all of the pool (operators)
 #[derive(Args, Debug)]
 #[command(after_help = WORKERS_EXAMPLES)]
 pub(crate) struct WorkersArgs {
@@ -81,7 +85,7 @@ impl WorkersArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let workers: Vec<Worker> =
             self.hub.client()?.get("/v1/workers").await.map_err(CliError::hub("list workers"))?;
-        out.show(&workers, "no machine has joined yet: `pumasi join` brings one", || {
+        out.show(&workers, "no machine of yours has joined: `pumasi join` brings one", || {
             let columns = [
                 ">ID",
                 "NAME",

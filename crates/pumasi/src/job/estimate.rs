@@ -18,7 +18,7 @@ use super::plan::{Plan, Tasks};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::profile::base_dir;
-use crate::units::{about, credits};
+use crate::units::{about, about_credits, credits};
 
 /// Tasks that are tried.
 const SAMPLES: usize = 3;
@@ -91,7 +91,7 @@ impl Estimate {
         };
         format!(
             "estimate {more}{} CRD ({tasks} task{s} × ~{fuel} fuel{quorum} at bid {}), at most {} CRD",
-            credits(self.cost),
+            about_credits(self.cost),
             credits(options.bid.as_amount()),
             credits(options.budget),
         )
@@ -158,7 +158,7 @@ pub(crate) async fn check(
         out.warn(&format!("tried here, {}", sample.describe(plan)));
     }
     if !options.yes && estimate.cost > options.budget {
-        let (estimate, budget) = (credits(estimate.cost), credits(options.budget));
+        let (estimate, budget) = (about_credits(estimate.cost), credits(options.budget));
         return Err(CliError::TooExpensive { estimate, budget });
     }
     Ok(Some(estimate))

@@ -56,7 +56,7 @@ impl Interrupt {
 #[derive(Debug)]
 pub(crate) enum Watched {
     /// The job is over.
-    Over(Job),
+    Over(Box<Job>),
     /// It goes on without us.
     Detached,
     /// It was cancelled from here.
@@ -78,7 +78,8 @@ pub(crate) async fn watch(
     mut job: Job,
 ) -> Result<Watched, CliError> {
     let id = job.id;
-    let bar = Progress::start(out, &format!("job {id}"), Count::Things, u64::from(job.tasks));
+    let start = |job: &Job| Progress::start(out, &format!("job {id}"), Count::Things, u64::from(job.tasks));
+    let mut bar = start(&job);
     let mut stall = Stall::new(&job);
     while !job.over {
         bar.set(u64::from(job.succeeded + job.failed), &details(&job));
@@ -88,7 +89,7 @@ pub(crate) async fn watch(
         tokio::select! {
             next = ask(client, out, &bar, id) => job = next?,
             () = interrupt.caught() => match choose(out, &bar, interrupt, id).await {
-                Choice::Wait => {}
+                Choice::Wait => bar = start(&job),
                 Choice::Detach => {
                     bar.clear();
                     out.note(&how_to_go_on(id));
@@ -102,7 +103,7 @@ pub(crate) async fn watch(
         }
     }
     bar.finish(&details(&job));
-    Ok(Watched::Over(job))
+    Ok(Watched::Over(Box::new(job)))
 }
 
 /// What can be done with a job that nobody waits for.
@@ -143,7 +144,7 @@ async fn cancel(client: &HubClient, id: JobId) -> Result<Watched, CliError> {
         // It was over in the meantime.
         Err(error) if error.code() == Some("job_over") => {
             let job = client.get(&format!("/v1/jobs/{id}")).await;
-            job.map(Watched::Over).map_err(CliError::hub(format!("ask for job {id}")))
+            job.map(|job| Watched::Over(Box::new(job))).map_err(CliError::hub(format!("ask for job {id}")))
         }
         Err(error) => Err(CliError::hub(format!("cancel job {id}"))(error)),
     }
@@ -213,8 +214,8 @@ fn hint(job: &Job) -> &'static str {
     match job.state.as_str() {
         "waiting" => "the job waits for another one that must succeed first",
         _ => {
-            "no machine takes its tasks now: `pumasi workers` shows whether enough owners are there, with \
-             enough memory, for at most the bid"
+            "no machine takes its tasks now: that needs as many owners as the quorum, whose machines have \
+             the memory and ask for at most the bid"
         }
     }
 }

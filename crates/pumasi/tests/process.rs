@@ -1,0 +1,196 @@
+//! The program as a process, for what needs no hub: exit codes, where results and messages go, damage.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A home of its own, so that no profile of the person who tests is used or changed.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Home {
+        Home(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pumasi"));
+        command.env_clear().env("HOME", self.path()).args(arguments).stdin(Stdio::null());
+        command.current_dir(self.path());
+        command
+    }
+
+    /// Exit code and stderr.
+    fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        assert!(output.stdout.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+/// A port where nobody listens.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let home = Home::new();
+    for arguments in [&["--help"][..], &["--version"], &["help", "run"], &["run", "--help"]] {
+        let output = home.run(arguments);
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
+        assert!(!output.stdout.contains(&0x1b), "no colour without a terminal");
+    }
+    let help = String::from_utf8(home.run(&["--help"]).stdout).unwrap();
+    assert!(help.contains("130  interrupted with Ctrl-C"), "{help}");
+}
+
+#[test]
+fn usage_is_2() {
+    let home = Home::new();
+    assert_eq!(home.fails(&[]).0, 2);
+    assert_eq!(home.fails(&["fly"]).0, 2);
+    let (code, text) = home.fails(&["jobs"]);
+    assert_eq!(code, 2);
+    assert_eq!(text, "error: no hub is given\nhint: `pumasi login HUB` once, or give --hub or PUMASI_HUB\n");
+    let (code, text) = home.fails(&["jobs", "--hub", "pool.example", "--token", "t"]);
+    assert_eq!(code, 2);
+    assert!(
+        text.starts_with("error: the certificate of the hub at https://pool.example:7878 is not known"),
+        "{text}"
+    );
+    let (code, text) = home.fails(&["join", "--hub", "http://127.0.0.1:1"]);
+    assert_eq!(code, 2, "{text}");
+}
+
+#[test]
+fn an_unreachable_hub_is_3() {
+    let home = Home::new();
+    let hub = nobody();
+    let (code, text) = home.fails(&["jobs", "--hub", &hub, "--token", "t"]);
+    assert_eq!(code, 3);
+    let expected =
+        format!("error: cannot list jobs: cannot reach the hub at {hub}: cannot connect: Connection refused");
+    assert!(text.starts_with(&expected), "{text}");
+    assert!(text.contains("\nhint: "), "{text}");
+    let (code, text) = home.fails(&["login", &hub, "--token", "t"]);
+    assert_eq!(code, 3, "{text}");
+    assert!(!home.path().join(".config").exists(), "nothing is remembered of a login that failed");
+}
+
+#[test]
+fn the_environment_names_the_hub() {
+    let home = Home::new();
+    let hub = nobody();
+    let output = home.command(&["jobs"]).env("PUMASI_HUB", &hub).env("PUMASI_TOKEN", "t").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&hub), "{output:?}");
+}
+
+#[test]
+fn an_unknown_profile_is_6_and_a_broken_one_7() {
+    let home = Home::new();
+    assert_eq!(home.fails(&["jobs", "--profile", "x"]).0, 6);
+    let path = home.file(".config/pumasi/profiles.toml", "[profiles.x]\ntoken = \"very secret\"\n");
+    let (code, text) = home.fails(&["jobs", "--profile", "x"]);
+    assert_eq!(code, 7);
+    assert!(text.contains(&path) && !text.contains("very secret"), "{text}");
+}
+
+#[test]
+fn local_files_are_7() {
+    let home = Home::new();
+    let hub = nobody();
+    let (code, text) = home.fails(&["run", "missing.wasm", "--budget", "1", "--hub", &hub, "--token", "t"]);
+    assert_eq!(code, 7);
+    assert!(text.starts_with("error: cannot read missing.wasm: No such file"), "{text}");
+    let (code, text) = home.fails(&["put", "missing", "--hub", &hub, "--token", "t"]);
+    assert_eq!((code, text.contains("missing")), (7, true), "{text}");
+    let (code, text) = home.fails(&["log", "verify", "missing"]);
+    assert_eq!((code, text.contains("missing")), (7, true), "{text}");
+    let program = home.file("p.wasm", "");
+    let pattern = "data/*.fa";
+    let arguments = ["run", &program, "--each", pattern, "--budget", "1", "--hub", &hub, "--token", "t"];
+    let (code, text) = home.fails(&arguments);
+    assert_eq!(code, 7);
+    assert!(text.starts_with("error: cannot read data/*.fa: no file matches"), "{text}");
+}
+
+#[test]
+fn a_program_that_is_no_guest_is_refused_before_anything_is_sent() {
+    let home = Home::new();
+    let program = home.file("p.wasm", "not WebAssembly");
+    let (code, text) = home.fails(&["run", &program, "--budget", "1", "--hub", &nobody(), "--token", "t"]);
+    assert_eq!(code, 1);
+    assert!(text.starts_with(&format!("error: cannot run {program}: ")), "{text}");
+    assert!(text.contains("docs/guests.md"), "{text}");
+}
+
+#[test]
+fn errors_can_be_json() {
+    let home = Home::new();
+    let (code, text) = home.fails(&["jobs", "--json", "--profile", "x"]);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, value["error"]["exit"].as_i64()), (6, Some(6)));
+    assert_eq!(value["error"]["message"], "there is no profile 'x'");
+}
+
+#[test]
+fn completions_are_complete() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = home.run(&["completions", shell]);
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && script.contains("each-line"), "{shell}");
+    }
+    assert_eq!(home.fails(&["completions", "abacus"]).0, 2);
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let home = Home::new();
+    let mut child =
+        home.command(&["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_machine_that_cannot_join_says_why() {
+    let home = Home::new();
+    let data = home.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("machine.key"), "short").unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    let hub = nobody();
+    let join = |arguments: &[&str]| {
+        let data = data.to_str().unwrap();
+        let all =
+            [&["join", &hub, "--token", "t", "--memory", "64MiB", "--data", data, "-q"], arguments].concat();
+        home.fails(&all)
+    };
+    let (code, text) = join(&["--cores", "1"]);
+    assert_eq!(code, 7, "{text}");
+    assert!(text.contains("is not a machine key"), "{text}");
+    let (code, text) = join(&["--cores", "0"]);
+    assert_eq!(code, 2, "{text}");
+}
