@@ -21,7 +21,7 @@ use crate::engine::{Engine, MODULE_BYTES_MAX, Module, RunSpec};
 use crate::protocol::{Fault, JobSpec};
 use crate::wasi::InFile;
 
-/// What guests find as argv[0]: the same everywhere.
+/// What guests find as the first of their arguments: the same everywhere.
 pub const PROGRAM: &str = "task";
 /// Blobs that are fetched at once.
 const FETCHES: usize = 16;
