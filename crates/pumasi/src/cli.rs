@@ -15,10 +15,10 @@ use crate::output::Output;
 #[command(name = "pumasi", version, after_help = FIRST_STEPS, after_long_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// Print results as JSON; progress and messages go to stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     json: bool,
     /// No progress and no messages, only results, warnings and errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Output")]
     quiet: bool,
     #[command(subcommand)]
     command: Command,

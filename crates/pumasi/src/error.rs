@@ -123,6 +123,9 @@ pub(crate) enum CliError {
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// Ctrl-C while the hub was asked to take a job.
+    #[error("interrupted while the job was submitted")]
+    InterruptedSubmission,
 }
 
 impl CliError {
@@ -167,6 +170,7 @@ impl CliError {
             CliError::BadModule { .. } => "compile it to a WASI command: docs/guests.md tells how",
             CliError::BadOutput { .. } => "fetch it again; if it stays so, tell the hub's operator",
             CliError::Log { .. } => "check the folder: it is `log` inside the hub's data folder",
+            CliError::InterruptedSubmission => "the hub may have taken it: `pumasi jobs` shows",
             CliError::Serve { .. } | CliError::Join { .. } | CliError::Interrupted => return None,
         })
     }
@@ -186,7 +190,7 @@ impl CliError {
             | CliError::BadModule { .. }
             | CliError::BadOutput { .. }
             | CliError::Serve { .. } => Exit::Failed,
-            CliError::Interrupted => Exit::Interrupted,
+            CliError::Interrupted | CliError::InterruptedSubmission => Exit::Interrupted,
         }
     }
 

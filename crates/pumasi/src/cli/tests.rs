@@ -132,3 +132,12 @@ fn a_run_takes_what_a_shell_makes_of_patterns() {
 fn the_definitions_are_sound() {
     Cli::command().debug_assert();
 }
+
+#[test]
+fn the_document_lists_the_same_exit_codes() {
+    let document = include_str!("../../../../docs/cli.md");
+    let lines = EXIT_CODES.lines().filter_map(|line| line.trim().split_once("  "));
+    let rows: Vec<_> = lines.map(|(code, meaning)| format!("| {code} | {meaning} |")).collect();
+    assert_eq!(rows.len(), 9);
+    rows.iter().for_each(|row| assert!(document.contains(row), "{row}"));
+}

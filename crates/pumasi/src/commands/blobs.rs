@@ -13,6 +13,7 @@ use crate::connect::HubArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::job::upload;
+use crate::job::watch::Interrupt;
 use crate::output::{Output, Table};
 use crate::progress::{Count, Progress};
 
@@ -37,7 +38,7 @@ impl PutArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
         let sources = self.files.iter().map(|file| source(file)).collect::<Result<Vec<_>, _>>()?;
-        let stored = upload::ensure(&client, out, &sources).await?;
+        let stored = Interrupt::listen().guard(upload::ensure(&client, out, &sources)).await?;
         let names: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
         let value: Vec<_> = stored
             .iter()
@@ -86,6 +87,7 @@ impl GetArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
         let failed = || CliError::hub(format!("get blob {}", self.hash));
+        let mut interrupt = Interrupt::listen();
         let progress = Progress::start(out, "fetching", Count::Bytes, 0);
         let bar = progress.clone();
         let tell = std::sync::Arc::new(move |done| bar.set(done, ""));
@@ -93,7 +95,9 @@ impl GetArgs {
             // Through a file, so that what is printed was checked before and may be larger than memory.
             let temporary = tempfile::NamedTempFile::new();
             let temporary = temporary.map_err(CliError::file("create", &std::env::temp_dir()))?;
-            client.get_blob_to(self.hash, temporary.path(), tell).await.map_err(failed())?;
+            let work =
+                async { client.get_blob_to(self.hash, temporary.path(), tell).await.map_err(failed()) };
+            interrupt.guard(work).await?;
             progress.clear();
             let mut reader =
                 std::fs::File::open(temporary.path()).map_err(CliError::file("read", temporary.path()))?;
@@ -105,7 +109,8 @@ impl GetArgs {
                 }
             }
         };
-        let size = client.get_blob_to(self.hash, file, tell).await.map_err(failed())?;
+        let work = async { client.get_blob_to(self.hash, file, tell).await.map_err(failed()) };
+        let size = interrupt.guard(work).await?;
         progress.clear();
         if out.json {
             out.value(&json!({ "hash": self.hash, "size": size, "file": file.display().to_string() }))?;

@@ -19,7 +19,7 @@ Examples:
   pumasi fetch 7 --out results                     again later: only what is missing
   pumasi fetch 7 --task 3 --task 12
 
-Each task gives NAME.out (stdout), NAME.err (stderr, when it wrote any) and its files in NAME.files/.
+Each task gives NAME.out (stdout), NAME.err (stderr, when it wrote any) and its files in NAME.files/. \
 Files that are there already are checked against the result that was agreed on, and kept when they match.";
 
 /// Fetch the results of a job into a folder

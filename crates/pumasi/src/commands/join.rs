@@ -22,7 +22,7 @@ Examples:
   pumasi join --hours 22-06 --ask 0.5              at night, at half the usual price
   pumasi join https://10.0.0.1 --fingerprint 3f1a… --token TOKEN
 
-Tasks run in a sandbox without files, network or clock of this machine. Ctrl-C or SIGTERM ends the work:
+Tasks run in a sandbox without files, network or clock of this machine. Ctrl-C or SIGTERM ends the work: \
 what runs may finish within 30 seconds, the rest goes back to the hub.";
 
 /// Let this machine work for the pool and be paid for it

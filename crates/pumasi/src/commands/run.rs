@@ -30,15 +30,16 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   pumasi run hello.wasm --budget 0.1               one task, like a local command
   sort words.txt | pumasi run count.wasm --budget 0.1
-  pumasi run sw.wasm --each queries/*.fa --in targets.fa --budget 5 --out scores -- /in/targets.fa {input}
+  pumasi run sw.wasm --each queries/*.fa --in targets.fa --budget 5 --out scores
   pumasi run fold.wasm --each-line sequences.txt --quorum 2 --budget 20 -- {arg}
   pumasi run pi.wasm --tasks 1000 --budget 2 --detach -- {index}
 
-Before it starts, up to three of the tasks run here to estimate the price; a job whose estimate exceeds
-its budget does not start without --yes. It never costs more than its budget, and what is left comes back.
+Before it starts, up to three of the tasks run here to estimate the price; a job whose estimate \
+exceeds its budget does not start without --yes. It never costs more than its budget, and what is left \
+comes back.
 
-Ctrl-C asks whether to detach from the job, to cancel it or to go on. Without a terminal the first Ctrl-C
-detaches, and a second within two seconds cancels.
+Ctrl-C asks whether to detach from the job, to cancel it or to go on. Without a terminal the first \
+Ctrl-C detaches, and a second within two seconds cancels.
 
 Ends with the task's own exit code when the job has one task; otherwise with 1 when a task failed.";
 
@@ -79,7 +80,7 @@ pub(crate) struct SubmitArgs {
 impl SubmitArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
-        let job = Interrupt::listen().guard(submit(&client, out, &self.options, 0)).await?;
+        let job = submit(&client, out, &mut Interrupt::listen(), &self.options, 0).await?;
         print_number(out, &job)?;
         Ok(Exit::Ok)
     }
@@ -90,7 +91,7 @@ impl RunArgs {
         let client = self.hub.client()?;
         let mut interrupt = Interrupt::listen();
         let wait_ms = if self.detach { 0 } else { SUBMIT_WAIT_MS };
-        let job = interrupt.guard(submit(&client, out, &self.options, wait_ms)).await?;
+        let job = submit(&client, out, &mut interrupt, &self.options, wait_ms).await?;
         if self.detach {
             out.note(&watch::how_to_go_on(job.id));
             print_number(out, &job)?;
@@ -112,15 +113,22 @@ impl RunArgs {
 async fn submit(
     client: &HubClient,
     out: &Output,
+    interrupt: &mut Interrupt,
     options: &JobOptions,
     wait_ms: u64,
 ) -> Result<Job, CliError> {
     let plan = Plan::read(options)?;
-    let estimate = estimate::check(&plan, options, out).await?;
+    let estimate = interrupt.guard(estimate::check(&plan, options, out)).await?;
     let fuel = estimate::fuel_limit(estimate.as_ref(), options);
-    let order = plan.order(client, out, options, Some(fuel)).await?;
-    let failed = CliError::hub(format!("submit job '{}'", plan.name));
-    let job: Job = client.post(&format!("/v1/jobs?wait_ms={wait_ms}"), &order, None).await.map_err(failed)?;
+    let order = interrupt.guard(plan.order(client, out, options, Some(fuel))).await?;
+    let submit = async {
+        let failed = CliError::hub(format!("submit job '{}'", plan.name));
+        client.post::<_, Job>(&format!("/v1/jobs?wait_ms={wait_ms}"), &order, None).await.map_err(failed)
+    };
+    let job = interrupt.guard(submit).await.map_err(|error| match error {
+        CliError::Interrupted => CliError::InterruptedSubmission,
+        error => error,
+    })?;
     out.note(&format!("submitted job {} '{}'", job.id, job.name));
     Ok(job)
 }

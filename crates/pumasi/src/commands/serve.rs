@@ -24,8 +24,8 @@ Examples:
   pumasi serve --tls-cert hub.pem --tls-key hub.key
   PUMASI_LOG=debug pumasi serve --log-format json
 
-Everything is kept in the data folder: back it up. The first start makes an operator account, whose token
-lies in operator.token there. Ctrl-C or SIGTERM ends the hub after it has answered what is under way.";
+Everything is kept in the data folder: back it up. The first start makes an operator account, whose \
+token lies in operator.token there. Ctrl-C or SIGTERM ends the hub after it has answered what is under way.";
 
 /// Start a hub
 #[derive(Args, Debug)]
