@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
-use pumasi_types::{Ending, Speed};
+use pumasi_types::{ByteSize, Ending, Limits, Speed};
 
 use crate::engine::{Engine, RunOutcome, RunSpec, StopFlag};
 
 /// The kernel, compiled from `kernel.wat` beside it: integer, floating point and memory work, mixed.
 const KERNEL: &[u8] = include_bytes!("calibrate/kernel.wasm");
+/// What the kernel needs; a machine that gives its guests no more can be measured all the same.
+const KERNEL_MEMORY: ByteSize = ByteSize::mib(4);
 /// Passes, of which the median counts: a single one may be disturbed by other work of the machine.
 const PASSES: usize = 7;
 
@@ -30,7 +32,8 @@ pub fn calibrate(engine: &Engine) -> Result<Speed, CalibrateError> {
     let module = engine.load(KERNEL).map_err(|error| failed(error.ending(), error.to_string()))?;
     let pass = || {
         let started = Instant::now();
-        let outcome = engine.run(&module, RunSpec::default(), &StopFlag::default());
+        let limits = Limits { memory: KERNEL_MEMORY, ..Limits::default() };
+        let outcome = engine.run(&module, RunSpec { limits, ..RunSpec::default() }, &StopFlag::default());
         let RunOutcome { ending, fuel, reason, .. } = outcome;
         if !ending.is_success() {
             return Err(failed(ending, reason.unwrap_or_default()));

@@ -27,7 +27,7 @@ fn a_single_task_feels_like_a_local_command() {
 fn an_exit_code_comes_back() {
     let scene = Scene::new(1);
     let wasm = scene.file("seven.wasm", &module("(call $proc_exit (i32.const 7))"));
-    let output = scene.cli(&["run", &wasm, "--budget", "5"]);
+    let output = scene.cli(&["run", &wasm, "--budget", "5", "--yes"]);
     assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
 }
 
@@ -106,7 +106,7 @@ fn many_tasks_are_computed_by_two_owners_who_agree() {
     let job = scene.job(1);
     assert_eq!((job.succeeded, job.tasks, job.quorum), (20, 20, 2));
     let text = std::fs::read_to_string(format!("{out}/7.txt.out")).expect("the result of task 7.txt");
-    assert!(text.contains("input 7"), "{text}");
+    assert!(text.contains("/in/7.txt"), "{text}");
     for (n, owner) in scene.owners.iter().enumerate() {
         let statement: pumasi_api::wire::Statement =
             scene.pool.ask(owner, &["statement", "--limit", "1000"]).expect("a statement");

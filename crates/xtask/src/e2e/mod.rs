@@ -48,7 +48,7 @@ impl Scene {
     }
 
     fn join(&mut self, owner: &str, name: &str) {
-        let worker = self.pool.join(owner, name, &["--cores", "1", "--memory", "256MiB"]);
+        let worker = self.pool.join(owner, name, &["--cores", "1", "--memory", "1GiB"]);
         self.workers.push(worker.expect("a worker starts"));
     }
 
