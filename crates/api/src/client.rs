@@ -167,6 +167,7 @@ impl ClientError {
             }
             ClientError::Refused { status, .. } => match status.as_u16() {
                 401 => "log in with a valid token: `pumasi login HUB --token TOKEN`",
+                402 => "ask for less, or get money: `pumasi account` shows what is there",
                 403 => "use an account that may do this, or ask an operator",
                 404 => "check the name or number",
                 413 => "send less, or ask the operator to raise the limit",
