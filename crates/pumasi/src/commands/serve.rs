@@ -55,6 +55,12 @@ pub(crate) struct ServeArgs {
     /// Requests that one account may make each second, on average
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     requests_per_s: u32,
+    /// Make a snapshot, which shortens the next start, after so much of the log
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    snapshot_every: ByteSize,
+    /// Forget what two snapshots cover of the log; without it the whole log stays, for audits
+    #[arg(long)]
+    trim_log: bool,
     /// How the hub's log messages are written, to stderr; PUMASI_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -119,6 +125,8 @@ impl ServeArgs {
             certificate: self.tls_cert.zip(self.tls_key),
             max_upload: self.max_upload,
             requests_per_s: self.requests_per_s,
+            snapshot_every: self.snapshot_every,
+            trim_log: self.trim_log,
             link_grace: Duration::from_millis(self.link_grace),
             ..ServeOptions::new(data, self.listen)
         }
