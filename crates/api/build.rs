@@ -3,6 +3,8 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(["proto/worker.proto"], ["proto"])?;
     println!("cargo:rerun-if-changed=proto/worker.proto");
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // Whoever needs the messages only gets no service.
+    let service = std::env::var_os("CARGO_FEATURE_CLIENT").is_some();
+    tonic_prost_build::configure().build_client(service).build_server(service).compile_fds(descriptors)?;
     Ok(())
 }

@@ -2,4 +2,4 @@
 
 #![allow(missing_docs, clippy::all, unreachable_pub)]
 
-tonic::include_proto!("pumasi.worker.v1");
+include!(concat!(env!("OUT_DIR"), "/pumasi.worker.v1.rs"));

@@ -18,8 +18,8 @@ use self::cache::{BlobCache, Local};
 use self::task_list::TaskList;
 use self::template::{Own, Templates};
 use crate::engine::{Engine, MODULE_BYTES_MAX, Module, RunSpec};
-use crate::protocol::{Fault, JobSpec};
 use crate::wasi::InFile;
+use pumasi_protocol::{Fault, JobSpec};
 
 /// What guests find as the first of their arguments: the same everywhere.
 pub const PROGRAM: &str = "task";

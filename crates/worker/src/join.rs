@@ -18,8 +18,8 @@ use crate::engine::{Engine, EngineConfig, EngineError};
 use crate::inputs::Inputs;
 use crate::link::{Driver, LinkRefused, Parts};
 use crate::policy::{self, Idleness, Policy, When};
-use crate::protocol::Settings;
 use crate::runner::Runner;
+use pumasi_protocol::Settings;
 
 /// How long a measured speed counts.
 const CALIBRATION_VALID: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -1,7 +1,7 @@
 //! Runs tasks on an owner's machine.
 //!
 //! [`engine`] runs WebAssembly guests, metered and bounded; [`calibrate`] measures how fast this machine
-//! burns their fuel. [`protocol`] decides what runs when and what the hub is told, without I/O.
+//! burns their fuel. [`pumasi_protocol`] decides what runs when and what the hub is told, without I/O.
 //! [`join()`] puts them together: it dials a hub, fetches inputs, runs tasks on a thread per core, and obeys
 //! the owner's [`Policy`].
 
@@ -11,7 +11,6 @@ pub mod inputs;
 mod join;
 mod link;
 pub mod policy;
-pub mod protocol;
 mod runner;
 mod wasi;
 

@@ -19,8 +19,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status, Streaming};
 
 use crate::inputs::{Inputs, OwnInput, PreparedJob, jittered};
-use crate::protocol::{Input, Output, Protocol};
 use crate::runner::{Event, Runner};
+use pumasi_protocol::{Input, Output, Protocol};
 
 type In = Input<Arc<PreparedJob>, OwnInput>;
 type Out = Output<Arc<PreparedJob>, OwnInput>;
@@ -95,7 +95,7 @@ pub(crate) struct Parts {
     pub(crate) inputs: Inputs,
     pub(crate) runner: Runner,
     pub(crate) events: mpsc::Receiver<Event>,
-    pub(crate) settings: crate::protocol::Settings,
+    pub(crate) settings: pumasi_protocol::Settings,
     /// Whether the owner lets the machine work.
     pub(crate) accept: watch::Receiver<bool>,
     /// Is told how many batches are under way.

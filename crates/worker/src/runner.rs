@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::engine::{Engine, RunOutcome, StopFlag};
 use crate::inputs::{OwnInput, PreparedJob};
-use crate::protocol::{Batch, BatchId, Fault, Finished, Ready};
+use pumasi_protocol::{Batch, BatchId, Fault, Finished, Ready};
 
 /// Results of a batch are handed on after so much work at the latest, once the run that it is at ends.
 const HAND_ON: Duration = Duration(1_000_000);

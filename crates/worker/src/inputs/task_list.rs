@@ -4,7 +4,7 @@ use bytes::Bytes;
 use pumasi_api::wire::TaskLine;
 use pumasi_types::TaskIndex;
 
-use crate::protocol::Fault;
+use pumasi_protocol::Fault;
 
 /// The longest task list, in bytes; offsets in it fit 32 bits.
 pub(super) const BYTES_MAX: u64 = 1 << 30;

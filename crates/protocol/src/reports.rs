@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pumasi_api::link;
 use pumasi_types::{Duration, Ending, Fuel, Hash, RunId, Time};
 
-use super::LinkError;
+use crate::LinkError;
 
 /// A finished run waits at most so long for others to be reported with.
 const WAIT: Duration = Duration::from_millis(1);
@@ -48,7 +48,7 @@ impl Finished {
 
 /// Finished runs that the hub does not have durably yet.
 #[derive(Debug, Default)]
-pub(super) struct Reports {
+pub(crate) struct Reports {
     fresh: VecDeque<Finished>,
     /// When the first of the fresh ones was added.
     since: Option<Time>,
@@ -60,7 +60,7 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    pub(super) fn add(&mut self, now: Time, mut finished: Finished) {
+    pub(crate) fn add(&mut self, now: Time, mut finished: Finished) {
         match finished.ending {
             Ending::Faulted | Ending::BadModule => {
                 let fault = finished.fault.take().unwrap_or_default();
@@ -73,21 +73,21 @@ impl Reports {
         self.fresh.push_back(finished);
     }
 
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         self.weight
     }
 
     /// When the fresh ones should go, even if more is to come.
-    pub(super) fn due(&self) -> Option<Time> {
+    pub(crate) fn due(&self) -> Option<Time> {
         self.since.map(|since| since.after(WAIT))
     }
 
-    pub(super) fn is_due(&self, now: Time) -> bool {
+    pub(crate) fn is_due(&self, now: Time) -> bool {
         self.fresh.len() >= DUE_RUNS || self.due().is_some_and(|due| due <= now)
     }
 
     /// The next report to send on this link.
-    pub(super) fn take(&mut self) -> Option<link::Report> {
+    pub(crate) fn take(&mut self) -> Option<link::Report> {
         self.fresh.front()?;
         self.last_id += 1;
         let mut report = link::Report { report_id: self.last_id, ..link::Report::default() };
@@ -120,7 +120,7 @@ impl Reports {
     }
 
     /// Reports up to `id` are durable: their runs are forgotten, and handed back.
-    pub(super) fn acked(&mut self, id: u64) -> Result<Vec<RunId>, LinkError> {
+    pub(crate) fn acked(&mut self, id: u64) -> Result<Vec<RunId>, LinkError> {
         if id > self.last_id {
             return Err(LinkError::AckAhead { acked: id, sent: self.last_id });
         }
@@ -135,7 +135,7 @@ impl Reports {
     }
 
     /// The link is gone: what was not acknowledged is sent again on the next one.
-    pub(super) fn unsend(&mut self, now: Time) {
+    pub(crate) fn unsend(&mut self, now: Time) {
         self.last_id = 0;
         while let Some((_, runs)) = self.sent.pop_back() {
             for finished in runs.into_iter().rev() {
@@ -148,7 +148,7 @@ impl Reports {
     }
 
     /// Forgets runs that nobody wants to hear of, unless their report is on its way.
-    pub(super) fn forget(&mut self, runs: &HashSet<RunId>) {
+    pub(crate) fn forget(&mut self, runs: &HashSet<RunId>) {
         let weight = &mut self.weight;
         self.fresh.retain(|finished| {
             let keep = !runs.contains(&finished.run);
@@ -161,7 +161,7 @@ impl Reports {
     }
 
     /// The runs in reports on their way.
-    pub(super) fn on_their_way(&self) -> impl Iterator<Item = RunId> {
+    pub(crate) fn on_their_way(&self) -> impl Iterator<Item = RunId> {
         self.sent.iter().flat_map(|(_, runs)| runs.iter().map(|finished| finished.run))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use pumasi_api::link;
 use pumasi_types::{ByteSize, Duration, Ending, Fuel, Hash, JobId, Limits, Time};
 
-use super::LinkError;
+use crate::LinkError;
 
 /// The most arguments, environment entries or shared files of a job.
 const LIST_MAX: usize = 1_000;
@@ -71,7 +71,7 @@ impl JobSpec {
     ///
     /// # Errors
     /// When a hash in it is none: that is not a job to refuse but a link to leave.
-    pub(super) fn from_link(job: link::Job) -> Result<JobSpec, LinkError> {
+    pub(crate) fn from_link(job: link::Job) -> Result<JobSpec, LinkError> {
         let id = JobId(job.job_id);
         let hash = |what, bytes: &[u8]| {
             let bytes: [u8; 32] = bytes.try_into().map_err(|_| LinkError::NoHash { job: id, what })?;
@@ -101,7 +101,7 @@ impl JobSpec {
     }
 
     /// Why no run of the job can be done by a worker with so much memory, if so.
-    pub(super) fn refusal(&self, memory: ByteSize) -> Option<Fault> {
+    pub(crate) fn refusal(&self, memory: ByteSize) -> Option<Fault> {
         let Limits { memory: wanted, wall, output, .. } = self.limits;
         let text: usize = self.args.iter().chain(&self.env).map(String::len).sum();
         let longest = self.args.len().max(self.env.len()).max(self.files.len());
@@ -126,7 +126,7 @@ impl JobSpec {
     }
 
     /// About how many bytes of memory it takes to remember this.
-    pub(super) fn footprint(&self) -> usize {
+    pub(crate) fn footprint(&self) -> usize {
         let texts = self.args.iter().chain(&self.env).map(|text| text.len() + 24);
         let files = self.files.iter().map(|(name, _)| name.len() + 56);
         size_of::<JobSpec>() + texts.chain(files).sum::<usize>()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pumasi_types::{ByteSize, Duration, Ending, JobId, RunId, TaskIndex, Time};
 
-use super::spec::{Fault, JobSpec};
-use super::{LinkError, Ready};
+use crate::spec::{Fault, JobSpec};
+use crate::{LinkError, Ready};
 
 /// Memory for what the hub says of jobs, in bytes; a hub that says more is left and asked anew.
 const SPEC_BYTES_MAX: usize = 64 << 20;
@@ -65,7 +65,7 @@ impl<J, F> Entry<J, F> {
 
 /// The jobs of a link, and the line of those with queued runs.
 #[derive(Debug)]
-pub(super) struct Jobs<J, F> {
+pub(crate) struct Jobs<J, F> {
     entries: HashMap<JobId, Entry<J, F>>,
     /// Jobs with runs that wait or are ready; each has its turn.
     line: VecDeque<JobId>,
@@ -92,7 +92,7 @@ impl<J, F> Default for Jobs<J, F> {
 
 impl<J: Clone, F> Jobs<J, F> {
     /// The hub tells of a job.
-    pub(super) fn announce(&mut self, now: Time, spec: JobSpec) -> Result<(), LinkError> {
+    pub(crate) fn announce(&mut self, now: Time, spec: JobSpec) -> Result<(), LinkError> {
         if let Some(entry) = self.entries.get_mut(&spec.id) {
             if *entry.spec == spec {
                 entry.announced = true;
@@ -130,7 +130,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// A job is over: its runs are dropped, and nothing of it will be assigned again.
-    pub(super) fn over(&mut self, job: JobId) {
+    pub(crate) fn over(&mut self, job: JobId) {
         let Some(entry) = self.entries.get_mut(&job) else { return };
         entry.announced = false;
         if !entry.is_busy() {
@@ -141,7 +141,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// The link is gone: the next one tells of jobs anew.
-    pub(super) fn forget_link(&mut self) {
+    pub(crate) fn forget_link(&mut self) {
         let spec_bytes = &mut self.spec_bytes;
         self.entries.retain(|_, entry| {
             entry.announced = false;
@@ -151,12 +151,12 @@ impl<J: Clone, F> Jobs<J, F> {
         });
     }
 
-    pub(super) fn is_announced(&self, job: JobId) -> bool {
+    pub(crate) fn is_announced(&self, job: JobId) -> bool {
         self.entries.get(&job).is_some_and(|entry| entry.announced)
     }
 
     /// Why the runs of a job cannot be done by a worker with so much memory, if that is known.
-    pub(super) fn refused(&self, job: JobId, memory: ByteSize) -> Option<Fault> {
+    pub(crate) fn refused(&self, job: JobId, memory: ByteSize) -> Option<Fault> {
         let entry = self.entries.get(&job)?;
         match &entry.stage {
             Stage::Refused(fault) => Some(fault.clone()),
@@ -164,7 +164,7 @@ impl<J: Clone, F> Jobs<J, F> {
         }
     }
 
-    pub(super) fn enqueue(&mut self, job: JobId, runs: Vec<(RunId, TaskIndex)>) {
+    pub(crate) fn enqueue(&mut self, job: JobId, runs: Vec<(RunId, TaskIndex)>) {
         let Some(entry) = self.entries.get_mut(&job) else { return };
         if runs.is_empty() {
             return;
@@ -181,7 +181,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// Queued runs, in no particular order.
-    pub(super) fn queued(&self) -> impl Iterator<Item = RunId> {
+    pub(crate) fn queued(&self) -> impl Iterator<Item = RunId> {
         self.line.iter().filter_map(|job| self.entries.get(job)).flat_map(|entry| {
             let waiting = entry.waiting.iter().map(|(run, _)| *run);
             waiting.chain(entry.ready.iter().map(|ready| ready.run))
@@ -189,7 +189,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// Drops queued runs.
-    pub(super) fn forget(&mut self, runs: &HashSet<RunId>) {
+    pub(crate) fn forget(&mut self, runs: &HashSet<RunId>) {
         for job in &self.line {
             let Some(entry) = self.entries.get_mut(job) else { continue };
             entry.waiting.retain(|(run, _)| !runs.contains(run));
@@ -214,7 +214,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// A job in the line that is to be prepared now, if there is room for one.
-    pub(super) fn next_to_prepare(&mut self, now: Time) -> Option<Arc<JobSpec>> {
+    pub(crate) fn next_to_prepare(&mut self, now: Time) -> Option<Arc<JobSpec>> {
         let is_known = |job: &&JobId| self.entries.get(job).is_some_and(|e| matches!(e.stage, Stage::Known));
         let job = *self.line.iter().find(is_known)?;
         if self.in_memory >= PREPARED_MAX && !self.evict_oldest() {
@@ -236,7 +236,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// Lets go of modules and inputs that nothing needed for a while, when it is time to look for them.
-    pub(super) fn evict(&mut self, now: Time) {
+    pub(crate) fn evict(&mut self, now: Time) {
         if self.eviction.is_none_or(|at| at > now) {
             return;
         }
@@ -251,12 +251,12 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// When [`Jobs::evict`] should be called.
-    pub(super) fn eviction(&self) -> Option<Time> {
+    pub(crate) fn eviction(&self) -> Option<Time> {
         self.eviction
     }
 
     /// A job's common part is there, or never will be: then the runs that waited for it are handed back.
-    pub(super) fn prepared(
+    pub(crate) fn prepared(
         &mut self,
         now: Time,
         spec: &Arc<JobSpec>,
@@ -293,7 +293,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// A run whose own file is to be fetched now, with its job; `ahead_max` runs are fetched ahead.
-    pub(super) fn next_to_fetch(&mut self, ahead_max: usize) -> Option<(J, JobId, RunId, TaskIndex)> {
+    pub(crate) fn next_to_fetch(&mut self, ahead_max: usize) -> Option<(J, JobId, RunId, TaskIndex)> {
         if self.ahead >= ahead_max {
             return None;
         }
@@ -318,7 +318,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// A run's own file is there; none: the run is not wanted any more or failed.
-    pub(super) fn fetched(&mut self, job: JobId, ready: Option<Ready<F>>) {
+    pub(crate) fn fetched(&mut self, job: JobId, ready: Option<Ready<F>>) {
         let Some(entry) = self.entries.get_mut(&job) else { return };
         entry.fetching -= 1;
         match ready {
@@ -333,7 +333,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// The runs that go next on a free core of `cores`, if `memory` suffices for one of them.
-    pub(super) fn next_batch(&mut self, memory: u64, cores: u32) -> Option<(Arc<JobSpec>, J, Vec<Ready<F>>)> {
+    pub(crate) fn next_batch(&mut self, memory: u64, cores: u32) -> Option<(Arc<JobSpec>, J, Vec<Ready<F>>)> {
         for place in 0..self.line.len() {
             let id = self.line[place];
             let Some(entry) = self.entries.get_mut(&id) else { continue };
@@ -365,7 +365,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// Runs of a batch took so long, on average.
-    pub(super) fn learn_wall(&mut self, job: JobId, wall: Duration) {
+    pub(crate) fn learn_wall(&mut self, job: JobId, wall: Duration) {
         if let Some(entry) = self.entries.get_mut(&job) {
             let mean = entry.mean_wall.map_or(wall.0, |mean| mean.0 / 4 * 3 + wall.0 / 4);
             entry.mean_wall = Some(Duration(mean));
@@ -373,7 +373,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// A batch of the job is over, or these runs of it did not start.
-    pub(super) fn batch_over(&mut self, now: Time, job: JobId) {
+    pub(crate) fn batch_over(&mut self, now: Time, job: JobId) {
         if let Some(entry) = self.entries.get_mut(&job) {
             entry.batches -= 1;
             entry.used = now;
@@ -381,7 +381,7 @@ impl<J: Clone, F> Jobs<J, F> {
     }
 
     /// Runs that were in a batch and did not start go first in their job's queue.
-    pub(super) fn requeue(&mut self, job: JobId, runs: Vec<Ready<F>>) {
+    pub(crate) fn requeue(&mut self, job: JobId, runs: Vec<Ready<F>>) {
         let Some(entry) = self.entries.get_mut(&job) else { return };
         if runs.is_empty() {
             return;
@@ -399,7 +399,7 @@ impl<J: Clone, F> Jobs<J, F> {
 
     /// Panics unless the counters and the line agree with the entries. For tests.
     #[cfg(test)]
-    pub(super) fn sanity_check(&self) {
+    pub(crate) fn sanity_check(&self) {
         let in_memory = self.entries.values().filter(|entry| entry.is_in_memory()).count();
         assert_eq!(self.in_memory, in_memory);
         assert!(in_memory <= PREPARED_MAX);

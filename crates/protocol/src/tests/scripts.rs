@@ -1,4 +1,4 @@
-//! Runs the scripts in tests/protocol; `UPDATE_GOLDENFILES=1` writes what comes out.
+//! Runs the scripts in tests/scripts; `UPDATE_GOLDENFILES=1` writes what comes out.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -281,7 +281,7 @@ impl Runner for Script {
 
 #[test]
 fn scripts() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/protocol");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() >= 6, "scripts are missing");
