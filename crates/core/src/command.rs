@@ -129,6 +129,12 @@ pub enum Command {
         /// The runs, in any order.
         runs: Vec<RunReport>,
     },
+    /// Fresh randomness for the decisions that follow in this entry and later; the sequencer puts it before
+    /// the other requests of every entry that holds a [`Command::Report`]. Hub only.
+    Draw {
+        /// Unforeseeable; from the operating system.
+        seed: u128,
+    },
 }
 
 /// A job as it is ordered.

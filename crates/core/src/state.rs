@@ -116,6 +116,11 @@ impl State {
                 Ok(Done::Ok)
             }
             Command::Tick => self.hub_only(caller).map(|()| Done::Ok),
+            Command::Draw { seed } => {
+                self.hub_only(caller)?;
+                self.compute.draw(*seed);
+                Ok(Done::Ok)
+            }
             Command::OpenAccount { .. } | Command::AddToken { .. } | Command::RevokeToken { .. } => {
                 self.access(caller, &request.command)
             }

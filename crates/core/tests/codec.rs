@@ -123,6 +123,7 @@ fn command() -> impl Strategy<Value = Command> {
         12 => sound(),
         1 => Just(Command::Start),
         1 => Just(Command::Tick),
+        1 => any::<u128>().prop_map(|seed| Command::Draw { seed }),
         1 => open,
         1 => (account(), hash()).prop_map(|(account, token)| Command::AddToken { account, token }),
         1 => hash().prop_map(|token| Command::RevokeToken { token }),

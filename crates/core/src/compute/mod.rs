@@ -7,6 +7,8 @@
 
 mod ballot;
 mod check;
+#[cfg_attr(not(test), expect(dead_code, reason = "hidden checks take the numbers"))]
+mod entropy;
 mod job;
 mod report;
 mod schedule;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use pumasi_types::{AccountId, Currency, JobId, RunId, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use self::entropy::Entropy;
 pub use self::job::{Job, JobCounts, JobOutcome, JobState};
 use self::schedule::Schedule;
 pub use self::task::{Task, TaskState};
@@ -48,6 +51,7 @@ pub(crate) struct Compute {
     unfinished: BTreeMap<AccountId, u32>,
     last_job: JobId,
     last_run: RunId,
+    entropy: Entropy,
 }
 
 impl Compute {
@@ -78,6 +82,11 @@ impl Compute {
             return Err(Refusal::NotYours { what: format!("worker {id}") });
         }
         Ok(worker)
+    }
+
+    /// Later random decisions follow from this seed.
+    pub(crate) fn draw(&mut self, seed: u128) {
+        self.entropy.draw(seed);
     }
 
     pub(crate) fn submit(

@@ -178,6 +178,10 @@ impl Pool {
                 self.ask(State::SYSTEM, args, Command::Tick)
             }
             "tick" => self.ask(State::SYSTEM, args, Command::Tick),
+            "draw" => {
+                let seed = next(args, "seed")?.parse()?;
+                self.ask(State::SYSTEM, args, Command::Draw { seed })
+            }
             "start" => self.ask(State::SYSTEM, args, Command::Start),
             _ => self.look(name, args),
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use pumasi_core::{State, decode_requests, decode_state};
+use pumasi_core::{CodecError, State, decode_requests, decode_state};
 use pumasi_log::{Entry, FileLog, FileLogOptions, Head, Log, Seq, SnapshotStore};
 use pumasi_types::{CellId, TransferId};
 
@@ -59,10 +59,15 @@ pub(crate) fn load_snapshot(snapshots: &SnapshotStore) -> Result<(State, Head), 
         tracing::warn!("{note}");
     }
     let Some(snapshot) = found.snapshot else { return Ok((State::new(), Head::default())) };
-    let seq = Seq::ZERO;
-    let state = decode_state(snapshot.state_version, &snapshot.body)
-        .map_err(|source| ServeError::Replay { seq, source })?;
-    Ok((state, snapshot.head))
+    match decode_state(snapshot.state_version, &snapshot.body) {
+        Ok(state) => Ok((state, snapshot.head)),
+        // A snapshot only shortens a restart: another program's is no reason to stop.
+        Err(other @ CodecError::Version { .. }) => {
+            tracing::warn!("{other}; going through the log from its beginning instead");
+            Ok((State::new(), Head::default()))
+        }
+        Err(source) => Err(ServeError::Replay { seq: Seq::ZERO, source }),
+    }
 }
 
 /// The state to start from: the snapshot's if the journal holds its transfers; else the first state, from
