@@ -23,6 +23,14 @@ impl AlignedBuf {
         AlignedBuf { raw, start, len }
     }
 
+    /// Makes it `len` bytes long, of any content.
+    pub(crate) fn resize(&mut self, len: usize) {
+        if self.capacity() < len {
+            *self = AlignedBuf::zeroed(len);
+        }
+        self.len = len;
+    }
+
     fn capacity(&self) -> usize {
         self.raw.len() - self.start
     }

@@ -1,14 +1,15 @@
 //! The embedded home of a log: segment files in a local directory.
 
+use std::any::Any;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use pumasi_types::{CellId, Time};
 
-use crate::dir::{self, DirLock, SegmentFile};
+use crate::dir::{Dir, SegmentFile};
+use crate::disk::{Disk, RealDisk};
 use crate::format::{BLOCK, ENTRY_HEADER, Mark, SegmentHeader, blocks, encode_entry};
 use crate::recover::{self, check_successor, new_header};
 use crate::walk::{Step, Walk};
@@ -28,12 +29,17 @@ pub struct FileLogOptions {
     ///
     /// It bounds the size of an entry and is the unit in which disk space is taken and given back.
     pub segment_bytes: u64,
+    /// Whether threads of the log write and prepare segments ahead of need; normally so.
+    ///
+    /// Without them all is done by the caller of [`Log::submit`] and [`Log::wait`], so that the order of what
+    /// the disk is asked for depends on the calls alone, as a simulation needs it.
+    pub background: bool,
 }
 
 impl FileLogOptions {
     /// The normal options for `cell`.
     pub fn new(cell: CellId) -> FileLogOptions {
-        FileLogOptions { cell, segment_bytes: 64 << 20 }
+        FileLogOptions { cell, segment_bytes: 64 << 20, background: true }
     }
 }
 
@@ -78,7 +84,7 @@ pub struct Opened {
 
 /// A log in a directory of the local file system. Dropping it writes out what was submitted.
 pub struct FileLog {
-    dir: PathBuf,
+    dir: Dir,
     options: FileLogOptions,
     writer: Arc<Writer>,
     threads: Vec<JoinHandle<()>>,
@@ -91,7 +97,7 @@ pub struct FileLog {
     /// The newest position that the file `mark` names as durable.
     marked: Head,
     /// Held as long as the log is open.
-    _lock: DirLock,
+    _lock: Box<dyn Any + Send + Sync>,
 }
 
 impl FileLog {
@@ -104,17 +110,26 @@ impl FileLog {
     /// When another process has it open, when anything acknowledged is damaged or missing, when the
     /// directory belongs to another cell or a newer release, or when the disk is full.
     pub fn open(dir: &Path, options: FileLogOptions) -> Result<Opened, LogError> {
+        FileLog::open_on(Arc::new(RealDisk), dir, options)
+    }
+
+    /// [`FileLog::open`] on any disk.
+    ///
+    /// # Errors
+    /// As [`FileLog::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: FileLogOptions) -> Result<Opened, LogError> {
         let (min, max) = (SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         if !(min..=max).contains(&options.segment_bytes) {
             return Err(LogError::SegmentSize { bytes: options.segment_bytes, min, max });
         }
         let options = FileLogOptions { segment_bytes: blocks(options.segment_bytes), ..options };
-        dir::create(dir)?;
-        let lock = DirLock::take(dir)?;
-        let found = recover::recover(dir, &options)?;
-        let writer = Arc::new(Writer::new(dir.to_owned(), found.tail, found.head.seq, found.segments));
+        let dir = Dir::new(disk, dir);
+        dir.create()?;
+        let lock = dir.lock()?;
+        let found = recover::recover(&dir, &options)?;
+        let writer = Arc::new(Writer::new(dir.clone(), found.tail, found.head.seq, found.segments));
         let mut log = FileLog {
-            dir: dir.to_owned(),
+            dir,
             options,
             writer,
             threads: Vec::new(),
@@ -125,19 +140,25 @@ impl FileLog {
             marked: found.head,
             _lock: lock,
         };
-        log.spawn("log-writer", |writer| writer.run())?;
-        log.spawn("log-zeroer", |writer| {
+        if log.options.background {
+            log.spawn_threads()?;
+        }
+        Ok(Opened { log, notes: found.notes })
+    }
+
+    fn spawn_threads(&mut self) -> Result<(), LogError> {
+        self.spawn("log-writer", |writer| writer.run())?;
+        self.spawn("log-zeroer", |writer| {
             if let Err(error) = writer.preparer.run() {
                 writer.fail(error);
             }
-        })?;
-        Ok(Opened { log, notes: found.notes })
+        })
     }
 
     fn spawn(&mut self, name: &str, run: impl FnOnce(&Writer) + Send + 'static) -> Result<(), LogError> {
         let writer = self.writer.clone();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&writer));
-        self.threads.push(thread.map_err(LogError::io("start a thread for", &self.dir))?);
+        self.threads.push(thread.map_err(LogError::io("start a thread for", &self.dir.path))?);
         Ok(())
     }
 
@@ -195,7 +216,7 @@ impl Log for FileLog {
         let mut roll = None;
         if self.offset + stored > self.header.bytes {
             let bytes = self.options.segment_bytes;
-            let header = new_header(self.options.cell, self.header.number + 1, bytes, self.head)?;
+            let header = new_header(&self.dir, self.options.cell, self.header.number + 1, bytes, self.head)?;
             let space = self.writer.preparer.take(bytes)?;
             roll = Some(Work::Roll { space, header: header.clone() });
             self.header = header;
@@ -212,6 +233,11 @@ impl Log for FileLog {
         // hardly grows takes no second segment.
         if self.offset > self.header.bytes / 4 {
             self.writer.preparer.ask(self.options.segment_bytes);
+        }
+        if !self.options.background
+            && let Err(error) = self.writer.preparer.step()
+        {
+            self.writer.fail(error);
         }
         Ok(seq)
     }
@@ -248,21 +274,25 @@ impl Log for FileLog {
             return Ok(());
         }
         let first = segments[gone].first;
-        let head = Walk::open(&segments[gone].path, first, Some(self.options.cell))?.header.prev;
+        let head = Walk::open(&self.dir, &segments[gone].path, first, Some(self.options.cell))?.header.prev;
         if head.seq > self.marked.seq {
             self.marked = head;
         }
         mark::write(&self.dir, &self.mark(first, &self.marked))?;
         self.writer.segments.lock().unwrap_or_else(PoisonError::into_inner).drain(..gone);
         for segment in &segments[..gone] {
-            fs::remove_file(&segment.path).map_err(LogError::io("remove", &segment.path))?;
+            self.dir.remove(&segment.path)?;
         }
-        dir::sync(&self.dir)
+        self.dir.sync()
     }
 }
 
 impl Drop for FileLog {
     fn drop(&mut self) {
+        if !self.options.background {
+            // What fails has stopped the log, as it would a thread.
+            let _ = self.writer.wait(self.head.seq);
+        }
         self.writer.close();
         self.writer.preparer.close();
         for thread in self.threads.drain(..) {
@@ -280,7 +310,7 @@ impl Drop for FileLog {
 
 /// Entries up to a durable one, across segments.
 struct Reader {
-    dir: PathBuf,
+    dir: Dir,
     cell: CellId,
     /// Still to be read, newest first.
     segments: Vec<SegmentFile>,
@@ -310,12 +340,17 @@ impl Reader {
     fn next_segment(&mut self) -> Result<(), LogError> {
         let Some(segment) = self.segments.pop() else {
             let evidence = "the files end before it".to_owned();
-            return Err(LogError::MissingSegment { dir: self.dir.clone(), seq: self.from, evidence });
+            return Err(LogError::MissingSegment { dir: self.dir.path.clone(), seq: self.from, evidence });
         };
-        let walk = Walk::open(&segment.path, segment.first, Some(self.cell)).map_err(|error| {
+        let walk = Walk::open(&self.dir, &segment.path, segment.first, Some(self.cell));
+        let walk = walk.map_err(|error| {
             // Nothing but a trim removes segments of an open log.
             let first = self.segments.last().map_or(self.last.next(), |segment| segment.first);
-            if segment.path.exists() { error } else { LogError::Trimmed { from: self.from, first } }
+            if self.dir.disk.exists(&segment.path) {
+                error
+            } else {
+                LogError::Trimmed { from: self.from, first }
+            }
         })?;
         if let Some(before) = &self.walk {
             check_successor(&self.dir, &before.header, &walk)?;

@@ -17,6 +17,7 @@ mod buffer;
 pub mod conformance;
 mod damage;
 mod dir;
+pub mod disk;
 mod error;
 mod file;
 pub mod format;
@@ -32,10 +33,11 @@ use bytes::Bytes;
 use pumasi_types::{Hash, Time};
 
 pub use damage::Damage;
+pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::LogError;
 pub use file::{FileLog, FileLogOptions, Note, Opened};
 pub use snapshot::{FoundSnapshot, Snapshot, SnapshotError, SnapshotFile, SnapshotStore};
-pub use verify::{Report, SegmentReport, UnfinishedTail, show, verify};
+pub use verify::{Report, SegmentReport, UnfinishedTail, show, show_on, verify, verify_on};
 
 /// The place of an entry in its log, counted from 1; 0 stands before the first entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,21 +1,25 @@
 //! Reading and replacing the file `mark`.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
 
 use pumasi_types::CellId;
 
+use crate::dir::Dir;
+use crate::disk::{Mode, Sequential};
 use crate::format::{MARK, Malformed, Mark, VERSION};
-use crate::{Damage, LogError, Seq, dir};
+use crate::{Damage, LogError, Seq};
 
 const NAME: &str = "mark";
 
 /// The mark of the log in `dir`; none when there is no such file.
-pub(crate) fn read(dir: &Path) -> Result<Option<Mark>, LogError> {
+pub(crate) fn read(dir: &Dir) -> Result<Option<Mark>, LogError> {
     let path = dir.join(NAME);
     let mut bytes = Vec::new();
-    match File::open(&path).and_then(|file| file.take(MARK as u64 + 1).read_to_end(&mut bytes)) {
+    let read = dir.disk.open(&path, Mode::Read).and_then(|file| {
+        let file = Sequential::new(&*file, 0);
+        file.take(MARK as u64 + 1).read_to_end(&mut bytes)
+    });
+    match read {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(LogError::io("read", &path)(error)),
         Ok(_) => {}
@@ -40,7 +44,7 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Mark>, LogError> {
     }
 }
 
-pub(crate) fn check_cell(mark: &Mark, dir: &Path, cell: CellId) -> Result<(), LogError> {
+pub(crate) fn check_cell(mark: &Mark, dir: &Dir, cell: CellId) -> Result<(), LogError> {
     if mark.cell == cell {
         return Ok(());
     }
@@ -48,7 +52,7 @@ pub(crate) fn check_cell(mark: &Mark, dir: &Path, cell: CellId) -> Result<(), Lo
 }
 
 /// The damage that the mark names the last possible epoch, which counting cannot reach.
-pub(crate) fn no_epoch_left(dir: &Path) -> LogError {
+pub(crate) fn no_epoch_left(dir: &Dir) -> LogError {
     let (expected, found) = ("an epoch that counting reached".to_owned(), u64::MAX.to_string());
     LogError::Damaged(Box::new(Damage {
         segment: dir.join(NAME),
@@ -59,6 +63,6 @@ pub(crate) fn no_epoch_left(dir: &Path) -> LogError {
     }))
 }
 
-pub(crate) fn write(dir: &Path, mark: &Mark) -> Result<(), LogError> {
-    dir::replace(dir, NAME, &mark.encode())
+pub(crate) fn write(dir: &Dir, mark: &Mark) -> Result<(), LogError> {
+    dir.replace(NAME, &mark.encode())
 }

@@ -1,14 +1,13 @@
 //! Opening a log's directory: checks what is there, cuts a torn tail, refuses damage.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use pumasi_types::{CellId, Hash, Time};
+use pumasi_types::CellId;
 
 use crate::buffer::AlignedBuf;
-use crate::dir::{self, SegmentFile};
+use crate::dir::{Dir, SegmentFile};
+use crate::disk::Mode;
 use crate::format::{BLOCK, Mark, SegmentHeader};
 use crate::space::Space;
 use crate::walk::{Remains, Step, Walk};
@@ -29,14 +28,14 @@ pub(crate) struct Recovered {
 }
 
 /// Recovers the log in `dir`, whose lock the caller holds.
-pub(crate) fn recover(dir: &Path, options: &FileLogOptions) -> Result<Recovered, LogError> {
+pub(crate) fn recover(dir: &Dir, options: &FileLogOptions) -> Result<Recovered, LogError> {
     remove_temporaries(dir)?;
     let mark = mark::read(dir)?;
     if let Some(mark) = &mark {
         mark::check_cell(mark, dir, options.cell)?;
     }
-    let segments = dir::segments(dir)?;
-    let mut segments = remove_trimmed(segments, mark.as_ref())?;
+    let segments = dir.segments()?;
+    let mut segments = remove_trimmed(dir, segments, mark.as_ref())?;
     check_present(dir, &segments, mark.as_ref())?;
     let last = check_headers(dir, &segments, options.cell)?;
     let mut notes = Vec::new();
@@ -58,34 +57,40 @@ pub(crate) fn recover(dir: &Path, options: &FileLogOptions) -> Result<Recovered,
     Ok(Recovered { head, epoch, segments, tail, header, offset, notes })
 }
 
-fn remove_temporaries(dir: &Path) -> Result<(), LogError> {
-    for path in dir::paths(dir)? {
+fn remove_temporaries(dir: &Dir) -> Result<(), LogError> {
+    for path in dir.files()? {
         if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(&path).map_err(LogError::io("remove", &path))?;
+            dir.remove(&path)?;
         }
     }
     Ok(())
 }
 
 /// Finishes a trim that a crash interrupted.
-fn remove_trimmed(segments: Vec<SegmentFile>, mark: Option<&Mark>) -> Result<Vec<SegmentFile>, LogError> {
+fn remove_trimmed(
+    dir: &Dir,
+    segments: Vec<SegmentFile>,
+    mark: Option<&Mark>,
+) -> Result<Vec<SegmentFile>, LogError> {
     let first = mark.map_or(Seq::ZERO, |mark| mark.first);
     let (trimmed, kept): (Vec<_>, Vec<_>) = segments.into_iter().partition(|segment| segment.first < first);
-    if !kept.is_empty() {
+    if !kept.is_empty() && !trimmed.is_empty() {
+        // The mark may not be durable yet, and without it they would be missed.
+        dir.sync()?;
         for segment in trimmed {
-            fs::remove_file(&segment.path).map_err(LogError::io("remove", &segment.path))?;
+            dir.remove(&segment.path)?;
         }
     }
     Ok(kept)
 }
 
 /// Checks that the segments that the mark promises are there.
-fn check_present(dir: &Path, segments: &[SegmentFile], mark: Option<&Mark>) -> Result<(), LogError> {
+fn check_present(dir: &Dir, segments: &[SegmentFile], mark: Option<&Mark>) -> Result<(), LogError> {
     let Some(mark) = mark else {
         return Ok(());
     };
     let missing =
-        |seq, evidence: String| Err(LogError::MissingSegment { dir: dir.to_owned(), seq, evidence });
+        |seq, evidence: String| Err(LogError::MissingSegment { dir: dir.path.clone(), seq, evidence });
     match segments.first() {
         Some(oldest) if oldest.first != mark.first => {
             missing(mark.first, format!("the oldest file begins with entry {}", oldest.first))
@@ -98,10 +103,10 @@ fn check_present(dir: &Path, segments: &[SegmentFile], mark: Option<&Mark>) -> R
 }
 
 /// Checks the headers of all segments and that none is missing between them; returns the last one.
-fn check_headers(dir: &Path, segments: &[SegmentFile], cell: CellId) -> Result<Option<Walk>, LogError> {
+fn check_headers(dir: &Dir, segments: &[SegmentFile], cell: CellId) -> Result<Option<Walk>, LogError> {
     let mut last: Option<Walk> = None;
     for segment in segments {
-        let walk = Walk::open(&segment.path, segment.first, Some(cell))?;
+        let walk = Walk::open_direct(dir, &segment.path, segment.first, Some(cell))?;
         if let Some(before) = last {
             check_successor(dir, &before.header, &walk)?;
         }
@@ -111,12 +116,12 @@ fn check_headers(dir: &Path, segments: &[SegmentFile], cell: CellId) -> Result<O
 }
 
 /// Checks that a segment is the next one after `before`, as far as headers tell.
-pub(crate) fn check_successor(dir: &Path, before: &SegmentHeader, next: &Walk) -> Result<(), LogError> {
+pub(crate) fn check_successor(dir: &Dir, before: &SegmentHeader, next: &Walk) -> Result<(), LogError> {
     if next.header.number == before.number + 1 {
         return Ok(());
     }
     Err(LogError::MissingSegment {
-        dir: dir.to_owned(),
+        dir: dir.path.clone(),
         seq: Seq(next.header.prev.seq.0),
         evidence: format!(
             "segment number {} (from entry {}) is followed by number {} (from entry {})",
@@ -130,7 +135,7 @@ pub(crate) fn check_successor(dir: &Path, before: &SegmentHeader, next: &Walk) -
 
 /// Walks through the last segment, cuts what was never acknowledged and opens it for writing.
 fn reopen(
-    dir: &Path,
+    dir: &Dir,
     mut walk: Walk,
     mark: Option<&Mark>,
     notes: &mut Vec<Note>,
@@ -150,7 +155,9 @@ fn reopen(
     if remains.data_end > walk.offset {
         notes.push(cut(dir, &mut walk, remains.data_end)?);
     }
-    let space = Space::open(&walk.path, walk.header.bytes, walk.offset)?;
+    let space = Space::open(dir, &walk.path, walk.header.bytes, walk.offset)?;
+    // A killed writer may have left entries that no sync made durable; from now on they count as such.
+    space.file.sync().map_err(LogError::io("sync", &walk.path))?;
     Ok((walk.header, walk.offset, walk.prev, space))
 }
 
@@ -188,19 +195,19 @@ fn acknowledged(walk: &Walk, bad: Option<Damage>, remains: &Remains, mark: Optio
 }
 
 /// Saves the bytes from the walk's place to `end` and zeroes them.
-fn cut(dir: &Path, walk: &mut Walk, end: u64) -> Result<Note, LogError> {
+fn cut(dir: &Dir, walk: &mut Walk, end: u64) -> Result<Note, LogError> {
     let (seq, offset, segment) = (walk.prev.seq.next(), walk.offset, walk.path.clone());
     let bytes = end - offset;
     let saved = unused_name(dir, seq);
     let save = |data: &[u8]| {
-        let mut file = File::create_new(&saved)?;
-        file.write_all(data)?;
-        file.sync_all()
+        let file = dir.disk.open(&saved, Mode::CreateNew)?;
+        file.write_all_at(data, 0)?;
+        file.sync()
     };
     save(walk.raw(end)?).map_err(LogError::room("save the cut tail to", &saved, bytes))?;
-    dir::sync(dir)?;
-    let file = dir::open_direct(&segment, false).map_err(LogError::io("open", &segment))?;
-    let length = file.metadata().map_err(LogError::io("inspect", &segment))?.len();
+    dir.sync()?;
+    let file = dir.open_direct(&segment)?;
+    let length = file.len().map_err(LogError::io("inspect", &segment))?;
     // A file that ends within a block cannot be written past the page cache up to its end.
     let zero = || {
         if length < end {
@@ -210,46 +217,43 @@ fn cut(dir: &Path, walk: &mut Walk, end: u64) -> Result<Note, LogError> {
         let mut at = offset;
         while at < end {
             let step = (end - at).min(zeros.len() as u64) as usize;
-            std::os::unix::fs::FileExt::write_all_at(&file, &zeros[..step], at)?;
+            file.write_all_at(&zeros[..step], at)?;
             at += step as u64;
         }
-        file.sync_all()
+        file.sync()
     };
     zero().map_err(LogError::io("zero the cut tail of", &segment))?;
     Ok(Note::TailCut { segment, offset, seq, bytes, saved })
 }
 
-fn unused_name(dir: &Path, seq: Seq) -> PathBuf {
-    let name = |n: u32| dir.join(format!("cut-{seq}-{n}.bin"));
-    (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
+fn unused_name(dir: &Dir, seq: Seq) -> PathBuf {
+    let name = |n: u32| dir.join(&format!("cut-{seq}-{n}.bin"));
+    (1..).map(name).find(|path| !dir.disk.exists(path)).unwrap_or_else(|| name(0))
 }
 
 /// Makes the first segment of a new log.
 fn create_first(
-    dir: &Path,
+    dir: &Dir,
     options: &FileLogOptions,
 ) -> Result<(SegmentHeader, SegmentFile, Space), LogError> {
-    let header = new_header(options.cell, 0, options.segment_bytes, Head::default())?;
-    let space = Space::create(&dir.join("next-first.tmp"), options.segment_bytes)?;
+    let header = new_header(dir, options.cell, 0, options.segment_bytes, Head::default())?;
+    let space = Space::create(dir, &dir.join("next-first.tmp"), options.segment_bytes)?;
     begin_segment(&space, &header)?;
-    let path = dir::segment_path(dir, header.first());
+    let path = dir.segment_path(header.first());
     space.rename(&path)?;
-    dir::sync(dir)?;
+    dir.sync()?;
     Ok((header, SegmentFile { first: Seq(1), path }, space))
 }
 
 /// The header of a segment that follows `prev`.
 pub(crate) fn new_header(
+    dir: &Dir,
     cell: CellId,
     number: u64,
     bytes: u64,
     prev: Head,
 ) -> Result<SegmentHeader, LogError> {
-    let mut key = *Hash::ZERO.as_bytes();
-    getrandom::fill(&mut key).map_err(|error| {
-        LogError::io("draw random bytes for", Path::new("a new segment"))(std::io::Error::other(error))
-    })?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let created = Time(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+    let key = dir.disk.key().map_err(LogError::io("draw random bytes for a segment in", &dir.path))?;
+    let created = dir.disk.now();
     Ok(SegmentHeader { cell, number, bytes, prev, created, key })
 }

@@ -1,14 +1,14 @@
 //! Snapshots of a state: written whole or not at all, checked when read, two kept.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pumasi_types::Hash;
 
 use crate::dir::numbered;
+use crate::disk::{Disk, DiskFile, Mode, RealDisk, Sequential};
 use crate::format::{Malformed, SNAPSHOT_HEADER, SnapshotHeader};
 use crate::{Head, Seq};
 
@@ -60,6 +60,7 @@ pub struct FoundSnapshot {
 /// A directory of snapshots of one cell. Its user holds the cell's log open, so it is the only one.
 #[derive(Clone, Debug)]
 pub struct SnapshotStore {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
 }
 
@@ -69,11 +70,19 @@ impl SnapshotStore {
     /// # Errors
     /// When the directory cannot be made or listed.
     pub fn open(dir: &Path) -> Result<SnapshotStore, SnapshotError> {
-        fs::create_dir_all(dir).map_err(failed("create", dir))?;
-        let store = SnapshotStore { dir: dir.to_owned() };
+        SnapshotStore::open_on(Arc::new(RealDisk), dir)
+    }
+
+    /// [`SnapshotStore::open`] on any disk.
+    ///
+    /// # Errors
+    /// As [`SnapshotStore::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<SnapshotStore, SnapshotError> {
+        disk.create_dir(dir).map_err(failed("create", dir))?;
+        let store = SnapshotStore { disk, dir: dir.to_owned() };
         for path in store.paths()? {
             if path.extension().is_some_and(|extension| extension == "tmp") {
-                fs::remove_file(&path).map_err(failed("remove", &path))?;
+                store.remove(&path)?;
             }
         }
         Ok(store)
@@ -91,16 +100,19 @@ impl SnapshotStore {
     ) -> Result<SnapshotFile, SnapshotError> {
         let path = self.dir.join(format!("{:016x}.snap", head.seq.0));
         let temporary = path.with_extension("tmp");
-        let written = write_file(&temporary, head, state_version, body);
+        let written = self
+            .disk
+            .open(&temporary, Mode::Create)
+            .and_then(|file| write_file(&*file, head, state_version, body));
         if written.is_err() {
             // Its room may be what the disk lacks.
-            let _ = fs::remove_file(&temporary);
+            let _ = self.disk.remove(&temporary);
         }
         let bytes = written.map_err(failed("write", &temporary))?;
-        fs::rename(&temporary, &path).map_err(failed("rename", &temporary))?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", &self.dir))?;
+        self.disk.rename(&temporary, &path).map_err(failed("rename", &temporary))?;
+        self.disk.sync_dir(&self.dir).map_err(failed("sync", &self.dir))?;
         for (_, old) in self.files()?.into_iter().skip(KEPT) {
-            fs::remove_file(&old).map_err(failed("remove", &old))?;
+            self.remove(&old)?;
         }
         Ok(SnapshotFile { path, bytes })
     }
@@ -112,7 +124,8 @@ impl SnapshotStore {
     pub fn newest(&self) -> Result<FoundSnapshot, SnapshotError> {
         let mut found = FoundSnapshot::default();
         for (seq, path) in self.files()? {
-            match read_file(&path, seq).map_err(failed("read", &path))? {
+            let read = self.disk.open(&path, Mode::Read).and_then(|file| read_file(&*file, seq));
+            match read.map_err(failed("read", &path))? {
                 Ok(snapshot) => {
                     found.snapshot = Some(snapshot);
                     break;
@@ -147,40 +160,41 @@ impl SnapshotStore {
     }
 
     fn paths(&self) -> Result<Vec<PathBuf>, SnapshotError> {
-        let items = fs::read_dir(&self.dir).map_err(failed("list", &self.dir))?;
-        items.map(|item| item.map(|item| item.path()).map_err(failed("list", &self.dir))).collect()
+        self.disk.list(&self.dir).map_err(failed("list", &self.dir))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), SnapshotError> {
+        self.disk.remove(path).map_err(failed("remove", path))
     }
 }
 
 fn write_file(
-    path: &Path,
+    file: &dyn DiskFile,
     head: Head,
     state_version: u32,
     body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let mut file = File::create(path)?;
-    file.seek(SeekFrom::Start(SNAPSHOT_HEADER as u64))?;
-    let mut out =
-        HashingWriter { out: BufWriter::with_capacity(1 << 20, &file), hasher: blake3::Hasher::new() };
+    file.set_len(0)?;
+    let out = BufWriter::with_capacity(1 << 20, Sequential::new(file, SNAPSHOT_HEADER as u64));
+    let mut out = HashingWriter { out, hasher: blake3::Hasher::new() };
     body(&mut out)?;
     out.flush()?;
     let (body_bytes, body_hash) = (out.hasher.count(), Hash::from(out.hasher.finalize()));
     drop(out);
     let header = SnapshotHeader { state_version, head, body_bytes, body_hash };
     file.write_all_at(&header.encode(), 0)?;
-    file.sync_all()?;
+    file.sync()?;
     Ok(SNAPSHOT_HEADER as u64 + body_bytes)
 }
 
 /// Reads a snapshot; the inner error says why it cannot be used.
-fn read_file(path: &Path, seq: Seq) -> io::Result<Result<Snapshot, String>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+fn read_file(file: &dyn DiskFile, seq: Seq) -> io::Result<Result<Snapshot, String>> {
+    let length = file.len()?;
     let mut header = [0; SNAPSHOT_HEADER];
     if length < header.len() as u64 {
         return Ok(Err(format!("it has only {length} bytes")));
     }
-    file.read_exact(&mut header)?;
+    file.read_exact_at(&mut header, 0)?;
     let header = match SnapshotHeader::decode(&header) {
         Ok(header) => header,
         Err(Malformed::Newer(version)) => {
@@ -199,7 +213,7 @@ fn read_file(path: &Path, seq: Seq) -> io::Result<Result<Snapshot, String>> {
     }
     let mut body = Vec::new();
     body.try_reserve_exact(stored as usize)?;
-    file.take(stored).read_to_end(&mut body)?;
+    Sequential::new(file, SNAPSHOT_HEADER as u64).take(stored).read_to_end(&mut body)?;
     let hash = Hash::of(&body);
     if hash != header.body_hash {
         return Ok(Err(format!("expected a state with hash {}, found {hash}", header.body_hash)));

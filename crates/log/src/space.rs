@@ -4,18 +4,15 @@
 //! that every append waits for.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
-
 use crate::LogError;
 use crate::buffer::AlignedBuf;
-use crate::dir;
+use crate::dir::Dir;
+use crate::disk::{DiskFile, Mode};
 
 /// How much is zeroed in one write: the longest that an append may have to wait for one.
 const STEP: u64 = 1 << 20;
@@ -26,7 +23,11 @@ const JUMP: u64 = 16 << 20;
 
 /// A segment file with all its room set aside.
 pub(crate) struct Space {
-    pub(crate) file: File,
+    dir: Dir,
+    pub(crate) file: Box<dyn DiskFile>,
+    /// The same file, opened once more for the zeroing: a system tells the failure of a write once to each
+    /// opening, and the zeroing's sync must not take it away from the sync that an entry waits for.
+    zeros: Box<dyn DiskFile>,
     pub(crate) bytes: u64,
     path: Mutex<PathBuf>,
     progress: Mutex<Progress>,
@@ -48,43 +49,48 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Space {
     /// Creates the file `path` with `bytes` of room.
-    pub(crate) fn create(path: &Path, bytes: u64) -> Result<Space, LogError> {
-        let file = dir::open_direct(path, true).map_err(LogError::room("create", path, bytes))?;
-        let space = Space::over(file, path, bytes, 0);
-        match space.allocate() {
-            Ok(()) => Ok(space),
-            Err(error) => {
-                // Half a file is of no use, and on a full disk its room is needed.
-                let _ = fs::remove_file(path);
-                Err(error)
-            }
+    pub(crate) fn create(dir: &Dir, path: &Path, bytes: u64) -> Result<Space, LogError> {
+        let file = dir.disk.open_direct(path, Mode::CreateNew);
+        let file = file.map_err(LogError::room("create", path, bytes))?;
+        let space = Space::over(dir, file, path, bytes, 0).and_then(|space| {
+            space.allocate()?;
+            Ok(space)
+        });
+        if space.is_err() {
+            // Half a file is of no use, and on a full disk its room is needed.
+            let _ = dir.disk.remove(path);
         }
+        space
     }
 
     /// Opens the existing segment `path`, whose entries end at `written_to`, and restores its full room.
-    pub(crate) fn open(path: &Path, bytes: u64, written_to: u64) -> Result<Space, LogError> {
-        let file = dir::open_direct(path, false).map_err(LogError::io("open", path))?;
-        let space = Space::over(file, path, bytes, written_to);
+    pub(crate) fn open(dir: &Dir, path: &Path, bytes: u64, written_to: u64) -> Result<Space, LogError> {
+        let space = Space::over(dir, dir.open_direct(path)?, path, bytes, written_to)?;
         space.allocate()?;
         Ok(space)
     }
 
-    fn over(file: File, path: &Path, bytes: u64, written_to: u64) -> Space {
+    fn over(
+        dir: &Dir,
+        file: Box<dyn DiskFile>,
+        path: &Path,
+        bytes: u64,
+        written_to: u64,
+    ) -> Result<Space, LogError> {
+        let zeros = dir.open_direct(path)?;
         let progress = Progress { written_to, zeroed_to: written_to, ..Progress::default() };
         let (path, progress, idle) = (Mutex::new(path.to_owned()), Mutex::new(progress), Condvar::new());
-        Space { file, bytes, path, progress, idle }
+        Ok(Space { dir: dir.clone(), file, zeros, bytes, path, progress, idle })
     }
 
     fn allocate(&self) -> Result<(), LogError> {
-        let path = self.path();
-        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, self.bytes) {
-            Ok(()) => Ok(()),
-            // Without fallocate, only writing tells whether there is room.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+        match self.file.allocate(self.bytes) {
+            // Only writing tells whether there is room.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
                 while self.zero_step()? {}
                 Ok(())
             }
-            Err(error) => Err(LogError::room("preallocate", &path, self.bytes)(error.into())),
+            allocated => allocated.map_err(LogError::room("preallocate", &self.path(), self.bytes)),
         }
     }
 
@@ -95,7 +101,7 @@ impl Space {
     /// Renames the file.
     pub(crate) fn rename(&self, to: &Path) -> Result<(), LogError> {
         let mut path = lock(&self.path);
-        fs::rename(&*path, to).map_err(LogError::io("rename", &path))?;
+        self.dir.disk.rename(&path, to).map_err(LogError::io("rename", &path))?;
         to.clone_into(&mut path);
         Ok(())
     }
@@ -124,7 +130,7 @@ impl Space {
             progress.zeroing = Some((from, to));
             drop(progress);
             let zeros = AlignedBuf::zeroed((to - from) as usize);
-            let written = self.file.write_all_at(&zeros, from);
+            let written = self.zeros.write_all_at(&zeros, from);
             progress = lock(&self.progress);
             progress.zeroing = None;
             self.idle.notify_all();
@@ -136,7 +142,7 @@ impl Space {
         if sync {
             progress.unsynced_steps = 0;
             drop(progress);
-            self.file.sync_data().map_err(LogError::io("sync", &self.path()))?;
+            self.zeros.sync().map_err(LogError::io("sync", &self.path()))?;
         }
         Ok(more)
     }
@@ -156,29 +162,41 @@ struct State {
     closing: bool,
 }
 
+/// A piece of the helper's work.
+enum Job {
+    /// Make a spare of so many bytes.
+    Make(u64),
+    /// Zero a little of the space that is first in line.
+    Zero(Arc<Space>),
+}
+
+impl State {
+    fn job(&self) -> Option<Job> {
+        if matches!(self.next, Next::Asked) {
+            return Some(Job::Make(self.next_bytes));
+        }
+        self.to_zero.front().cloned().map(Job::Zero)
+    }
+}
+
 /// Prepares segment files before they are needed.
 pub(crate) struct Preparer {
-    dir: PathBuf,
+    dir: Dir,
     names: AtomicU64,
     state: Mutex<State>,
     wake: Condvar,
 }
 
 impl Preparer {
-    pub(crate) fn new(dir: &Path, current: Arc<Space>) -> Preparer {
+    pub(crate) fn new(dir: Dir, current: Arc<Space>) -> Preparer {
         let state =
             State { next: Next::None, next_bytes: 0, to_zero: VecDeque::from([current]), closing: false };
-        Preparer {
-            dir: dir.to_owned(),
-            names: AtomicU64::new(0),
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-        }
+        Preparer { dir, names: AtomicU64::new(0), state: Mutex::new(state), wake: Condvar::new() }
     }
 
     fn create(&self, bytes: u64) -> Result<Arc<Space>, LogError> {
         let name = self.names.fetch_add(1, Ordering::Relaxed);
-        Space::create(&self.dir.join(format!("next-{name}.tmp")), bytes).map(Arc::new)
+        Space::create(&self.dir, &self.dir.join(&format!("next-{name}.tmp")), bytes).map(Arc::new)
     }
 
     /// Asks for a spare segment file, unless one is there or could not be made.
@@ -211,15 +229,29 @@ impl Preparer {
     /// The helper's work until [`Preparer::close`]; an error means that the log must stop.
     pub(crate) fn run(&self) -> Result<(), LogError> {
         let mut state = lock(&self.state);
-        loop {
-            if state.closing {
-                return Ok(());
-            }
-            if matches!(state.next, Next::Asked) {
-                let bytes = state.next_bytes;
+        while !state.closing {
+            if let Some(job) = state.job() {
                 drop(state);
-                let made = self.create(bytes);
+                self.perform(job)?;
                 state = lock(&self.state);
+            } else {
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        Ok(())
+    }
+
+    /// One piece of the helper's work, if there is any.
+    pub(crate) fn step(&self) -> Result<(), LogError> {
+        let job = lock(&self.state).job();
+        job.map_or(Ok(()), |job| self.perform(job))
+    }
+
+    fn perform(&self, job: Job) -> Result<(), LogError> {
+        match job {
+            Job::Make(bytes) => {
+                let made = self.create(bytes);
+                let mut state = lock(&self.state);
                 // No room for a spare is no failure yet: the append that needs it will say so.
                 state.next = match made {
                     Ok(space) => {
@@ -228,17 +260,14 @@ impl Preparer {
                     }
                     Err(_) => Next::Failed,
                 };
-            } else if let Some(space) = state.to_zero.front().cloned() {
-                drop(state);
-                let more = space.zero_step()?;
-                state = lock(&self.state);
-                if !more {
-                    state.to_zero.pop_front();
+            }
+            Job::Zero(space) => {
+                if !space.zero_step()? {
+                    lock(&self.state).to_zero.pop_front();
                 }
-            } else {
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
+        Ok(())
     }
 
     /// Ends [`Preparer::run`] and removes the spare.
@@ -254,5 +283,5 @@ impl Preparer {
 
 /// Removes a spare; when that fails the next opening does.
 fn discard(space: &Space) {
-    let _ = fs::remove_file(space.path());
+    let _ = space.dir.disk.remove(&space.path());
 }

@@ -1,10 +1,12 @@
 //! Looking at a log without touching it, also while a hub writes to it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pumasi_types::{CellId, Time};
 
-use crate::dir::{self, SegmentFile};
+use crate::dir::{Dir, SegmentFile};
+use crate::disk::{Disk, RealDisk};
 use crate::format::{BLOCK, Mark};
 use crate::recover::check_successor;
 use crate::walk::{Step, Walk};
@@ -74,7 +76,15 @@ pub struct UnfinishedTail {
 /// # Errors
 /// When the directory or a file cannot be read. Damage is no error but part of the report.
 pub fn verify(dir: &Path) -> Result<Report, LogError> {
-    let (scan, mark) = Scan::begin(dir)?;
+    verify_on(Arc::new(RealDisk), dir)
+}
+
+/// [`verify()`] on any disk.
+///
+/// # Errors
+/// As [`verify()`].
+pub fn verify_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Report, LogError> {
+    let (scan, mark) = Scan::begin(Dir::new(disk, dir))?;
     let mut report = Report { epoch: mark.as_ref().map(|mark| mark.epoch), ..Report::default() };
     report.cell = mark.as_ref().map(|mark| mark.cell);
     for event in scan {
@@ -105,7 +115,15 @@ pub fn verify(dir: &Path) -> Result<Report, LogError> {
 /// # Errors
 /// When the directory cannot be read; the entries end with an error at the first damage.
 pub fn show(dir: &Path, from: Seq) -> Result<Entries, LogError> {
-    let (scan, _) = Scan::begin(dir)?;
+    show_on(Arc::new(RealDisk), dir, from)
+}
+
+/// [`show`] on any disk.
+///
+/// # Errors
+/// As [`show`].
+pub fn show_on(disk: Arc<dyn Disk>, dir: &Path, from: Seq) -> Result<Entries, LogError> {
+    let (scan, _) = Scan::begin(Dir::new(disk, dir))?;
     let first = scan.segments.last().map_or(Seq(1), |segment| segment.first);
     if from.max(Seq(1)) < first {
         return Err(LogError::Trimmed { from, first });
@@ -129,7 +147,7 @@ enum Event {
 
 /// A walk through all segments that goes on after damage.
 struct Scan {
-    dir: PathBuf,
+    dir: Dir,
     cell: Option<CellId>,
     /// Still to be scanned, newest first.
     segments: Vec<SegmentFile>,
@@ -142,8 +160,8 @@ struct Scan {
 }
 
 impl Scan {
-    fn begin(dir: &Path) -> Result<(Scan, Option<Mark>), LogError> {
-        let (mark, mut segments, mut said) = consistent(dir)?;
+    fn begin(dir: Dir) -> Result<(Scan, Option<Mark>), LogError> {
+        let (mark, mut segments, mut said) = consistent(&dir)?;
         if let Some(mark) = &mark {
             segments.retain(|segment| segment.first >= mark.first);
             let oldest = segments.first().map(|segment| segment.first);
@@ -152,7 +170,7 @@ impl Scan {
                     || "there is no segment file at all".to_owned(),
                     |oldest| format!("the oldest file begins with entry {oldest}"),
                 );
-                let dir = dir.to_owned();
+                let dir = dir.path.clone();
                 said.push(Event::Problem(LogError::MissingSegment { dir, seq: mark.first, evidence }));
             }
         }
@@ -160,7 +178,7 @@ impl Scan {
         let durable = mark.as_ref().map_or(Seq::ZERO, |mark| mark.durable);
         let cell = mark.as_ref().map(|mark| mark.cell);
         let done = segments.is_empty();
-        Ok((Scan { dir: dir.to_owned(), cell, segments, walk: None, said, durable, done }, mark))
+        Ok((Scan { dir, cell, segments, walk: None, said, durable, done }, mark))
     }
 
     /// Goes to the next segment; the scan ends when there is none.
@@ -170,11 +188,11 @@ impl Scan {
             return;
         };
         let before = self.walk.take();
-        let walk = match Walk::open(&segment.path, segment.first, self.cell) {
+        let walk = match Walk::open(&self.dir, &segment.path, segment.first, self.cell) {
             Ok(walk) => walk,
             Err(error) => {
                 // A hub may trim its oldest segments while we look.
-                if before.is_some() || segment.path.exists() {
+                if before.is_some() || self.dir.disk.exists(&segment.path) {
                     self.said.push(Event::Problem(error));
                 }
                 return;
@@ -271,10 +289,10 @@ impl Iterator for Scan {
 type Consistent = (Option<Mark>, Vec<SegmentFile>, Vec<Event>);
 
 /// The mark and the segments of one moment, though a hub may be trimming or opening the log.
-fn consistent(dir: &Path) -> Result<Consistent, LogError> {
+fn consistent(dir: &Dir) -> Result<Consistent, LogError> {
     loop {
         let before = mark::read(dir);
-        let segments = dir::segments(dir)?;
+        let segments = dir.segments()?;
         match (before, mark::read(dir)) {
             (Ok(before), Ok(after)) if before == after => return Ok((after, segments, Vec::new())),
             (Ok(_), Ok(_)) => {}

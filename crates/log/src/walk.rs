@@ -1,13 +1,13 @@
 //! Walking through one segment, entry by entry, with every check.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use pumasi_types::CellId;
 
+use crate::buffer::AlignedBuf;
+use crate::dir::Dir;
+use crate::disk::{DiskFile, Mode};
 use crate::format::{BLOCK, ENTRY_HEADER, EntryHeader, Malformed, SegmentHeader, VERSION, entry_hash};
 use crate::{Damage, Entry, Head, LogError, Seq};
 
@@ -16,14 +16,14 @@ const CHUNK: usize = 1 << 20;
 
 /// A place in a segment: what is before it has been checked.
 pub(crate) struct Walk {
-    file: File,
+    file: Box<dyn DiskFile>,
     pub(crate) path: PathBuf,
     pub(crate) header: SegmentHeader,
     /// Where the next entry begins.
     pub(crate) offset: u64,
     /// The entry before.
     pub(crate) prev: Head,
-    window: Vec<u8>,
+    window: AlignedBuf,
     window_at: u64,
 }
 
@@ -50,20 +50,37 @@ pub(crate) struct Remains {
 
 impl Walk {
     /// Opens the segment that should begin with `first` and belong to `cell` (any when none).
-    pub(crate) fn open(path: &Path, first: Seq, cell: Option<CellId>) -> Result<Walk, LogError> {
-        let file = File::open(path).map_err(LogError::io("open", path))?;
-        // Only advice: without it reading is slower.
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
+    pub(crate) fn open(dir: &Dir, path: &Path, first: Seq, cell: Option<CellId>) -> Result<Walk, LogError> {
+        let file = dir.disk.open(path, Mode::Read).map_err(LogError::io("open", path))?;
+        Walk::over(file, path, first, cell)
+    }
+
+    /// Like [`Walk::open`], but sees what the device holds whatever the page cache says.
+    pub(crate) fn open_direct(
+        dir: &Dir,
+        path: &Path,
+        first: Seq,
+        cell: Option<CellId>,
+    ) -> Result<Walk, LogError> {
+        Walk::over(dir.open_direct(path)?, path, first, cell)
+    }
+
+    fn over(
+        file: Box<dyn DiskFile>,
+        path: &Path,
+        first: Seq,
+        cell: Option<CellId>,
+    ) -> Result<Walk, LogError> {
         let damaged = |expected: String, found: String| {
             let segment = path.to_owned();
             LogError::Damaged(Box::new(Damage { segment, offset: 0, seq: first, expected, found }))
         };
-        let mut block = [0; BLOCK as usize];
-        let length = read_full(&file, &mut block, 0).map_err(LogError::io("read", path))?;
+        let mut block = AlignedBuf::zeroed(BLOCK as usize);
+        let length = file.read_full_at(&mut block, 0).map_err(LogError::io("read", path))?;
         if length < block.len() {
             return Err(damaged(format!("a header of {BLOCK} bytes"), format!("{length} bytes")));
         }
-        let header = match SegmentHeader::decode(&block) {
+        let header = match SegmentHeader::decode(block[..].try_into().expect("the length is right")) {
             Ok(header) => header,
             Err(Malformed::Newer(found)) => {
                 return Err(LogError::NewerFormat { path: path.to_owned(), found, known: VERSION });
@@ -82,7 +99,7 @@ impl Walk {
             ));
         }
         let (path, prev) = (path.to_owned(), header.prev);
-        Ok(Walk { file, path, header, offset: BLOCK, prev, window: Vec::new(), window_at: 0 })
+        Ok(Walk { file, path, header, offset: BLOCK, prev, window: AlignedBuf::zeroed(0), window_at: 0 })
     }
 
     /// The bytes at `offset`, zeros beyond the end of the file.
@@ -90,9 +107,9 @@ impl Walk {
         let inside =
             offset >= self.window_at && offset + length as u64 <= self.window_at + self.window.len() as u64;
         if !inside {
-            self.window.resize(length.max(CHUNK), 0);
+            self.window.resize(length.max(CHUNK));
             self.window_at = offset;
-            let read = read_full(&self.file, &mut self.window, offset);
+            let read = self.file.read_full_at(&mut self.window, offset);
             let read = read.map_err(LogError::io("read", &self.path))?;
             self.window[read..].fill(0);
         }
@@ -102,7 +119,7 @@ impl Walk {
 
     /// Forgets what was read ahead, because the file may have changed since.
     pub(crate) fn refresh(&mut self) {
-        self.window.clear();
+        self.window.resize(0);
     }
 
     fn damage(&self, expected: impl Into<String>, found: impl Into<String>) -> Damage {
@@ -155,7 +172,7 @@ impl Walk {
         }
         if entry.stored_bytes() > CHUNK as u64 {
             // Before memory is set aside for it.
-            let end = self.file.metadata().map_err(LogError::io("inspect", &self.path))?.len();
+            let end = self.file.len().map_err(LogError::io("inspect", &self.path))?;
             if end < offset + entry.stored_bytes() {
                 let expected = format!("an entry of {} bytes", entry.stored_bytes());
                 return Ok(Step::Bad(self.damage(expected, format!("the end of the file at byte {end}"))));
@@ -223,7 +240,7 @@ impl Walk {
     pub(crate) fn remains(&mut self) -> Result<Remains, LogError> {
         let expected = self.prev.seq.next();
         let (key, start) = (self.header.key, self.offset);
-        let length = self.file.metadata().map_err(LogError::io("inspect", &self.path))?.len();
+        let length = self.file.len().map_err(LogError::io("inspect", &self.path))?;
         let end = self.header.bytes.min(length);
         let mut remains = Remains { data_end: self.offset, ..Remains::default() };
         let mut at = self.offset;
@@ -255,18 +272,4 @@ impl Walk {
         let (offset, length) = (self.offset, (end - self.offset) as usize);
         self.bytes(offset, length)
     }
-}
-
-/// Fills `buffer` from `offset` as far as the file goes and returns how far.
-fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

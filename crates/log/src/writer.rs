@@ -5,14 +5,12 @@
 //! changes of threads on the way of a lone append.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, IoSlice};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::buffer::{AlignedBuf, Pool};
-use crate::dir::{self, SegmentFile};
+use crate::dir::{Dir, SegmentFile};
 use crate::format::{BLOCK, SegmentHeader, seal_entry};
 use crate::space::{Preparer, Space};
 use crate::{LogError, Seq};
@@ -47,7 +45,7 @@ struct Queue {
 
 /// What the handle, the writer thread and the zeroing thread share.
 pub(crate) struct Writer {
-    dir: PathBuf,
+    dir: Dir,
     queue: Mutex<Queue>,
     work: Condvar,
     done: Condvar,
@@ -60,8 +58,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(dir: PathBuf, tail: Tail, durable: Seq, segments: Vec<SegmentFile>) -> Writer {
-        let preparer = Preparer::new(&dir, tail.space.clone());
+    pub(crate) fn new(dir: Dir, tail: Tail, durable: Seq, segments: Vec<SegmentFile>) -> Writer {
+        let preparer = Preparer::new(dir.clone(), tail.space.clone());
         let queue = Queue { works: VecDeque::new(), waiting_bytes: 0, tail: Some(tail), closing: false };
         Writer {
             dir,
@@ -102,7 +100,7 @@ impl Writer {
     pub(crate) fn push(&self, works: impl IntoIterator<Item = Work>) -> Result<(), LogError> {
         let mut queue = self.lock();
         while queue.waiting_bytes > WAITING_BYTES_MAX && self.failed.get().is_none() {
-            queue = self.done.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self.help(queue);
         }
         self.check()?;
         for work in works {
@@ -116,19 +114,22 @@ impl Writer {
     /// Blocks until `seq` is durable.
     pub(crate) fn wait(&self, seq: Seq) -> Result<(), LogError> {
         let mut queue = self.lock();
-        loop {
-            if self.durable() >= seq {
-                return Ok(());
-            }
+        while self.durable() < seq {
             self.check()?;
-            queue = match queue.take() {
-                Some((tail, works)) => {
-                    drop(queue);
-                    self.perform(tail, works);
-                    self.lock()
-                }
-                None => self.done.wait(queue).unwrap_or_else(PoisonError::into_inner),
-            };
+            queue = self.help(queue);
+        }
+        Ok(())
+    }
+
+    /// Takes the role of the writer once, or waits until whoever has it has done something.
+    fn help<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        match queue.take() {
+            Some((tail, works)) => {
+                drop(queue);
+                self.perform(tail, works);
+                self.lock()
+            }
+            None => self.done.wait(queue).unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -196,8 +197,9 @@ impl Writer {
         tail.space.claim(offset, offset + bytes as u64);
         let mut slices: Vec<_> = entries.iter().map(|(_, _, entry)| IoSlice::new(entry)).collect();
         let space = &tail.space;
-        write_all(&space.file, &mut slices, offset).map_err(LogError::room("write to", &space.path(), 0))?;
-        space.file.sync_data().map_err(LogError::io("sync", &space.path()))?;
+        let written = space.file.write_all_vectored_at(&mut slices, offset);
+        written.map_err(LogError::room("write to", &space.path(), 0))?;
+        space.file.sync().map_err(LogError::io("sync", &space.path()))?;
         for (_, _, entry) in entries {
             self.pool.give_back(entry);
         }
@@ -205,10 +207,10 @@ impl Writer {
     }
 
     fn roll(&self, tail: &mut Tail, space: Arc<Space>, header: &SegmentHeader) -> Result<(), LogError> {
-        let path = dir::segment_path(&self.dir, header.first());
+        let path = self.dir.segment_path(header.first());
         begin_segment(&space, header)?;
         space.rename(&path)?;
-        dir::sync(&self.dir)?;
+        self.dir.sync()?;
         *tail = Tail { space, key: header.key };
         let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
         segments.push(SegmentFile { first: header.first(), path });
@@ -221,9 +223,8 @@ pub(crate) fn begin_segment(space: &Space, header: &SegmentHeader) -> Result<(),
     let mut block = AlignedBuf::zeroed(BLOCK as usize);
     header.encode(&mut block);
     space.claim(0, BLOCK);
-    write_all(&space.file, &mut [IoSlice::new(&block)], 0)
-        .and_then(|()| space.file.sync_data())
-        .map_err(LogError::room("write the header of", &space.path(), space.bytes))
+    let written = space.file.write_all_at(&block, 0).and_then(|()| space.file.sync());
+    written.map_err(LogError::room("write the header of", &space.path(), space.bytes))
 }
 
 impl Work {
@@ -262,22 +263,6 @@ struct Abandoned<'a>(&'a Writer);
 impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         let source = io::Error::other("the writer panicked");
-        self.0.fail(LogError::io("write to", &self.0.dir)(source));
+        self.0.fail(LogError::io("write to", &self.0.dir.path)(source));
     }
-}
-
-fn write_all(file: &File, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
-    IoSlice::advance_slices(&mut slices, 0);
-    while !slices.is_empty() {
-        match rustix::io::pwritev(file, slices, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                offset += written as u64;
-                IoSlice::advance_slices(&mut slices, written);
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

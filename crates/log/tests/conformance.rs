@@ -14,7 +14,7 @@ struct Files {
 
 impl Home for Files {
     fn open(&mut self) -> Result<Box<dyn Log>, LogError> {
-        let options = FileLogOptions { cell: CellId(3), segment_bytes: self.segment_bytes };
+        let options = FileLogOptions { segment_bytes: self.segment_bytes, ..FileLogOptions::new(CellId(3)) };
         FileLog::open(&self.dir, options).map(|opened| {
             assert!(opened.notes.is_empty(), "{:?}", opened.notes);
             Box::new(opened.log) as Box<dyn Log>

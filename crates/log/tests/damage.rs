@@ -234,7 +234,7 @@ fn swapped_and_foreign_files_are_named() {
     assert!(damage(open(image.path())).found.contains("renamed or swapped"));
 
     let image = crashed(&SIZES, 1 << 17);
-    let other = pumasi_log::FileLogOptions { cell: CellId(10), segment_bytes: 1 << 20 };
+    let other = pumasi_log::FileLogOptions { cell: CellId(10), ..options(1 << 20) };
     for with_mark in [true, false] {
         if !with_mark {
             fs::remove_file(image.path().join("mark")).unwrap();

@@ -12,7 +12,7 @@ use pumasi_types::{CellId, Time};
 pub(crate) const CELL: CellId = CellId(9);
 
 pub(crate) fn options(segment_bytes: u64) -> FileLogOptions {
-    FileLogOptions { cell: CELL, segment_bytes }
+    FileLogOptions { segment_bytes, ..FileLogOptions::new(CELL) }
 }
 
 pub(crate) fn open(dir: &Path) -> Result<Opened, LogError> {
