@@ -1,7 +1,8 @@
 //! What an entry leads to: answers for its callers, transfers for the journal, actions for the hub.
 
 use pumasi_types::{
-    AccountId, Amount, Currency, Fuel, HoldId, JobId, Price, RunId, TaskIndex, Time, TransferId, WorkerId,
+    AccountId, Amount, Currency, EngineTag, Fuel, HoldId, JobId, Price, RunId, TaskIndex, Time, TransferId,
+    WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -134,5 +135,7 @@ pub enum Cause {
         fuel: Fuel,
         /// At which price.
         price: Price,
+        /// What its fuel is comparable for.
+        engine: EngineTag,
     },
 }

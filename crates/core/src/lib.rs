@@ -15,6 +15,7 @@ mod command;
 mod compute;
 mod effects;
 mod ledger;
+mod record;
 mod refusal;
 mod requests;
 mod state;

@@ -184,7 +184,8 @@ impl World {
             }
         }
         for transfer in &applied.effects.transfers {
-            if let Cause::Run { job, task, run, worker, fuel, price } = transfer.cause {
+            if let Cause::Run { job, task, run, worker, fuel, price, engine } = transfer.cause {
+                assert_eq!(engine, self.state.job(job).expect("paid jobs are known").spec.engine.tag());
                 assert_eq!(self.runs.get(&run), Some(&(worker, job, task)));
                 assert_eq!(price.cost(fuel), Some(transfer.amount));
                 self.paid.entry((job, task)).or_default().push(*transfer);

@@ -16,4 +16,4 @@ pub use id::{
 pub use money::{Amount, Currency, MoneyError, Price};
 pub use task::{Ending, Limits, Trap};
 pub use time::{Duration, Time};
-pub use units::{ByteSize, EngineId, Fuel, ParseUnitError, Speed};
+pub use units::{ByteSize, EngineId, EngineTag, Fuel, ParseUnitError, Speed};

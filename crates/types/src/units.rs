@@ -33,6 +33,25 @@ impl fmt::Display for EngineId {
     }
 }
 
+impl EngineId {
+    /// Its short form, for records of fixed size.
+    pub fn tag(&self) -> EngineTag {
+        let hash = blake3::hash(self.0.as_bytes());
+        EngineTag(std::array::from_fn(|i| hash.as_bytes()[i]))
+    }
+}
+
+/// An [`EngineId`] in 16 bytes: the first of the BLAKE3 hash of its text. All zeros: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EngineTag(pub [u8; 16]);
+
+impl fmt::Display for EngineTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// A number of bytes; written with binary units, as `64 MiB`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

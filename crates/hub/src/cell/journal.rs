@@ -4,9 +4,7 @@
 //! Statements walk it backwards along each account's own chain, so it needs no index.
 //!
 //! Layout, little-endian: a header of 128 bytes (magic `PUMASITJ`, version u32, zeros), then records of 128
-//! bytes: id, time, payer, payee, amount (8 bytes each), currency (3), cause (1), task (4), job or hold, run,
-//! worker, fuel, price, payer_prev, payee_prev (8 each), zeros (16), the first 8 bytes of the BLAKE3 hash of
-//! all before.
+//! bytes: [`Transfer::to_record`], and the first 8 bytes of its BLAKE3 hash.
 
 use std::fs::File;
 use std::io;
@@ -14,15 +12,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pumasi_core::{Cause, Transfer};
-use pumasi_types::{
-    AccountId, Amount, Fuel, Hash, HoldId, JobId, Price, RunId, TaskIndex, Time, TransferId, WorkerId,
-};
+use pumasi_core::Transfer;
+use pumasi_types::{Hash, TransferId};
 
 const MAGIC: &[u8; 8] = b"PUMASITJ";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const RECORD: usize = 128;
-const CHECKED: usize = RECORD - 8;
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -80,10 +75,21 @@ impl Journal {
             return Ok(journal);
         }
         journal.file.read_exact_at(&mut header, 0).map_err(|source| io_error("read", path, source))?;
+        if header[..8] == *MAGIC && header[8..12] == 1_u32.to_le_bytes() {
+            return Journal::set_version_1_aside(path);
+        }
         if header[..8] != *MAGIC || header[8..12] != VERSION.to_le_bytes() {
             return Err(JournalError::Foreign { path: path.to_owned() });
         }
         Ok(journal)
+    }
+
+    /// Version 1 did not say the engine of a run. The log knows it, so the journal is made anew from there.
+    fn set_version_1_aside(path: &Path) -> Result<Journal, JournalError> {
+        let aside = path.with_extension("journal.v1");
+        std::fs::rename(path, &aside).map_err(|source| io_error("rename", path, source))?;
+        tracing::warn!("{} was of version 1; it is kept as {}", path.display(), aside.display());
+        Journal::open(path)
     }
 
     /// Writes transfers whose ids follow each other. Not durable before [`Journal::sync`]: the log is.
@@ -125,68 +131,26 @@ fn io_error(operation: &'static str, path: &Path, source: io::Error) -> JournalE
 }
 
 fn encode(transfer: &Transfer, out: &mut Vec<u8>) {
-    let start = out.len();
-    let (kind, task, object, run, worker, fuel, price) = match transfer.cause {
-        Cause::Issue => (0, 0, 0, 0, 0, 0, 0),
-        Cause::Transfer => (1, 0, 0, 0, 0, 0, 0),
-        Cause::Settle { hold } => (2, 0, hold.0, 0, 0, 0, 0),
-        Cause::Run { job, task, run, worker, fuel, price } => {
-            (3_u8, task.0, job.0, run.0, worker.0, fuel.0, price.0)
-        }
-    };
-    for word in [transfer.id.0, transfer.time.0, transfer.payer.0, transfer.payee.0] {
-        out.extend_from_slice(&word.to_le_bytes());
-    }
-    out.extend_from_slice(&transfer.amount.0.to_le_bytes());
-    out.extend_from_slice(transfer.currency.code().as_bytes());
-    out.push(kind);
-    out.extend_from_slice(&task.to_le_bytes());
-    for word in [object, run, worker, fuel, price, transfer.payer_prev.0, transfer.payee_prev.0, 0, 0] {
-        out.extend_from_slice(&word.to_le_bytes());
-    }
-    let check = Hash::of(&out[start..]);
-    out.extend_from_slice(&check.as_bytes()[..8]);
+    let record = transfer.to_record();
+    out.extend_from_slice(&record);
+    out.extend_from_slice(&Hash::of(&record).as_bytes()[..8]);
 }
 
 fn decode(record: &[u8; RECORD]) -> Option<Transfer> {
-    let (body, check) = record.split_at(CHECKED);
+    let (body, check) = record.split_first_chunk().expect("a record is longer than its body");
     if Hash::of(body).as_bytes()[..8] != *check {
         return None;
     }
-    let word = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().expect("eight bytes"));
-    let task = u32::from_le_bytes(body[44..48].try_into().expect("four bytes"));
-    let cause = match body[43] {
-        0 => Cause::Issue,
-        1 => Cause::Transfer,
-        2 => Cause::Settle { hold: HoldId(word(48)) },
-        3 => Cause::Run {
-            job: JobId(word(48)),
-            task: TaskIndex(task),
-            run: RunId(word(56)),
-            worker: WorkerId(word(64)),
-            fuel: Fuel(word(72)),
-            price: Price(word(80)),
-        },
-        _ => return None,
-    };
-    Some(Transfer {
-        id: TransferId(word(0)),
-        time: Time(word(8)),
-        payer: AccountId(word(16)),
-        payee: AccountId(word(24)),
-        currency: std::str::from_utf8(&body[40..43]).ok()?.parse().ok()?,
-        amount: Amount(word(32).cast_signed()),
-        cause,
-        payer_prev: TransferId(word(88)),
-        payee_prev: TransferId(word(96)),
-    })
+    Transfer::from_record(body)
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::collection::vec;
     use proptest::prelude::*;
-    use pumasi_types::Currency;
+    use pumasi_core::Cause;
+    use pumasi_types::{
+        AccountId, Amount, Currency, EngineId, Fuel, HoldId, JobId, Price, RunId, TaskIndex, Time, WorkerId,
+    };
 
     use super::*;
 
@@ -206,7 +170,8 @@ mod tests {
 
     fn run() -> Cause {
         let (job, task, run, worker) = (JobId(4), TaskIndex(5), RunId(6), WorkerId(7));
-        Cause::Run { job, task, run, worker, fuel: Fuel(8), price: Price(9) }
+        let engine = EngineId("wasmtime-48.0.8/1".to_owned()).tag();
+        Cause::Run { job, task, run, worker, fuel: Fuel(8), price: Price(9), engine }
     }
 
     #[test]
@@ -236,6 +201,19 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_of_version_1_gives_way_to_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("transfers.journal");
+        Journal::open(&path).unwrap().write(&[transfer(1, Cause::Issue)]).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().write_all_at(&[1], 8).unwrap();
+        let journal = Journal::open(&path).unwrap();
+        assert!(journal.read(TransferId(1)).is_err());
+        assert!(dir.path().join("transfers.journal.v1").exists());
+        journal.write(&[transfer(1, run())]).unwrap();
+        assert_eq!(Journal::open(&path).unwrap().read(TransferId(1)).unwrap(), transfer(1, run()));
+    }
+
+    #[test]
     fn layout_stays() {
         let mut record = Vec::new();
         encode(&transfer(1, run()), &mut record);
@@ -245,47 +223,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_transfer_is_read_back(
-            words in proptest::array::uniform16(any::<u64>()), task: u32, amount: i64, kind in 0..4,
-        ) {
-            let cause = match kind {
-                0 => Cause::Issue,
-                1 => Cause::Transfer,
-                2 => Cause::Settle { hold: HoldId(words[0]) },
-                _ => Cause::Run {
-                    job: JobId(words[0]),
-                    task: TaskIndex(task),
-                    run: RunId(words[1]),
-                    worker: WorkerId(words[2]),
-                    fuel: Fuel(words[3]),
-                    price: Price(words[4]),
-                },
-            };
-            let transfer = Transfer {
-                id: TransferId(words[5]),
-                time: Time(words[6]),
-                payer: AccountId(words[7]),
-                payee: AccountId(words[8]),
-                currency: Currency::CREDIT,
-                amount: Amount(amount),
-                cause,
-                payer_prev: TransferId(words[9]),
-                payee_prev: TransferId(words[10]),
-            };
-            let mut record = Vec::new();
-            encode(&transfer, &mut record);
-            prop_assert_eq!(decode(&record.try_into().unwrap()), Some(transfer));
-        }
-
-        #[test]
-        fn no_bytes_panic_even_behind_a_right_checksum(body in vec(any::<u8>(), CHECKED), known: bool) {
-            let mut record: [u8; RECORD] = [&body[..], &Hash::of(&body).as_bytes()[..8]].concat().try_into().unwrap();
+        fn no_bytes_panic_even_behind_a_right_checksum(mut body in proptest::array::uniform(any::<u8>()), known: bool) {
             if known {
-                record[40..43].copy_from_slice(b"CRD");
-                let check = Hash::of(&record[..CHECKED]);
-                record[CHECKED..].copy_from_slice(&check.as_bytes()[..8]);
+                body[40..43].copy_from_slice(b"CRD");
             }
-            let _ = decode(&record);
+            let _: [u8; Transfer::RECORD_BYTES] = body;
+            let record = [&body[..], &Hash::of(&body).as_bytes()[..8]].concat().try_into().unwrap();
+            prop_assert_eq!(decode(&record).is_some(), Transfer::from_record(&body).is_some());
         }
     }
 }

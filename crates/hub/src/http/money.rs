@@ -200,7 +200,7 @@ fn line(state: &pumasi_core::State, account: AccountId, transfer: &Transfer) -> 
         Cause::Issue => ("issue", None),
         Cause::Transfer => ("transfer", None),
         Cause::Settle { .. } => ("settle", None),
-        Cause::Run { job, task, run, worker, fuel, price } => {
+        Cause::Run { job, task, run, worker, fuel, price, .. } => {
             let price = views::price(price);
             ("run", Some(wire::PaidRun { job, task, run, worker, fuel: fuel.0, price }))
         }
