@@ -23,8 +23,8 @@ mod options;
 mod server;
 mod tls;
 
-pub use cell::{Journal, JournalError};
 pub use error::ServeError;
 pub use http::openapi_json;
 pub use options::ServeOptions;
+pub use pumasi_cell::{Journal, JournalError};
 pub use server::{Running, serve, start};

@@ -11,6 +11,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use pumasi_blobs::BlobStore;
+use pumasi_cell::Journal;
 use pumasi_core::{Command, Role, Roles, State};
 use pumasi_types::{RequestId, WorkerId};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{self, Caller, TokenMaker, Tokens};
-use crate::cell::{self, Cell, Journal, Sequencer, SequencerOptions};
+use crate::cell::{self, Cell, Sequencer, SequencerOptions};
 use crate::limits::RateLimit;
 use crate::metrics::Metrics;
 use crate::{ServeError, ServeOptions, idle, tls};

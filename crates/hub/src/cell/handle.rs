@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pumasi_core::{Answer, Command, Request, State};
-use pumasi_types::{AccountId, JobId, RequestId, Time};
+use pumasi_types::{AccountId, JobId, RequestId, Time, TransferId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::outbox::LinkSender;
+use super::outlet::LinkSender;
 use super::sequencer::Work;
 
 /// The cell took no command: it stopped, or is stopping.
@@ -22,6 +22,7 @@ pub(crate) struct Cell {
     pub(super) stopped: Arc<std::sync::OnceLock<Arc<str>>>,
     /// When something is due next, in nanoseconds; `u64::MAX`: never.
     pub(super) next_due: Arc<AtomicU64>,
+    pub(super) settled: Arc<AtomicU64>,
 }
 
 impl Cell {
@@ -73,6 +74,11 @@ impl Cell {
 
     pub(crate) fn next_due(&self) -> Time {
         Time(self.next_due.load(Ordering::Relaxed))
+    }
+
+    /// The last transfer that is durable; the journal holds all up to this one.
+    pub(crate) fn settled(&self) -> TransferId {
+        TransferId(self.settled.load(Ordering::Acquire))
     }
 
     /// Why it stopped, if it did.

@@ -1,14 +1,11 @@
-//! A cell: the log, the state that the log makes, and the loop between them.
+//! A cell's place in the hub: its folder, the thread that it runs on, and the channels to it.
 
 mod handle;
-mod journal;
-mod outbox;
-mod replay;
+mod open;
+mod outlet;
 mod sequencer;
-mod snapshots;
 
 pub(crate) use handle::{Cell, CellError};
-pub use journal::{Journal, JournalError};
-pub(crate) use outbox::{Letter, LinkSender, UNREAD};
-pub(crate) use replay::restore;
-pub(crate) use sequencer::{REQUEST_BYTES_MAX, Sequencer, SequencerOptions, now};
+pub(crate) use open::restore;
+pub(crate) use outlet::{Letter, LinkSender, UNREAD};
+pub(crate) use sequencer::{Sequencer, SequencerOptions, now};

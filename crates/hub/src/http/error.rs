@@ -5,9 +5,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use pumasi_api::wire::ErrorBody;
 use pumasi_blobs::BlobError;
+use pumasi_cell::JournalError;
 use pumasi_core::Refusal;
 
-use crate::cell::{CellError, JournalError};
+use crate::cell::CellError;
 
 /// What a request is answered when it is not done.
 #[derive(Debug)]

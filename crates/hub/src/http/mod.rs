@@ -22,10 +22,10 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use pumasi_api::link::worker_link_server::WorkerLinkServer;
+use pumasi_cell::REQUEST_BYTES_MAX;
 use utoipa::OpenApi;
 
 pub(crate) use self::error::ApiError;
-use crate::cell::REQUEST_BYTES_MAX;
 use crate::link::Gateway;
 use crate::server::Hub;
 

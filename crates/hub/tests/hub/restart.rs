@@ -9,6 +9,7 @@ use crate::common::*;
 use pumasi_api::client::HubClient;
 use pumasi_api::link::{Hello, from_worker};
 use pumasi_api::wire;
+use pumasi_cell::CellFailure;
 use pumasi_hub::{ServeError, start};
 use pumasi_types::ByteSize;
 use serde_json::{Value, json};
@@ -246,7 +247,7 @@ async fn a_snapshot_of_another_history_is_refused() {
         fs::copy(other_data.join("transfers.journal"), data.join("transfers.journal")).unwrap();
     })
     .await;
-    assert!(matches!(error, ServeError::ForeignSnapshot { .. }), "{error}");
+    assert!(matches!(error, ServeError::Cell(CellFailure::ForeignSnapshot { .. })), "{error}");
     assert!(error.to_string().contains("snapshots"), "{error}");
     drop(other_dir);
 }
@@ -262,7 +263,7 @@ async fn a_log_that_is_older_than_its_snapshot_is_refused() {
         copy(&copied.join("log"), &data.join("log"));
     })
     .await;
-    assert!(matches!(error, ServeError::LogBehindSnapshot { .. }), "{error}");
+    assert!(matches!(error, ServeError::Cell(CellFailure::LogBehindSnapshot { .. })), "{error}");
 }
 
 #[tokio::test]

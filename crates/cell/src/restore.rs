@@ -1,0 +1,108 @@
+//! From disk to state: the newest snapshot and every entry after it, through the same `apply`.
+
+use pumasi_core::{CodecError, State, decode_requests, decode_state};
+use pumasi_log::{Entry, Head, Log, Seq, SnapshotStore};
+use pumasi_types::TransferId;
+
+use crate::{CellFailure, Journal};
+
+/// A cell as it stands on disk.
+pub struct Restored<L> {
+    /// The log, open for writing.
+    pub log: L,
+    /// What its entries make.
+    pub state: State,
+    /// The journal of transfers, complete.
+    pub journal: Journal,
+    /// The snapshots.
+    pub snapshots: SnapshotStore,
+    /// Where the newest usable snapshot ends.
+    pub snapshot: Head,
+    /// How many entries were applied.
+    pub replayed: u64,
+    /// What the operator should hear about.
+    pub notes: Vec<String>,
+}
+
+/// Restores the state of a log's cell.
+///
+/// # Errors
+/// When something acknowledged is missing, damaged, or of a version that this program does not read.
+pub fn restore<L: Log>(
+    log: L,
+    snapshots: SnapshotStore,
+    journal: Journal,
+) -> Result<Restored<L>, CellFailure> {
+    let mut notes = Vec::new();
+    let (state, snapshot) = load_snapshot(&snapshots, &mut notes)?;
+    if snapshot.seq > log.head().seq {
+        return Err(CellFailure::LogBehindSnapshot { snapshot: snapshot.seq, log: log.head().seq });
+    }
+    let (mut state, mut head) = with_journal(&log, &journal, state, snapshot, &mut notes)?;
+    let mut replayed = 0_u64;
+    for entry in log.read(head.seq.next())? {
+        head = replay(&mut state, head, &entry?, &journal)?;
+        replayed += 1;
+    }
+    if head.hash != log.head().hash {
+        return Err(CellFailure::ForeignSnapshot { seq: head.seq });
+    }
+    Ok(Restored { log, state, journal, snapshots, snapshot, replayed, notes })
+}
+
+/// The newest snapshot's state, or the state before the first entry: a snapshot that another version of this
+/// program wrote is not read, because the log makes the same state.
+pub(crate) fn load_snapshot(
+    snapshots: &SnapshotStore,
+    notes: &mut Vec<String>,
+) -> Result<(State, Head), CellFailure> {
+    let found = snapshots.newest()?;
+    notes.extend(found.notes);
+    let Some(snapshot) = found.snapshot else { return Ok((State::new(), Head::default())) };
+    match decode_state(snapshot.state_version, &snapshot.body) {
+        Ok(state) => Ok((state, snapshot.head)),
+        Err(version @ CodecError::Version { .. }) => {
+            notes.push(format!("{version}; replaying the log instead"));
+            Ok((State::new(), Head::default()))
+        }
+        Err(source) => Err(CellFailure::Replay { seq: Seq::ZERO, source }),
+    }
+}
+
+/// The state to start from: the snapshot's if the journal holds its transfers; else the first state, from
+/// which a log that was never trimmed makes the journal anew.
+fn with_journal(
+    log: &impl Log,
+    journal: &Journal,
+    state: State,
+    snapshot: Head,
+    notes: &mut Vec<String>,
+) -> Result<(State, Head), CellFailure> {
+    let last = state.ledger().last_transfer();
+    match journal.read(last) {
+        _ if last == TransferId(0) => Ok((state, snapshot)),
+        Ok(_) => Ok((state, snapshot)),
+        Err(error) if log.first() == Seq(1) => {
+            notes.push(format!("{error}: making it anew from the whole log"));
+            Ok((State::new(), Head::default()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Applies the entry after `head` from the log, and moves there.
+pub(crate) fn replay(
+    state: &mut State,
+    head: Head,
+    entry: &Entry,
+    journal: &Journal,
+) -> Result<Head, CellFailure> {
+    if entry.seq != head.seq.next() || entry.prev != head.hash {
+        return Err(CellFailure::ForeignSnapshot { seq: head.seq });
+    }
+    let requests =
+        decode_requests(&entry.payload).map_err(|source| CellFailure::Replay { seq: entry.seq, source })?;
+    let applied = state.apply(entry.time, &requests);
+    journal.write(&applied.effects.transfers)?;
+    Ok(entry.head())
+}

@@ -1,0 +1,50 @@
+//! Snapshots that never stop the cell: a second state follows the log from the last snapshot to a point,
+//! through the same replay as a restart, and is written from there.
+
+use std::io::Write;
+
+use pumasi_core::{STATE_VERSION, State, encode_state};
+use pumasi_log::{Entries, Head, SnapshotStore};
+
+use crate::restore::{load_snapshot, replay};
+use crate::{CellFailure, Journal};
+
+/// Writes a state that is at `head`, and returns the file's size in bytes.
+pub(crate) fn write(
+    store: &SnapshotStore,
+    journal: &Journal,
+    state: &State,
+    head: Head,
+) -> Result<u64, CellFailure> {
+    journal.sync()?;
+    let body = encode_state(state);
+    let file = store.write(head, STATE_VERSION, |out: &mut dyn Write| out.write_all(&body))?;
+    Ok(file.bytes)
+}
+
+/// A snapshot to be made, on any thread, while the cell goes on.
+pub struct SnapshotWork {
+    store: SnapshotStore,
+    journal: Journal,
+    /// Those after the newest snapshot.
+    entries: Entries,
+}
+
+impl SnapshotWork {
+    pub(crate) fn new(store: SnapshotStore, journal: Journal, entries: Entries) -> SnapshotWork {
+        SnapshotWork { store, journal, entries }
+    }
+
+    /// Makes it; returns where it ends and how many bytes it has.
+    ///
+    /// # Errors
+    /// When log or disk refuse; the cell and the older snapshots are not affected.
+    pub fn run(self) -> Result<(Head, u64), CellFailure> {
+        let (mut state, mut head) = load_snapshot(&self.store, &mut Vec::new())?;
+        for entry in self.entries {
+            head = replay(&mut state, head, &entry?, &self.journal)?;
+        }
+        let bytes = write(&self.store, &self.journal, &state, head)?;
+        Ok((head, bytes))
+    }
+}
