@@ -92,6 +92,8 @@ pub struct Cell<L, O: Outlet> {
     snapshot: Head,
     payload: Vec<u8>,
     entry: Vec<Request>,
+    /// How many requests at the beginning of the entry are the cell's own.
+    draws: usize,
 }
 
 impl<L: Log, O: Outlet> Cell<L, O> {
@@ -110,6 +112,7 @@ impl<L: Log, O: Outlet> Cell<L, O> {
             snapshot,
             payload: Vec::new(),
             entry: Vec::new(),
+            draws: 0,
         }
     }
 
@@ -130,8 +133,8 @@ impl<L: Log, O: Outlet> Cell<L, O> {
     ) -> Result<(), CellFailure> {
         let mut answers = Vec::with_capacity(batch.requests.len());
         let mut actions = Vec::new();
-        let mut requests = std::mem::take(&mut batch.requests).into_iter().peekable();
-        while requests.peek().is_some() {
+        let mut requests = std::mem::take(&mut batch.requests).into_iter();
+        while !requests.as_slice().is_empty() {
             self.form(&mut requests, seed);
             self.enter(now, &mut answers, &mut actions, outlet)?;
         }
@@ -156,20 +159,24 @@ impl<L: Log, O: Outlet> Cell<L, O> {
     }
 
     /// Takes and encodes as many requests as one entry should hold.
-    fn form(
-        &mut self,
-        requests: &mut std::iter::Peekable<std::vec::IntoIter<Request>>,
-        seed: &mut dyn FnMut() -> u128,
-    ) {
+    fn form(&mut self, requests: &mut std::vec::IntoIter<Request>, seed: &mut dyn FnMut() -> u128) {
         self.payload.clear();
         self.entry.clear();
+        if requests.as_slice().iter().any(|request| matches!(request.command, Command::Report { .. })) {
+            let command = Command::Draw { seed: seed() };
+            self.add(Request { caller: State::SYSTEM, id: None, command });
+        }
+        self.draws = self.entry.len();
         while self.payload.len() < ENTRY_BYTES
             && let Some(request) = requests.next()
         {
-            encode_request(&mut self.payload, &request);
-            self.entry.push(request);
+            self.add(request);
         }
-        let _ = seed;
+    }
+
+    fn add(&mut self, request: Request) {
+        encode_request(&mut self.payload, &request);
+        self.entry.push(request);
     }
 
     /// Logs and applies the entry that was formed; the disk may still be writing when this returns.
@@ -184,11 +191,11 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         self.log.submit(time, &self.payload)?;
         let applied = self.state.apply(time, &self.entry);
         self.journal.write(&applied.effects.transfers)?;
-        outlet.entered(self.entry.len(), self.payload.len(), applied.effects.transfers.len());
+        outlet.entered(self.entry.len() - self.draws, self.payload.len(), applied.effects.transfers.len());
         if let Some(bytes) = &mut self.since_snapshot {
             *bytes += self.payload.len() as u64;
         }
-        answers.extend(applied.answers);
+        answers.extend(applied.answers.into_iter().skip(self.draws));
         actions.extend(applied.effects.actions);
         Ok(())
     }

@@ -6,13 +6,13 @@
 //! Layout, little-endian: a header of 128 bytes (magic `PUMASITJ`, version u32, zeros), then records of 128
 //! bytes: [`Transfer::to_record`], and the first 8 bytes of its BLAKE3 hash.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pumasi_core::Transfer;
+use pumasi_log::disk::Mode;
+use pumasi_log::{Disk, DiskFile, RealDisk};
 use pumasi_types::{Hash, TransferId};
 
 const MAGIC: &[u8; 8] = b"PUMASITJ";
@@ -51,8 +51,10 @@ pub enum JournalError {
 /// The journal; cheap to clone, for readers on other threads.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    file: Arc<File>,
+    file: Arc<dyn DiskFile>,
     path: Arc<PathBuf>,
+    /// Where an older version was put.
+    aside: Option<Arc<Path>>,
 }
 
 impl Journal {
@@ -61,13 +63,22 @@ impl Journal {
     /// # Errors
     /// When the file cannot be opened or is something else.
     pub fn open(path: &Path) -> Result<Journal, JournalError> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        Journal::open_on(&RealDisk, path)
+    }
+
+    /// [`Journal::open`] on any disk.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_on(disk: &dyn Disk, path: &Path) -> Result<Journal, JournalError> {
+        let file = disk.open(path, Mode::Create);
         let journal = Journal {
-            file: Arc::new(file.map_err(|source| io_error("open", path, source))?),
+            file: Arc::from(file.map_err(|source| io_error("open", path, source))?),
             path: Arc::new(path.to_owned()),
+            aside: None,
         };
         let mut header = [0; RECORD];
-        let length = journal.file.metadata().map_err(|source| io_error("read", path, source))?.len();
+        let length = journal.file.len().map_err(|source| io_error("read", path, source))?;
         if length < RECORD as u64 {
             header[..8].copy_from_slice(MAGIC);
             header[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -76,7 +87,7 @@ impl Journal {
         }
         journal.file.read_exact_at(&mut header, 0).map_err(|source| io_error("read", path, source))?;
         if header[..8] == *MAGIC && header[8..12] == 1_u32.to_le_bytes() {
-            return Journal::set_version_1_aside(path);
+            return Journal::set_version_1_aside(disk, path);
         }
         if header[..8] != *MAGIC || header[8..12] != VERSION.to_le_bytes() {
             return Err(JournalError::Foreign { path: path.to_owned() });
@@ -85,11 +96,16 @@ impl Journal {
     }
 
     /// Version 1 did not say the engine of a run. The log knows it, so the journal is made anew from there.
-    fn set_version_1_aside(path: &Path) -> Result<Journal, JournalError> {
+    fn set_version_1_aside(disk: &dyn Disk, path: &Path) -> Result<Journal, JournalError> {
         let aside = path.with_extension("journal.v1");
-        std::fs::rename(path, &aside).map_err(|source| io_error("rename", path, source))?;
-        tracing::warn!("{} was of version 1; it is kept as {}", path.display(), aside.display());
-        Journal::open(path)
+        disk.rename(path, &aside).map_err(|source| io_error("rename", path, source))?;
+        Ok(Journal { aside: Some(aside.into()), ..Journal::open_on(disk, path)? })
+    }
+
+    /// What the operator should hear about its opening.
+    pub(crate) fn note(&self) -> Option<String> {
+        let aside = self.aside.as_ref()?;
+        Some(format!("{} was of version 1; it is kept as {}", self.path.display(), aside.display()))
     }
 
     /// Writes transfers whose ids follow each other. Not durable before [`Journal::sync`]: the log is.
@@ -109,7 +125,7 @@ impl Journal {
     /// # Errors
     /// When the disk refuses.
     pub fn sync(&self) -> Result<(), JournalError> {
-        self.file.sync_data().map_err(|source| io_error("sync", &self.path, source))
+        self.file.sync().map_err(|source| io_error("sync", &self.path, source))
     }
 
     /// Reads one transfer.

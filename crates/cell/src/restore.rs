@@ -33,7 +33,7 @@ pub fn restore<L: Log>(
     snapshots: SnapshotStore,
     journal: Journal,
 ) -> Result<Restored<L>, CellFailure> {
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = journal.note().into_iter().collect();
     let (state, snapshot) = load_snapshot(&snapshots, &mut notes)?;
     if snapshot.seq > log.head().seq {
         return Err(CellFailure::LogBehindSnapshot { snapshot: snapshot.seq, log: log.head().seq });

@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use pumasi_blobs::BlobStore;
 use pumasi_cell::Journal;
 use pumasi_core::{Command, Role, Roles, State};
-use pumasi_types::{RequestId, WorkerId};
+use pumasi_types::{RequestId, TransferId, WorkerId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -212,6 +212,11 @@ impl Running {
     /// SHA-256 of its certificate, hexadecimal; empty without TLS.
     pub fn fingerprint(&self) -> &str {
         &self.hub.fingerprint
+    }
+
+    /// The last transfer that is durable; all up to it are in the journal.
+    pub fn settled(&self) -> TransferId {
+        self.hub.cell.settled()
     }
 
     /// Takes no new connections, answers what is under way, makes a snapshot and stops.
