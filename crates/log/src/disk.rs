@@ -51,9 +51,6 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// address in memory must be a multiple of [`BLOCK`](crate::format::BLOCK).
     fn open_direct(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Whether there is a file `path`.
-    fn exists(&self, path: &Path) -> bool;
-
     /// All files in `dir`, in any order.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
 
@@ -218,10 +215,6 @@ impl Disk for RealDisk {
             }
             Err(error) => Err(error),
         }
-    }
-
-    fn exists(&self, path: &Path) -> bool {
-        path.exists()
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {

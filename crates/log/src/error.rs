@@ -157,6 +157,11 @@ fn holder_text(holder: Option<u32>) -> String {
 }
 
 impl LogError {
+    /// Whether the system said that there is no such file.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, LogError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Names the operation and the file of a system error.
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
         move |source| LogError::Io { operation, path: path.to_owned(), source: Arc::new(source) }

@@ -346,11 +346,7 @@ impl Reader {
         let walk = walk.map_err(|error| {
             // Nothing but a trim removes segments of an open log.
             let first = self.segments.last().map_or(self.last.next(), |segment| segment.first);
-            if self.dir.disk.exists(&segment.path) {
-                error
-            } else {
-                LogError::Trimmed { from: self.from, first }
-            }
+            if error.is_absence() { LogError::Trimmed { from: self.from, first } } else { error }
         })?;
         if let Some(before) = &self.walk {
             check_successor(&self.dir, &before.header, &walk)?;

@@ -198,7 +198,7 @@ fn acknowledged(walk: &Walk, bad: Option<Damage>, remains: &Remains, mark: Optio
 fn cut(dir: &Dir, walk: &mut Walk, end: u64) -> Result<Note, LogError> {
     let (seq, offset, segment) = (walk.prev.seq.next(), walk.offset, walk.path.clone());
     let bytes = end - offset;
-    let saved = unused_name(dir, seq);
+    let saved = unused_name(dir, seq)?;
     let save = |data: &[u8]| {
         let file = dir.disk.open(&saved, Mode::CreateNew)?;
         file.write_all_at(data, 0)?;
@@ -226,9 +226,10 @@ fn cut(dir: &Dir, walk: &mut Walk, end: u64) -> Result<Note, LogError> {
     Ok(Note::TailCut { segment, offset, seq, bytes, saved })
 }
 
-fn unused_name(dir: &Dir, seq: Seq) -> PathBuf {
+fn unused_name(dir: &Dir, seq: Seq) -> Result<PathBuf, LogError> {
+    let files = dir.files()?;
     let name = |n: u32| dir.join(&format!("cut-{seq}-{n}.bin"));
-    (1..).map(name).find(|path| !dir.disk.exists(path)).unwrap_or_else(|| name(0))
+    Ok((1..).map(name).find(|path| !files.contains(path)).unwrap_or_else(|| name(0)))
 }
 
 /// Makes the first segment of a new log.

@@ -13,6 +13,7 @@ use crate::LogError;
 use crate::buffer::AlignedBuf;
 use crate::dir::Dir;
 use crate::disk::{DiskFile, Mode};
+use crate::format::BLOCK;
 
 /// How much is zeroed in one write: the longest that an append may have to wait for one.
 const STEP: u64 = 1 << 20;
@@ -53,7 +54,9 @@ impl Space {
         let file = dir.disk.open_direct(path, Mode::CreateNew);
         let file = file.map_err(LogError::room("create", path, bytes))?;
         let space = Space::over(dir, file, path, bytes, 0).and_then(|space| {
-            space.allocate()?;
+            // The log's own files leave room for its mark: a trim needs that most when the disk is full.
+            space.allocate(bytes + BLOCK)?;
+            space.file.set_len(bytes).map_err(LogError::io("shorten", path))?;
             Ok(space)
         });
         if space.is_err() {
@@ -66,7 +69,7 @@ impl Space {
     /// Opens the existing segment `path`, whose entries end at `written_to`, and restores its full room.
     pub(crate) fn open(dir: &Dir, path: &Path, bytes: u64, written_to: u64) -> Result<Space, LogError> {
         let space = Space::over(dir, dir.open_direct(path)?, path, bytes, written_to)?;
-        space.allocate()?;
+        space.allocate(bytes)?;
         Ok(space)
     }
 
@@ -83,8 +86,9 @@ impl Space {
         Ok(Space { dir: dir.clone(), file, zeros, bytes, path, progress, idle })
     }
 
-    fn allocate(&self) -> Result<(), LogError> {
-        match self.file.allocate(self.bytes) {
+    /// Sets `bytes` aside.
+    fn allocate(&self, bytes: u64) -> Result<(), LogError> {
+        match self.file.allocate(bytes) {
             // Only writing tells whether there is room.
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 while self.zero_step()? {}

@@ -192,7 +192,7 @@ impl Scan {
             Ok(walk) => walk,
             Err(error) => {
                 // A hub may trim its oldest segments while we look.
-                if before.is_some() || self.dir.disk.exists(&segment.path) {
+                if before.is_some() || !error.is_absence() {
                     self.said.push(Event::Problem(error));
                 }
                 return;

@@ -37,6 +37,13 @@ use content::{Content, PAGE};
 use dice::Dice;
 pub use faults::{FaultCounts, Faults};
 
+/// What stops.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    Machine,
+    Processes,
+}
+
 /// A file, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Inode(u64);
@@ -108,7 +115,8 @@ struct Machine {
     life: u64,
     off: bool,
     operations: u64,
-    crash_at: Option<u64>,
+    /// The operation in which something stops, and what.
+    stop_at: Option<(u64, Stop)>,
     trace: u64,
     recorded: Option<Vec<String>>,
 }
@@ -151,7 +159,7 @@ impl SimDisk {
             life: 0,
             off: false,
             operations: 0,
-            crash_at: None,
+            stop_at: None,
             trace: 0,
             recorded: None,
         };
@@ -167,9 +175,11 @@ impl SimDisk {
         Arc::new(Process { disk: self.clone(), life: self.machine().life })
     }
 
-    /// Another disk in the same state, cheaply: they share pages until one of them writes.
-    pub fn copy(&self) -> SimDisk {
-        SimDisk { machine: Arc::new(Mutex::new(self.machine().clone())) }
+    /// Another disk in the same state whose chances `seed` decides; cheap, for they share pages until one of
+    /// them writes.
+    pub fn copy(&self, seed: u64) -> SimDisk {
+        let machine = Machine { dice: Dice::new(seed), ..self.machine().clone() };
+        SimDisk { machine: Arc::new(Mutex::new(machine)) }
     }
 
     /// Sets which operations fail from now on.
@@ -190,20 +200,27 @@ impl SimDisk {
 
     /// Ends all processes: their locks are free, what they wrote is still in the cache.
     pub fn kill(&self) {
-        let mut machine = self.machine();
-        machine.counts.kills += 1;
-        machine.end_processes();
+        self.machine().stop(Stop::Processes);
+    }
+
+    /// Ends all processes in the `operations`-th operation from now, 1 being the next.
+    pub fn kill_in(&self, operations: u64) {
+        self.stop_in(operations, Stop::Processes);
     }
 
     /// Takes the power away: nothing works until [`SimDisk::reboot`].
     pub fn crash(&self) {
-        self.machine().crash();
+        self.machine().stop(Stop::Machine);
     }
 
     /// Takes the power away in the `operations`-th operation from now, 1 being the next.
     pub fn crash_in(&self, operations: u64) {
+        self.stop_in(operations, Stop::Machine);
+    }
+
+    fn stop_in(&self, operations: u64, what: Stop) {
         let mut machine = self.machine();
-        machine.crash_at = Some(machine.operations + operations);
+        machine.stop_at = Some((machine.operations + operations, what));
     }
 
     /// Whether the power is away.
@@ -211,10 +228,15 @@ impl SimDisk {
         self.machine().off
     }
 
+    /// Which life of processes this is: a kill and a crash begin another one.
+    pub fn life(&self) -> u64 {
+        self.machine().life
+    }
+
     /// Gives the power back. What the crash left is there; processes must be started anew.
     pub fn reboot(&self) {
         let mut machine = self.machine();
-        (machine.off, machine.crash_at) = (false, None);
+        (machine.off, machine.stop_at) = (false, None);
     }
 
     /// Lets a bit rot among the bytes `range` of the file `path`; returns the byte's place.
@@ -274,8 +296,19 @@ impl Machine {
         }
     }
 
+    fn stop(&mut self, what: Stop) {
+        match what {
+            Stop::Machine => self.crash(),
+            Stop::Processes => {
+                self.counts.kills += 1;
+                self.end_processes();
+            }
+        }
+    }
+
     fn end_processes(&mut self) {
         self.life += 1;
+        self.stop_at = None;
         self.locks.clear();
         self.open.clear();
         self.forget_unnamed();
@@ -469,9 +502,12 @@ impl Process {
             return Err(gone());
         }
         machine.operations += 1;
-        let last = machine.crash_at == Some(machine.operations);
-        if last && machine.dice.once_in(2) {
-            machine.crash();
+        let now = machine.operations;
+        let stop = machine.stop_at.and_then(|(at, what)| (at == now).then_some(what));
+        // It stops before the operation or after it; the process does not hear of it either way.
+        let before = stop.filter(|_| machine.dice.once_in(2));
+        if let Some(what) = before {
+            machine.stop(what);
             return Err(gone());
         }
         let result = operation(&mut machine);
@@ -484,8 +520,8 @@ impl Process {
             let outcome = result.as_ref().err().map_or("done".to_owned(), ToString::to_string);
             recorded.push(format!("{name} {} {operands:?}: {outcome}", object.display()));
         }
-        if last {
-            machine.crash();
+        if let Some(what) = stop {
+            machine.stop(what);
             // Before the result, which may be an opening or a lock that wants the machine when dropped.
             drop(machine);
             return Err(gone());
@@ -512,10 +548,6 @@ impl Disk for Process {
 
     fn open_direct(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn DiskFile>> {
         self.open_file(path, mode, true)
-    }
-
-    fn exists(&self, path: &Path) -> bool {
-        self.operate("exists", path, [0, 0], |machine| machine.inode(path)).is_ok()
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
