@@ -8,6 +8,8 @@ mod e2e;
 mod pool;
 mod process;
 mod test;
+#[cfg(test)]
+mod verifiers;
 
 use std::process::ExitCode;
 
