@@ -20,6 +20,7 @@ mod refusal;
 mod requests;
 mod state;
 mod timers;
+mod tree;
 
 pub use access::{Role, Roles};
 pub use bounds::Bounds;
