@@ -46,6 +46,8 @@ impl Default for State {
 impl State {
     /// The caller of the hub's own commands; also the issuer of money.
     pub const SYSTEM: AccountId = Ledger::ISSUER;
+    /// How much of what is due is done in one entry; the rest stays due.
+    const TIMERS: usize = 1_000;
 
     /// The state before the first entry.
     pub fn new() -> State {
@@ -79,7 +81,8 @@ impl State {
     }
 
     fn do_what_is_due(&mut self, effects: &mut Effects) {
-        while let Some(timer) = self.timers.pop_due(self.now) {
+        for _ in 0..State::TIMERS {
+            let Some(timer) = self.timers.pop_due(self.now) else { return };
             let (compute, mut ctx) = self.compute(effects);
             match timer {
                 Timer::Hold(hold) => {
@@ -89,7 +92,7 @@ impl State {
                 }
                 Timer::Deadline(job) => compute.expire(job, &mut ctx),
                 Timer::Overdue(worker) => compute.check_overdue(worker, &mut ctx),
-                Timer::ForgetJob(job) => compute.forget(job),
+                Timer::ForgetJob(job) => compute.forget(job, &mut ctx),
                 Timer::ForgetRequest(key) => self.requests.forget(key),
             }
         }
@@ -259,7 +262,13 @@ impl State {
 
     /// When something is due next; a [`Command::Tick`] then makes it happen.
     pub fn next_due(&self) -> Option<Time> {
-        self.timers.next()
+        if self.is_behind() { Some(self.now) } else { self.timers.next() }
+    }
+
+    /// Whether scheduling was too much for one entry: the next ones, of whatever kind, go on with it, so
+    /// there should be one at once.
+    pub fn is_behind(&self) -> bool {
+        self.compute.is_behind()
     }
 
     /// Whose token has this hash.

@@ -446,10 +446,14 @@ mod tests {
     fn a_search_passes_by_what_cannot_hold_it() {
         let tree: Numbers = (0..10_000_u16).map(|key| (key, key / 5_000)).collect();
         let looked = std::cell::Cell::new(0);
-        let found = tree.first_after(None, |range| range.1 >= 1, |_, value| {
-            looked.set(looked.get() + 1);
-            *value == 1
-        });
+        let found = tree.first_after(
+            None,
+            |range| range.1 >= 1,
+            |_, value| {
+                looked.set(looked.get() + 1);
+                *value == 1
+            },
+        );
         assert_eq!(found, Some((5_000, &1)));
         assert!(looked.get() <= WIDTH, "looked at {} entries", looked.get());
     }

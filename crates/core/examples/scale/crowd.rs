@@ -213,7 +213,8 @@ impl Crowd {
         if requests.is_empty() {
             requests.push(ask(State::SYSTEM, Command::Tick));
         }
-        let before: Vec<usize> = workers.iter().map(|worker| self.pool.hands[worker.0 as usize].len()).collect();
+        let before: Vec<usize> =
+            workers.iter().map(|worker| self.pool.hands[worker.0 as usize].len()).collect();
         let answers = self.pool.apply(&requests).answers;
         for ((worker, before), answer) in workers.iter().zip(before).zip(&answers) {
             if let Ok(Done::Attached { worker, link, unwanted }) = answer {

@@ -32,12 +32,9 @@ pub(crate) struct Ballot {
 }
 
 impl Ballot {
-    /// The owners who have voted or are about to, sorted.
-    pub(crate) fn involved(&self) -> Vec<AccountId> {
-        let voters = self.votes.iter().map(|vote| vote.owner);
-        let mut owners: Vec<AccountId> = voters.chain(self.at_work.iter().copied()).collect();
-        owners.sort_unstable();
-        owners
+    /// The owners who have voted or are about to.
+    pub(crate) fn involved(&self) -> impl Iterator<Item = AccountId> {
+        self.votes.iter().map(|vote| vote.owner).chain(self.at_work.iter().copied())
     }
 
     /// What all voters would be paid.

@@ -1,12 +1,14 @@
 //! A job: its tasks, the queue of runs it needs, and its money.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use pumasi_types::{AccountId, Amount, Duration, Fuel, HoldId, JobId, TaskIndex, Time};
+use pumasi_types::{AccountId, Amount, Duration, Fuel, HoldId, JobId, TaskIndex, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Finding, Vote};
+use super::index::{OpenTasks, Owners};
 use super::task::{Task, TaskState};
 use crate::JobSpec;
 
@@ -89,14 +91,14 @@ pub struct Job {
     pub(crate) committed: Amount,
     /// Tasks below this index were started.
     pub(crate) fresh: u32,
-    /// Started tasks that need more runs, by the owners who have a part in them and must not do them.
-    pub(crate) again: BTreeMap<Vec<AccountId>, BTreeSet<TaskIndex>>,
+    /// Started tasks that need more runs, and owners who have a part in them and must not do them.
+    pub(crate) again: OpenTasks,
     /// How many runs they need together.
     pub(crate) again_runs: u64,
     /// Whether there may be runs that idle workers have not been offered.
     pub(crate) news: bool,
-    /// Runs that workers have, those of decided tasks included.
-    pub(crate) held: u64,
+    /// How many runs workers have, those of decided tasks included.
+    pub(crate) holders: BTreeMap<WorkerId, u32>,
     /// Votes on open tasks, when the quorum is above one.
     pub(crate) ballots: BTreeMap<TaskIndex, Ballot>,
     /// Average wall-clock time of a run; none before the first.
@@ -121,10 +123,10 @@ impl Job {
             cap: spec.bid.cost(spec.limits.fuel).unwrap_or(Amount(i64::MAX)),
             committed: Amount::ZERO,
             fresh: 0,
-            again: BTreeMap::new(),
+            again: OpenTasks::default(),
             again_runs: 0,
             news: true,
-            held: 0,
+            holders: BTreeMap::new(),
             ballots: BTreeMap::new(),
             mean_wall: None,
             dependents: Vec::new(),
@@ -172,7 +174,7 @@ impl Job {
 
     /// Whether there is a run that `owner` may do.
     pub(crate) fn has_run_for(&self, owner: AccountId) -> bool {
-        self.is_active() && (self.has_fresh() || self.again_for(owner).next().is_some())
+        self.is_active() && (self.has_fresh() || self.again_after(None, owner).is_some())
     }
 
     /// About how many runs wait to be given out.
@@ -180,18 +182,30 @@ impl Job {
         self.again_runs + u64::from(self.counts.total - self.fresh) * u64::from(self.spec.quorum)
     }
 
-    /// Started tasks that need a run and that `owner` has no part in yet.
-    fn again_for(&self, owner: AccountId) -> impl Iterator<Item = TaskIndex> {
-        let open = self.again.iter().filter(move |(involved, _)| !involved.contains(&owner));
-        open.flat_map(|(_, tasks)| tasks).copied()
+    /// Owners who have a part in all that is queued.
+    pub(crate) fn barred(&self) -> Owners {
+        if self.has_fresh() { Owners::default() } else { self.again.summary().copied().unwrap_or_default() }
+    }
+
+    /// The next started task that needs a run and that `owner` has no part in yet.
+    fn again_after(&self, after: Option<TaskIndex>, owner: AccountId) -> Option<TaskIndex> {
+        let is_other = |task: &TaskIndex, part: &Owners| {
+            let is_part = part.is_full() && self.involved(*task).any(|other| other == owner);
+            !is_part && !part.contains(owner)
+        };
+        let found = self.again.first_after(after, |part| !part.contains(owner), is_other);
+        found.map(|(task, _)| task)
     }
 
     /// Takes up to `count` runs that `owner` may do out of the queue, tasks that were started first.
     pub(crate) fn take_runs(&mut self, owner: AccountId, count: usize) -> Vec<TaskIndex> {
-        let mut taken: Vec<TaskIndex> = self.again_for(owner).take(count).collect();
-        for task in &taken {
-            self.unlist(*task);
-            self.start_run(owner, *task);
+        let mut taken: Vec<TaskIndex> = Vec::new();
+        while taken.len() < count
+            && let Some(task) = self.again_after(taken.last().copied(), owner)
+        {
+            self.unlist(task);
+            self.start_run(owner, task);
+            taken.push(task);
         }
         while taken.len() < count && self.has_fresh() {
             let task = TaskIndex(self.fresh);
@@ -213,11 +227,25 @@ impl Job {
         task.running += 1;
         self.again_runs -= 1;
         self.counts.running += 1;
-        self.held += 1;
         if self.spec.quorum > 1 {
             self.ballots.entry(index).or_default().at_work.push(owner);
         }
         self.list(index);
+    }
+
+    /// A worker has so many runs more.
+    pub(crate) fn hand_out(&mut self, worker: WorkerId, runs: usize) {
+        *self.holders.entry(worker).or_default() += runs as u32;
+    }
+
+    /// A worker has a run less.
+    pub(crate) fn take_back(&mut self, worker: WorkerId) {
+        if let Entry::Occupied(mut held) = self.holders.entry(worker) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
     }
 
     /// A run ended with a finding. It took up the most it could cost; what it did cost is booked apart.
@@ -265,25 +293,20 @@ impl Job {
     /// Puts a task that needs runs where workers find it.
     fn list(&mut self, task: TaskIndex) {
         if self.task_mut(task).queued > 0 {
-            self.again.entry(self.involved(task)).or_default().insert(task);
+            let some = self.involved(task).collect();
+            self.again.insert(task, some);
         }
     }
 
     /// Takes a task away from where workers find it: before who is involved in it changes.
     fn unlist(&mut self, task: TaskIndex) {
         if self.task_mut(task).queued > 0 {
-            let involved = self.involved(task);
-            if let Some(tasks) = self.again.get_mut(&involved) {
-                tasks.remove(&task);
-                if tasks.is_empty() {
-                    self.again.remove(&involved);
-                }
-            }
+            self.again.remove(&task);
         }
     }
 
-    fn involved(&self, task: TaskIndex) -> Vec<AccountId> {
-        self.ballots.get(&task).map(Ballot::involved).unwrap_or_default()
+    fn involved(&self, task: TaskIndex) -> impl Iterator<Item = AccountId> {
+        self.ballots.get(&task).into_iter().flat_map(Ballot::involved)
     }
 
     /// Frees a part of the budget.
@@ -320,7 +343,7 @@ impl Job {
                 *task = Task { state: TaskState::Dropped, losses: task.losses, ..Task::NEW };
             }
         }
-        self.again.clear();
+        self.again = OpenTasks::default();
         self.again_runs = 0;
         self.news = false;
         self.ballots.clear();
@@ -345,7 +368,7 @@ impl Job {
     /// Panics unless the job's own rules hold.
     pub(crate) fn sanity_check(&self, id: JobId) {
         let mut counts = JobCounts { total: self.spec.tasks, ..JobCounts::default() };
-        let mut again: BTreeMap<Vec<AccountId>, BTreeSet<TaskIndex>> = BTreeMap::new();
+        let mut again = OpenTasks::default();
         let (mut again_runs, mut committed) = (0, 0);
         let cap = self.cap.0;
         for (index, task) in self.spec.task_indices().zip(&self.tasks) {
@@ -354,7 +377,7 @@ impl Job {
             counts.failed += u32::from(task.state == TaskState::Failed);
             again_runs += u64::from(task.queued);
             if task.queued > 0 {
-                again.entry(self.involved(index)).or_default().insert(index);
+                again.insert(index, self.involved(index).collect());
             }
             let ballot = self.ballots.get(&index);
             if !self.is_active() || task.state != TaskState::Open {
@@ -372,10 +395,12 @@ impl Job {
                 assert!(!task.is_started() && ballot.is_none(), "job {id}: task {index} is not started");
             }
             if let Some(ballot) = ballot {
-                let mut owners = ballot.involved();
-                let involved = owners.len();
-                owners.dedup();
-                assert_eq!(owners.len(), involved, "job {id}: an owner counts twice for task {index}");
+                let owners: BTreeSet<AccountId> = ballot.involved().collect();
+                assert_eq!(
+                    owners.len(),
+                    ballot.involved().count(),
+                    "job {id}: an owner counts twice for task {index}"
+                );
                 assert_eq!(
                     ballot.at_work.len(),
                     usize::from(task.running),
@@ -385,8 +410,8 @@ impl Job {
         }
         assert_eq!(again, self.again, "job {id}: places of queued runs");
         assert_eq!(again_runs, self.again_runs, "job {id}: number of queued runs");
-        assert!(self.held >= self.counts.running, "job {id}: runs with workers");
-        assert!(!self.news || matches!(self.state, JobState::Waiting { .. }), "job {id}: runs not offered");
+        let held: u64 = self.holders.values().map(|runs| u64::from(*runs)).sum();
+        assert!(held >= self.counts.running, "job {id}: runs with workers");
         assert_eq!(counts, self.counts, "job {id}: counts");
         assert_eq!(committed, self.committed.0, "job {id}: committed money");
         assert!(self.spent.0 + self.committed.0 <= self.spec.budget.0, "job {id}: budget exceeded");

@@ -9,6 +9,7 @@ mod ballot;
 mod check;
 #[cfg_attr(not(test), expect(dead_code, reason = "hidden checks take the numbers"))]
 mod entropy;
+mod index;
 mod job;
 mod report;
 mod schedule;
@@ -157,7 +158,9 @@ impl Compute {
         }
     }
 
-    pub(crate) fn forget(&mut self, id: JobId) {
+    pub(crate) fn forget(&mut self, id: JobId, ctx: &mut Context<'_>) {
+        let mut steps = usize::MAX;
+        self.recall(id, &mut steps, ctx);
         self.jobs.remove(&id);
     }
 
@@ -170,7 +173,7 @@ impl Compute {
             if let Some(jobs) = self.unfinished.get_mut(&job.owner) {
                 *jobs -= 1;
             }
-            let (hold, deadline, held) = (job.hold, job.spec.deadline, std::mem::take(&mut job.held));
+            let (hold, deadline) = (job.hold, job.spec.deadline);
             let dependents = std::mem::take(&mut job.dependents);
             ctx.ledger.release(hold, ctx.timers).expect("a job that is not over has its hold");
             if let Some(at) = deadline {
@@ -179,7 +182,6 @@ impl Compute {
             ctx.timers.set(ctx.now.after(Bounds::JOB_MEMORY), Timer::ForgetJob(id));
             ctx.effects.actions.push(Action::JobOver { job: id });
             self.unschedule(id);
-            self.recall(id, held, ctx);
             for dependent in dependents {
                 if outcome != JobOutcome::Succeeded {
                     ending.push((dependent, JobOutcome::DependencyFailed));
@@ -192,24 +194,6 @@ impl Compute {
                     }
                     self.touch_job(dependent);
                 }
-            }
-        }
-    }
-
-    /// Takes the runs of a job that is over out of its workers' hands, so that they are free for others.
-    fn recall(&mut self, job: JobId, mut held: u64, ctx: &mut Context<'_>) {
-        for id in (1..=self.workers.len() as u64).map(WorkerId) {
-            if held == 0 {
-                return;
-            }
-            let Some(worker) = self.worker_mut(id) else { return };
-            let runs: Vec<RunId> =
-                worker.runs.iter().filter(|(_, run)| run.job == job).map(|(id, _)| *id).collect();
-            if !runs.is_empty() {
-                worker.runs.retain(|_, run| run.job != job);
-                held -= runs.len() as u64;
-                self.touch_worker(id);
-                ctx.effects.actions.push(Action::Stop { worker: id, runs });
             }
         }
     }
@@ -251,9 +235,10 @@ impl Compute {
 
     /// The hub started: every link is gone.
     pub(crate) fn detach_all(&mut self) {
-        for id in (1..=self.workers.len() as u64).map(WorkerId) {
-            self.detached(id);
+        for worker in &mut self.workers {
+            (worker.attached, worker.noted_willing, worker.noted_hungry) = (false, false, false);
         }
+        self.schedule.nobody_is_willing();
     }
 
     pub(crate) fn detach(&mut self, id: WorkerId, link: u64) -> Result<Done, Refusal> {
@@ -303,20 +288,21 @@ impl Compute {
             let found = self.jobs.values().filter(open).count();
             assert_eq!(found, *count as usize, "unfinished jobs of account {owner}");
         }
-        let (mut held, mut running) = (BTreeMap::<JobId, u64>::new(), BTreeMap::<JobId, u64>::new());
+        let mut holders = BTreeMap::<JobId, BTreeMap<WorkerId, u32>>::new();
+        let mut running = BTreeMap::<JobId, u64>::new();
         for (id, worker) in self.workers() {
             assert_eq!(self.machines.get(&(worker.owner, worker.spec.machine_key)), Some(&id));
             for (run_id, run) in &worker.runs {
                 let job = self.jobs.get(&run.job).unwrap_or_else(|| panic!("run {run_id} of no job"));
                 assert!(*run_id <= self.last_run && run.price <= job.spec.bid, "run {run_id}");
-                *held.entry(run.job).or_default() += 1;
+                *holders.entry(run.job).or_default().entry(id).or_default() += 1;
                 let open = job.tasks[run.task.0 as usize].state == TaskState::Open;
                 *running.entry(run.job).or_default() += u64::from(open);
             }
         }
         for (id, job) in &self.jobs {
             job.sanity_check(*id);
-            assert_eq!(held.remove(id).unwrap_or(0), job.held, "job {id}: runs with workers");
+            assert_eq!(holders.remove(id).unwrap_or_default(), job.holders, "job {id}: runs with workers");
             assert_eq!(running.remove(id).unwrap_or(0), job.counts.running, "job {id}: runs that count");
             match ledger.hold(job.hold) {
                 Some(hold) => {

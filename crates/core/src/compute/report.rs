@@ -58,7 +58,7 @@ impl Compute {
         let worker = self.worker_mut(id)?;
         let (owner, run) = (worker.owner, worker.runs.remove(&run)?);
         if let Some(job) = self.jobs.get_mut(&run.job) {
-            job.held -= 1;
+            job.take_back(id);
         }
         Some((owner, run))
     }

@@ -2,67 +2,135 @@
 //!
 //! A worker is given enough to keep its cores busy for a while, in chunks that shrink as the queue does
 //! (guided self-scheduling: Polychronopoulos & Kuck 1987), so that the last tasks of a job are spread over
-//! everybody. After every entry no worker has an idle core while a job has a run that it may do.
+//! everybody. When nothing is left for the next entry, no worker has an idle core while a job has a run that
+//! it may do. Everything is found in logarithmic time, however many jobs and workers do not suit each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
-use pumasi_types::{AccountId, Duration, JobId, Price, WorkerId};
+use pumasi_types::{AccountId, Duration, EngineId, JobId, RunId, WorkerId};
 use serde::{Deserialize, Serialize};
 
-use super::worker::{Needs, Run};
+use super::index::{HungryWorkers, Needs, Owners, Place, Rank, ReadyJobs};
+use super::worker::Run;
 use super::{Compute, Context, Job, JobOutcome};
+use crate::JobSpec;
 use crate::effects::{Action, Assignment};
 use crate::timers::Timer;
-
-/// The place of a job among the ready ones: by falling priority, then by age.
-type Rank = (i32, JobId);
+use crate::tree::{Summary, Tree};
 
 /// Jobs with runs to give out, and workers that want some.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Schedule {
-    /// Jobs with queued runs, and what they need, so that a worker passes by many that do not suit it.
-    ready: BTreeMap<Rank, Needs>,
-    /// Workers with idle cores, by rising price.
-    hungry: BTreeSet<(Price, WorkerId)>,
-    /// Workers that may be given work.
-    willing: BTreeSet<WorkerId>,
-    /// What this entry changed; empty between entries.
+    /// Jobs with queued runs.
+    ready: BTreeMap<EngineId, ReadyJobs>,
+    /// Workers with idle cores.
+    hungry: BTreeMap<EngineId, HungryWorkers>,
+    /// How many workers may be given work.
+    willing: u64,
+    /// Jobs whose queue or budget changed.
     changed_jobs: BTreeSet<Rank>,
+    /// Workers that may want something.
     changed_workers: BTreeSet<WorkerId>,
+    /// The last of them that was looked at, while they are too many for one entry.
+    fed: Option<WorkerId>,
+    /// Jobs that are over and whose runs workers still have.
+    recalls: BTreeSet<JobId>,
+    /// Workers that this entry changed; empty between entries.
+    touched: Vec<WorkerId>,
 }
 
 impl Schedule {
+    /// Workers looked at and runs moved in one entry, so that none takes long; the next goes on.
+    const STEPS: usize = 1 << 14;
+
     fn rank(id: JobId, job: &Job) -> Rank {
         (-i32::from(job.spec.priority), id)
     }
 
+    /// Whether something is left for the next entry.
+    fn is_behind(&self) -> bool {
+        !self.changed_jobs.is_empty() || !self.changed_workers.is_empty() || !self.recalls.is_empty()
+    }
+
+    pub(super) fn nobody_is_willing(&mut self) {
+        self.hungry.clear();
+        self.willing = 0;
+        self.changed_workers.clear();
+    }
+
+    /// The next changed worker, each in its turn however many there are.
+    fn pop_changed_worker(&mut self) -> Option<WorkerId> {
+        let behind = (self.fed.map_or(Unbounded, Excluded), Unbounded);
+        let next = self.changed_workers.range(behind).next().or(self.changed_workers.first()).copied();
+        next.inspect(|id| {
+            self.changed_workers.remove(id);
+        })
+    }
+
     pub(crate) fn sanity_check(&self, compute: &Compute) {
-        let undone = !self.changed_jobs.is_empty() || !self.changed_workers.is_empty();
-        assert!(!undone, "scheduling was left undone");
-        let ready = compute.jobs.iter().filter(|(_, job)| job.has_queued_runs());
-        let ready: BTreeMap<Rank, Needs> =
-            ready.map(|(id, job)| (Schedule::rank(*id, job), Needs::of(&job.spec))).collect();
-        assert_eq!(ready, self.ready, "jobs with queued runs");
-        let hungry = compute.workers().filter(|(_, worker)| worker.is_hungry());
-        let hungry: BTreeSet<_> = hungry.map(|(id, worker)| (worker.spec.ask, id)).collect();
+        assert!(self.touched.is_empty(), "workers were not noted");
+        for (id, job) in &compute.jobs {
+            let is_due = self.changed_jobs.contains(&Schedule::rank(*id, job));
+            let offered = !job.news || is_due || !job.is_active();
+            assert!(offered, "job {id}: its runs were not offered");
+            let (is_over, is_held) = (job.outcome().is_some(), !job.holders.is_empty());
+            assert_eq!(self.recalls.contains(id), is_over && is_held, "job {id}: runs to be recalled");
+        }
+        let mut ready = BTreeMap::<EngineId, ReadyJobs>::new();
+        for (id, job) in compute.jobs.iter().filter(|(_, job)| job.has_queued_runs()) {
+            let rank = Schedule::rank(*id, job);
+            if !self.changed_jobs.contains(&rank) {
+                let jobs = ready.entry(job.spec.engine.clone()).or_default();
+                jobs.insert(rank, Needs::of(&job.spec, job.barred()));
+            }
+        }
+        let listed = self
+            .ready
+            .iter()
+            .flat_map(|(engine, jobs)| jobs.iter().map(move |(rank, needs)| (engine, *rank, *needs)));
+        let settled = listed.filter(|(_, rank, _)| !self.changed_jobs.contains(rank));
+        let expected = ready
+            .iter()
+            .flat_map(|(engine, jobs)| jobs.iter().map(move |(rank, needs)| (engine, *rank, *needs)));
+        assert!(settled.eq(expected), "jobs with queued runs");
+        let (mut hungry, mut willing) = (BTreeMap::<EngineId, HungryWorkers>::new(), 0);
+        for (id, worker) in compute.workers() {
+            assert_eq!(worker.noted_hungry, worker.is_hungry(), "worker {id} has idle cores");
+            assert_eq!(worker.noted_willing, worker.is_willing(), "worker {id} is willing");
+            willing += u64::from(worker.is_willing());
+            if worker.is_hungry() {
+                let (place, idle) = worker.place(id);
+                hungry.entry(worker.spec.engine.clone()).or_default().insert(place, idle);
+            }
+        }
         assert_eq!(hungry, self.hungry, "workers with idle cores");
-        let willing = compute.workers().filter(|(_, worker)| worker.is_willing());
-        assert_eq!(willing.map(|(id, _)| id).collect::<BTreeSet<_>>(), self.willing, "willing workers");
-        for (_, id) in &self.hungry {
-            let worker = compute.worker(*id).expect("it was just found");
-            for ((_, job), _) in self.ready.iter().filter(|(_, needs)| worker.suits(needs)) {
-                let starves = compute.jobs[job].has_run_for(worker.owner);
-                assert!(!starves, "worker {id} is idle though job {job} has a run for it");
+        assert_eq!(willing, self.willing, "willing workers");
+        if self.is_behind() {
+            return;
+        }
+        for (engine, workers) in &self.hungry {
+            for ((_, id), _) in workers.iter() {
+                let worker = compute.worker(*id).expect("it was just found");
+                let jobs = self.ready.get(engine).into_iter().flat_map(ReadyJobs::iter);
+                for ((_, job), _) in jobs.filter(|(_, needs)| worker.suits(needs)) {
+                    let starves = compute.jobs[job].has_run_for(worker.owner);
+                    assert!(!starves, "worker {id} is idle though job {job} has a run for it");
+                }
             }
         }
     }
 }
 
 impl Compute {
+    /// Whether scheduling is left for the next entry.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.schedule.is_behind()
+    }
+
     /// A worker changed: it is looked at again once the entry is done.
     pub(super) fn touch_worker(&mut self, id: WorkerId) {
-        self.schedule.changed_workers.insert(id);
+        self.schedule.touched.push(id);
     }
 
     /// A job's queue or budget changed: it is looked at again once the entry is done.
@@ -72,96 +140,175 @@ impl Compute {
         }
     }
 
-    /// A job is over.
+    /// A job is over: nobody gets more of it, and what workers have of it is taken back.
     pub(super) fn unschedule(&mut self, id: JobId) {
         if let Some(job) = self.jobs.get(&id) {
             let rank = Schedule::rank(id, job);
-            self.schedule.ready.remove(&rank);
+            remove(&mut self.schedule.ready, &job.spec.engine, &rank);
             self.schedule.changed_jobs.remove(&rank);
+            if !job.holders.is_empty() {
+                self.schedule.recalls.insert(id);
+            }
         }
     }
 
     /// Gives out what the entry made possible: jobs first, because they choose the cheapest worker.
+    ///
+    /// What is too much for one entry is left for the next ones.
     pub(crate) fn schedule(&mut self, ctx: &mut Context<'_>) {
-        // A job that ends here frees workers, so there may be more to do after that.
-        while !self.schedule.changed_jobs.is_empty() || !self.schedule.changed_workers.is_empty() {
-            let workers = std::mem::take(&mut self.schedule.changed_workers);
-            for id in &workers {
-                self.note_worker(*id);
+        // As much as comes in can always be done, besides what is left from before.
+        let mut steps = Schedule::STEPS + 2 * self.schedule.touched.len();
+        loop {
+            for id in std::mem::take(&mut self.schedule.touched) {
+                self.note_worker(id);
+                self.schedule.changed_workers.insert(id);
             }
-            while let Some((_, id)) = self.schedule.changed_jobs.pop_first() {
-                self.offer_job(id, ctx);
+            if steps == 0 || !self.schedule.is_behind() {
+                break;
             }
-            for id in workers {
-                self.feed_worker(id, ctx);
+            // A job that ends here frees workers, so there may be more to do after that.
+            if let Some(id) = self.schedule.recalls.first().copied() {
+                self.recall(id, &mut steps, ctx);
+            } else if let Some((_, id)) = self.schedule.changed_jobs.pop_first() {
+                self.offer_job(id, &mut steps, ctx);
+            } else if let Some(id) = self.schedule.pop_changed_worker() {
+                self.feed_worker(id, &mut steps, ctx);
+                self.schedule.fed = Some(id);
             }
+        }
+        if !self.schedule.is_behind() {
+            self.schedule.fed = None;
         }
     }
 
     /// Notes whether a worker takes work and wants some.
     fn note_worker(&mut self, id: WorkerId) {
-        let Some(worker) = self.worker(id) else { return };
-        let (key, hungry, willing) = ((worker.spec.ask, id), worker.is_hungry(), worker.is_willing());
-        put(&mut self.schedule.hungry, key, hungry);
-        put(&mut self.schedule.willing, id, willing);
+        let Some(worker) = self.workers.get_mut(id.0 as usize - 1) else { return };
+        let (willing, hungry) = (worker.is_willing(), worker.is_hungry());
+        self.schedule.willing += u64::from(willing);
+        self.schedule.willing -= u64::from(std::mem::replace(&mut worker.noted_willing, willing));
+        if std::mem::replace(&mut worker.noted_hungry, hungry) == hungry {
+            return;
+        }
+        let (place, idle) = worker.place(id);
+        if !hungry {
+            remove(&mut self.schedule.hungry, &worker.spec.engine, &place);
+        } else if let Some(workers) = self.schedule.hungry.get_mut(&worker.spec.engine) {
+            workers.insert(place, idle);
+        } else {
+            let workers = HungryWorkers::from_iter([(place, idle)]);
+            self.schedule.hungry.insert(worker.spec.engine.clone(), workers);
+        }
     }
 
-    /// To be called before a worker's price changes, which is part of its place.
+    /// To be called before what a worker presents itself as changes, which is part of its place.
     pub(super) fn unnote_worker(&mut self, id: WorkerId) {
-        if let Some(worker) = self.worker(id) {
-            let key = (worker.spec.ask, id);
-            self.schedule.hungry.remove(&key);
+        if let Some(worker) = self.workers.get_mut(id.0 as usize - 1)
+            && std::mem::take(&mut worker.noted_hungry)
+        {
+            remove(&mut self.schedule.hungry, &worker.spec.engine, &worker.place(id).0);
+        }
+    }
+
+    /// Brings a job's place among the ready ones up to date.
+    fn note_job(&mut self, rank: Rank) {
+        let Some(job) = self.jobs.get(&rank.1) else { return };
+        let (engine, ready) = (&job.spec.engine, &mut self.schedule.ready);
+        if !job.has_queued_runs() {
+            return remove(ready, engine, &rank);
+        }
+        let needs = Needs::of(&job.spec, job.barred());
+        match ready.get_mut(engine) {
+            Some(jobs) if jobs.get(&rank) == Some(&needs) => {}
+            Some(jobs) => drop(jobs.insert(rank, needs)),
+            None => drop(ready.insert(engine.clone(), ReadyJobs::from_iter([(rank, needs)]))),
+        }
+    }
+
+    /// Takes runs of a job that is over out of its workers' hands, so that they are free for others.
+    pub(super) fn recall(&mut self, id: JobId, steps: &mut usize, ctx: &mut Context<'_>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        while *steps > 0 {
+            let Some((worker_id, held)) = job.holders.pop_first() else {
+                self.schedule.recalls.remove(&id);
+                return;
+            };
+            let Some(worker) = self.workers.get_mut(worker_id.0 as usize - 1) else { continue };
+            let runs: Vec<RunId> =
+                worker.runs.extract_if(.., |_, run| run.job == id).map(|(id, _)| id).collect();
+            debug_assert_eq!(runs.len(), held as usize);
+            *steps = steps.saturating_sub(1 + runs.len());
+            self.schedule.touched.push(worker_id);
+            ctx.effects.actions.push(Action::Stop { worker: worker_id, runs });
         }
     }
 
     /// Brings a changed job's place up to date; offers it to workers with idle cores if it has new runs.
-    fn offer_job(&mut self, id: JobId, ctx: &mut Context<'_>) {
+    fn offer_job(&mut self, id: JobId, steps: &mut usize, ctx: &mut Context<'_>) {
+        *steps = steps.saturating_sub(1);
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else { return };
-        let rank = Schedule::rank(id, job);
+        let (rank, spec) = (Schedule::rank(id, job), std::sync::Arc::clone(&job.spec));
         let news = std::mem::take(&mut job.news);
-        if !job.has_queued_runs() {
-            self.schedule.ready.remove(&rank);
-            if job.counts.running == 0 && !job.is_decided() {
-                self.finish(id, JobOutcome::OutOfBudget, ctx);
-            }
-            return;
+        if !job.has_queued_runs() && job.counts.running == 0 && !job.is_decided() {
+            return self.finish(id, JobOutcome::OutOfBudget, ctx);
         }
-        self.schedule.ready.entry(rank).or_insert_with(|| Needs::of(&job.spec));
+        self.note_job(rank);
         if !news {
             return;
         }
-        let dearest = (job.spec.bid, WorkerId(u64::MAX));
         let mut nothing_for: BTreeSet<AccountId> = BTreeSet::new();
         let mut last = None;
-        while let Some(key) = next_after(&self.schedule.hungry, last).filter(|key| *key <= dearest) {
-            let Some(needs) = self.schedule.ready.get(&rank) else { return };
-            if let Some(worker) = self.worker(key.1)
-                && worker.suits(needs)
-                && !nothing_for.contains(&worker.owner)
-            {
-                let owner = worker.owner;
-                if !self.give(key.1, rank, ctx) {
-                    nothing_for.insert(owner);
-                }
+        while self.jobs[&id].has_queued_runs()
+            && let Some((place, owner)) = self.next_hungry(&spec, last, &nothing_for)
+        {
+            if *steps == 0 {
+                self.jobs.get_mut(&id).expect("it was just found").news = true;
+                self.schedule.changed_jobs.insert(rank);
+                return;
             }
-            last = Some(key);
+            if !self.give(place.1, rank, steps, ctx) {
+                nothing_for.insert(owner);
+            }
+            last = Some(place);
         }
+    }
+
+    /// The cheapest worker behind `last` that suits a job and is of none of these owners.
+    fn next_hungry(
+        &self,
+        spec: &JobSpec,
+        last: Option<Place>,
+        nothing_for: &BTreeSet<AccountId>,
+    ) -> Option<(Place, AccountId)> {
+        let memory = spec.limits.memory;
+        let all_barred = |owners: &Owners| owners.iter().all(|owner| nothing_for.contains(&owner));
+        let found = self.schedule.hungry.get(&spec.engine)?.first_after(
+            last,
+            |many| many.most_memory >= memory && !many.owners.as_ref().is_some_and(all_barred),
+            |_, idle| idle.memory >= memory && !nothing_for.contains(&idle.owner),
+        );
+        found.filter(|(place, _)| place.0 <= spec.bid).map(|(place, idle)| (place, idle.owner))
     }
 
     /// Gives a changed worker what it wants, of the first jobs that suit it. Nothing of a later job goes
     /// before more of an earlier one.
-    fn feed_worker(&mut self, id: WorkerId, ctx: &mut Context<'_>) {
+    fn feed_worker(&mut self, id: WorkerId, steps: &mut usize, ctx: &mut Context<'_>) {
         let mut last = None;
-        while let Some(worker) = self.worker(id).filter(|worker| worker.is_willing()) {
-            let from = last.map_or(Unbounded, Excluded);
-            let suiting = self.schedule.ready.range((from, Unbounded)).find(|(_, needs)| worker.suits(needs));
+        loop {
+            *steps = steps.saturating_sub(1);
+            let Some(worker) = self.worker(id).filter(|worker| worker.is_willing()) else { return };
+            let Some(jobs) = self.schedule.ready.get(&worker.spec.engine) else { return };
+            let (owner, ask, memory) = (worker.owner, worker.spec.ask, worker.spec.memory);
+            let suiting = jobs.first_after(
+                last,
+                |many| many.highest_bid >= ask && many.least_memory <= memory && !many.barred.contains(owner),
+                |_, needs| worker.suits(needs),
+            );
             let Some((rank, _)) = suiting else { return };
-            let rank = *rank;
-            let owner = worker.owner;
             if worker.appetite(&self.jobs[&rank.1]) == 0 {
                 return;
             }
-            self.give(id, rank, ctx);
+            self.give(id, rank, steps, ctx);
             if self.jobs[&rank.1].has_run_for(owner) {
                 return;
             }
@@ -170,8 +317,8 @@ impl Compute {
     }
 
     /// Gives a worker some runs of a ready job that suits it. Whether there were any for it.
-    fn give(&mut self, worker_id: WorkerId, rank: Rank, ctx: &mut Context<'_>) -> bool {
-        let willing = self.schedule.willing.len().max(1) as u64;
+    fn give(&mut self, worker_id: WorkerId, rank: Rank, steps: &mut usize, ctx: &mut Context<'_>) -> bool {
+        let willing = self.schedule.willing.max(1);
         let Some(job) = self.jobs.get_mut(&rank.1) else { return false };
         let Some(worker) = self.workers.get_mut(worker_id.0 as usize - 1) else { return false };
         let share = usize::try_from(job.queued_runs().div_ceil(2 * willing)).unwrap_or(usize::MAX);
@@ -183,9 +330,11 @@ impl Compute {
             worker.runs.insert(self.last_run, run);
             runs.push(Assignment { run: self.last_run, task });
         }
+        *steps = steps.saturating_sub(1 + runs.len());
         if runs.is_empty() {
             return false;
         }
+        job.hand_out(worker_id, runs.len());
         let at = ctx.now.after(allowance(job.spec.limits.wall));
         if worker.overdue.is_none_or(|earliest| at < earliest) {
             if let Some(later) = worker.overdue.replace(at) {
@@ -193,10 +342,8 @@ impl Compute {
             }
             ctx.timers.set(at, Timer::Overdue(worker_id));
         }
-        if !job.has_queued_runs() {
-            self.schedule.ready.remove(&rank);
-        }
         ctx.effects.actions.push(Action::Assign { worker: worker_id, job: rank.1, runs });
+        self.note_job(rank);
         self.note_worker(worker_id);
         true
     }
@@ -236,16 +383,16 @@ fn allowance(wall: Duration) -> Duration {
     Duration(wall.0.saturating_mul(3).saturating_add(Duration::from_secs(60).0))
 }
 
-/// The first element, or the one after `last`: walks a set that changes on the way.
-fn next_after<K: Ord + Copy>(set: &BTreeSet<K>, last: Option<K>) -> Option<K> {
-    set.range((last.map_or(Unbounded, Excluded), Unbounded)).next().copied()
-}
-
-/// Puts a key into a set or takes it out.
-fn put<K: Ord>(set: &mut BTreeSet<K>, key: K, inside: bool) {
-    if inside {
-        set.insert(key);
-    } else {
-        set.remove(&key);
+/// Takes an entry out of the tree of an engine, and the tree with the last of them.
+fn remove<K: Ord + Copy, V, S: Summary<V>>(
+    trees: &mut BTreeMap<EngineId, Tree<K, V, S>>,
+    engine: &EngineId,
+    key: &K,
+) {
+    if let Some(tree) = trees.get_mut(engine) {
+        tree.remove(key);
+        if tree.is_empty() {
+            trees.remove(engine);
+        }
     }
 }

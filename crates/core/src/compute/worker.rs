@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use pumasi_types::{AccountId, Amount, ByteSize, Duration, EngineId, JobId, Price, RunId, TaskIndex, Time};
+use pumasi_types::{AccountId, Amount, Duration, JobId, Price, RunId, TaskIndex, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use super::index::{Idle, Needs, Place};
 use super::job::Job;
-use crate::{JobSpec, WorkerSpec};
+use crate::WorkerSpec;
 
 /// A machine that joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,10 @@ pub struct Worker {
     pub(crate) runs: BTreeMap<RunId, Run>,
     /// When to look for overdue runs; a timer stands for that.
     pub(crate) overdue: Option<Time>,
+    /// Whether the scheduler counts it among those that may be given work.
+    pub(crate) noted_willing: bool,
+    /// Whether the scheduler counts it among those with idle cores.
+    pub(crate) noted_hungry: bool,
 }
 
 /// One attempt of a task.
@@ -47,23 +52,6 @@ pub(crate) struct Run {
     /// What its worker asked for when it was given; what it asks later is for later runs.
     pub(crate) price: Price,
     pub(crate) given: Time,
-}
-
-/// What a job needs of a worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Needs {
-    /// An ask of at most this.
-    pub(crate) bid: Price,
-    /// At least so much memory.
-    memory: ByteSize,
-    /// This engine.
-    engine: EngineId,
-}
-
-impl Needs {
-    pub(crate) fn of(spec: &JobSpec) -> Needs {
-        Needs { bid: spec.bid, memory: spec.limits.memory, engine: spec.engine.clone() }
-    }
 }
 
 impl Worker {
@@ -91,6 +79,8 @@ impl Worker {
             failing: 0,
             runs: BTreeMap::new(),
             overdue: None,
+            noted_willing: false,
+            noted_hungry: false,
         }
     }
 
@@ -104,9 +94,15 @@ impl Worker {
         self.attached && self.accepting && self.failing < Self::FAILING_MAX
     }
 
-    /// Whether it may do a job with these needs.
+    /// Whether it may do a job of its engine with these needs.
     pub(crate) fn suits(&self, needs: &Needs) -> bool {
-        self.spec.ask <= needs.bid && needs.memory <= self.spec.memory && self.spec.engine == needs.engine
+        let affordable = self.spec.ask <= needs.bid && needs.memory <= self.spec.memory;
+        affordable && !needs.barred.contains(self.owner)
+    }
+
+    /// Where it stands among those with idle cores.
+    pub(crate) fn place(&self, id: WorkerId) -> (Place, Idle) {
+        ((self.spec.ask, id), Idle { memory: self.spec.memory, owner: self.owner })
     }
 
     /// Whether cores of it stand idle.
