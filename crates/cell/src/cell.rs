@@ -93,7 +93,7 @@ pub struct Cell<L, O: Outlet> {
     payload: Vec<u8>,
     entry: Vec<Request>,
     /// How many requests at the beginning of the entry are the cell's own.
-    draws: usize,
+    own: usize,
 }
 
 impl<L: Log, O: Outlet> Cell<L, O> {
@@ -112,13 +112,14 @@ impl<L: Log, O: Outlet> Cell<L, O> {
             snapshot,
             payload: Vec::new(),
             entry: Vec::new(),
-            draws: 0,
+            own: 0,
         }
     }
 
     /// Makes a batch durable and part of the state, then lets its answers and messages out.
     ///
-    /// `now` is the clock's time; it may jump, the log's time does not run backwards. `seed` draws what nobody
+    /// A batch without requests lets a state that [is behind](State::is_behind) go on with what was too much for
+    /// one entry. `now` is the clock's time; it may jump, the log's time does not run backwards. `seed` own what nobody
     /// can foresee; every entry with reports begins with one.
     ///
     /// # Errors
@@ -134,6 +135,10 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         let mut answers = Vec::with_capacity(batch.requests.len());
         let mut actions = Vec::new();
         let mut requests = std::mem::take(&mut batch.requests).into_iter();
+        if requests.as_slice().is_empty() && self.state.is_behind() {
+            self.form_tick();
+            self.enter(now, &mut answers, &mut actions, outlet)?;
+        }
         while !requests.as_slice().is_empty() {
             self.form(&mut requests, seed);
             self.enter(now, &mut answers, &mut actions, outlet)?;
@@ -166,12 +171,20 @@ impl<L: Log, O: Outlet> Cell<L, O> {
             let command = Command::Draw { seed: seed() };
             self.add(Request { caller: State::SYSTEM, id: None, command });
         }
-        self.draws = self.entry.len();
+        self.own = self.entry.len();
         while self.payload.len() < ENTRY_BYTES
             && let Some(request) = requests.next()
         {
             self.add(request);
         }
+    }
+
+    /// An entry of the cell's own, for work that was left.
+    fn form_tick(&mut self) {
+        self.payload.clear();
+        self.entry.clear();
+        self.add(Request { caller: State::SYSTEM, id: None, command: Command::Tick });
+        self.own = self.entry.len();
     }
 
     fn add(&mut self, request: Request) {
@@ -191,11 +204,11 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         self.log.submit(time, &self.payload)?;
         let applied = self.state.apply(time, &self.entry);
         self.journal.write(&applied.effects.transfers)?;
-        outlet.entered(self.entry.len() - self.draws, self.payload.len(), applied.effects.transfers.len());
+        outlet.entered(self.entry.len() - self.own, self.payload.len(), applied.effects.transfers.len());
         if let Some(bytes) = &mut self.since_snapshot {
             *bytes += self.payload.len() as u64;
         }
-        answers.extend(applied.answers.into_iter().skip(self.draws));
+        answers.extend(applied.answers.into_iter().skip(self.own));
         actions.extend(applied.effects.actions);
         Ok(())
     }

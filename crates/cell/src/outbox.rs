@@ -1,6 +1,6 @@
 //! Carrying out actions: what goes to which worker, and who waits for which job.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use pumasi_api::link::{self, FromHub, from_hub};
 use pumasi_core::{Action, Answer, Assignment, Done, Job, State};
@@ -47,9 +47,14 @@ pub(crate) struct Outbox<O: Outlet> {
 struct Link<L> {
     number: u64,
     end: L,
-    /// Jobs that were described on this link.
-    jobs: HashSet<JobId>,
+    /// Jobs that were described on this link and not taken back.
+    jobs: BTreeSet<JobId>,
+    /// When there are so many of them, those that are over are taken back.
+    jobs_max: usize,
 }
+
+/// Jobs that a link knows before it is looked which of them are over.
+const JOBS_KNOWN: usize = 64;
 
 impl<O: Outlet> Outbox<O> {
     /// No links yet. Workers are told `lease`.
@@ -65,7 +70,8 @@ impl<O: Outlet> Outbox<O> {
             lease_ms: self.lease.as_millis(),
             unwanted_runs: unwanted.iter().map(|run| run.0).collect(),
         };
-        self.links.insert(*worker, Link { number: *link, end, jobs: HashSet::new() });
+        let known = Link { number: *link, end, jobs: BTreeSet::new(), jobs_max: JOBS_KNOWN };
+        self.links.insert(*worker, known);
         self.send(*worker, from_hub::Message::Welcome(welcome), outlet);
     }
 
@@ -91,7 +97,7 @@ impl<O: Outlet> Outbox<O> {
             match action {
                 Action::Assign { worker, job, runs } => self.assign(state, worker, job, &runs, outlet),
                 Action::Stop { worker, runs } => self.stop(worker, &runs, outlet),
-                Action::JobOver { job } => self.job_over(state, job, outlet),
+                Action::JobOver { job } => self.job_over(job, outlet),
             }
         }
     }
@@ -99,6 +105,7 @@ impl<O: Outlet> Outbox<O> {
     fn assign(&mut self, state: &State, worker: WorkerId, id: JobId, runs: &[Assignment], outlet: &mut O) {
         let Some(job) = state.job(id) else { return };
         if self.links.get_mut(&worker).is_some_and(|link| link.jobs.insert(id)) {
+            self.take_back(state, worker, outlet);
             self.send(worker, from_hub::Message::Job(describe(id, job)), outlet);
         }
         for runs in runs.chunks(RUNS_PER_MESSAGE) {
@@ -118,15 +125,23 @@ impl<O: Outlet> Outbox<O> {
         }
     }
 
-    fn job_over(&mut self, state: &State, job: JobId, outlet: &mut O) {
-        // Where every task is decided, nobody has a run of it.
-        let undecided = state.job(job).is_none_or(|j| j.counts.succeeded + j.counts.failed < j.counts.total);
-        let knew = |(id, link): (&WorkerId, &mut Link<O::Link>)| link.jobs.remove(&job).then_some(*id);
-        let knowing: Vec<WorkerId> = self.links.iter_mut().filter_map(knew).collect();
-        for worker in knowing.into_iter().filter(|_| undecided) {
-            let stop = link::Stop { runs: Vec::new(), jobs: vec![job.0] };
+    /// Lets a worker forget jobs that are over, once it knows so many that this costs little beside telling
+    /// it of them. At a job's end there may be a million workers that know it; their runs of it were stopped.
+    fn take_back(&mut self, state: &State, worker: WorkerId, outlet: &mut O) {
+        let Some(link) = self.links.get_mut(&worker) else { return };
+        if link.jobs.len() < link.jobs_max {
+            return;
+        }
+        let is_over = |id: &JobId| state.job(*id).is_none_or(|job| job.outcome().is_some());
+        let over: Vec<u64> = link.jobs.extract_if(.., is_over).map(|id| id.0).collect();
+        link.jobs_max = JOBS_KNOWN.max(link.jobs.len() * 2);
+        if !over.is_empty() {
+            let stop = link::Stop { runs: Vec::new(), jobs: over };
             self.send(worker, from_hub::Message::Stop(stop), outlet);
         }
+    }
+
+    fn job_over(&mut self, job: JobId, outlet: &mut O) {
         for waiter in self.waiting.remove(&job).unwrap_or_default() {
             outlet.over(waiter);
         }

@@ -8,7 +8,7 @@ use crate::{Request, State};
 /// Version of the requests in an entry.
 const ENTRY_VERSION: u8 = 1;
 /// Version of the state in a snapshot.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 
 /// Bytes that are not an entry or a snapshot of a version that this program reads.
 #[derive(Debug, thiserror::Error)]

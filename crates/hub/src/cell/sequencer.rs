@@ -84,7 +84,13 @@ impl Sequencer {
 
     fn run(mut self, mut queue: mpsc::Receiver<Work>, why: &StopNote) {
         let mut gathered = Vec::with_capacity(BATCH);
-        while queue.blocking_recv_many(&mut gathered, BATCH) > 0 {
+        loop {
+            // What was too much for one entry goes on at once, with whatever has come meanwhile.
+            if self.cell.state().is_behind() {
+                gathered.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH));
+            } else if queue.blocking_recv_many(&mut gathered, BATCH) == 0 {
+                return;
+            }
             let mut batch = Batch::default();
             let mut shut_down = None;
             for work in gathered.drain(..) {
