@@ -23,11 +23,11 @@ pub(crate) struct Given {
 
 /// How long entries took, in nanoseconds.
 #[derive(Default)]
-pub(crate) struct Times(Vec<u32>);
+pub(crate) struct Times(Vec<u64>);
 
 impl Times {
     pub(crate) fn add(&mut self, took: Duration) {
-        self.0.push(u32::try_from(took.as_nanos()).unwrap_or(u32::MAX));
+        self.0.push(took.as_nanos() as u64);
     }
 
     pub(crate) fn clear(&mut self) {
@@ -39,7 +39,7 @@ impl Times {
     }
 
     pub(crate) fn total_s(&self) -> f64 {
-        self.0.iter().map(|nanos| f64::from(*nanos)).sum::<f64>() / 1e9
+        self.0.iter().sum::<u64>() as f64 / 1e9
     }
 
     /// Microseconds within which so many thousandths of the entries were done.
@@ -47,7 +47,7 @@ impl Times {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         let place = (sorted.len() * thousandths / 1000).min(sorted.len().saturating_sub(1));
-        sorted.get(place).map_or(0.0, |nanos| f64::from(*nanos) / 1000.0)
+        sorted.get(place).map_or(0.0, |nanos| *nanos as f64 / 1000.0)
     }
 }
 
@@ -131,7 +131,7 @@ impl Pool {
     /// Lets the state finish what it put off to later entries. How many entries that took.
     pub(crate) fn settle(&mut self) -> usize {
         let mut entries = 0;
-        while self.state.next_due().is_some_and(|due| due <= self.now) {
+        while self.state.is_behind() {
             self.one(State::SYSTEM, Command::Tick);
             entries += 1;
         }
