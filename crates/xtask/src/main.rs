@@ -33,7 +33,7 @@ enum Command {
     Test(test::Options),
     /// Format and lint, without running tests
     Check,
-    /// Measure: tasks
+    /// Measure: tasks through a whole pool, or the core alone at scale
     Bench(bench::Options),
 }
 

@@ -1,6 +1,7 @@
 //! Benchmarks: they print figures, the machine and peers of the same run; they never judge.
 
 mod peers;
+mod scale;
 mod tasks;
 
 use serde_json::Value;
@@ -18,11 +19,14 @@ pub(crate) struct Options {
 enum What {
     /// No-op tasks: scheduled, run, verified and durably paid
     Tasks(tasks::Options),
+    /// The core alone with up to so many workers and tasks: time of a decision, memory, how both grow
+    Scale(scale::Options),
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
     match &options.what {
         What::Tasks(options) => tasks::run(options),
+        What::Scale(options) => scale::run(options),
     }
 }
 

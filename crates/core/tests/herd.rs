@@ -1,0 +1,143 @@
+//! What is too much for one entry goes on in the next ones: nobody is forgotten and nothing is done twice.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use common::{BEGIN, ask, job, machine, open, success};
+use pumasi_core::{
+    Action, Applied, Command, Done, Request, Role, STATE_VERSION, State, decode_state, encode_state,
+};
+use pumasi_types::{AccountId, Amount, Currency, Hash, JobId, RunId, WorkerId};
+
+const RESEARCHER: AccountId = AccountId(1);
+/// The only owner; for what follows it does not matter whose the machines are.
+const OWNER: AccountId = AccountId(2);
+const WORKERS: u64 = 4_000;
+
+/// The state, and the runs that each worker has.
+struct Herd {
+    state: State,
+    hands: BTreeMap<WorkerId, BTreeSet<RunId>>,
+}
+
+impl Herd {
+    /// Many idle machines.
+    fn new() -> Herd {
+        let mut herd = Herd { state: State::new(), hands: BTreeMap::new() };
+        let issue = Command::Issue { to: RESEARCHER, currency: Currency::CREDIT, amount: Amount(1 << 60) };
+        let mut requests = vec![
+            ask(State::SYSTEM, open("ann", &[Role::Researcher])),
+            ask(State::SYSTEM, open("bob", &[Role::Owner])),
+            ask(State::SYSTEM, issue),
+        ];
+        let attach = |key| ask(OWNER, Command::AttachWorker(machine(u128::from(key), 4)));
+        requests.extend((0..WORKERS).map(attach));
+        herd.apply(&requests);
+        assert!(!herd.state.is_behind(), "nothing is there to give out");
+        herd
+    }
+
+    /// Applies an entry, and the same to the state as a snapshot would restore it.
+    fn apply(&mut self, requests: &[Request]) -> Applied {
+        let mut twin = decode_state(STATE_VERSION, &encode_state(&self.state)).expect("encoded here");
+        let applied = self.state.apply(BEGIN, requests);
+        assert_eq!(applied, twin.apply(BEGIN, requests), "a snapshot in between changes nothing");
+        assert!(applied.answers.iter().all(Result::is_ok));
+        for action in &applied.effects.actions {
+            match action {
+                Action::Assign { worker, runs, .. } => {
+                    let hand = self.hands.entry(*worker).or_default();
+                    runs.iter().for_each(|run| assert!(hand.insert(run.run), "run {} twice", run.run));
+                }
+                Action::Stop { worker, runs } => {
+                    let hand = self.hands.entry(*worker).or_default();
+                    runs.iter().for_each(|run| assert!(hand.remove(run), "run {} was not there", run));
+                }
+                _ => {}
+            }
+        }
+        self.state.sanity_check();
+        applied
+    }
+
+    fn submit(&mut self) {
+        let mut spec = job("large", 200_000, Amount(1 << 50));
+        spec.limits.fuel.0 = 1_000_000_000;
+        self.apply(&[ask(RESEARCHER, Command::SubmitJob(Arc::new(spec)))]);
+    }
+
+    fn tick(&mut self) {
+        self.apply(&[ask(State::SYSTEM, Command::Tick)]);
+    }
+
+    /// How many entries it takes until nothing is left to do.
+    fn settle(&mut self) -> usize {
+        let mut entries = 0;
+        while self.state.is_behind() {
+            assert_eq!(self.state.next_due(), Some(self.state.now()), "the hub is told to go on");
+            self.tick();
+            entries += 1;
+        }
+        entries
+    }
+
+    fn busy(&self) -> usize {
+        self.hands.values().filter(|hand| !hand.is_empty()).count()
+    }
+
+    fn report(&mut self, worker: WorkerId) -> Request {
+        let runs = std::mem::take(self.hands.entry(worker).or_default());
+        let runs = runs.into_iter().map(|run| success(run, Hash::of(b"result"))).collect();
+        ask(OWNER, Command::Report { worker, runs })
+    }
+}
+
+#[test]
+fn a_herd_is_fed_over_several_entries() {
+    let mut herd = Herd::new();
+    herd.submit();
+    let first = herd.busy();
+    assert!(herd.state.is_behind() && first > 0 && first < WORKERS as usize, "{first} workers at once");
+    assert!((1..20).contains(&herd.settle()));
+    assert_eq!(herd.busy(), WORKERS as usize);
+}
+
+#[test]
+fn who_reports_all_the_time_takes_nobodys_turn() {
+    let mut herd = Herd::new();
+    herd.submit();
+    // The first ones to be fed are the quickest to come again.
+    let quick: Vec<WorkerId> = herd.hands.keys().copied().take(500).collect();
+    let mut entries = 0;
+    while herd.busy() < WORKERS as usize - quick.len() {
+        let requests: Vec<Request> = quick.iter().map(|worker| herd.report(*worker)).collect();
+        herd.apply(&requests);
+        entries += 1;
+        assert!(entries < 20, "{} workers have work after {entries} entries", herd.busy());
+    }
+}
+
+#[test]
+fn a_large_job_is_recalled_over_several_entries() {
+    let mut herd = Herd::new();
+    herd.submit();
+    herd.settle();
+    herd.apply(&[ask(RESEARCHER, Command::CancelJob { job: JobId(1) })]);
+    assert!(herd.state.is_behind());
+    assert_eq!(herd.state.ledger().account(RESEARCHER).expect("opened").balance(Currency::CREDIT).held.0, 0);
+    // Whoever is not told yet may still report, in vain.
+    let (last, hand) = herd.hands.last_key_value().expect("all have runs");
+    let (last, count) = (*last, hand.len());
+    let report = herd.report(last);
+    let applied = herd.apply(&[report]);
+    assert!(count > 0 && applied.effects.transfers.is_empty());
+    assert!(matches!(&applied.answers[0], Ok(Done::Reported { refused }) if refused.len() == count));
+    // And the machines are free for the next one at once.
+    herd.submit();
+    assert!((1..20).contains(&herd.settle()));
+    assert_eq!(herd.busy(), WORKERS as usize);
+    assert!(herd.state.job(JobId(1)).is_some_and(|job| job.counts.running == 0));
+}

@@ -1,0 +1,126 @@
+//! The core alone at growing sizes: what a decision takes, and what everything takes in memory.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Map, Value, json};
+
+use super::machine;
+use crate::Outcome;
+use crate::build;
+
+/// How the benchmark is run.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    json: bool,
+    /// Workers of the largest pool; a tenth and a hundredth are measured before it
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    workers: u64,
+    /// Tasks of the largest pool
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    tasks: u64,
+    /// Measure these scenes only, as crates/core/examples/scale calls them
+    #[arg(long, value_delimiter = ',')]
+    scenes: Vec<String>,
+}
+
+/// Each scene, what happens in it, and which figures of it the table shows.
+const SCENES: [(&str, &str, &[&str]); 11] = [
+    ("line", "one job on two workers", &["tasks_per_s", "p50_us", "bytes_per_decided_task"]),
+    (
+        "crowd",
+        "mixed machines that come and go do mixed jobs",
+        &["decisions_per_s", "p50_us", "p99_us", "max_us", "snapshot_bytes", "snapshot_s", "restore_s"],
+    ),
+    (
+        "memory",
+        "bytes of memory for each",
+        &[
+            "owner",
+            "idle_worker",
+            "waiting_job",
+            "open_task",
+            "busy_worker_more",
+            "decided_task",
+            "request_id",
+        ],
+    ),
+    ("idle", "everybody idle, 200 jobs that suit nobody", &["p50_us", "p99_us", "max_us"]),
+    ("herd", "everybody idle, one large job", &["submit_us", "entries", "p99_us", "max_us", "cancel_max_us"]),
+    ("misfits", "reports behind 99,990 more urgent jobs that suit nobody", &["p50_us", "p99_us", "max_us"]),
+    (
+        "one-owner",
+        "all of one owner, 200 jobs want two owners",
+        &["submit_p50_us", "submit_max_us", "p50_us", "max_us"],
+    ),
+    ("strangers", "each of its own owner, a job wants three", &["decisions_per_s", "p50_us", "max_us"]),
+    ("loss", "half of all lost, 1,024 in an entry", &["p50_us", "p99_us", "max_us"]),
+    ("restart", "everybody comes back, 1,024 in an entry", &["start_us", "restore_s", "p50_us", "max_us"]),
+    ("ends", "200 small jobs end while all are busy", &["p50_us", "p99_us", "max_us"]),
+];
+
+pub(crate) fn run(options: &Options) -> Outcome {
+    let known = |name: &String| SCENES.iter().any(|(scene, _, _)| scene == name);
+    if let Some(other) = options.scenes.iter().find(|name| !known(name)) {
+        let names: Vec<&str> = SCENES.iter().map(|(name, _, _)| *name).collect();
+        return Err(format!("'{other}' is not a scene: use {}", names.join(", ")).into());
+    }
+    let program = build()?;
+    let machine = machine();
+    println!("{machine}");
+    let mut figures = Map::new();
+    for (name, what, columns) in SCENES {
+        if !options.scenes.is_empty() && !options.scenes.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        println!("\n{name}: {what}");
+        print!("{:>10} {:>11}", "workers", "tasks");
+        columns.iter().for_each(|column| print!(" {column:>17}"));
+        println!();
+        let mut series = Vec::new();
+        for part in [100, 10, 1] {
+            let (workers, tasks) = (options.workers / part, options.tasks / part);
+            let measured = measure(&program, name, workers, tasks)?;
+            print!("{workers:>10} {tasks:>11}");
+            for column in columns {
+                let value = measured.get(*column).or_else(|| measured.get(&format!("bytes_per_{column}")));
+                print!(" {:>17}", value.map_or_else(|| "-".to_owned(), ToString::to_string));
+            }
+            println!();
+            series.push(Value::Object(measured));
+        }
+        figures.insert(name.to_owned(), Value::Array(series));
+    }
+    if options.json {
+        println!("{}", json!({ "machine": machine, "scenes": figures }));
+    }
+    Ok(())
+}
+
+/// Builds the example that measures, and returns its path.
+fn build() -> Outcome<PathBuf> {
+    let mut build = build::cargo();
+    build.args(["build", "--release", "--package", "pumasi-core", "--example", "scale"]);
+    if !build.status()?.success() {
+        return Err("the build failed; its errors stand above".into());
+    }
+    Ok(build::binary(build::Profile::Release).with_file_name("examples").join("scale"))
+}
+
+/// One scene in a process of its own, whose memory nothing else has touched.
+fn measure(program: &Path, scene: &str, workers: u64, tasks: u64) -> Outcome<Map<String, Value>> {
+    let output = Command::new(program).args([scene, &workers.to_string(), &tasks.to_string()]).output()?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("scene {scene} with {workers} workers failed: {text}").into());
+    }
+    let mut figures =
+        Map::from_iter([("workers".to_owned(), json!(workers)), ("tasks".to_owned(), json!(tasks))]);
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let (name, value) = line.split_once(' ').ok_or_else(|| format!("scene {scene} printed '{line}'"))?;
+        figures.insert(name.to_owned(), serde_json::from_str(value)?);
+    }
+    Ok(figures)
+}
