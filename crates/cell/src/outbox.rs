@@ -98,6 +98,8 @@ impl<O: Outlet> Outbox<O> {
                 Action::Assign { worker, job, runs } => self.assign(state, worker, job, &runs, outlet),
                 Action::Stop { worker, runs } => self.stop(worker, &runs, outlet),
                 Action::JobOver { job } => self.job_over(job, outlet),
+                // Workers learn of it from the runs that they are given; nobody waits for it any more.
+                Action::JobReopened { .. } => {}
             }
         }
     }

@@ -6,9 +6,11 @@
 use crate::{Request, State};
 
 /// Version of the requests in an entry.
-const ENTRY_VERSION: u8 = 1;
+const ENTRY_VERSION: u8 = 2;
+/// The version whose jobs do not say whether owners are checked; they were not.
+const ENTRY_UNCHECKED: u8 = 1;
 /// Version of the state in a snapshot.
-pub const STATE_VERSION: u32 = 3;
+pub const STATE_VERSION: u32 = 4;
 
 /// Bytes that are not an entry or a snapshot of a version that this program reads.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +48,7 @@ pub fn encode_request(payload: &mut Vec<u8>, request: &Request) {
 pub fn decode_requests(payload: &[u8]) -> Result<Vec<Request>, CodecError> {
     let what = "entry";
     let Some((version, mut rest)) = payload.split_first() else { return Ok(Vec::new()) };
-    if *version != ENTRY_VERSION {
+    if *version != ENTRY_VERSION && *version != ENTRY_UNCHECKED {
         return Err(CodecError::Version {
             what,
             found: u32::from(*version),
@@ -55,8 +57,9 @@ pub fn decode_requests(payload: &[u8]) -> Result<Vec<Request>, CodecError> {
     }
     let mut requests = Vec::new();
     while !rest.is_empty() {
-        let (request, after) =
-            postcard::take_from_bytes(rest).map_err(|source| CodecError::Malformed { what, source })?;
+        let read =
+            if *version == ENTRY_VERSION { postcard::take_from_bytes(rest) } else { unchecked::take(rest) };
+        let (request, after) = read.map_err(|source| CodecError::Malformed { what, source })?;
         requests.push(request);
         rest = after;
     }
@@ -78,6 +81,80 @@ pub fn decode_state(version: u32, bytes: &[u8]) -> Result<State, CodecError> {
         Ok((state, [])) => Ok(state),
         Ok(_) => Err(CodecError::Malformed { what, source: postcard::Error::DeserializeBadEncoding }),
         Err(source) => Err(CodecError::Malformed { what, source }),
+    }
+}
+
+/// Requests of [`ENTRY_UNCHECKED`]: only those that order a job differ.
+mod unchecked {
+    use std::sync::Arc;
+
+    use pumasi_types::{AccountId, Amount, EngineId, Hash, JobId, Limits, Price, RequestId, Time};
+    use serde::Deserialize;
+
+    use crate::{Checks, Command, InputFile, JobSpec, Request};
+
+    /// The place of [`Command::SubmitJob`] among the commands.
+    const SUBMIT_JOB: u32 = 10;
+
+    pub(super) fn take(bytes: &[u8]) -> postcard::Result<(Request, &[u8])> {
+        let ((caller, id, kind), rest) =
+            postcard::take_from_bytes::<(AccountId, Option<RequestId>, u32)>(bytes)?;
+        if kind != SUBMIT_JOB {
+            return postcard::take_from_bytes(bytes);
+        }
+        let (spec, rest) = postcard::take_from_bytes::<Spec>(rest)?;
+        Ok((Request { caller, id, command: Command::SubmitJob(Arc::new(spec.into())) }, rest))
+    }
+
+    /// A job without the choice of checks.
+    #[derive(Deserialize)]
+    struct Spec {
+        name: String,
+        module: Hash,
+        args: Vec<String>,
+        env: Vec<String>,
+        files: Vec<InputFile>,
+        task_list: Option<Hash>,
+        tasks: u32,
+        limits: Limits,
+        engine: EngineId,
+        quorum: u8,
+        priority: i16,
+        bid: Price,
+        budget: Amount,
+        deadline: Option<Time>,
+        max_losses: u8,
+        max_failures: Option<u32>,
+        after: Vec<JobId>,
+        seed: u64,
+        clock: Option<Time>,
+    }
+
+    impl From<Spec> for JobSpec {
+        fn from(spec: Spec) -> JobSpec {
+            JobSpec {
+                name: spec.name,
+                module: spec.module,
+                args: spec.args,
+                env: spec.env,
+                files: spec.files,
+                task_list: spec.task_list,
+                tasks: spec.tasks,
+                limits: spec.limits,
+                engine: spec.engine,
+                quorum: spec.quorum,
+                priority: spec.priority,
+                bid: spec.bid,
+                budget: spec.budget,
+                deadline: spec.deadline,
+                max_losses: spec.max_losses,
+                max_failures: spec.max_failures,
+                after: spec.after,
+                seed: spec.seed,
+                clock: spec.clock,
+                checks: Checks::Off,
+            }
+        }
     }
 }
 

@@ -135,6 +135,14 @@ pub enum Command {
         /// Unforeseeable; from the operating system.
         seed: u128,
     },
+    /// Says whether the operator answers for an owner of machines. One that was caught begins anew when it
+    /// is vouched for. Operators only.
+    Vouch {
+        /// Whose machines.
+        account: AccountId,
+        /// Whether.
+        vouched: bool,
+    },
 }
 
 /// A job as it is ordered.
@@ -178,6 +186,20 @@ pub struct JobSpec {
     pub seed: u64,
     /// What guests' clocks start from; the time of submission when none is given.
     pub clock: Option<Time>,
+    /// Whether owners' records decide how often its results are computed.
+    pub checks: Checks,
+}
+
+/// Whether a job relies on owners' records. The order of variants is part of the stored format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checks {
+    /// With a quorum of one, new owners' findings need a second owner's, and trusted owners' are checked now
+    /// and then; with any quorum, agreement makes and disagreement breaks owners' records.
+    #[default]
+    Hidden,
+    /// Every owner is believed, and nobody's record changes: for machines that all belong to the researcher.
+    Off,
 }
 
 /// A file that a task finds under /in.

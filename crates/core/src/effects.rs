@@ -72,6 +72,11 @@ pub enum Action {
         /// Which.
         job: JobId,
     },
+    /// Tell everybody who believed that this job was over that some of its tasks are computed again.
+    JobReopened {
+        /// Which.
+        job: JobId,
+    },
 }
 
 /// One run that a worker is given.

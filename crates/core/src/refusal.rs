@@ -111,7 +111,7 @@ pub enum Refusal {
     },
     /// The budget does not cover a single task.
     #[error(
-        "the budget of {} credits does not cover one task, which may cost up to {}: raise the budget, or lower the fuel limit, the bid or the quorum",
+        "the budget of {} credits does not cover one task with its quorum or its check, which may cost up to {}: raise the budget, or lower the fuel limit, the bid or the quorum",
         Currency::CREDIT.format_amount(*budget), Currency::CREDIT.format_amount(*task)
     )]
     BudgetTooSmall {

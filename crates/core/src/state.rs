@@ -12,7 +12,7 @@ use crate::effects::{Cause, Done, Effects};
 use crate::ledger::Movement;
 use crate::requests::{Requests, content_of};
 use crate::timers::{Timer, Timers};
-use crate::{Job, Ledger, Refusal, Role, Worker};
+use crate::{Job, Ledger, Owner, Refusal, Role, Worker};
 
 /// What a request is answered.
 pub type Answer = Result<Done, Refusal>;
@@ -93,6 +93,7 @@ impl State {
                 Timer::Deadline(job) => compute.expire(job, &mut ctx),
                 Timer::Overdue(worker) => compute.check_overdue(worker, &mut ctx),
                 Timer::ForgetJob(job) => compute.forget(job, &mut ctx),
+                Timer::Tab(owner) => compute.check_tab(owner, &mut ctx),
                 Timer::ForgetRequest(key) => self.requests.forget(key),
             }
         }
@@ -123,6 +124,12 @@ impl State {
                 self.hub_only(caller)?;
                 self.compute.draw(*seed);
                 Ok(Done::Ok)
+            }
+            Command::Vouch { account, vouched } => {
+                self.needs(caller, Role::Operator)?;
+                self.ledger.account(*account).ok_or(Refusal::NoAccount { account: *account })?;
+                let operator = self.has_role(*account, Role::Operator);
+                Ok(self.compute.vouch(*account, *vouched, operator))
             }
             Command::OpenAccount { .. } | Command::AddToken { .. } | Command::RevokeToken { .. } => {
                 self.access(caller, &request.command)
@@ -211,11 +218,11 @@ impl State {
         match command {
             Command::SubmitJob(spec) => compute.submit(caller, spec, ctx),
             Command::CancelJob { job } => compute.cancel(caller, operator, *job, ctx),
-            Command::AttachWorker(spec) => compute.attach(caller, spec, ctx),
+            Command::AttachWorker(spec) => compute.attach(caller, operator, spec, ctx),
             Command::DetachWorker { worker, link } => compute.detach(*worker, *link),
             Command::LoseWorker { worker, link } => compute.lose(*worker, *link, ctx),
             Command::SetWorker { worker, accepting, returned } => {
-                compute.set_worker(caller, *worker, *accepting, returned)
+                compute.set_worker(caller, *worker, *accepting, returned, ctx)
             }
             Command::Report { worker, runs } => compute.report(caller, *worker, runs, ctx),
             _ => Err(Refusal::HubOnly),
@@ -289,6 +296,16 @@ impl State {
     /// One job.
     pub fn job(&self, id: JobId) -> Option<&Job> {
         self.compute.job(id)
+    }
+
+    /// The record of an account that lends machines or is vouched for.
+    pub fn owner(&self, id: AccountId) -> Option<&Owner> {
+        self.compute.owner(id)
+    }
+
+    /// All records.
+    pub fn owners(&self) -> &BTreeMap<AccountId, Owner> {
+        self.compute.owners()
     }
 
     /// All workers that ever joined.

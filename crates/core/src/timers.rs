@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pumasi_types::{HoldId, JobId, Time, WorkerId};
+use pumasi_types::{AccountId, HoldId, JobId, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::RequestKey;
@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     ForgetJob(JobId),
     /// A request id is forgotten.
     ForgetRequest(RequestKey),
+    /// Findings of an owner may have waited too long for a check.
+    Tab(AccountId),
 }
 
 /// Timers in the order in which they are due.

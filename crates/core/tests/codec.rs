@@ -8,8 +8,8 @@ use std::sync::Arc;
 use common::{BEGIN, ask, job, machine, open, success};
 use proptest::prelude::*;
 use pumasi_core::{
-    Command, InputFile, Request, Role, RunReport, STATE_VERSION, State, decode_requests, decode_state,
-    encode_request, encode_state,
+    Checks, Command, InputFile, Request, Role, RunReport, STATE_VERSION, State, decode_requests,
+    decode_state, encode_request, encode_state,
 };
 use pumasi_types::{
     AccountId, Amount, ByteSize, Currency, Duration, Ending, EngineId, Fuel, Hash, HoldId, JobId, Limits,
@@ -62,7 +62,7 @@ prop_compose! {
         limits in (number(), number(), number(), number()), engine in text(), priority: i16,
         money in (number(), amount()), times in (proptest::option::of(number()), proptest::option::of(number())),
         losses: u8, failures in proptest::option::of(0..4_u32), list in proptest::option::of(hash()),
-        after in proptest::collection::vec(0..5_u64, 0..3), seed: u64,
+        after in proptest::collection::vec(0..5_u64, 0..3), seed: u64, checked: bool,
     ) -> Command {
         let mut spec = job(&name, tasks, money.1);
         (spec.args, spec.env) = (lists.0, lists.1);
@@ -73,6 +73,7 @@ prop_compose! {
         (spec.quorum, spec.priority, spec.max_losses, spec.max_failures) = (quorum, priority, losses, failures);
         (spec.bid, spec.task_list, spec.seed) = (Price(money.0), list, seed);
         (spec.deadline, spec.clock) = (times.0.map(Time), times.1.map(Time));
+        spec.checks = if checked { Checks::Hidden } else { Checks::Off };
         spec.after = after.into_iter().map(JobId).collect();
         if !engine.is_empty() {
             spec.engine = EngineId(engine);
@@ -83,13 +84,13 @@ prop_compose! {
 
 /// Jobs and machines that are taken, so that the rest has something to work on.
 fn sound() -> impl Strategy<Value = Command> {
-    let orders = (1..6_u32, 1..3_u8, prop_oneof![Just(Fuel(u64::MAX)), Just(Fuel(1_000))]).prop_map(
-        |(tasks, quorum, fuel)| {
+    let orders = (1..6_u32, 1..3_u8, prop_oneof![Just(Fuel(u64::MAX)), Just(Fuel(1_000))], any::<bool>())
+        .prop_map(|(tasks, quorum, fuel, checked)| {
             let mut spec = job("sound", tasks, Amount(1 << 40));
             (spec.quorum, spec.limits.fuel, spec.bid) = (quorum, fuel, Price(1));
+            spec.checks = if checked { Checks::Hidden } else { Checks::Off };
             Command::SubmitJob(Arc::new(spec))
-        },
-    );
+        });
     let machines = (any::<bool>(), runs()).prop_map(|(key, held)| {
         let mut spec = machine(u128::from(key), 3);
         (spec.ask, spec.held) = (Price(0), held);
@@ -124,6 +125,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::Start),
         1 => Just(Command::Tick),
         1 => any::<u128>().prop_map(|seed| Command::Draw { seed }),
+        1 => (account(), any::<bool>()).prop_map(|(account, vouched)| Command::Vouch { account, vouched }),
         1 => open,
         1 => (account(), hash()).prop_map(|(account, token)| Command::AddToken { account, token }),
         1 => hash().prop_map(|token| Command::RevokeToken { token }),
@@ -206,8 +208,10 @@ proptest! {
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = decode_state(STATE_VERSION, &bytes);
-        let versioned: Vec<u8> = std::iter::once(1).chain(bytes).collect();
-        let _ = decode_requests(&versioned);
+        for version in [1, 2] {
+            let versioned: Vec<u8> = std::iter::once(version).chain(bytes.iter().copied()).collect();
+            let _ = decode_requests(&versioned);
+        }
     }
 
     #[test]
@@ -233,7 +237,7 @@ proptest! {
 #[test]
 fn lengths_that_lie_allocate_nothing() {
     // Caller 0, no id, a report of worker 1 with 2^62 runs, and then nothing.
-    let mut payload = vec![1, 0, 0, 16, 1];
+    let mut payload = vec![2, 0, 0, 16, 1];
     payload.extend([0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x40]);
     assert!(decode_requests(&payload).is_err());
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use common::{BEGIN, ask, job, machine, success};
 use pumasi_core::{
-    Command, InputFile, Request, Role, RunReport, STATE_VERSION, State, decode_requests, decode_state,
-    encode_request, encode_state,
+    Checks, Command, InputFile, Request, Role, RunReport, STATE_VERSION, State, decode_requests,
+    decode_state, encode_request, encode_state,
 };
 use pumasi_types::{
     AccountId, Amount, Currency, Ending, Hash, HoldId, JobId, RequestId, RunId, Time, Trap, WorkerId,
@@ -32,8 +32,8 @@ fn requests() -> Vec<(&'static str, Request)> {
     (full.quorum, full.priority, full.max_failures) = (2, -3, Some(1));
     (full.deadline, full.clock) = (Some(Time(BEGIN.0 + 1)), Some(Time(9)));
     full.after = vec![JobId(1), JobId(2)];
-    let mut plain = job("plain", 1, Amount(1_000_000));
-    plain.module = hash(1);
+    let mut plain = job("plain", 1, Amount(2_000_000));
+    (plain.module, plain.checks) = (hash(1), Checks::Hidden);
     let mut held = machine(u128::from(u64::MAX) + 1, 4);
     held.held = vec![RunId(7), RunId(300)];
     let end = |run, ending| RunReport { ending, ..success(RunId(run), hash(4)) };
@@ -76,6 +76,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("set worker", ask(alice, Command::SetWorker { worker, accepting: true, returned: vec![RunId(9)] })),
         ("report", ask(alice, Command::Report { worker, runs: reports })),
         ("draw", ask(hub, Command::Draw { seed: u128::MAX })),
+        ("vouch", ask(hub, Command::Vouch { account: alice, vouched: true })),
     ]
 }
 
@@ -100,6 +101,7 @@ fn number(command: &Command) -> usize {
         Command::SetWorker { .. } => 15,
         Command::Report { .. } => 16,
         Command::Draw { .. } => 17,
+        Command::Vouch { .. } => 18,
     }
 }
 
@@ -130,8 +132,24 @@ fn entries_keep_their_layout() {
         table += &format!("{name}: {}\n", shortened(&payload));
     }
     numbers.dedup();
-    assert!(numbers.iter().copied().eq(0..=17), "a request of every kind");
+    assert!(numbers.iter().copied().eq(0..=18), "a request of every kind");
     assert_eq!(table, include_str!("layout.txt"), "see the head of this file");
+}
+
+/// Entries of version 1 are as now, but for jobs: these did not say whether owners are checked, and were not.
+#[test]
+fn entries_before_checks_are_read() {
+    for (name, mut request) in requests() {
+        let mut payload = Vec::new();
+        encode_request(&mut payload, &request);
+        payload[0] = 1;
+        if let Command::SubmitJob(spec) = &mut request.command {
+            payload.pop();
+            Arc::make_mut(spec).checks = Checks::Off;
+        }
+        let twice = [&payload[..], &payload[1..]].concat();
+        assert_eq!(decode_requests(&twice).expect(name), [request.clone(), request]);
+    }
 }
 
 #[test]
@@ -156,7 +174,7 @@ fn snapshots_keep_their_layout() {
     assert!(decode_state(STATE_VERSION, &bytes).expect("encoded above") == state);
     assert_eq!(
         (bytes.len(), Hash::of(&bytes).short().as_str()),
-        (1042, "abfe6099"),
+        (1099, "d36815d7"),
         "see the head of this file; when only what commands do has changed, write the new hash here"
     );
 }
@@ -169,8 +187,8 @@ fn other_versions_are_refused_by_name() {
     let error = decode_requests(&payload).expect_err("a later version");
     assert_eq!(
         error.to_string(),
-        "entry has version 2, this program reads version 1: use the program that wrote it"
+        "entry has version 3, this program reads version 2: use the program that wrote it"
     );
     let error = decode_state(STATE_VERSION + 1, &encode_state(&State::new())).expect_err("a later version");
-    assert!(error.to_string().starts_with("snapshot has version 4"), "{error}");
+    assert!(error.to_string().starts_with("snapshot has version 5"), "{error}");
 }

@@ -117,6 +117,7 @@ impl Pool {
                     self.hands[worker.0 as usize].retain(|given| !runs.contains(&given.run));
                 }
                 Action::JobOver { .. } => self.over += 1,
+                Action::JobReopened { .. } => self.over -= 1,
             }
         }
         applied

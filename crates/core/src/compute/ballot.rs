@@ -21,31 +21,58 @@ pub(crate) struct Vote {
     pub(crate) finding: Finding,
     pub(crate) price: Price,
     pub(crate) cost: Amount,
+    /// Whether its owner was trusted when it voted, and did not order the job itself.
+    pub(crate) trusted: bool,
+    /// Whether it was paid when it was believed at first.
+    pub(crate) paid: bool,
 }
 
-/// The votes on one task, and who is at work on another. Exists only while a task of a job with a quorum
-/// above one is open.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The votes on one open task, and who is at work on another. A task that one finding decides has none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ballot {
+    /// How many owners must agree.
+    pub(crate) needs: u8,
+    /// Whether one of them must be trusted.
+    pub(crate) sworn: bool,
     pub(crate) votes: Vec<Vote>,
     pub(crate) at_work: Vec<AccountId>,
 }
 
 impl Ballot {
+    pub(crate) fn new(needs: u8) -> Ballot {
+        Ballot { needs, sworn: false, votes: Vec::new(), at_work: Vec::new() }
+    }
+
     /// The owners who have voted or are about to.
     pub(crate) fn involved(&self) -> impl Iterator<Item = AccountId> {
         self.votes.iter().map(|vote| vote.owner).chain(self.at_work.iter().copied())
     }
 
-    /// What all voters would be paid.
+    /// What all voters would be paid that were not.
     pub(crate) fn cost(&self) -> i64 {
-        self.votes.iter().map(|vote| vote.cost.0).sum()
+        self.votes.iter().filter(|vote| !vote.paid).map(|vote| vote.cost.0).sum()
     }
 
-    /// How many votes the most common finding has.
-    pub(crate) fn best(&self) -> u8 {
-        let agreeing = |vote: &Vote| self.votes.iter().filter(|other| other.finding == vote.finding).count();
-        self.votes.iter().map(agreeing).max().unwrap_or(0) as u8
+    /// The votes for a finding.
+    pub(crate) fn votes_for(&self, finding: Finding) -> impl Iterator<Item = &Vote> {
+        self.votes.iter().filter(move |vote| vote.finding == finding)
+    }
+
+    /// How many more votes a finding needs.
+    fn lacks_for(&self, finding: Finding) -> u8 {
+        let votes = self.votes_for(finding).count() as u8;
+        let oath = self.sworn && !self.votes_for(finding).any(|vote| vote.trusted);
+        self.needs.saturating_sub(votes).max(u8::from(oath))
+    }
+
+    /// How many more votes it needs at least.
+    pub(crate) fn lacks(&self) -> u8 {
+        self.votes.iter().map(|vote| self.lacks_for(vote.finding)).min().unwrap_or(self.needs)
+    }
+
+    /// The finding that enough owners agree on.
+    pub(crate) fn winner(&self) -> Option<Finding> {
+        self.votes.iter().map(|vote| vote.finding).find(|finding| self.lacks_for(*finding) == 0)
     }
 
     /// Somebody is not at work on it any more.

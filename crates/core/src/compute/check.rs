@@ -5,9 +5,20 @@ use std::collections::BTreeSet;
 use pumasi_types::{EngineId, Time};
 
 use crate::bounds::Bounds;
-use crate::{JobSpec, Refusal, WorkerSpec};
+use crate::{Checks, JobSpec, Refusal, WorkerSpec};
 
 impl JobSpec {
+    /// Whether one finding decides a task if its owner is trusted, and is checked now and then.
+    pub(super) fn is_checked(&self) -> bool {
+        self.quorum == 1 && self.checks == Checks::Hidden
+    }
+
+    /// How many runs the budget must afford for a task to be started: those that it needs, which are two if
+    /// its owner is new, or one and its check.
+    pub(super) fn runs_affordable(&self) -> u8 {
+        if self.is_checked() { 2 } else { self.quorum }
+    }
+
     pub(super) fn check(&self, now: Time) -> Result<(), Refusal> {
         self.check_texts()?;
         self.check_limits()?;
@@ -31,7 +42,8 @@ impl JobSpec {
         if !self.budget.is_positive() {
             return Err(Refusal::invalid("budget", "must be more than nothing"));
         }
-        let cost = self.bid.cost(self.limits.fuel).and_then(|run| run.checked_mul(u64::from(self.quorum)));
+        let runs = u64::from(self.runs_affordable());
+        let cost = self.bid.cost(self.limits.fuel).and_then(|run| run.checked_mul(runs));
         let task =
             cost.ok_or_else(|| Refusal::invalid("bid", "times the fuel limit leaves the range of money"))?;
         if task > self.budget {

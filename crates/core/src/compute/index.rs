@@ -31,6 +31,10 @@ impl Owners {
         self.ids.iter().copied().take(usize::from(self.count))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     pub(crate) fn contains(&self, owner: AccountId) -> bool {
         self.iter().any(|other| other == owner)
     }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::ballot::{Ballot, Finding, Vote};
 use super::index::{OpenTasks, Owners};
 use super::task::{Task, TaskState};
-use crate::JobSpec;
+use super::trust::{Check, Dispute};
+use crate::{Checks, JobSpec};
 
 /// Whether a job waits, runs or is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +72,7 @@ pub struct Job {
     pub spec: Arc<JobSpec>,
     /// What guests' clocks start from.
     pub clock: Time,
-    /// Its budget while it is not over.
+    /// Its budget while it is not over; then what it may still owe for findings that wait for a check.
     pub hold: HoldId,
     /// When it was ordered.
     pub submitted: Time,
@@ -85,6 +86,14 @@ pub struct Job {
     pub spent: Amount,
     /// Fuel of all paid runs together.
     pub fuel: Fuel,
+    /// Decided tasks whose findings are not paid yet: they may be taken back.
+    pub provisional: u32,
+    /// How often a task's result was taken back, because its owner was caught.
+    pub withdrawn: u32,
+    /// What the provisional findings will be paid.
+    pub(crate) owed: Amount,
+    /// What is or was held for it: its budget, or less once it was reopened.
+    pub(crate) funds: Amount,
     /// The most that one run may cost.
     pub(crate) cap: Amount,
     /// The part of the budget that started tasks may still cost.
@@ -99,8 +108,12 @@ pub struct Job {
     pub(crate) news: bool,
     /// How many runs workers have, those of decided tasks included.
     pub(crate) holders: BTreeMap<WorkerId, u32>,
-    /// Votes on open tasks, when the quorum is above one.
+    /// Votes on open tasks that more than one finding decides.
     pub(crate) ballots: BTreeMap<TaskIndex, Ballot>,
+    /// Hidden checks that are being made of decided tasks.
+    pub(crate) checks: BTreeMap<TaskIndex, Check>,
+    /// Open tasks whose first finding a check did not confirm.
+    pub(crate) disputes: BTreeMap<TaskIndex, Dispute>,
     /// Average wall-clock time of a run; none before the first.
     pub(crate) mean_wall: Option<Duration>,
     /// Jobs that wait for this one.
@@ -119,6 +132,10 @@ impl Job {
             counts: JobCounts { total: spec.tasks, ..JobCounts::default() },
             spent: Amount::ZERO,
             fuel: Fuel(0),
+            provisional: 0,
+            withdrawn: 0,
+            owed: Amount::ZERO,
+            funds: spec.budget,
             // Submission checked that the cost of a whole quorum is in range.
             cap: spec.bid.cost(spec.limits.fuel).unwrap_or(Amount(i64::MAX)),
             committed: Amount::ZERO,
@@ -128,6 +145,8 @@ impl Job {
             news: true,
             holders: BTreeMap::new(),
             ballots: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            disputes: BTreeMap::new(),
             mean_wall: None,
             dependents: Vec::new(),
             spec,
@@ -156,15 +175,40 @@ impl Job {
         self.state == JobState::Active
     }
 
+    /// Whether one finding decides a task if its owner is trusted.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.spec.is_checked()
+    }
+
+    /// Whether it looks at owners' records and changes them.
+    pub(crate) fn makes_records(&self) -> bool {
+        self.spec.checks == Checks::Hidden
+    }
+
+    /// Whether more tasks failed than it bears.
+    pub(crate) fn has_failed_too_often(&self) -> bool {
+        self.spec.max_failures.is_some_and(|most| self.counts.failed > most)
+    }
+
+    /// How many checks are being made or disputed.
+    pub fn doubts(&self) -> usize {
+        self.checks.len() + self.disputes.len()
+    }
+
+    /// Whether started tasks wait for an owner who has no part in them yet, and nothing else goes on.
+    pub fn waits_for_another_owner(&self) -> bool {
+        self.is_active() && self.counts.running == 0 && !self.again.is_empty()
+    }
+
     /// Whether the budget covers `runs` more runs at their most expensive.
     pub(crate) fn affords(&self, runs: u8) -> bool {
-        let uncommitted = Amount(self.spec.budget.0 - self.spent.0 - self.committed.0);
+        let uncommitted = Amount(self.funds.0 - self.spent.0 - self.committed.0 - self.owed.0);
         self.cap.checked_mul(u64::from(runs)).is_some_and(|cost| cost <= uncommitted)
     }
 
     /// Whether it can start a task that was not started before.
     fn has_fresh(&self) -> bool {
-        self.fresh < self.counts.total && self.affords(self.spec.quorum)
+        self.fresh < self.counts.total && self.affords(self.spec.runs_affordable())
     }
 
     /// Whether there is a run to give out to somebody.
@@ -173,8 +217,8 @@ impl Job {
     }
 
     /// Whether there is a run that `owner` may do.
-    pub(crate) fn has_run_for(&self, owner: AccountId) -> bool {
-        self.is_active() && (self.has_fresh() || self.again_after(None, owner).is_some())
+    pub(crate) fn has_run_for(&self, owner: AccountId, alone: bool) -> bool {
+        self.is_active() && (self.has_fresh() || self.again_after(None, owner, alone).is_some())
     }
 
     /// About how many runs wait to be given out.
@@ -187,9 +231,14 @@ impl Job {
         if self.has_fresh() { Owners::default() } else { self.again.summary().copied().unwrap_or_default() }
     }
 
-    /// The next started task that needs a run and that `owner` has no part in yet.
-    fn again_after(&self, after: Option<TaskIndex>, owner: AccountId) -> Option<TaskIndex> {
+    /// The next started task that needs a run and that `owner` has no part in yet. One that nobody has a part
+    /// in needs a second owner if this one does not work `alone`.
+    fn again_after(&self, after: Option<TaskIndex>, owner: AccountId, alone: bool) -> Option<TaskIndex> {
+        let may_take_up = alone || !self.is_checked() || self.affords(1);
         let is_other = |task: &TaskIndex, part: &Owners| {
+            if part.is_empty() {
+                return may_take_up;
+            }
             let is_part = part.is_full() && self.involved(*task).any(|other| other == owner);
             !is_part && !part.contains(owner)
         };
@@ -197,27 +246,48 @@ impl Job {
         found.map(|(task, _)| task)
     }
 
-    /// Takes up to `count` runs that `owner` may do out of the queue, tasks that were started first.
-    pub(crate) fn take_runs(&mut self, owner: AccountId, count: usize) -> Vec<TaskIndex> {
+    /// Takes up to `count` runs that `owner` may do out of the queue, tasks that were started first. In a
+    /// checked job a task needs a second owner if this one does not work `alone`.
+    pub(crate) fn take_runs(&mut self, owner: AccountId, alone: bool, count: usize) -> Vec<TaskIndex> {
+        let runs = if self.is_checked() && !alone { 2 } else { self.spec.quorum };
         let mut taken: Vec<TaskIndex> = Vec::new();
         while taken.len() < count
-            && let Some(task) = self.again_after(taken.last().copied(), owner)
+            && let Some(task) = self.again_after(taken.last().copied(), owner, alone)
         {
             self.unlist(task);
+            if runs > 1 && !self.ballots.contains_key(&task) {
+                self.double(task);
+            }
             self.start_run(owner, task);
             taken.push(task);
         }
         while taken.len() < count && self.has_fresh() {
             let task = TaskIndex(self.fresh);
-            let runs = self.spec.quorum;
             self.fresh += 1;
             self.committed.0 += self.cap.0 * i64::from(runs);
             self.task_mut(task).queued = runs;
             self.again_runs += u64::from(runs);
+            if runs > 1 {
+                self.ballots.insert(task, Ballot::new(runs));
+            }
             self.start_run(owner, task);
             taken.push(task);
         }
         taken
+    }
+
+    /// An unlisted task that one finding would decide needs two.
+    fn double(&mut self, index: TaskIndex) {
+        self.ballots.insert(index, Ballot::new(2));
+        self.committed.0 += self.cap.0;
+        self.task_mut(index).queued += 1;
+        self.again_runs += 1;
+    }
+
+    /// A queued run of a task goes to an owner who was chosen for it.
+    pub(crate) fn start_chosen(&mut self, owner: AccountId, index: TaskIndex) {
+        self.unlist(index);
+        self.start_run(owner, index);
     }
 
     /// One queued run of an unlisted task goes to a worker.
@@ -227,8 +297,8 @@ impl Job {
         task.running += 1;
         self.again_runs -= 1;
         self.counts.running += 1;
-        if self.spec.quorum > 1 {
-            self.ballots.entry(index).or_default().at_work.push(owner);
+        if let Some(ballot) = self.ballots.get_mut(&index) {
+            ballot.at_work.push(owner);
         }
         self.list(index);
     }
@@ -255,14 +325,39 @@ impl Job {
         self.free(self.cap);
     }
 
-    /// Counts the finding of a run that ended. How many votes the most common finding has, and all have.
-    pub(crate) fn vote(&mut self, task: TaskIndex, vote: Vote) -> (u8, usize) {
-        self.committed.0 += vote.cost.0;
+    /// Counts the finding of a run that ended. The ballot then stands so; it has one vote if it had none.
+    pub(crate) fn vote(&mut self, task: TaskIndex, vote: Vote) -> &mut Ballot {
+        self.committed.0 += if vote.paid { 0 } else { vote.cost.0 };
         // The owner's part in the task stays, so the task stays in its place in `again`.
-        let ballot = self.ballots.entry(task).or_default();
+        let ballot = self.ballots.entry(task).or_insert_with(|| Ballot::new(2));
         ballot.leaves(vote.owner);
         ballot.votes.push(vote);
-        (ballot.best(), ballot.votes.len())
+        ballot
+    }
+
+    /// Takes an owner's votes on open tasks away; which tasks they were.
+    pub(crate) fn void_votes(&mut self, owner: AccountId) -> Vec<TaskIndex> {
+        let concerned = |ballot: &Ballot| ballot.votes.iter().any(|vote| vote.owner == owner);
+        let found = self.ballots.iter().filter(|(_, ballot)| concerned(ballot));
+        let tasks: Vec<TaskIndex> = found.map(|(task, _)| *task).collect();
+        for task in &tasks {
+            self.unlist(*task);
+            if let Some(ballot) = self.ballots.get_mut(task) {
+                let before = ballot.cost();
+                ballot.votes.retain(|vote| vote.owner != owner);
+                let freed = Amount(before - ballot.cost());
+                self.free(freed);
+            }
+            self.list(*task);
+        }
+        tasks
+    }
+
+    /// How many more runs an open task needs than are made or queued.
+    pub(crate) fn lacks(&self, task: TaskIndex) -> u8 {
+        let lacks = self.ballots.get(&task).map_or(1, Ballot::lacks);
+        let record = &self.tasks[task.0 as usize];
+        lacks.saturating_sub(record.running + record.queued)
     }
 
     /// A run ended without a finding: somebody shall do it anew.
@@ -273,6 +368,14 @@ impl Job {
         if let Some(ballot) = self.ballots.get_mut(&task) {
             ballot.leaves(owner);
         }
+        let untouched = |ballot: &Ballot| ballot.votes.is_empty() && ballot.at_work.is_empty();
+        if self.is_checked() && self.ballots.get(&task).is_some_and(untouched) {
+            // Who takes it up next decides anew how many owners it needs.
+            self.ballots.remove(&task);
+            let queued = std::mem::take(&mut self.task_mut(task).queued);
+            self.again_runs -= u64::from(queued);
+            self.free(Amount(self.cap.0 * i64::from(queued)));
+        }
         self.queue_unlisted(task);
     }
 
@@ -281,6 +384,30 @@ impl Job {
         self.unlist(task);
         self.committed.0 += self.cap.0;
         self.queue_unlisted(task);
+    }
+
+    /// A decided task is open again: nothing of its result is left, and it has no runs yet.
+    pub(crate) fn undecide(&mut self, index: TaskIndex) {
+        let task = self.task_mut(index);
+        let losses = task.losses;
+        let before = std::mem::replace(task, Task { losses, ..Task::NEW });
+        match before.state {
+            TaskState::Succeeded => self.counts.succeeded -= 1,
+            TaskState::Failed => self.counts.failed -= 1,
+            TaskState::Open | TaskState::Dropped => {}
+        }
+    }
+
+    /// The run that checks a decided task becomes the run of the task, which is open again.
+    pub(crate) fn adopt(&mut self, task: TaskIndex) {
+        self.task_mut(task).running += 1;
+        self.counts.running += 1;
+    }
+
+    /// What a decided task was found to be.
+    pub(crate) fn finding(&self, task: TaskIndex) -> Option<Finding> {
+        let task = self.task(task)?;
+        task.ending.map(|ending| Finding { ending, fuel: task.fuel, result: task.result })
     }
 
     fn queue_unlisted(&mut self, task: TaskIndex) {
@@ -310,34 +437,41 @@ impl Job {
     }
 
     /// Frees a part of the budget.
-    fn free(&mut self, amount: Amount) {
-        let had_fresh = self.has_fresh();
+    pub(crate) fn free(&mut self, amount: Amount) {
+        let before = (self.has_fresh(), self.affords(1));
         self.committed.0 -= amount.0;
-        self.news |= !had_fresh && self.has_fresh();
+        self.news |= before != (self.has_fresh(), self.affords(1));
     }
 
     /// Decides a task: nobody else is needed for it, and its part of the budget is free again.
-    pub(crate) fn decide(&mut self, index: TaskIndex, state: TaskState, finding: Finding) {
+    pub(crate) fn decide(&mut self, index: TaskIndex, finding: Finding) {
         self.unlist(index);
         let votes = self.ballots.remove(&index).map_or(0, |ballot| ballot.cost());
         let task = self.task_mut(index);
         let (running, queued) = (std::mem::take(&mut task.running), std::mem::take(&mut task.queued));
-        task.state = state;
+        let success = finding.ending.is_success();
+        task.state = if success { TaskState::Succeeded } else { TaskState::Failed };
         task.ending = Some(finding.ending);
         task.fuel = finding.fuel;
         task.result = finding.result;
         self.counts.running -= u64::from(running);
         self.again_runs -= u64::from(queued);
         self.free(Amount(self.cap.0 * i64::from(running + queued) + votes));
-        match state {
-            TaskState::Succeeded => self.counts.succeeded += 1,
-            TaskState::Failed => self.counts.failed += 1,
-            TaskState::Open | TaskState::Dropped => {}
-        }
+        *(if success { &mut self.counts.succeeded } else { &mut self.counts.failed }) += 1;
     }
 
-    /// Ends the job: whatever is open is dropped.
-    pub(crate) fn end(&mut self, outcome: JobOutcome, at: Time) {
+    /// How it ends when nothing is left to find out.
+    pub(crate) fn natural_outcome(&self) -> JobOutcome {
+        if self.counts.failed == 0 { JobOutcome::Succeeded } else { JobOutcome::Failed }
+    }
+
+    /// Whether it is over because all its tasks were decided.
+    pub(crate) fn ended_by_itself(&self) -> bool {
+        self.is_decided() && matches!(self.outcome(), Some(JobOutcome::Succeeded | JobOutcome::Failed))
+    }
+
+    /// Ends the job: whatever is open is dropped. What was in doubt stays so.
+    pub(crate) fn end(&mut self, outcome: JobOutcome, at: Time) -> Vec<Dispute> {
         if !self.is_decided() {
             for task in self.tasks.iter_mut().filter(|task| task.state == TaskState::Open) {
                 *task = Task { state: TaskState::Dropped, losses: task.losses, ..Task::NEW };
@@ -347,9 +481,14 @@ impl Job {
         self.again_runs = 0;
         self.news = false;
         self.ballots.clear();
+        let checks = std::mem::take(&mut self.checks).into_values();
+        let disputes = std::mem::take(&mut self.disputes).into_values();
+        let doubts = checks.map(|check| Dispute { owner: check.vote.owner, place: check.place });
+        let doubts = doubts.chain(disputes).collect();
         self.counts.running = 0;
         self.committed = Amount::ZERO;
         self.state = JobState::Over { outcome, at };
+        doubts
     }
 
     /// Learns how long a run took: an exponential average over about eight runs.
@@ -370,7 +509,6 @@ impl Job {
         let mut counts = JobCounts { total: self.spec.tasks, ..JobCounts::default() };
         let mut again = OpenTasks::default();
         let (mut again_runs, mut committed) = (0, 0);
-        let cap = self.cap.0;
         for (index, task) in self.spec.task_indices().zip(&self.tasks) {
             counts.running += u64::from(task.running);
             counts.succeeded += u32::from(task.state == TaskState::Succeeded);
@@ -379,41 +517,47 @@ impl Job {
             if task.queued > 0 {
                 again.insert(index, self.involved(index).collect());
             }
-            let ballot = self.ballots.get(&index);
-            if !self.is_active() || task.state != TaskState::Open {
-                assert!(ballot.is_none(), "job {id}: ballot of decided task {index}");
-                assert_eq!(task.queued + task.running, 0, "job {id}: runs of decided task {index}");
-                continue;
-            }
-            let best = ballot.map_or(0, Ballot::best);
-            if index.0 < self.fresh {
-                let needed = self.spec.quorum - best;
-                assert_eq!(task.running + task.queued, needed, "job {id}: runs that task {index} needs");
-                committed += cap * i64::from(needed);
-                committed += ballot.map_or(0, Ballot::cost);
-            } else {
-                assert!(!task.is_started() && ballot.is_none(), "job {id}: task {index} is not started");
-            }
-            if let Some(ballot) = ballot {
-                let owners: BTreeSet<AccountId> = ballot.involved().collect();
-                assert_eq!(
-                    owners.len(),
-                    ballot.involved().count(),
-                    "job {id}: an owner counts twice for task {index}"
-                );
-                assert_eq!(
-                    ballot.at_work.len(),
-                    usize::from(task.running),
-                    "job {id}: ballot of task {index}"
-                );
-            }
+            committed += self.check_task(id, index, task);
         }
         assert_eq!(again, self.again, "job {id}: places of queued runs");
         assert_eq!(again_runs, self.again_runs, "job {id}: number of queued runs");
         let held: u64 = self.holders.values().map(|runs| u64::from(*runs)).sum();
-        assert!(held >= self.counts.running, "job {id}: runs with workers");
+        assert!(held >= self.counts.running + self.checks.len() as u64, "job {id}: runs with workers");
         assert_eq!(counts, self.counts, "job {id}: counts");
         assert_eq!(committed, self.committed.0, "job {id}: committed money");
-        assert!(self.spent.0 + self.committed.0 <= self.spec.budget.0, "job {id}: budget exceeded");
+        let bound = self.spent.0 + self.committed.0 + self.owed.0;
+        assert!(bound <= self.funds.0 && self.funds <= self.spec.budget, "job {id}: budget exceeded");
+        let settled = self.is_decided() && self.doubts() == 0;
+        assert!(!(self.is_active() && settled), "job {id} should be over");
+    }
+
+    /// Panics unless a task's runs are those that it lacks; what the job has committed for it.
+    fn check_task(&self, id: JobId, index: TaskIndex, task: &Task) -> i64 {
+        let ballot = self.ballots.get(&index);
+        let (check, cap) = (self.checks.get(&index), self.cap.0);
+        if !self.is_active() || task.state != TaskState::Open {
+            assert!(ballot.is_none(), "job {id}: ballot of decided task {index}");
+            assert_eq!(task.queued + task.running, 0, "job {id}: runs of decided task {index}");
+            assert!(!self.disputes.contains_key(&index), "job {id}: dispute of decided task {index}");
+            assert!(check.is_none() || (self.is_checked() && self.is_active()), "job {id}: check of {index}");
+            assert!(check.is_none_or(|check| self.finding(index) == Some(check.vote.finding)));
+            return check.map_or(0, |_| cap);
+        }
+        assert!(check.is_none(), "job {id}: check of open task {index}");
+        if index.0 >= self.fresh {
+            assert!(!task.is_started() && ballot.is_none(), "job {id}: task {index} is not started");
+            return 0;
+        }
+        let lacks = ballot.map_or(1, Ballot::lacks);
+        assert_eq!(task.running + task.queued, lacks, "job {id}: runs that task {index} needs");
+        assert!(ballot.is_some() || self.spec.quorum == 1, "job {id}: no ballot of task {index}");
+        if let Some(ballot) = ballot {
+            let owners: BTreeSet<AccountId> = ballot.involved().collect();
+            let involved = ballot.involved().count();
+            assert_eq!(owners.len(), involved, "job {id}: an owner counts twice for task {index}");
+            let running = usize::from(task.running);
+            assert_eq!(ballot.at_work.len(), running, "job {id}: ballot of task {index}");
+        }
+        cap * i64::from(lacks) + ballot.map_or(0, Ballot::cost)
     }
 }

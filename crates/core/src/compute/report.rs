@@ -2,9 +2,10 @@
 
 use pumasi_types::{AccountId, Amount, Ending, Fuel, Hash, JobId, RunId, TaskIndex, WorkerId};
 
-use super::ballot::{Finding, Vote};
+use super::ballot::{Ballot, Finding, Vote};
+use super::trust::{Dispute, Purpose};
 use super::worker::Run;
-use super::{Compute, Context, Job, JobOutcome, TaskState, check_runs};
+use super::{Compute, Context, check_runs};
 use crate::effects::{Cause, Done};
 use crate::{Refusal, RunReport};
 
@@ -31,25 +32,32 @@ impl Compute {
     /// Whether the report counted.
     fn report_one(&mut self, id: WorkerId, report: &RunReport, ctx: &mut Context<'_>) -> bool {
         let Some((owner, run)) = self.take(id, report.run) else { return false };
-        let Some(job) = self.job_with_open(&run) else { return false };
+        let purpose = self.purpose(report.run, &run);
+        let Some(job) = self.jobs.get_mut(&run.job).filter(|_| purpose != Purpose::Nothing) else {
+            return false;
+        };
         if report.fuel > job.spec.limits.fuel {
-            self.lost(id, &run, Ending::Faulted, ctx);
+            self.lost(id, (&run, purpose), Ending::Faulted, ctx);
             return false;
         }
         if !report.ending.is_deterministic() {
-            self.lost(id, &run, report.ending, ctx);
+            self.lost(id, (&run, purpose), report.ending, ctx);
             return true;
         }
-        job.run_ended(run.task);
         job.learn_wall(report.wall);
         // Neither price nor fuel is above the job's, whose cost was checked to be in range at submission.
         let cost = run.price.cost(report.fuel).unwrap_or(job.cap);
         let finding = Finding { ending: report.ending, fuel: report.fuel, result: report.result };
-        let vote = Vote { owner, worker: id, run: report.run, finding, price: run.price, cost };
+        let trusted = self.is_trusted_in(&self.jobs[&run.job], owner);
+        let (price, paid) = (run.price, false);
+        let vote = Vote { owner, worker: id, run: report.run, finding, price, cost, trusted, paid };
         if let Some(worker) = self.worker_mut(id) {
             worker.failing = 0;
         }
-        self.count(run.job, run.task, vote, ctx);
+        match purpose {
+            Purpose::Check => self.check_ended(run.job, run.task, vote, ctx),
+            _ => self.count(run.job, run.task, vote, ctx),
+        }
         true
     }
 
@@ -63,48 +71,95 @@ impl Compute {
         Some((owner, run))
     }
 
-    /// The job of a run whose task is not decided yet.
-    fn job_with_open(&mut self, run: &Run) -> Option<&mut Job> {
-        let job = self.jobs.get_mut(&run.job)?;
-        job.task(run.task).is_some_and(|task| task.state == TaskState::Open).then_some(job)
-    }
-
     /// Counts a finding; decides the task once enough owners agree.
     fn count(&mut self, job_id: JobId, task: TaskIndex, vote: Vote, ctx: &mut Context<'_>) {
         let job = self.jobs.get_mut(&job_id).expect("the caller found it");
-        let quorum = job.spec.quorum;
-        if quorum == 1 {
-            self.pay(job_id, task, &vote, ctx);
-            self.decided(job_id, task, vote.finding, ctx);
+        job.run_ended(task);
+        let lone = job.spec.quorum == 1 && !job.ballots.contains_key(&task);
+        if lone && self.works_alone(&self.jobs[&job_id], vote.owner) {
+            self.believe(job_id, task, vote, ctx);
             return;
         }
-        let (best, votes) = job.vote(task, vote);
-        if best >= quorum {
-            for other in job.ballots[&task].votes.clone() {
-                if other.finding == vote.finding {
-                    self.pay(job_id, task, &other, ctx);
-                } else if let Some(worker) = self.worker_mut(other.worker) {
-                    worker.outvoted += 1;
+        // An owner that is not trusted any more needs a second one, though its task was given to it alone.
+        let job = self.jobs.get_mut(&job_id).expect("the caller found it");
+        job.vote(task, vote);
+        match job.ballots[&task].winner() {
+            Some(finding) if self.wants_oath(job_id, task, finding) => {
+                if let Some(ballot) = self.ballot_mut(job_id, task) {
+                    ballot.sworn = true;
                 }
+                self.want_more(job_id, task, ctx);
             }
-            self.decided(job_id, task, vote.finding, ctx);
-            return;
+            Some(finding) => self.agree(job_id, task, finding, ctx),
+            None => self.want_more(job_id, task, ctx),
         }
-        let record = &job.tasks[task.0 as usize];
-        let lacking = record.running + record.queued < quorum - best;
-        let patience = usize::from(quorum) + usize::from(job.spec.max_losses);
-        if lacking && (votes >= patience || !job.affords(1)) {
+    }
+
+    fn ballot_mut(&mut self, job: JobId, task: TaskIndex) -> Option<&mut Ballot> {
+        self.jobs.get_mut(&job)?.ballots.get_mut(&task)
+    }
+
+    /// Enough owners agree: they are paid, and their records and the others' change.
+    fn agree(&mut self, job_id: JobId, task: TaskIndex, finding: Finding, ctx: &mut Context<'_>) {
+        let ballot = self.jobs[&job_id].ballots[&task].clone();
+        for vote in &ballot.votes {
+            if vote.finding == finding {
+                self.pay(job_id, task, vote, ctx);
+            } else if let Some(worker) = self.worker_mut(vote.worker) {
+                worker.outvoted += 1;
+            }
+        }
+        let dispute = self.decide(job_id, task, finding);
+        self.keep_records(job_id, &ballot, finding, ctx);
+        if let Some(dispute) = dispute {
+            let won = ballot.votes_for(finding).any(|vote| vote.owner == dispute.owner);
+            self.dispute_decided(dispute, won, ctx);
+        }
+        self.end_if_settled(job_id, ctx);
+    }
+
+    /// Has the runs made that a task still lacks, unless there were too many or money is short.
+    pub(super) fn want_more(&mut self, job_id: JobId, task: TaskIndex, ctx: &mut Context<'_>) {
+        let Some(job) = self.jobs.get_mut(&job_id) else { return };
+        let lacks = job.lacks(task);
+        let Some(ballot) = job.ballots.get(&task).filter(|_| lacks > 0) else {
+            self.touch_job(job_id);
+            return;
+        };
+        // A dispute is about somebody's standing: it is not given up for want of patience with losses.
+        let losses = if job.is_checked() { job.spec.max_losses.max(3) } else { job.spec.max_losses };
+        let patience = usize::from(ballot.needs) + usize::from(losses);
+        if ballot.votes.len() >= patience || !job.affords(lacks) {
             self.undecidable(job_id, task, Ending::Faulted, ctx);
             return;
         }
-        if lacking {
+        for _ in 0..lacks {
             job.queue_one_more(task);
         }
+        self.requeued(job_id, task, ctx);
+    }
+
+    /// A task has a queued run again that a trusted owner should do rather than others.
+    fn requeued(&mut self, job_id: JobId, task: TaskIndex, ctx: &mut Context<'_>) {
         self.touch_job(job_id);
+        if self.prefer_trusted(job_id, task, ctx) {
+            return;
+        }
+        let Some(ballot) = self.ballot_mut(job_id, task).filter(|ballot| ballot.sworn) else { return };
+        let unanimous = ballot.votes.windows(2).all(|pair| pair[0].finding == pair[1].finding);
+        if let Some(first) = ballot.votes.first().filter(|_| unanimous && ballot.at_work.is_empty()) {
+            // New owners agree, and nobody trusted is left to ask: they are believed as they would have been.
+            let finding = first.finding;
+            ballot.sworn = false;
+            self.agree(job_id, task, finding, ctx);
+        }
     }
 
     /// Pays one verified run.
-    fn pay(&mut self, job_id: JobId, task: TaskIndex, vote: &Vote, ctx: &mut Context<'_>) {
+    pub(super) fn pay(&mut self, job_id: JobId, task: TaskIndex, vote: &Vote, ctx: &mut Context<'_>) {
+        if vote.paid {
+            return;
+        }
         let job = self.jobs.get_mut(&job_id).expect("the caller found it");
         job.spent.0 += vote.cost.0;
         job.fuel.0 = job.fuel.0.saturating_add(vote.finding.fuel.0);
@@ -124,26 +179,24 @@ impl Compute {
         }
     }
 
-    fn decided(&mut self, job_id: JobId, task: TaskIndex, finding: Finding, ctx: &mut Context<'_>) {
+    /// Decides a task. The dispute about it, if there was one.
+    pub(super) fn decide(&mut self, job_id: JobId, task: TaskIndex, finding: Finding) -> Option<Dispute> {
         let job = self.jobs.get_mut(&job_id).expect("the caller found it");
-        let success = finding.ending.is_success();
-        job.decide(task, if success { TaskState::Succeeded } else { TaskState::Failed }, finding);
-        let too_many = job.spec.max_failures.is_some_and(|most| job.counts.failed > most);
-        if job.is_decided() || too_many {
-            let outcome = if job.counts.failed == 0 { JobOutcome::Succeeded } else { JobOutcome::Failed };
-            self.finish(job_id, outcome, ctx);
-        } else {
-            self.touch_job(job_id);
-        }
+        job.decide(task, finding);
+        job.disputes.remove(&task)
     }
 
     /// A task is given up without agreement on a finding.
-    fn undecidable(&mut self, job: JobId, task: TaskIndex, ending: Ending, ctx: &mut Context<'_>) {
-        self.decided(job, task, Finding { ending, fuel: Fuel(0), result: Hash::ZERO }, ctx);
+    pub(super) fn undecidable(&mut self, job: JobId, task: TaskIndex, ending: Ending, ctx: &mut Context<'_>) {
+        let dispute = self.decide(job, task, Finding { ending, fuel: Fuel(0), result: Hash::ZERO });
+        if let Some(dispute) = dispute {
+            self.drop_doubt(dispute, ctx);
+        }
+        self.end_if_settled(job, ctx);
     }
 
     /// A run is lost: its task is tried again, unless it was lost too often.
-    fn lost(&mut self, id: WorkerId, run: &Run, ending: Ending, ctx: &mut Context<'_>) {
+    fn lost(&mut self, id: WorkerId, run: (&Run, Purpose), ending: Ending, ctx: &mut Context<'_>) {
         let Some(worker) = self.worker_mut(id) else { return };
         worker.lost += 1;
         // That a run took too long may be the job's fault: it does not make the worker unfit.
@@ -151,37 +204,48 @@ impl Compute {
             worker.failing = worker.failing.saturating_add(1);
         }
         let owner = worker.owner;
-        let Some(job) = self.job_with_open(run) else { return };
-        job.run_returned(owner, run.task);
+        let (Run { job: job_id, task: index, .. }, purpose) = (*run.0, run.1);
+        if purpose == Purpose::Check {
+            self.check_failed(job_id, index, ctx);
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(&job_id) else { return };
+        job.run_returned(owner, index);
         let max_losses = job.spec.max_losses;
-        let task = job.task_mut(run.task);
+        let task = job.task_mut(index);
         task.losses = task.losses.saturating_add(1);
         if task.losses > max_losses {
-            self.undecidable(run.job, run.task, ending, ctx);
+            self.undecidable(job_id, index, ending, ctx);
         } else {
-            self.touch_job(run.job);
+            self.requeued(job_id, index, ctx);
         }
     }
 
     /// These runs of a worker are lost.
     pub(super) fn lose_runs(&mut self, id: WorkerId, runs: &[RunId], ctx: &mut Context<'_>) {
-        for run in runs {
-            if let Some((_, run)) = self.take(id, *run)
-                && self.job_with_open(&run).is_some()
-            {
-                self.lost(id, &run, Ending::Faulted, ctx);
+        for run_id in runs {
+            if let Some((_, run)) = self.take(id, *run_id) {
+                let purpose = self.purpose(*run_id, &run);
+                if purpose != Purpose::Nothing {
+                    self.lost(id, (&run, purpose), Ending::Faulted, ctx);
+                }
             }
         }
     }
 
     /// These runs of a worker were never started: they go back without counting as lost.
-    pub(super) fn give_back(&mut self, id: WorkerId, runs: &[RunId]) {
-        for run in runs {
-            if let Some((owner, run)) = self.take(id, *run)
-                && let Some(job) = self.job_with_open(&run)
-            {
-                job.run_returned(owner, run.task);
-                self.touch_job(run.job);
+    pub(super) fn give_back(&mut self, id: WorkerId, runs: &[RunId], ctx: &mut Context<'_>) {
+        for run_id in runs {
+            let Some((owner, run)) = self.take(id, *run_id) else { continue };
+            match self.purpose(*run_id, &run) {
+                Purpose::Nothing => {}
+                Purpose::Check => self.check_failed(run.job, run.task, ctx),
+                Purpose::Finding => {
+                    if let Some(job) = self.jobs.get_mut(&run.job) {
+                        job.run_returned(owner, run.task);
+                    }
+                    self.requeued(run.job, run.task, ctx);
+                }
             }
         }
     }

@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
-use pumasi_types::{AccountId, Duration, EngineId, JobId, RunId, WorkerId};
+use pumasi_types::{AccountId, Duration, EngineId, JobId, RunId, TaskIndex, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::index::{HungryWorkers, Needs, Owners, Place, Rank, ReadyJobs};
 use super::worker::Run;
-use super::{Compute, Context, Job, JobOutcome};
+use super::{Compute, Context, Job, JobOutcome, Worker};
 use crate::JobSpec;
 use crate::effects::{Action, Assignment};
 use crate::timers::Timer;
@@ -114,8 +114,9 @@ impl Schedule {
                 let worker = compute.worker(*id).expect("it was just found");
                 let jobs = self.ready.get(engine).into_iter().flat_map(ReadyJobs::iter);
                 for ((_, job), _) in jobs.filter(|(_, needs)| worker.suits(needs)) {
-                    let starves = compute.jobs[job].has_run_for(worker.owner);
-                    assert!(!starves, "worker {id} is idle though job {job} has a run for it");
+                    let (job_id, job) = (job, &compute.jobs[job]);
+                    let starves = job.has_run_for(worker.owner, compute.works_alone(job, worker.owner));
+                    assert!(!starves, "worker {id} is idle though job {job_id} has a run for it");
                 }
             }
         }
@@ -186,7 +187,12 @@ impl Compute {
         let Some(worker) = self.workers.get_mut(id.0 as usize - 1) else { return };
         let (willing, hungry) = (worker.is_willing(), worker.is_hungry());
         self.schedule.willing += u64::from(willing);
-        self.schedule.willing -= u64::from(std::mem::replace(&mut worker.noted_willing, willing));
+        let (owner, before) = (worker.owner, std::mem::replace(&mut worker.noted_willing, willing));
+        self.schedule.willing -= u64::from(before);
+        if before != willing {
+            self.note_willing(owner, id, willing);
+        }
+        let Some(worker) = self.workers.get_mut(id.0 as usize - 1) else { return };
         if std::mem::replace(&mut worker.noted_hungry, hungry) == hungry {
             return;
         }
@@ -249,7 +255,8 @@ impl Compute {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else { return };
         let (rank, spec) = (Schedule::rank(id, job), std::sync::Arc::clone(&job.spec));
         let news = std::mem::take(&mut job.news);
-        if !job.has_queued_runs() && job.counts.running == 0 && !job.is_decided() {
+        let at_an_end = job.counts.running == 0 && job.doubts() == 0 && !job.is_decided();
+        if at_an_end && !job.has_queued_runs() {
             return self.finish(id, JobOutcome::OutOfBudget, ctx);
         }
         self.note_job(rank);
@@ -309,7 +316,8 @@ impl Compute {
                 return;
             }
             self.give(id, rank, steps, ctx);
-            if self.jobs[&rank.1].has_run_for(owner) {
+            let job = &self.jobs[&rank.1];
+            if job.has_run_for(owner, self.works_alone(job, owner)) {
                 return;
             }
             last = Some(rank);
@@ -319,12 +327,14 @@ impl Compute {
     /// Gives a worker some runs of a ready job that suits it. Whether there were any for it.
     fn give(&mut self, worker_id: WorkerId, rank: Rank, steps: &mut usize, ctx: &mut Context<'_>) -> bool {
         let willing = self.schedule.willing.max(1);
+        let Some(owner) = self.worker(worker_id).map(|worker| worker.owner) else { return false };
+        let alone = self.jobs.get(&rank.1).is_some_and(|job| self.works_alone(job, owner));
         let Some(job) = self.jobs.get_mut(&rank.1) else { return false };
         let Some(worker) = self.workers.get_mut(worker_id.0 as usize - 1) else { return false };
         let share = usize::try_from(job.queued_runs().div_ceil(2 * willing)).unwrap_or(usize::MAX);
         let count = share.max(worker.idle_cores()).min(worker.appetite(job));
         let mut runs = Vec::new();
-        for task in job.take_runs(worker.owner, count) {
+        for task in job.take_runs(owner, alone, count) {
             self.last_run.0 += 1;
             let run = Run { job: rank.1, task, price: worker.spec.ask, given: ctx.now };
             worker.runs.insert(self.last_run, run);
@@ -335,17 +345,43 @@ impl Compute {
             return false;
         }
         job.hand_out(worker_id, runs.len());
-        let at = ctx.now.after(allowance(job.spec.limits.wall));
-        if worker.overdue.is_none_or(|earliest| at < earliest) {
-            if let Some(later) = worker.overdue.replace(at) {
-                ctx.timers.clear(later, Timer::Overdue(worker_id));
-            }
-            ctx.timers.set(at, Timer::Overdue(worker_id));
-        }
+        worker.expect_by(worker_id, ctx.now.after(allowance(job.spec.limits.wall)), ctx);
+        let partners_wanted: Vec<TaskIndex> =
+            if alone { Vec::new() } else { runs.iter().map(|run| run.task).collect() };
         ctx.effects.actions.push(Action::Assign { worker: worker_id, job: rank.1, runs });
         self.note_job(rank);
         self.note_worker(worker_id);
+        for task in partners_wanted {
+            self.prefer_trusted(rank.1, task, ctx);
+        }
         true
+    }
+
+    /// Gives a worker one run of a task, whatever else it has.
+    pub(super) fn hand_out(
+        &mut self,
+        worker_id: WorkerId,
+        job_id: JobId,
+        task: TaskIndex,
+        ctx: &mut Context<'_>,
+    ) -> RunId {
+        self.last_run.0 += 1;
+        let id = self.last_run;
+        let mut wall = Duration(0);
+        if let Some(job) = self.jobs.get_mut(&job_id) {
+            wall = job.spec.limits.wall;
+            job.hand_out(worker_id, 1);
+        }
+        if let Some(worker) = self.worker_mut(worker_id) {
+            let run = Run { job: job_id, task, price: worker.spec.ask, given: ctx.now };
+            worker.runs.insert(id, run);
+            worker.expect_by(worker_id, ctx.now.after(allowance(wall)), ctx);
+        }
+        let runs = vec![Assignment { run: id, task }];
+        ctx.effects.actions.push(Action::Assign { worker: worker_id, job: job_id, runs });
+        self.touch_worker(worker_id);
+        self.note_worker(worker_id);
+        id
     }
 
     /// Runs of a worker may be overdue: those that are, are lost, and their worker is told.
@@ -374,6 +410,18 @@ impl Compute {
             self.touch_worker(id);
             self.lose_runs(id, &late, ctx);
             ctx.effects.actions.push(Action::Stop { worker: id, runs: late });
+        }
+    }
+}
+
+impl Worker {
+    /// Has its runs looked at at this time, or earlier if that is planned.
+    fn expect_by(&mut self, id: WorkerId, at: Time, ctx: &mut Context<'_>) {
+        if self.overdue.is_none_or(|earliest| at < earliest) {
+            if let Some(later) = self.overdue.replace(at) {
+                ctx.timers.clear(later, Timer::Overdue(id));
+            }
+            ctx.timers.set(at, Timer::Overdue(id));
         }
     }
 }

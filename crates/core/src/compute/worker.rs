@@ -32,6 +32,8 @@ pub struct Worker {
     pub outvoted: u64,
     /// What its owner was paid for it.
     pub earned: Amount,
+    /// Whether its owner was caught: it is given no work.
+    pub barred: bool,
     /// Failures since the last finding; a worker that only fails is given no work.
     pub(crate) failing: u8,
     /// Its runs, oldest first; all of jobs that are not over.
@@ -76,6 +78,7 @@ impl Worker {
             lost: 0,
             outvoted: 0,
             earned: Amount::ZERO,
+            barred: false,
             failing: 0,
             runs: BTreeMap::new(),
             overdue: None,
@@ -91,7 +94,7 @@ impl Worker {
 
     /// Whether it may be given work at all.
     pub fn is_willing(&self) -> bool {
-        self.attached && self.accepting && self.failing < Self::FAILING_MAX
+        self.attached && self.accepting && !self.barred && self.failing < Self::FAILING_MAX
     }
 
     /// Whether it may do a job of its engine with these needs.
@@ -119,6 +122,11 @@ impl Worker {
     pub(crate) fn appetite(&self, job: &Job) -> usize {
         let window = self.window(job);
         if self.runs.len() > window / 2 { 0 } else { window - self.runs.len() }
+    }
+
+    /// Whether it may be asked for one more run of this job while it has fewer than so many windows of runs.
+    pub(crate) fn has_room(&self, job: &Job, windows: usize) -> bool {
+        self.runs.len() < self.window(job).saturating_mul(windows).min(Self::RUNS as usize)
     }
 
     /// How many runs it should have while it works on this job: all cores busy, and a little ahead.

@@ -197,6 +197,35 @@ impl Ledger {
         self.credit(now, Movement { payer, payee, currency, amount }, cause, journal)
     }
 
+    /// Gives back all of a hold but `keep`.
+    pub(crate) fn release_but(&mut self, id: HoldId, keep: Amount) -> Result<(), Refusal> {
+        let hold = self.holds.get_mut(&id).ok_or(Refusal::NoHold { hold: id })?;
+        let (owner, currency) = (hold.owner, hold.currency);
+        let given_back = hold.left.0 - keep.0;
+        if given_back < 0 || keep.0 < 0 {
+            return Err(Refusal::HoldTooSmall { hold: id, currency, left: hold.left });
+        }
+        hold.left = keep;
+        let balance = self.account_mut(owner)?.balance_mut(currency);
+        balance.held.0 -= given_back;
+        balance.available.0 += given_back;
+        Ok(())
+    }
+
+    /// Adds up to `amount` of its owner's available money to a hold. How much it was.
+    pub(crate) fn refill(&mut self, id: HoldId, amount: Amount) -> Result<Amount, Refusal> {
+        let hold = self.holds.get(&id).ok_or(Refusal::NoHold { hold: id })?;
+        let (owner, currency) = (hold.owner, hold.currency);
+        let balance = self.account_mut(owner)?.balance_mut(currency);
+        let added = amount.min(balance.available).max(Amount::ZERO);
+        balance.available.0 -= added.0;
+        balance.held.0 += added.0;
+        if let Some(hold) = self.holds.get_mut(&id) {
+            hold.left.0 += added.0;
+        }
+        Ok(added)
+    }
+
     /// Gives back what is left of a hold and ends it.
     pub(crate) fn release(&mut self, id: HoldId, timers: &mut Timers) -> Result<Amount, Refusal> {
         let hold = self.holds.remove(&id).ok_or(Refusal::NoHold { hold: id })?;

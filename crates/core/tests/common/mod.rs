@@ -1,7 +1,7 @@
 //! Jobs, machines and requests as most tests want them.
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use pumasi_core::{Command, JobSpec, Request, Role, Roles, RunReport, WorkerSpec};
+use pumasi_core::{Checks, Command, JobSpec, Request, Role, Roles, RunReport, WorkerSpec};
 use pumasi_types::{
     AccountId, Amount, ByteSize, Duration, Ending, EngineId, Fuel, Hash, Limits, Price, RunId, Speed, Time,
 };
@@ -11,7 +11,7 @@ pub(crate) const ENGINE: &str = "wasmtime-48.0.8/1";
 /// When tests begin: log time is never near zero.
 pub(crate) const BEGIN: Time = Time(1_700_000_000_000_000_000);
 
-/// A job of tasks that may burn one standard core-second each, for one credit each.
+/// A job of tasks that may burn one standard core-second each, for one credit each, and believes every owner.
 pub(crate) fn job(name: &str, tasks: u32, budget: Amount) -> JobSpec {
     JobSpec {
         name: name.to_owned(),
@@ -33,6 +33,7 @@ pub(crate) fn job(name: &str, tasks: u32, budget: Amount) -> JobSpec {
         after: Vec::new(),
         seed: 1,
         clock: None,
+        checks: Checks::Off,
     }
 }
 

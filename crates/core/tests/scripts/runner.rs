@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use goldenscript::{ArgumentConsumer, Context};
 use pumasi_core::{
-    Action, Answer, Applied, Cause, Command, Done, JobOutcome, JobSpec, JobState, Request, Role, RunReport,
-    STATE_VERSION, State, TaskState, Transfer, WorkerSpec, decode_requests, decode_state, encode_request,
-    encode_state,
+    Action, Answer, Applied, Cause, Checks, Command, Done, JobOutcome, JobSpec, JobState, Request, Role,
+    RunReport, STATE_VERSION, Standing, State, TaskState, Transfer, WorkerSpec, decode_requests,
+    decode_state, encode_request, encode_state,
 };
 use pumasi_types::{
     AccountId, Amount, Currency, Duration, Ending, EngineId, Fuel, Hash, HoldId, JobId, Price, RequestId,
@@ -134,6 +134,7 @@ impl Pool {
                 self.runs.entry(*worker).or_default().retain(|run| !runs.contains(run));
                 format!("{}, stop runs {}", self.worker_name(*worker), list(runs, |run| run.to_string()))
             }
+            Action::JobReopened { job } => format!("job {job} is open again"),
             Action::JobOver { job } => {
                 let outcome = self.state.job(*job).and_then(|job| job.outcome());
                 format!("job {job} {}", outcome.map_or("is over", outcome_words))
@@ -169,6 +170,11 @@ impl Pool {
 
     fn run_line(&mut self, name: &str, args: &mut Args<'_>) -> Outcome<String> {
         match name {
+            "vouch" => {
+                let account = self.account(next(args, "for whom")?)?;
+                let vouched = args.next_pos() != Some("off");
+                self.ask(State::SYSTEM, args, Command::Vouch { account, vouched })
+            }
             "open" | "token" | "revoke" | "whose" => self.access(name, args),
             "issue" | "transfer" | "hold" | "settle" | "release" => self.money(name, args),
             "submit" | "cancel" => self.order(name, args),
@@ -282,7 +288,11 @@ impl Pool {
                 self.ask(State::SYSTEM, args, Command::LoseWorker { worker, link })
             }
             "report" => {
+                let drawn = args.take_key("check");
                 let runs = self.reports(worker, args)?;
+                if let Some(drawn) = drawn {
+                    self.draw_for(owner, &Command::Report { worker, runs: runs.clone() }, drawn)?;
+                }
                 self.ask(owner, args, Command::Report { worker, runs })
             }
             _ => {
@@ -296,6 +306,25 @@ impl Pool {
                 self.ask(owner, args, Command::SetWorker { worker, accepting, returned })
             }
         }
+    }
+
+    /// Draws a seed with which a report leads to so many more checks.
+    fn draw_for(&mut self, owner: AccountId, report: &Command, checks: &str) -> Outcome<()> {
+        let request = |caller, command| Request { caller, id: None, command };
+        let wanted: usize = checks.parse()?;
+        let draw = |seed| request(State::SYSTEM, Command::Draw { seed });
+        let seed = (0..10_000).find(|seed| {
+            let mut state = self.state.clone();
+            let before = doubts(&state);
+            state.apply(self.now, &[draw(*seed), request(owner, report.clone())]);
+            doubts(&state) == before + wanted
+        });
+        let seed = seed.ok_or("no seed leads to that")?;
+        let mut payload = Vec::new();
+        encode_request(&mut payload, &draw(seed));
+        self.state.apply(self.now, &decode_requests(&payload)?);
+        self.log.push((self.now, payload));
+        Ok(())
     }
 
     /// The named runs, or all that the worker has, with one and the same finding.
@@ -322,6 +351,7 @@ impl Pool {
             "statement" => self.look_at_statement(next(args, "account")?)?,
             "job" => self.look_at_job(next(args, "job")?.parse()?)?,
             "tasks" => self.look_at_tasks(next(args, "job")?.parse()?)?,
+            "owner" => self.look_at_owner(next(args, "owner")?)?,
             "worker" => self.look_at_worker(next(args, "worker")?)?,
             "due" => match self.state.next_due() {
                 None => "nothing is due".into(),
@@ -384,8 +414,19 @@ impl Pool {
             JobState::Over { outcome, .. } => outcome_words(*outcome).into(),
         };
         let counts = &job.counts;
+        let mut trust = String::new();
+        for (count, what) in [
+            (job.provisional as usize, "not paid yet"),
+            (job.doubts(), "doubted"),
+            (job.withdrawn as usize, "taken back"),
+        ] {
+            if count > 0 {
+                write!(trust, "; {count} {what}")?;
+            }
+        }
+        let waits = if job.waits_for_another_owner() { "; waits for another owner" } else { "" };
         Ok(format!(
-            "{} {state}: of {} tasks {} succeeded, {} failed; {} runs with workers; spent {} of {}",
+            "{} {state}: of {} tasks {} succeeded, {} failed; {} runs with workers; spent {} of {}{trust}{waits}",
             job.spec.name,
             counts.total,
             counts.succeeded,
@@ -415,6 +456,31 @@ impl Pool {
                 write!(text, ", lost {} times", task.losses)?;
             }
             writeln!(text)?;
+        }
+        Ok(text)
+    }
+
+    fn look_at_owner(&self, name: &str) -> Outcome<String> {
+        let owner = self.state.owner(self.account(name)?).ok_or("no such owner")?;
+        let standing = match owner.standing {
+            Standing::New => format!("new, {} agreements from proven", owner.lacks_to_be_proven()),
+            Standing::Proven => "proven".into(),
+            Standing::Caught => "caught".into(),
+        };
+        let mut text = format!("{name}: {standing}{}", if owner.vouched { ", vouched for" } else { "" });
+        for (count, what) in [
+            (owner.agreed, "agreed"),
+            (owner.outvoted, "outvoted"),
+            (owner.passed, "checks passed"),
+            (owner.lapsed, "paid unchecked"),
+            (owner.withdrawn, "taken back"),
+        ] {
+            if count > 0 {
+                write!(text, "; {count} {what}")?;
+            }
+        }
+        if owner.unpaid_findings() > 0 {
+            write!(text, "; {} to be paid for {}", credits(owner.unpaid()), owner.unpaid_findings())?;
         }
         Ok(text)
     }
@@ -456,6 +522,11 @@ impl goldenscript::Runner for Pool {
     }
 }
 
+/// Checks and disputes that are not over.
+fn doubts(state: &State) -> usize {
+    state.jobs().values().map(|job| job.doubts()).sum()
+}
+
 type Args<'a> = ArgumentConsumer<'a>;
 
 fn next<'a>(args: &mut Args<'a>, what: &str) -> Outcome<&'a str> {
@@ -483,6 +554,9 @@ fn job_settings(spec: &mut JobSpec, args: &mut Args<'_>, now: Time) -> Outcome<(
     }
     if let Some(engine) = args.take_key("engine") {
         spec.engine = EngineId(engine.into());
+    }
+    if args.take_key("checks") == Some("hidden") {
+        spec.checks = Checks::Hidden;
     }
     if let Some(span) = args.take_key("deadline") {
         spec.deadline = Some(now.after(duration(span)?));

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::StreamExt;
 use pumasi_api::wire;
-use pumasi_core::{Command, Done, InputFile, JobSpec, Role};
+use pumasi_core::{Checks, Command, Done, InputFile, JobSpec, Role};
 use pumasi_types::{Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, Limits, Price, Time};
 
 use super::accounts::unexpected;
@@ -141,5 +141,6 @@ fn job_spec(body: wire::SubmitJob) -> Result<JobSpec, ApiError> {
         after: body.after,
         seed: body.seed,
         clock: body.clock_ms.map(moment),
+        checks: Checks::Off,
     })
 }

@@ -1,0 +1,597 @@
+//! Trust in owners: who is believed alone, hidden checks of them, and what is taken back when one lied.
+//!
+//! `docs/trust.md` says why and how well. In short: a finding of a trusted owner decides a task at once. At
+//! random, which nobody can foresee, another trusted owner computes it too. What a proven owner finds stays
+//! unpaid on its *tab* until a later check is good. When a check disagrees, further owners decide; whoever
+//! was wrong against a trusted owner is caught, and everything on its tab is computed again.
+
+use std::collections::BTreeMap;
+
+use pumasi_types::{AccountId, Ending, JobId, RunId, TaskIndex, WorkerId};
+use serde::{Deserialize, Serialize};
+
+use super::ballot::{Ballot, Finding, Vote};
+use super::index::{Needs, Owners};
+use super::owner::{Owner, Standing, Unpaid};
+use super::worker::Run;
+use super::{Compute, Context, Job, TaskState};
+use crate::effects::{Action, Done};
+use crate::timers::Timer;
+
+/// A hidden check of a decided task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Check {
+    /// The run that makes it.
+    pub(crate) run: RunId,
+    /// The finding that was believed.
+    pub(crate) vote: Vote,
+    /// Its place on its owner's tab, unless it was paid at once.
+    pub(crate) place: Option<u64>,
+}
+
+/// Whose finding a check did not confirm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dispute {
+    pub(crate) owner: AccountId,
+    /// The place that its finding had on its tab: nothing behind it is paid before the dispute is over.
+    pub(crate) place: Option<u64>,
+}
+
+/// How many trusted owners, and machines of one of them, are looked at to find one that can make a check.
+const CANDIDATES: usize = 32;
+
+impl Compute {
+    /// The record of an owner; none before its first machine joined.
+    pub(crate) fn owner(&self, id: AccountId) -> Option<&Owner> {
+        self.owners.get(&id)
+    }
+
+    pub(crate) fn owners(&self) -> &BTreeMap<AccountId, Owner> {
+        &self.owners
+    }
+
+    fn owner_mut(&mut self, id: AccountId) -> &mut Owner {
+        self.owners.entry(id).or_default()
+    }
+
+    /// Whether one finding of this owner decides a task of this job, as far as the owner goes.
+    pub(super) fn works_alone(&self, job: &Job, owner: AccountId) -> bool {
+        let trusted = || self.owners.get(&owner).is_some_and(Owner::works_alone);
+        !job.is_checked() || owner == job.owner || trusted()
+    }
+
+    /// Whether an owner's word counts for more than its own pay in this job.
+    pub(super) fn is_trusted_in(&self, job: &Job, owner: AccountId) -> bool {
+        owner != job.owner && self.owners.get(&owner).is_some_and(Owner::is_trusted)
+    }
+
+    /// An operator answers for an owner, or does not any more.
+    pub(crate) fn vouch(&mut self, id: AccountId, vouched: bool, operator: bool) -> Done {
+        let owner = self.owner_mut(id);
+        owner.operator = operator;
+        if vouched && owner.standing == Standing::Caught {
+            (owner.standing, owner.caught_at) = (Standing::New, None);
+        }
+        owner.vouched = vouched;
+        self.standing_changed(id);
+        Done::Ok
+    }
+
+    /// An owner may be given more or less than before.
+    fn standing_changed(&mut self, id: AccountId) {
+        let barred = self.owners.get(&id).is_some_and(|owner| owner.standing == Standing::Caught);
+        for worker in self.machines_of(id) {
+            if let Some(worker) = self.worker_mut(worker) {
+                worker.barred = barred;
+            }
+            self.touch_worker(worker);
+        }
+        self.note_owner(id);
+    }
+
+    fn machines_of(&self, owner: AccountId) -> Vec<WorkerId> {
+        self.machines.range((owner, 0)..=(owner, u128::MAX)).map(|(_, worker)| *worker).collect()
+    }
+
+    /// Notes whether an owner can be asked for checks.
+    fn note_owner(&mut self, id: AccountId) {
+        let Some(owner) = self.owners.get(&id) else { return };
+        let can = !owner.willing.is_empty();
+        self.vouched.put(id, can && owner.is_vouched());
+        self.proven.put(id, can && owner.is_trusted() && !owner.is_vouched());
+    }
+
+    /// Notes that a worker takes work, or does not any more.
+    pub(super) fn note_willing(&mut self, owner: AccountId, worker: WorkerId, willing: bool) {
+        let record = self.owner_mut(owner);
+        let before = record.willing.is_empty();
+        if willing {
+            record.willing.insert(worker);
+        } else {
+            record.willing.remove(&worker);
+        }
+        if before != record.willing.is_empty() {
+            self.note_owner(owner);
+        }
+    }
+
+    /// Believes the finding of an owner that works alone; perhaps somebody checks it.
+    pub(super) fn believe(&mut self, job_id: JobId, task: TaskIndex, mut vote: Vote, ctx: &mut Context<'_>) {
+        let job = self.jobs.get_mut(&job_id).expect("the caller found it");
+        let (checked, ordered_it) = (job.is_checked(), vote.owner == job.owner);
+        let vouched = self.owners.get(&vote.owner).is_some_and(Owner::is_vouched);
+        let place = if !checked || ordered_it || vouched {
+            self.pay(job_id, task, &vote, ctx);
+            vote.paid = true;
+            None
+        } else {
+            Some(self.put_on_tab(job_id, task, &vote, ctx))
+        };
+        self.decide(job_id, task, vote.finding);
+        if checked && !ordered_it {
+            self.perhaps_check(job_id, task, vote, place, ctx);
+        }
+        self.end_if_settled(job_id, ctx);
+    }
+
+    fn put_on_tab(&mut self, job_id: JobId, task: TaskIndex, vote: &Vote, ctx: &mut Context<'_>) -> u64 {
+        let job = self.jobs.get_mut(&job_id).expect("the caller found it");
+        let Vote { run, worker, price, cost, .. } = *vote;
+        job.owed.0 += cost.0;
+        job.provisional += 1;
+        let tab = &mut self.owner_mut(vote.owner).tab;
+        let place = tab.add(Unpaid { job: job_id, task, run, worker, price, cost, at: ctx.now });
+        if tab.alarm.is_none() {
+            let at = ctx.now.after(Owner::CHECK_WINDOW);
+            tab.alarm = Some(at);
+            ctx.timers.set(at, Timer::Tab(vote.owner));
+        }
+        place
+    }
+
+    /// Draws whether a believed finding is checked, and makes up for a check that could not be made before.
+    fn perhaps_check(
+        &mut self,
+        job: JobId,
+        task: TaskIndex,
+        vote: Vote,
+        place: Option<u64>,
+        ctx: &mut Context<'_>,
+    ) {
+        let Some(owner) = self.owners.get(&vote.owner) else { return };
+        let (one_in, due) = (owner.check_one_in(), owner.due);
+        // A failure that would end the job is not left to one owner.
+        let ends_it = self.jobs.get(&job).is_some_and(Job::has_failed_too_often);
+        if ends_it || self.entropy.one_in(one_in) {
+            if !self.start_check(job, task, vote, place, ctx) {
+                self.owner_mut(vote.owner).put_off();
+            }
+        } else if due > 0 {
+            // Which finding it is must stay a surprise: a check that is due is of any unpaid one.
+            let made = match place {
+                None => self.start_check(job, task, vote, None, ctx),
+                Some(_) => self.check_any(vote.owner, ctx),
+            };
+            if made {
+                self.owner_mut(vote.owner).due -= 1;
+            }
+        }
+    }
+
+    /// Checks one of the findings on an owner's tab. Whether somebody could.
+    fn check_any(&mut self, owner: AccountId, ctx: &mut Context<'_>) -> bool {
+        let Some(tab) = self.owners.get(&owner).map(|owner| &owner.tab) else { return false };
+        let places = tab.entries.first_key_value().zip(tab.entries.last_key_value());
+        let Some((first, last)) = places.map(|(first, last)| (*first.0, *last.0)) else { return false };
+        let from = first + self.entropy.below(last - first + 1);
+        let tab = &self.owners[&owner].tab;
+        let entries = tab.entries.range(from..).chain(tab.entries.range(..from)).take(CANDIDATES);
+        let open = |id| self.jobs.get(&id).filter(|job| job.is_active());
+        let mut checkable = entries.filter_map(|(place, unpaid)| {
+            let finding = open(unpaid.job)?.finding(unpaid.task)?;
+            (!tab.was_asked(*place)).then_some((*place, *unpaid, finding))
+        });
+        let Some((place, unpaid, finding)) = checkable.next() else { return false };
+        let Unpaid { job, task, run, worker, price, cost, .. } = unpaid;
+        let vote = Vote { owner, worker, run, finding, price, cost, trusted: true, paid: false };
+        self.start_check(job, task, vote, Some(place), ctx)
+    }
+
+    /// Has a decided task of a job that is not over computed by somebody trusted. Whether that could be.
+    fn start_check(
+        &mut self,
+        job_id: JobId,
+        task: TaskIndex,
+        vote: Vote,
+        place: Option<u64>,
+        ctx: &mut Context<'_>,
+    ) -> bool {
+        let Some(job) = self.jobs.get(&job_id) else { return false };
+        let can = job.is_active() && job.affords(1) && !job.checks.contains_key(&task);
+        let Some(worker) = (if can { self.pick(job_id, &[vote.owner], false) } else { None }) else {
+            return false;
+        };
+        let run = self.hand_out(worker, job_id, task, ctx);
+        if let Some(job) = self.jobs.get_mut(&job_id) {
+            job.committed.0 += job.cap.0;
+            job.checks.insert(task, Check { run, vote, place });
+        }
+        if let Some(place) = place {
+            self.owner_mut(vote.owner).tab.doubted.insert(place);
+        }
+        // What it costs may have been wanted for tasks that were not started.
+        self.touch_job(job_id);
+        true
+    }
+
+    /// A machine of a trusted owner that can do a run of this job: one that is vouched for if there is any,
+    /// else a proven one's. Those with much to do are passed over unless it is urgent.
+    ///
+    /// Owners are drawn and not machines, so that many machines do not make it likelier to check a friend.
+    fn pick(&mut self, job_id: JobId, not: &[AccountId], urgent: bool) -> Option<WorkerId> {
+        let draws = [self.entropy.next(), self.entropy.next()];
+        let job = self.jobs.get(&job_id)?;
+        let needs = Needs::of(&job.spec, Owners::default());
+        let suits = |owner: &AccountId| *owner != job.owner && !not.contains(owner);
+        [(&self.vouched, 2), (&self.proven, 1)].into_iter().find_map(|(roster, windows)| {
+            let room = if urgent { usize::MAX } else { windows };
+            let start = (draws[0] % roster.list.len().max(1) as u64) as usize;
+            let mut owners = roster.from(start).take(CANDIDATES).filter(suits);
+            owners.find_map(|owner| self.machine_for(job, &needs, owner, room, draws[1]))
+        })
+    }
+
+    fn machine_for(
+        &self,
+        job: &Job,
+        needs: &Needs,
+        owner: AccountId,
+        windows: usize,
+        draw: u64,
+    ) -> Option<WorkerId> {
+        let willing = &self.owners.get(&owner)?.willing;
+        let start = WorkerId(draw % (willing.last()?.0 + 1));
+        let candidates = willing.range(start..).chain(willing.range(..start)).take(CANDIDATES);
+        candidates.copied().find(|id| {
+            self.worker(*id).is_some_and(|worker| {
+                let runs_it = worker.spec.engine == job.spec.engine && worker.suits(needs);
+                worker.is_willing() && runs_it && worker.has_room(job, windows)
+            })
+        })
+    }
+
+    /// An open task that waits for another owner is given to a trusted one, if there is one for it.
+    pub(super) fn prefer_trusted(&mut self, job_id: JobId, task: TaskIndex, ctx: &mut Context<'_>) -> bool {
+        let Some(job) = self.jobs.get(&job_id).filter(|job| job.is_active() && job.makes_records()) else {
+            return false;
+        };
+        let queued = job.task(task).is_some_and(|task| task.queued > 0);
+        let Some(ballot) = job.ballots.get(&task).filter(|_| queued && job.is_checked()) else {
+            return false;
+        };
+        let (involved, urgent): (Vec<AccountId>, _) =
+            (ballot.involved().collect(), job.disputes.contains_key(&task) || ballot.sworn);
+        let Some(worker) = self.pick(job_id, &involved, urgent) else { return false };
+        let Some(owner) = self.worker(worker).map(|worker| worker.owner) else { return false };
+        self.hand_out(worker, job_id, task, ctx);
+        if let Some(job) = self.jobs.get_mut(&job_id) {
+            job.start_chosen(owner, task);
+        }
+        self.touch_job(job_id);
+        true
+    }
+
+    /// What becomes of a check.
+    pub(super) fn check_ended(&mut self, job_id: JobId, task: TaskIndex, vote: Vote, ctx: &mut Context<'_>) {
+        let Some(check) = self.take_check(job_id, task) else { return };
+        if check.vote.finding != vote.finding {
+            self.dispute(job_id, task, check, vote, ctx);
+            return;
+        }
+        self.pay(job_id, task, &vote, ctx);
+        self.owner_mut(vote.owner).agreed += 1;
+        let suspect = self.owner_mut(check.vote.owner);
+        suspect.agreed += 1;
+        suspect.passed += 1;
+        suspect.streak += 1;
+        if let Some(place) = check.place {
+            suspect.tab.pass(place);
+            self.close_tab(check.vote.owner, ctx);
+        }
+        self.end_if_settled(job_id, ctx);
+    }
+
+    /// A check ended without a finding: somebody else makes it, now or later.
+    pub(super) fn check_failed(&mut self, job_id: JobId, task: TaskIndex, ctx: &mut Context<'_>) {
+        let Some(check) = self.take_check(job_id, task) else { return };
+        if !self.start_check(job_id, task, check.vote, check.place, ctx) {
+            self.drop_doubt(Dispute { owner: check.vote.owner, place: check.place }, ctx);
+        }
+        self.end_if_settled(job_id, ctx);
+    }
+
+    /// A check whose run is not with a worker any more; its part of the budget is free again.
+    fn take_check(&mut self, job_id: JobId, task: TaskIndex) -> Option<Check> {
+        let job = self.jobs.get_mut(&job_id)?;
+        let check = job.checks.remove(&task)?;
+        job.free(job.cap);
+        self.touch_job(job_id);
+        Some(check)
+    }
+
+    /// A finding is not doubted any more without having been confirmed: a check is due.
+    pub(super) fn drop_doubt(&mut self, doubt: Dispute, ctx: &mut Context<'_>) {
+        let owner = self.owner_mut(doubt.owner);
+        if owner.standing != Standing::Caught {
+            owner.put_off();
+        }
+        if let Some(place) = doubt.place {
+            owner.tab.doubted.remove(&place);
+            self.close_tab(doubt.owner, ctx);
+        }
+    }
+
+    /// A check did not confirm a finding: the task is open again, and owners must agree.
+    fn dispute(&mut self, job_id: JobId, task: TaskIndex, check: Check, vote: Vote, ctx: &mut Context<'_>) {
+        let first = check.vote;
+        if let Some(place) = check.place {
+            self.owner_mut(first.owner).tab.remove(place);
+        }
+        let job = self.jobs.get_mut(&job_id).expect("a job has its checks");
+        if !first.paid {
+            job.owed.0 -= first.cost.0;
+            job.provisional -= 1;
+        }
+        job.undecide(task);
+        job.disputes.insert(task, Dispute { owner: first.owner, place: check.place });
+        // It may have been caught at something else meanwhile.
+        let caught = self.owners.get(&first.owner).is_some_and(|owner| owner.standing == Standing::Caught);
+        if !caught {
+            job.vote(task, first);
+        }
+        job.vote(task, vote);
+        self.want_more(job_id, task, ctx);
+    }
+
+    /// The dispute about a task is decided.
+    pub(super) fn dispute_decided(&mut self, dispute: Dispute, won: bool, ctx: &mut Context<'_>) {
+        let Some(place) = dispute.place else { return };
+        let tab = &mut self.owner_mut(dispute.owner).tab;
+        if tab.doubted.contains(&place) && won {
+            tab.pass(place);
+        }
+        tab.doubted.remove(&place);
+        self.close_tab(dispute.owner, ctx);
+    }
+
+    /// Whether new owners who agree among themselves are put before a trusted one.
+    pub(super) fn wants_oath(&mut self, job_id: JobId, task: TaskIndex, finding: Finding) -> bool {
+        let Some(job) = self.jobs.get(&job_id).filter(|job| job.is_checked() && job.affords(1)) else {
+            return false;
+        };
+        let Some(ballot) = job.ballots.get(&task).filter(|ballot| !ballot.sworn) else { return false };
+        let believed = |vote: &Vote| vote.trusted || vote.owner == job.owner;
+        if ballot.votes_for(finding).any(believed) || !self.entropy.one_in(Owner::CHECK_NEW) {
+            return false;
+        }
+        let involved: Vec<AccountId> = ballot.involved().collect();
+        self.pick(job_id, &involved, true).is_some()
+    }
+
+    /// Agreement makes and breaks records. To be called with the ballot that decided a task.
+    pub(super) fn keep_records(
+        &mut self,
+        job_id: JobId,
+        ballot: &Ballot,
+        finding: Finding,
+        ctx: &mut Context<'_>,
+    ) {
+        let Some(job) = self.jobs.get(&job_id).filter(|job| job.makes_records()) else { return };
+        let ordered_by = job.owner;
+        let trusted: Vec<AccountId> =
+            ballot.votes_for(finding).filter(|vote| vote.trusted).map(|vote| vote.owner).collect();
+        for vote in &ballot.votes {
+            let backed = trusted.iter().any(|other| *other != vote.owner);
+            let owner = self.owner_mut(vote.owner);
+            if vote.finding == finding {
+                owner.agreed += 1;
+                if backed && vote.owner != ordered_by && owner.progresses() {
+                    self.standing_changed(vote.owner);
+                }
+                continue;
+            }
+            owner.outvoted += 1;
+            (owner.progress, owner.streak) = (0, 0);
+            if !trusted.is_empty() {
+                self.catch(vote.owner, ctx);
+            }
+        }
+    }
+
+    /// An owner was wrong: it gets no work, and what it is not yet paid for is computed again.
+    fn catch(&mut self, id: AccountId, ctx: &mut Context<'_>) {
+        let owner = self.owner_mut(id);
+        (owner.standing, owner.caught_at, owner.vouched, owner.due) =
+            (Standing::Caught, Some(ctx.now), false, 0);
+        let (confirmed, unpaid) = owner.tab.clear();
+        owner.withdrawn += unpaid.len() as u64;
+        self.pay_tab(id, &confirmed, ctx);
+        self.standing_changed(id);
+        for worker in self.machines_of(id) {
+            self.stop_all(worker, ctx);
+        }
+        let jobs: Vec<JobId> =
+            self.jobs.iter().filter(|(_, job)| job.makes_records()).map(|(id, _)| *id).collect();
+        for job_id in jobs {
+            let tasks = self.jobs.get_mut(&job_id).map(|job| job.void_votes(id)).unwrap_or_default();
+            for task in tasks {
+                self.want_more(job_id, task, ctx);
+            }
+        }
+        let mut by_job: BTreeMap<JobId, Vec<Unpaid>> = BTreeMap::new();
+        for unpaid in unpaid {
+            by_job.entry(unpaid.job).or_default().push(unpaid);
+        }
+        for (job, unpaid) in by_job {
+            self.withdraw(job, &unpaid, ctx);
+        }
+    }
+
+    /// Takes all runs out of a worker's hands; others do them.
+    fn stop_all(&mut self, id: WorkerId, ctx: &mut Context<'_>) {
+        let Some(worker) = self.worker(id) else { return };
+        let runs: Vec<RunId> = worker.runs.keys().copied().collect();
+        if !runs.is_empty() {
+            self.give_back(id, &runs, ctx);
+            ctx.effects.actions.push(Action::Stop { worker: id, runs });
+        }
+    }
+
+    /// Findings of a job were taken back: their tasks are open again, and the job is, if it was over.
+    fn withdraw(&mut self, id: JobId, unpaid: &[Unpaid], ctx: &mut Context<'_>) {
+        let open = self.job(id).is_some_and(Job::is_active) || self.reopen(id, ctx);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.withdrawn += unpaid.len() as u32;
+        job.provisional -= unpaid.len() as u32;
+        job.owed.0 -= unpaid.iter().map(|unpaid| unpaid.cost.0).sum::<i64>();
+        for unpaid in unpaid {
+            job.undecide(unpaid.task);
+        }
+        if !open {
+            for unpaid in unpaid {
+                job.task_mut(unpaid.task).state = TaskState::Dropped;
+            }
+            self.release_unowed(id, ctx);
+            return;
+        }
+        let mut hopeless = Vec::new();
+        let too_late = job.spec.deadline.is_some_and(|at| at <= ctx.now);
+        for unpaid in unpaid {
+            if job.checks.remove(&unpaid.task).is_some() {
+                job.adopt(unpaid.task);
+            } else if job.affords(1) && !too_late {
+                job.queue_one_more(unpaid.task);
+            } else {
+                hopeless.push(unpaid.task);
+            }
+        }
+        self.touch_job(id);
+        for task in hopeless {
+            self.undecidable(id, task, Ending::Faulted, ctx);
+        }
+    }
+
+    /// Pays what a good check makes payable.
+    fn close_tab(&mut self, id: AccountId, ctx: &mut Context<'_>) {
+        let unpaid = self.owner_mut(id).tab.close();
+        self.pay_tab(id, &unpaid, ctx);
+    }
+
+    fn pay_tab(&mut self, owner: AccountId, unpaid: &[Unpaid], ctx: &mut Context<'_>) {
+        for Unpaid { job: job_id, task, run, worker, price, cost, .. } in unpaid.iter().copied() {
+            let Some(job) = self.jobs.get_mut(&job_id) else { continue };
+            job.owed.0 -= cost.0;
+            job.provisional -= 1;
+            let Some(finding) = job.finding(task) else { continue };
+            let vote = Vote { owner, worker, run, finding, price, cost, trusted: true, paid: false };
+            self.pay(job_id, task, &vote, ctx);
+            if self.jobs[&job_id].outcome().is_some() {
+                self.release_unowed(job_id, ctx);
+            }
+        }
+    }
+
+    /// Findings of an owner may have waited too long.
+    pub(crate) fn check_tab(&mut self, id: AccountId, ctx: &mut Context<'_>) {
+        let window = Owner::CHECK_WINDOW;
+        let Some(owner) = self.owners.get_mut(&id) else { return };
+        owner.tab.alarm = None;
+        let Some(oldest) = owner.tab.entries.values().next().map(|unpaid| unpaid.at) else { return };
+        let mut next = oldest.after(window);
+        if next <= ctx.now {
+            next = ctx.now.after(window);
+            let waits = !owner.tab.doubted.is_empty();
+            if !waits && !self.check_any(id, ctx) {
+                next = self.pay_unchecked(id, ctx);
+            }
+        }
+        let tab = &mut self.owner_mut(id).tab;
+        if !tab.entries.is_empty() {
+            tab.alarm = Some(next);
+            ctx.timers.set(next, Timer::Tab(id));
+        }
+    }
+
+    /// Pays what nobody could check for twice the window; when to look again.
+    fn pay_unchecked(&mut self, id: AccountId, ctx: &mut Context<'_>) -> pumasi_types::Time {
+        let due = |unpaid: &Unpaid| unpaid.at.after(Owner::CHECK_WINDOW).after(Owner::CHECK_WINDOW);
+        let owner = self.owner_mut(id);
+        let waits = owner.tab.entries.iter().find(|(_, unpaid)| due(unpaid) > ctx.now);
+        let (end, next) = waits.map_or((u64::MAX, ctx.now), |(place, unpaid)| (*place, due(unpaid)));
+        let unpaid = owner.tab.take(..end);
+        owner.lapsed += unpaid.len() as u64;
+        self.pay_tab(id, &unpaid, ctx);
+        next
+    }
+
+    /// What a run in a worker's hands is for.
+    pub(super) fn purpose(&self, id: RunId, run: &Run) -> Purpose {
+        let Some(job) = self.jobs.get(&run.job) else { return Purpose::Nothing };
+        if job.task(run.task).is_some_and(|task| task.state == TaskState::Open) {
+            Purpose::Finding
+        } else if job.checks.get(&run.task).is_some_and(|check| check.run == id) {
+            Purpose::Check
+        } else {
+            Purpose::Nothing
+        }
+    }
+
+    /// Panics unless records agree with machines, jobs and the timers' promises.
+    pub(super) fn check_records(&self) {
+        let mut owed: BTreeMap<JobId, (i64, u32)> = BTreeMap::new();
+        for (id, owner) in &self.owners {
+            owner.tab.sanity_check(*id);
+            let caught = owner.standing == Standing::Caught;
+            assert!(!caught || owner.tab.entries.is_empty(), "owner {id} is caught and has a tab");
+            for worker in self.machines_of(*id) {
+                let worker = self.worker(worker).expect("machines are workers");
+                assert_eq!(worker.barred, caught, "machines of owner {id}");
+                assert!(!caught || worker.runs.is_empty(), "owner {id} is caught and has runs");
+            }
+            let willing = self.workers().filter(|(_, w)| w.owner == *id && w.is_willing());
+            assert!(willing.map(|(id, _)| id).eq(owner.willing.iter().copied()), "machines of owner {id}");
+            for unpaid in owner.tab.entries.values() {
+                let job = &self.jobs[&unpaid.job];
+                assert!(job.finding(unpaid.task).is_some(), "job {}: unpaid and undecided", unpaid.job);
+                let sums = owed.entry(unpaid.job).or_default();
+                *sums = (sums.0 + unpaid.cost.0, sums.1 + 1);
+            }
+        }
+        let can = |owner: &&Owner| owner.is_trusted() && !owner.willing.is_empty();
+        let trusted = |vouched| {
+            let found = self.owners.iter().filter(|(_, owner)| can(owner) && owner.is_vouched() == vouched);
+            found.map(|(id, _)| *id).collect()
+        };
+        self.vouched.sanity_check(&trusted(true));
+        self.proven.sanity_check(&trusted(false));
+        for (id, job) in &self.jobs {
+            assert_eq!(owed.remove(id).unwrap_or_default(), (job.owed.0, job.provisional), "job {id}: owed");
+            let doubts = job.checks.values().map(|check| (check.vote.owner, check.place));
+            for (owner, place) in doubts {
+                let doubted = place.is_none_or(|place| self.owners[&owner].tab.doubted.contains(&place));
+                assert!(doubted, "job {id}: a check that its owner's tab does not know");
+            }
+        }
+    }
+}
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// An open task needs its finding.
+    Finding,
+    /// It checks a decided task.
+    Check,
+    /// Nobody needs it any more.
+    Nothing,
+}
