@@ -26,7 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::tls::{self, Connection, DialError, Fingerprint, HubAddress, Pin};
+use crate::tls::{self, Connection, DialError, Fingerprint, HubAddress, MachineIdentity, Pin};
 use crate::wire::{ErrorBody, StoredBlob};
 
 use self::transfer::{Sink, SourceError, part_path, upload};
@@ -200,6 +200,7 @@ type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 struct Connector {
     address: HubAddress,
     pin: Pin,
+    machine: Option<MachineIdentity>,
     alpn: &'static [u8],
 }
 
@@ -214,8 +215,8 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Connector { address, pin, alpn } = self.clone();
-        Box::pin(async move { Ok(TokioIo::new(tls::dial(&address, &pin, alpn).await?)) })
+        let Connector { address, pin, machine, alpn } = self.clone();
+        Box::pin(async move { Ok(TokioIo::new(tls::dial(&address, &pin, machine.as_ref(), alpn).await?)) })
     }
 }
 
@@ -231,6 +232,7 @@ pub struct HubClient {
     address: HubAddress,
     pin: Pin,
     token: Option<Token>,
+    machine: Option<MachineIdentity>,
     http: Client<Connector, Body>,
 }
 
@@ -305,12 +307,31 @@ impl HubClient {
     ///
     /// Connects with the first request.
     pub fn new(address: HubAddress, pin: Pin, token: Option<Token>) -> HubClient {
-        let connector = Connector { address: address.clone(), pin: pin.clone(), alpn: tls::ALPN_HTTP1 };
+        HubClient::with(address, pin, token, None)
+    }
+
+    /// The same client for a machine, which proves in each handshake who it is.
+    pub fn for_machine(self, machine: MachineIdentity) -> HubClient {
+        HubClient::with(self.address, self.pin, self.token, Some(machine))
+    }
+
+    fn with(
+        address: HubAddress,
+        pin: Pin,
+        token: Option<Token>,
+        machine: Option<MachineIdentity>,
+    ) -> HubClient {
+        let connector = Connector {
+            address: address.clone(),
+            pin: pin.clone(),
+            machine: machine.clone(),
+            alpn: tls::ALPN_HTTP1,
+        };
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        HubClient { address, pin, token, http }
+        HubClient { address, pin, token, machine, http }
     }
 
     /// Where the hub is.
@@ -332,8 +353,12 @@ impl HubClient {
 
     /// A lazy gRPC channel to the hub for the worker link. Call it inside a tokio runtime.
     pub fn channel(&self) -> Channel {
-        let connector =
-            Connector { address: self.address.clone(), pin: self.pin.clone(), alpn: tls::ALPN_HTTP2 };
+        let connector = Connector {
+            address: self.address.clone(),
+            pin: self.pin.clone(),
+            machine: self.machine.clone(),
+            alpn: tls::ALPN_HTTP2,
+        };
         // The scheme is http because the connector, not tonic, speaks TLS.
         Endpoint::from_shared(format!("http://{}", self.address.authority()))
             .expect("an address is a valid authority")

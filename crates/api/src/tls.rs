@@ -1,5 +1,7 @@
 //! Reaching a hub: its address, its pinned certificate, and the connection to it.
 
+mod machine;
+
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::pin::Pin as Pinned;
@@ -17,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+pub use self::machine::{BadMachineKey, MachineIdentity, MachineKey, machine_key};
 
 /// The port of a hub when an address names none.
 pub const DEFAULT_PORT: u16 = 7878;
@@ -183,15 +187,18 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// TLS settings that accept the pinned certificate only.
-pub fn client_config(pin: Pin) -> ClientConfig {
+/// TLS settings that accept the pinned certificate only, and show that of a machine if one is given.
+pub fn client_config(pin: Pin, machine: Option<&MachineIdentity>) -> ClientConfig {
     let provider = Arc::new(crypto::ring::default_provider());
-    ClientConfig::builder_with_provider(provider.clone())
+    let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("ring offers TLS 1.2 and 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier { pin, provider }))
-        .with_no_client_auth()
+        .with_custom_certificate_verifier(Arc::new(Verifier { pin, provider }));
+    match machine {
+        Some(machine) => config.with_client_cert_resolver(machine.resolver()),
+        None => config.with_no_client_auth(),
+    }
 }
 
 /// Where a hub listens: `host`, `host:port`, `https://host:port`, or `http://host:port` without TLS.
@@ -301,23 +308,33 @@ pub enum Connection {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Connects to a hub; `alpn` is [`ALPN_HTTP1`] or [`ALPN_HTTP2`].
+/// Connects to a hub, as `machine` if one is given; `alpn` is [`ALPN_HTTP1`] or [`ALPN_HTTP2`].
 ///
 /// # Errors
 /// When nobody answers in time, the certificate is not the pinned one, or the other side speaks no TLS.
-pub async fn dial(address: &HubAddress, pin: &Pin, alpn: &[u8]) -> Result<Connection, DialError> {
-    tokio::time::timeout(CONNECT_TIMEOUT, connect(address, pin, alpn))
+pub async fn dial(
+    address: &HubAddress,
+    pin: &Pin,
+    machine: Option<&MachineIdentity>,
+    alpn: &[u8],
+) -> Result<Connection, DialError> {
+    tokio::time::timeout(CONNECT_TIMEOUT, connect(address, pin, machine, alpn))
         .await
         .unwrap_or(Err(DialError::TimedOut))
 }
 
-async fn connect(address: &HubAddress, pin: &Pin, alpn: &[u8]) -> Result<Connection, DialError> {
+async fn connect(
+    address: &HubAddress,
+    pin: &Pin,
+    machine: Option<&MachineIdentity>,
+    alpn: &[u8],
+) -> Result<Connection, DialError> {
     let tcp = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(DialError::Connect)?;
     tcp.set_nodelay(true).map_err(DialError::Connect)?;
     if !address.tls {
         return Ok(Connection::Plain(tcp));
     }
-    let mut config = client_config(pin.clone());
+    let mut config = client_config(pin.clone(), machine);
     config.alpn_protocols = vec![alpn.to_vec()];
     // The pin is what counts; a name that DNS allows and TLS does not must not keep us from the hub.
     let name = ServerName::try_from(address.host.clone())

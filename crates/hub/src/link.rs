@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use pumasi_api::link::worker_link_server::WorkerLink;
-use pumasi_api::link::{FromHub, FromWorker};
+use pumasi_api::link::{FromHub, FromWorker, from_worker};
 use pumasi_blobs::BlobError;
 use pumasi_cell::link::{self, BadMessage, Heard, Reported};
 use pumasi_core::{Answer, Done, Request as Ask, Role};
@@ -24,6 +24,7 @@ use crate::auth;
 use crate::cell::{Letter, LinkSender, UNREAD};
 use crate::http::Peer;
 use crate::server::{Denied, Hub};
+use crate::tls::PeerMachine;
 
 /// Reports of one worker that wait for the log at most.
 const PIPELINE: usize = 64;
@@ -43,6 +44,7 @@ impl WorkerLink for Gateway {
     ) -> Result<Response<Self::AttachStream>, Status> {
         let hub = Arc::clone(&self.0);
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let machine = request.extensions().get().copied().unwrap_or(PeerMachine::Unknown);
         let headers = request.metadata().as_ref();
         let token = auth::bearer(headers).map(auth::hash_of).unwrap_or_default();
         let revocations = hub.tokens.revocations();
@@ -56,7 +58,7 @@ impl WorkerLink for Gateway {
         let from = request.into_inner();
         let adding = Arc::clone(&unread_bytes);
         tokio::spawn(async move {
-            let stranger = Stranger { hub, owner: caller.account, token, revocations };
+            let stranger = Stranger { hub, owner: caller.account, machine, token, revocations };
             if let Err(status) = stranger.serve(from, to, adding).await {
                 tracing::info!(owner = caller.account.0, "link ended: {}", status.message());
                 // The worker may be gone.
@@ -104,6 +106,8 @@ struct Pending {
 struct Stranger {
     hub: Arc<Hub>,
     owner: AccountId,
+    /// What its connection proved.
+    machine: PeerMachine,
     token: Hash,
     revocations: watch::Receiver<u64>,
 }
@@ -125,8 +129,10 @@ impl Stranger {
     ) -> Result<(), Status> {
         let first = tokio::time::timeout(HELLO, from.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no Hello within ten seconds"))??;
-        let Stranger { hub, owner, token, revocations } = self;
-        let ask = link::hello(owner, first.unwrap_or_default()).map_err(misbehaved)?;
+        let Stranger { hub, owner, machine, token, revocations } = self;
+        let first = first.unwrap_or_default();
+        check_machine(&first, machine)?;
+        let ask = link::hello(owner, first).map_err(misbehaved)?;
         let (end, cut_off) = LinkSender::new(to.clone(), unread_bytes);
         let (worker, number) = match hub.cell.attach(ask, end).await.map_err(unavailable)? {
             Ok(Done::Attached { worker, link, .. }) => (worker, link),
@@ -154,6 +160,19 @@ impl Stranger {
         hub.metrics.links.dec();
         hub.link_ended(worker, number).await;
         ended
+    }
+}
+
+/// Over TLS a machine has the key that it is known by, so that a stolen token cannot speak for it.
+fn check_machine(first: &FromWorker, machine: PeerMachine) -> Result<(), Status> {
+    match &first.message {
+        Some(from_worker::Message::Hello(hello)) if !machine.may_be(&hello.machine_key) => {
+            Err(Status::failed_precondition(
+                "machine_key is not that of the certificate on this connection; use a worker of this \
+                 version, and give each machine a data folder of its own",
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -321,7 +321,7 @@ fn create_private(dir: &Path) -> std::io::Result<()> {
 
 async fn accept(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    acceptor: Option<TlsAcceptor>,
     hub: Arc<Hub>,
     router: axum::Router,
 ) -> GracefulShutdown {
@@ -343,21 +343,26 @@ async fn accept(
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let service = router.clone().layer(axum::Extension(crate::http::Peer(peer.ip())));
-        let (tls, watcher, hub) = (tls.clone(), graceful.watcher(), Arc::clone(&hub));
+        let (acceptor, watcher, hub) = (acceptor.clone(), graceful.watcher(), Arc::clone(&hub));
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!("{error}");
             }
-            match tls {
-                None => connection(stream, service, watcher).await,
-                Some(tls) => {
-                    let handshake = tokio::time::timeout(HANDSHAKE, tls.accept(stream));
+            match acceptor {
+                None => {
+                    let service = service.layer(axum::Extension(tls::PeerMachine::Unproved));
+                    connection(stream, service, watcher).await;
+                }
+                Some(acceptor) => {
+                    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
                     let shaken = tokio::select! {
                         shaken = handshake => shaken,
                         () = hub.stopping() => return,
                     };
                     if let Ok(Ok(stream)) = shaken {
+                        let machine = tls::PeerMachine::of(stream.get_ref().1);
+                        let service = service.layer(axum::Extension(machine));
                         connection::<tokio_rustls::server::TlsStream<TcpStream>>(stream, service, watcher)
                             .await;
                     }
