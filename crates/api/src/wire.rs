@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The engine that jobs are priced in when they name none: what the workers of this version run.
-pub const ENGINE: &str = "wasmtime-48.0.8/1";
+pub const ENGINE: &str = "wasmtime-48.0.8/c911e9e6";
 
 /// Every error's body; the HTTP status says the kind, `code` is stable for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

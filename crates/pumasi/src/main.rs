@@ -15,8 +15,14 @@ mod units;
 use std::process::ExitCode;
 
 use clap::Parser;
+use pumasi_worker::engine::{COMPILE_GUEST, compile_guest};
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == COMPILE_GUEST) {
+        // Not a command for people: how `pumasi join` has modules of strangers compiled.
+        compile_guest(arguments);
+    }
     let cli = cli::Cli::parse();
     let out = cli.output();
     let mut builder = match cli.is_server() {

@@ -22,7 +22,7 @@ impl Fuel {
 #[serde(transparent)]
 pub struct Speed(pub u64);
 
-/// Engine version and settings, such as `wasmtime-48.0.8/1`: what fuel and results are comparable for.
+/// Engine version and settings, such as `wasmtime-48.0.8/c911e9e6`: what fuel and results are comparable for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EngineId(pub String);

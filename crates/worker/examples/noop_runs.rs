@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pumasi_types::ByteSize;
 use pumasi_worker::calibrate::calibrate;
-use pumasi_worker::engine::{Engine, EngineConfig, Module, RunSpec, StopFlag};
+use pumasi_worker::engine::{Compiler, Engine, EngineConfig, Module, RunSpec, StopFlag};
 
 /// Guests that do little, as modules in text.
 const GUESTS: [(&str, &str); 5] = [
@@ -38,8 +38,13 @@ const GUESTS: [(&str, &str); 5] = [
 ];
 
 fn new_engine() -> Engine {
-    Engine::new(&EngineConfig { slots: 4, memory_max: ByteSize::mib(512), cache_dir: None })
-        .expect("an engine on this machine")
+    Engine::new(&EngineConfig {
+        slots: 4,
+        memory_max: ByteSize::mib(512),
+        cache_dir: None,
+        compiler: Compiler::Here,
+    })
+    .expect("an engine on this machine")
 }
 
 /// Runs until the time is over; runs a second.

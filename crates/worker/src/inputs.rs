@@ -1,9 +1,12 @@
-//! What runs need: module, shared files and each task's own line and file, fetched by hash and kept.
+//! What runs need: module, shared files and each task's own line and file, fetched by hash and kept while
+//! their job runs.
 
 mod cache;
+mod sealed;
 mod task_list;
 mod template;
 
+use std::error::Error as _;
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pumasi_api::client::{ClientError, HubClient, Source};
-use pumasi_types::{ByteSize, Hash, TaskIndex};
+use pumasi_types::{ByteSize, Hash, JobId, TaskIndex};
 use tokio::sync::Semaphore;
 
 use self::cache::{BlobCache, Local};
@@ -32,8 +35,11 @@ const UPLOADS: usize = 8;
 /// Tries to reach a hub that is away, [`PAUSE`] apart; the client has its own quick tries within.
 const TRIES: u32 = 30;
 const PAUSE: Duration = Duration::from_secs(10);
-/// Modules that stay ready to run.
+/// Modules that stay ready to run, and the bytes that they may take.
 const MODULES: usize = 32;
+const MODULES_BYTES: usize = 512 << 20;
+/// Modules that are compiled at once.
+const COMPILES: usize = 2;
 
 /// A job whose tasks can be run.
 #[derive(Debug)]
@@ -44,6 +50,21 @@ pub struct PreparedJob {
     args: Templates,
     env: Templates,
     tasks: Option<TaskList>,
+    /// Last, so that nothing of the job is in use any more when its inputs are erased.
+    _tenancy: Tenancy,
+}
+
+/// Erases a job's inputs once nothing runs it any more.
+#[derive(Debug)]
+struct Tenancy {
+    job: JobId,
+    inner: Arc<Inner>,
+}
+
+impl Drop for Tenancy {
+    fn drop(&mut self) {
+        self.inner.cache.forget(self.job);
+    }
 }
 
 /// What is a task's own.
@@ -132,6 +153,7 @@ struct Inner {
     fetches: Semaphore,
     large_fetches: Semaphore,
     uploads: Semaphore,
+    compiles: Semaphore,
     /// Modules that were used, the latest last.
     modules: Mutex<Vec<(Hash, Module)>>,
 }
@@ -152,6 +174,7 @@ impl Inputs {
         let cache = BlobCache::open(dir, kept_max.0)?;
         let fetches = Semaphore::new(FETCHES);
         let (large_fetches, uploads) = (Semaphore::new(1), Semaphore::new(UPLOADS));
+        let compiles = Semaphore::new(COMPILES);
         let modules = Mutex::default();
         Ok(Inputs {
             inner: Arc::new(Inner {
@@ -162,6 +185,7 @@ impl Inputs {
                 fetches,
                 large_fetches,
                 uploads,
+                compiles,
                 modules,
             }),
         })
@@ -173,7 +197,7 @@ impl Inputs {
             return None;
         }
         let module = self.inner.module_at_hand(spec.module)?;
-        Some(assemble(spec, module, Vec::new(), None))
+        Some(assemble(spec, module, Vec::new(), None, self.tenancy(spec.id)))
     }
 
     /// Gets everything that the tasks of a job have in common.
@@ -181,11 +205,12 @@ impl Inputs {
     /// # Errors
     /// When something cannot be had, or is not what it should be.
     pub async fn prepare(&self, spec: &Arc<JobSpec>) -> Result<Arc<PreparedJob>, Fault> {
-        let module = self.module(spec.module).await?;
+        let (job, tenancy) = (spec.id, self.tenancy(spec.id));
+        let module = self.module(spec.module, job).await?;
         let mut files = Vec::with_capacity(spec.files.len());
         let mut room = self.inner.memory.0;
         for (name, hash) in &spec.files {
-            let bytes = self.read(self.fetch("file", *hash, room).await?).await?;
+            let bytes = self.read(self.fetch("file", *hash, job, room).await?).await?;
             room = room.checked_sub(bytes.len() as u64).ok_or_else(|| {
                 let memory = self.inner.memory;
                 Fault::here(format!("the shared files are larger than this worker's memory of {memory}"))
@@ -195,12 +220,12 @@ impl Inputs {
         let tasks = match spec.task_list {
             None => None,
             Some(hash) => {
-                let blob =
-                    self.read(self.fetch("task list", hash, task_list::BYTES_MAX.min(room)).await?).await?;
+                let blob = self.fetch("task list", hash, job, task_list::BYTES_MAX.min(room)).await?;
+                let blob = self.read(blob).await?;
                 Some(blocking(move || TaskList::new(blob)).await?)
             }
         };
-        assemble(spec, module, files, tasks)
+        assemble(spec, module, files, tasks, tenancy)
     }
 
     /// Gets what is a task's own.
@@ -211,7 +236,7 @@ impl Inputs {
         match self.own_now(job, task)? {
             (own, None) => Ok(own),
             (own, Some(hash)) => {
-                let file = self.fetch("file", hash, self.inner.memory.0).await?;
+                let file = self.fetch("file", hash, job.spec.id, self.inner.memory.0).await?;
                 Ok(OwnInput { file: Some(file), ..own })
             }
         }
@@ -225,7 +250,7 @@ impl Inputs {
     pub fn own_now(&self, job: &PreparedJob, task: TaskIndex) -> Result<(OwnInput, Option<Hash>), Fault> {
         let Some(tasks) = &job.tasks else { return Err(Fault::of_job("the job has no task list")) };
         let line = tasks.line(task)?;
-        let file = line.file.and_then(|hash| self.inner.cache.get(hash));
+        let file = line.file.and_then(|hash| self.inner.cache.get(hash, job.spec.id));
         let missing = line.file.filter(|_| file.is_none());
         let own = OwnInput { name: line.name.into(), arg: line.arg.unwrap_or_default().into(), file };
         Ok((own, missing))
@@ -243,28 +268,54 @@ impl Inputs {
         put.map(drop).map_err(|error| Fault::here(format!("cannot upload the output: {error}")))
     }
 
-    async fn module(&self, hash: Hash) -> Result<Module, Fault> {
+    fn tenancy(&self, job: JobId) -> Tenancy {
+        Tenancy { job, inner: Arc::clone(&self.inner) }
+    }
+
+    async fn module(&self, hash: Hash, job: JobId) -> Result<Module, Fault> {
         if let Some(module) = self.inner.module_at_hand(hash) {
             return Ok(module);
         }
-        let wasm = self.read(self.fetch("module", hash, MODULE_BYTES_MAX as u64).await?).await?;
+        let wasm = self.read(self.fetch("module", hash, job, MODULE_BYTES_MAX as u64).await?).await?;
         let engine = self.inner.engine.clone();
+        let _permit = self.inner.compiles.acquire().await;
+        // Another job may have had the same module compiled meanwhile.
+        if let Some(module) = self.inner.module_at_hand(hash) {
+            return Ok(module);
+        }
         let loaded = blocking(move || engine.load(&wasm)).await?;
-        let module = loaded.map_err(|error| Fault { ending: error.ending(), reason: error.to_string() })?;
+        let module = loaded.map_err(|error| {
+            let mut reason = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                reason = format!("{reason}: {error}");
+                cause = error.source();
+            }
+            Fault { ending: error.ending(), reason }
+        })?;
         let mut modules = self.inner.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        if modules.len() == MODULES {
+        modules.push((hash, module.clone()));
+        while modules.len() > 1
+            && (modules.len() > MODULES
+                || modules.iter().map(|(_, module)| module.size()).sum::<usize>() > MODULES_BYTES)
+        {
             modules.remove(0);
         }
-        modules.push((hash, module.clone()));
         Ok(module)
     }
 
     /// A blob of at most `bytes_max`, from here or the hub.
-    async fn fetch(&self, what: &'static str, hash: Hash, bytes_max: u64) -> Result<Local, Fault> {
+    async fn fetch(
+        &self,
+        what: &'static str,
+        hash: Hash,
+        job: JobId,
+        bytes_max: u64,
+    ) -> Result<Local, Fault> {
         let too_large = || {
             Fault::here(format!("{what} {hash} is larger than the {} it may have here", ByteSize(bytes_max)))
         };
-        if let Some(local) = self.inner.cache.get(hash) {
+        if let Some(local) = self.inner.cache.get(hash, job) {
             return if local.len() <= bytes_max { Ok(local) } else { Err(too_large()) };
         }
         let client = &self.inner.client;
@@ -286,7 +337,7 @@ impl Inputs {
             other => other.map_err(failed)?,
         };
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.cache.put(hash, bytes)).await
+        blocking(move || inner.cache.put(hash, job, bytes)).await
     }
 
     async fn read(&self, local: Local) -> Result<Bytes, Fault> {
@@ -315,6 +366,7 @@ fn assemble(
     module: Module,
     files: Vec<InFile>,
     tasks: Option<TaskList>,
+    tenancy: Tenancy,
 ) -> Result<Arc<PreparedJob>, Fault> {
     let mut names: Vec<&str> = files.iter().map(InFile::name).collect();
     names.sort_unstable();
@@ -330,6 +382,7 @@ fn assemble(
         files,
         tasks,
         spec: Arc::clone(spec),
+        _tenancy: tenancy,
     }))
 }
 

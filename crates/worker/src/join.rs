@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pumasi_api::client::HubClient;
+use pumasi_api::tls::{BadMachineKey, MachineIdentity};
 use pumasi_types::{ByteSize, Price, Speed, Time};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::calibrate::{CalibrateError, calibrate};
-use crate::engine::{Engine, EngineConfig, EngineError};
+use crate::engine::{Compiler, Engine, EngineConfig, EngineError};
 use crate::inputs::Inputs;
 use crate::link::{Driver, LinkRefused, Parts};
 use crate::policy::{self, Idleness, Policy, When};
@@ -33,7 +34,7 @@ const CORES_MAX: u32 = 4_096;
 pub struct JoinOptions {
     /// The hub, with the token of the account that is paid.
     pub hub: HubClient,
-    /// Folder for what the worker keeps: machine key, compiled modules, inputs. One worker at a time uses it.
+    /// Folder for what the worker keeps: machine key, speed, encrypted inputs. One worker at a time uses it.
     pub data_dir: PathBuf,
     /// What people call the machine; the host name when none is given.
     pub name: Option<String>,
@@ -49,6 +50,8 @@ pub struct JoinOptions {
     pub kept_inputs_max: ByteSize,
     /// How long runs may go on once the owner wants to leave.
     pub grace: Duration,
+    /// Who compiles the modules of strangers: best [`Compiler::this_program`].
+    pub compiler: Compiler,
 }
 
 impl JoinOptions {
@@ -64,6 +67,7 @@ impl JoinOptions {
             policy: Policy::default(),
             kept_inputs_max: ByteSize(4 << 30),
             grace: Duration::from_secs(30),
+            compiler: Compiler::Here,
         }
     }
 }
@@ -88,15 +92,12 @@ pub enum JoinError {
         path: PathBuf,
     },
     /// The machine key is damaged.
-    #[error(
-        "{} is not a machine key: it has {len} bytes instead of 16; remove it, and the machine joins as a new worker",
-        path.display()
-    )]
+    #[error("{} is not a machine key; remove it, and the machine joins as a new worker", path.display())]
     MachineKey {
         /// The file.
         path: PathBuf,
-        /// Bytes it has.
-        len: usize,
+        /// What is wrong with it.
+        source: BadMachineKey,
     },
     /// An option is out of its range.
     #[error("a worker cannot have {what}; {remedy}")]
@@ -140,16 +141,29 @@ pub async fn join(options: JoinOptions) -> Result<(), JoinError> {
     let (stop, stopped) = mpsc::channel(3);
     let signals = signals(stop).map_err(|source| JoinError::System { what: "signal handlers", source })?;
     let signals = tokio::spawn(signals);
-    let joined = join_until(options, stopped).await;
+    let joined = work(options, stopped, Process::Own).await;
     signals.abort();
     joined
 }
 
-/// As [`join`], with a message on `stop` for each signal.
+/// As [`join`], with a message on `stop` for each signal, in a process that does other things too: it may be
+/// debugged and leave core dumps as before.
 ///
 /// # Errors
 /// As [`join`].
 pub async fn join_until(options: JoinOptions, stop: mpsc::Receiver<()>) -> Result<(), JoinError> {
+    work(options, stop, Process::Shared).await
+}
+
+/// Whose process this is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Process {
+    /// The worker's alone.
+    Own,
+    Shared,
+}
+
+async fn work(options: JoinOptions, stop: mpsc::Receiver<()>, process: Process) -> Result<(), JoinError> {
     let dir = options.data_dir.clone();
     let data = |verb, path: &Path| {
         let path = path.to_owned();
@@ -159,10 +173,17 @@ pub async fn join_until(options: JoinOptions, stop: mpsc::Receiver<()>) -> Resul
     let _lock = lock(&dir)?;
     let cores = cores(options.cores)?;
     let memory = memory(options.memory, cores)?;
-    let config = EngineConfig { slots: cores, memory_max: memory, cache_dir: Some(dir.join("modules")) };
-    let engine = Engine::new(&config)?;
+    // Where workers before this one kept compiled modules, which tell what they worked on.
+    erase(&dir.join("modules")).map_err(data("erase", &dir.join("modules")))?;
+    let compiler = options.compiler.clone();
+    let engine = Engine::new(&EngineConfig { slots: cores, memory_max: memory, cache_dir: None, compiler })?;
+    // Behind the engine, which reads from /proc what others must not.
+    if process == Process::Own {
+        keep_memory_private();
+    }
+    let machine = machine(&dir.join("machine.key"))?;
     let settings = Settings {
-        machine_key: machine_key(&dir.join("machine.key"))?,
+        machine_key: machine.machine_key(),
         name: options.name.clone().unwrap_or_else(host_name),
         cores,
         memory,
@@ -171,34 +192,47 @@ pub async fn join_until(options: JoinOptions, stop: mpsc::Receiver<()>) -> Resul
         ask: options.ask,
     };
     check_name(&settings.name)?;
+    let hub = options.hub.for_machine(machine);
     let inputs_dir = dir.join("inputs");
-    let inputs =
-        Inputs::new(options.hub.clone(), engine.clone(), memory, &inputs_dir, options.kept_inputs_max)
-            .map_err(data("use", &inputs_dir))?;
+    let inputs = Inputs::new(hub.clone(), engine.clone(), memory, &inputs_dir, options.kept_inputs_max)
+        .map_err(data("use", &inputs_dir))?;
     let (runner, events) = Runner::start(&engine, cores, options.policy.when == When::Idle)
         .map_err(|source| JoinError::System { what: "a thread for each core", source })?;
     let running = Arc::new(AtomicUsize::new(0));
     let (accept, watcher) = watch_policy(options.policy, Arc::clone(&running))?;
     tracing::info!(
-        hub = %options.hub.address(), name = settings.name, cores, memory = %memory, speed = settings.speed.0,
+        hub = %hub.address(), name = settings.name, cores, memory = %memory, speed = settings.speed.0,
         engine = %settings.engine, "joining"
     );
-    let parts = Parts {
-        client: options.hub,
-        inputs,
-        runner,
-        events,
-        settings,
-        accept,
-        running,
-        grace: options.grace,
-    };
+    let parts =
+        Parts { client: hub, inputs, runner, events, settings, accept, running, grace: options.grace };
     let worked = Driver::new(parts).run(stop).await;
     if let Some(watcher) = watcher {
         watcher.abort();
     }
+    // What is in use still is unreadable with the end of this process, and goes with the next start.
+    let _ = erase(&inputs_dir);
     Ok(worked?)
 }
+
+/// Keeps inputs, outputs and their keys out of core dumps, and from other processes of the same user.
+#[cfg(unix)]
+fn keep_memory_private() {
+    use rustix::process::{Resource, Rlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let set = rustix::process::setrlimit(Resource::Core, none);
+    #[cfg(target_os = "linux")]
+    let set = set.and_then(|()| {
+        use rustix::process::DumpableBehavior;
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    });
+    if let Err(error) = set {
+        tracing::warn!(%error, "cannot keep memory out of core dumps");
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_memory_private() {}
 
 /// Sends a message for each SIGINT and SIGTERM.
 #[cfg(unix)]
@@ -224,6 +258,14 @@ fn signals(stop: mpsc::Sender<()>) -> io::Result<impl Future<Output = ()>> {
     Ok(async move { while tokio::signal::ctrl_c().await.is_ok() && stop.send(()).await.is_ok() {} })
 }
 
+/// Removes a folder with all that is in it, if there is one.
+fn erase(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(unix)]
 fn make_private(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
@@ -247,25 +289,29 @@ fn lock(dir: &Path) -> Result<File, JoinError> {
     }
 }
 
-/// The random number by which hubs know this machine again; made when it is missing.
-fn machine_key(path: &Path) -> Result<[u8; 16], JoinError> {
+/// The key by which hubs know this machine again; made when it is missing.
+fn machine(path: &Path) -> Result<MachineIdentity, JoinError> {
+    /// Random numbers of so many bytes were machine keys once, without anything that could prove them.
+    const UNPROVABLE_LEN: usize = 16;
     let data = |verb| {
         let path = path.to_owned();
         move |source| JoinError::Data { verb, path, source }
     };
-    match std::fs::read(path) {
-        Ok(bytes) => {
-            let len = bytes.len();
-            bytes.try_into().map_err(|_| JoinError::MachineKey { path: path.to_owned(), len })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut key = [0; 16];
-            getrandom::fill(&mut key).map_err(|error| data("make")(io::Error::other(error)))?;
+    let kept = match std::fs::read(path) {
+        Ok(bytes) if bytes.len() == UNPROVABLE_LEN => None,
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(data("read")(error)),
+    };
+    let key = match kept {
+        Some(key) => key,
+        None => {
+            let key = MachineIdentity::generate();
             write_private(path, &key).map_err(data("write"))?;
-            Ok(key)
+            key
         }
-        Err(error) => Err(data("read")(error)),
-    }
+    };
+    MachineIdentity::new(&key).map_err(|source| JoinError::MachineKey { path: path.to_owned(), source })
 }
 
 /// Writes a small file that others cannot read; it appears complete or not at all.
@@ -421,9 +467,10 @@ mod tests {
     fn a_machine_keeps_its_key_and_others_cannot_read_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("machine.key");
-        let key = machine_key(&path).unwrap();
-        assert_eq!(machine_key(&path).unwrap(), key);
-        assert_ne!(machine_key(&dir.path().join("other.key")).unwrap(), key);
+        let key = |path: &Path| machine(path).map(|machine| machine.machine_key());
+        let first = key(&path).unwrap();
+        assert_eq!(key(&path).unwrap(), first);
+        assert_ne!(key(&dir.path().join("other.key")).unwrap(), first);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
@@ -431,7 +478,12 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         std::fs::write(&path, b"short").unwrap();
-        assert!(matches!(machine_key(&path), Err(JoinError::MachineKey { len: 5, .. })));
+        assert!(matches!(key(&path), Err(JoinError::MachineKey { .. })));
+        // A number that could not be proved: the machine joins anew.
+        std::fs::write(&path, [7; 16]).unwrap();
+        let anew = key(&path).unwrap();
+        assert_ne!(anew, [7; 16]);
+        assert_eq!(key(&path).unwrap(), anew);
     }
 
     #[test]

@@ -235,6 +235,7 @@ fn more_runs_than_slots_fail_alone() {
         slots: 1,
         memory_max: ByteSize::mib(64),
         cache_dir: None,
+        compiler: pumasi_worker::engine::Compiler::Here,
     })
     .unwrap();
     let endless = engine.load(&guest::wasm("(func (export \"_start\") (loop (br 0)))")).unwrap();

@@ -2,7 +2,7 @@
 
 use pumasi_types::{ByteSize, Ending, Fuel, Speed};
 use pumasi_worker::calibrate::calibrate;
-use pumasi_worker::engine::{Engine, EngineConfig, RunSpec, StopFlag};
+use pumasi_worker::engine::{Compiler, Engine, EngineConfig, RunSpec, StopFlag};
 
 #[test]
 fn kernel_is_its_text() {
@@ -18,7 +18,8 @@ fn kernel_is_its_text() {
 
 #[test]
 fn kernel_runs_here() {
-    let config = EngineConfig { slots: 1, memory_max: ByteSize::mib(512), cache_dir: None };
+    let config =
+        EngineConfig { slots: 1, memory_max: ByteSize::mib(512), cache_dir: None, compiler: Compiler::Here };
     let engine = Engine::new(&config).unwrap();
     let speed = calibrate(&engine).unwrap();
     // A tenth of a per cent of what any machine does; a mistake of units is larger.

@@ -7,7 +7,7 @@ use std::fs;
 
 use guest::{engine, spec, wasm};
 use pumasi_types::{ByteSize, Ending, Hash};
-use pumasi_worker::engine::{Engine, EngineConfig, MODULE_BYTES_MAX, ModuleError, StopFlag};
+use pumasi_worker::engine::{Compiler, Engine, EngineConfig, MODULE_BYTES_MAX, ModuleError, StopFlag};
 
 const COMMAND: &str = "(memory (export \"memory\") 1) (func (export \"_start\"))";
 
@@ -156,7 +156,12 @@ fn much_code(functions: u8, bytes: usize) -> Vec<u8> {
 fn compiled_modules_are_kept_and_checked() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("modules");
-    let config = EngineConfig { slots: 2, memory_max: ByteSize::mib(64), cache_dir: Some(dir.clone()) };
+    let config = EngineConfig {
+        slots: 2,
+        memory_max: ByteSize::mib(64),
+        cache_dir: Some(dir.clone()),
+        compiler: Compiler::Here,
+    };
     let wasm = wasm("(func (export \"_start\") (call $exit (i32.const 5)))");
     let code = |engine: &Engine| {
         let module = engine.load(&wasm).unwrap();
@@ -195,7 +200,12 @@ fn flipped(bytes: &[u8]) -> Vec<u8> {
 fn a_cache_that_cannot_be_is_an_error_with_its_path() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let dir = file.path().join("below");
-    let config = EngineConfig { slots: 1, memory_max: ByteSize::mib(1), cache_dir: Some(dir.clone()) };
+    let config = EngineConfig {
+        slots: 1,
+        memory_max: ByteSize::mib(1),
+        cache_dir: Some(dir.clone()),
+        compiler: Compiler::Here,
+    };
     let error = Engine::new(&config).unwrap_err();
     assert!(error.to_string().contains(dir.to_str().unwrap()), "{error}");
 }

@@ -6,13 +6,14 @@ use std::process::Command;
 
 use guest::spec;
 use pumasi_types::{ByteSize, Ending, Trap};
-use pumasi_worker::engine::{Engine, EngineConfig, RunOutcome, StopFlag};
+use pumasi_worker::engine::{Compiler, Engine, EngineConfig, RunOutcome, StopFlag};
 
 const INNER: &str = "PUMASI_TEST_SMALL_MACHINE";
 
 /// Endings and fuel of guests that touch the edges of their memory.
 fn facts() -> Vec<(Ending, u64)> {
-    let config = EngineConfig { slots: 4, memory_max: ByteSize::mib(64), cache_dir: None };
+    let config =
+        EngineConfig { slots: 4, memory_max: ByteSize::mib(64), cache_dir: None, compiler: Compiler::Here };
     let engine = Engine::new(&config).unwrap();
     let at_edges = [
         "(drop (i32.load (i32.const 65532)))",

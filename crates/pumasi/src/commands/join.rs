@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use pumasi_api::tls::HubAddress;
 use pumasi_types::{ByteSize, Price};
+use pumasi_worker::engine::Compiler;
 use pumasi_worker::{Hours, JoinOptions, Policy, When};
 
 use super::serve::LogFormat;
@@ -50,10 +51,10 @@ pub(crate) struct JoinArgs {
     /// Work only within these hours of the day, as 22-06 or 18:30-07
     #[arg(long, value_name = "FROM-TO")]
     hours: Option<Hours>,
-    /// Folder for the machine's key, compiled programs and inputs; below $XDG_DATA_HOME when absent
+    /// Folder for the machine's key and encrypted inputs; below $XDG_DATA_HOME when absent
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// The most that kept inputs may take on disk
+    /// The most that encrypted inputs may take on disk
     #[arg(long, value_name = "SIZE", default_value = "4GiB")]
     cache_size: ByteSize,
     /// How log messages are written, to stderr; PUMASI_LOG=debug says more
@@ -92,6 +93,10 @@ impl JoinArgs {
             ask: self.ask,
             policy: Policy { when: self.when, hours: self.hours },
             kept_inputs_max: self.cache_size,
+            compiler: Compiler::this_program().map_err(|error| {
+                let said = format!("the system does not tell which program this is: {error}");
+                CliError::usage(&said, "start it by its path")
+            })?,
             ..JoinOptions::new(target.into_client(), data_dir)
         };
         pumasi_worker::join(options).await.map_err(|source| CliError::Join { source })?;

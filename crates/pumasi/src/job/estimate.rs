@@ -10,7 +10,7 @@ use bytes::Bytes;
 use pumasi_api::client::Source;
 use pumasi_types::{Amount, ByteSize, Ending, Fuel, Limits, Price, TaskIndex, Time};
 use pumasi_worker::InFile;
-use pumasi_worker::engine::{Engine, EngineConfig, Module, ModuleError, RunSpec, StopFlag};
+use pumasi_worker::engine::{Compiler, Engine, EngineConfig, Module, ModuleError, RunSpec, StopFlag};
 use pumasi_worker::inputs::PROGRAM;
 
 use super::options::JobOptions;
@@ -250,7 +250,8 @@ fn try_here(
     stop: &StopFlag,
 ) -> Result<Vec<Sample>, Obstacle> {
     let cache_dir = base_dir("XDG_CACHE_HOME", ".cache").ok().map(|dir| dir.join("pumasi/modules"));
-    let config = EngineConfig { slots: 1, memory_max: memory, cache_dir };
+    // The module is the caller's own.
+    let config = EngineConfig { slots: 1, memory_max: memory, cache_dir, compiler: Compiler::Here };
     let engine = Engine::new(&config)
         .or_else(|_| Engine::new(&EngineConfig { cache_dir: None, ..config }))
         .map_err(|error| Obstacle::Machine(error.to_string()))?;

@@ -1,26 +1,18 @@
 //! Guests made ready to run: looked at, compiled or taken from the cache, linked once.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use pumasi_types::{Ending, Hash};
 use wasmparser::{Encoding, ExternalKind, MemoryType, Parser, Payload, TypeRef};
 use wasmtime::{InstancePre, ModuleExport};
 
-use super::{Engine, TABLE_MAX, TABLES_MAX};
+use super::Engine;
+use super::settings::{
+    CODE_BYTES_MAX, FUNCTION_BYTES_MAX, FUNCTIONS_MAX, GLOBALS_MAX, IMPORTS_MAX, MODULE_BYTES_MAX, TABLE_MAX,
+    TABLES_MAX,
+};
 use crate::wasi::{self, Guest};
 
-/// The largest module, in bytes.
-pub const MODULE_BYTES_MAX: usize = 64 << 20;
-// A compiler takes up to some milliseconds of time and 1.5 KiB of memory for each byte of a function made to
-// harm it (measured with thousands of branches over 200 live variables). These bounds keep the worst module
-// under a gigabyte and some minutes, and leave room for the largest interpreters and Go programs.
-/// The most functions of a module.
-const FUNCTIONS_MAX: u32 = 100_000;
-/// The largest body of a function, in bytes.
-const FUNCTION_BYTES_MAX: usize = 512 << 10;
-/// All bodies of functions together, in bytes.
-const CODE_BYTES_MAX: u32 = 24 << 20;
 /// Bytes of one WebAssembly page.
 const PAGE: u64 = 1 << 16;
 
@@ -62,7 +54,7 @@ pub enum ModuleError {
         what: &'static str,
     },
     /// This machine could not make it ready, though another might.
-    #[error("this machine cannot load the module; free memory or restart the worker")]
+    #[error("this machine cannot load the module; free memory, or leave it to a larger or faster one")]
     Host {
         /// Why.
         source: wasmtime::Error,
@@ -98,12 +90,19 @@ pub(super) struct Linked {
     pub(super) pre: InstancePre<Guest>,
     pub(super) memory: ModuleExport,
     pub(super) start: ModuleExport,
+    /// Bytes of its code and data.
+    size: usize,
 }
 
 impl Module {
     /// BLAKE3 of its WebAssembly.
     pub fn hash(&self) -> Hash {
         self.inner.hash
+    }
+
+    /// Bytes of memory that its code and data take.
+    pub fn size(&self) -> usize {
+        self.inner.linked.as_ref().map_or(0, |linked| linked.size)
     }
 }
 
@@ -114,7 +113,8 @@ impl std::fmt::Debug for Module {
 }
 
 impl Engine {
-    /// Makes a module ready to run: checks it, then compiles it on this thread or takes it from the cache.
+    /// Makes a module ready to run: checks it, then has it compiled or takes it from the cache. Blocks for as
+    /// long as that takes.
     ///
     /// # Errors
     /// When it is too large or not valid, imports what is not offered, is no WASI command, or this machine
@@ -130,7 +130,7 @@ impl Engine {
         let compiled = match self.inner.cache.as_ref().and_then(|cache| cache.get(hash, engine)) {
             Some(compiled) => compiled,
             None => {
-                let compiled = compile(engine, wasm)?;
+                let compiled = self.inner.compiler.compile(engine, self.inner.reservation, wasm)?;
                 if let Some(cache) = &self.inner.cache {
                     cache.put(hash, &compiled);
                 }
@@ -152,23 +152,10 @@ impl Engine {
             .linker
             .instantiate_pre(&compiled)
             .map_err(|error| ModuleError::Invalid { reason: format!("{error:#}") })?;
-        let linked = Some(Linked { pre, memory, start });
+        let range = compiled.image_range();
+        let size = range.end as usize - range.start as usize;
+        let linked = Some(Linked { pre, memory, start, size });
         Ok(Module { inner: Arc::new(Ready { hash, memory_min, linked }) })
-    }
-}
-
-fn compile(engine: &wasmtime::Engine, wasm: &[u8]) -> Result<wasmtime::Module, ModuleError> {
-    wasmtime::Module::validate(engine, wasm)
-        .map_err(|error| ModuleError::Invalid { reason: format!("{error:#}") })?;
-    // A compiler is large, and the guest hostile: a panic of it must not end the worker.
-    match catch_unwind(AssertUnwindSafe(|| wasmtime::Module::from_binary(engine, wasm))) {
-        Ok(Ok(compiled)) => Ok(compiled),
-        // Of a valid module, either the compiler or the pool refuses a size, or mapping the code fails.
-        Ok(Err(source)) if source.chain().any(|cause| cause.is::<std::io::Error>()) => {
-            Err(ModuleError::Host { source })
-        }
-        Ok(Err(error)) => Err(ModuleError::Invalid { reason: format!("{error:#}") }),
-        Err(_) => Err(ModuleError::Invalid { reason: "the compiler failed on it".to_owned() }),
     }
 }
 
@@ -187,6 +174,7 @@ fn look_at(wasm: &[u8]) -> Result<u64, ModuleError> {
                 return Err(ModuleError::Invalid { reason: "it is a component, not a module".to_owned() });
             }
             Payload::ImportSection(section) => {
+                bounded("the number of its imports", section.count().into(), IMPORTS_MAX.into())?;
                 for import in section.into_imports() {
                     let import = import.map_err(invalid)?;
                     check_import(import.module, import.name, import.ty)?;
@@ -206,6 +194,9 @@ fn look_at(wasm: &[u8]) -> Result<u64, ModuleError> {
                 for table in section {
                     bounded("a table", table.map_err(invalid)?.ty.initial, TABLE_MAX as u64)?;
                 }
+            }
+            Payload::GlobalSection(section) => {
+                bounded("the number of its globals", section.count().into(), GLOBALS_MAX.into())?;
             }
             Payload::MemorySection(section) => {
                 for memory in section {

@@ -10,7 +10,8 @@ use pumasi_types::{Duration, Ending, Fuel, Limits, TaskIndex, Time, Trap};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use super::module::Linked;
-use super::{Engine, Module, TABLE_MAX};
+use super::settings::{RECOUNT_FUEL, RECOUNT_GROWTH, TABLE_MAX};
+use super::{Engine, Module};
 use crate::wasi::{Guest, Halt, InFile};
 
 /// What a run is given; everything in it but the limits' wall time decides its result.
@@ -39,10 +40,10 @@ pub struct RunSpec {
 pub struct RunOutcome {
     /// How it ended.
     pub ending: Ending,
-    /// Fuel burnt, the same on every machine when the ending is deterministic.
+    /// Fuel that is to be paid, the same on every machine when the ending is deterministic.
     ///
-    /// Of a guest that traps or runs out of memory, the steps after its last call or return are not in it:
-    /// compiled code keeps its count in a register between them.
+    /// What was burnt; of a run whose trap lost the count, a bound found by recounting: at least what was
+    /// burnt, and at most four times that and [`RECOUNT_FUEL`], see `Engine::recount`.
     pub fuel: Fuel,
     /// Time it took here.
     pub wall: Duration,
@@ -104,6 +105,16 @@ impl ResourceLimiter for Guest {
     }
 }
 
+/// What came of one pass over a task.
+struct Pass {
+    ending: Ending,
+    reason: Option<String>,
+    fuel: Fuel,
+    output: TaskOutput,
+    /// Whether steps before the ending are missing in `fuel`.
+    is_uncounted: bool,
+}
+
 impl Engine {
     /// Runs a task on this thread, which needs 2 MiB of stack; as many at once as the engine has slots.
     ///
@@ -111,22 +122,71 @@ impl Engine {
     /// and `stop` end it within some milliseconds.
     pub fn run(&self, module: &Module, spec: RunSpec, stop: &StopFlag) -> RunOutcome {
         let started = Instant::now();
-        let limits = spec.limits;
         let _running = self.inner.ticker.run();
+        let (mut pass, spec) = self.pass(module, spec, stop);
+        // A guest whose memory does not even fit at its start has burnt nothing.
+        if pass.is_uncounted && module.inner.memory_min <= spec.limits.memory.0 {
+            self.recount(module, spec, stop, &mut pass);
+        }
+        let Pass { ending, reason, fuel, output, .. } = pass;
+        let wall = Duration(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        RunOutcome { ending, fuel, wall, output, reason }
+    }
+
+    /// Finds a bound of what a run burnt whose trap lost the count.
+    ///
+    /// Compiled code keeps the count in a register and stores it at calls and returns only, so a loop that
+    /// ends in a division by zero looks as if it had cost nothing, and whole programs could be run for free.
+    /// But loops compare the register with the limit. So the run is repeated with limits of
+    /// [`RECOUNT_FUEL`] beyond the stored count, then [`RECOUNT_GROWTH`] times as much, and so on, until one
+    /// lets it get to its trap. All repetitions together burn less than the bill and the first pass do.
+    fn recount(&self, module: &Module, mut spec: RunSpec, stop: &StopFlag, first: &mut Pass) {
+        let (counted, limit) = (first.fuel.0, spec.limits.fuel);
+        let mut allowance = RECOUNT_FUEL;
+        loop {
+            let fuel = Fuel(counted.saturating_add(allowance));
+            if fuel >= limit {
+                // It did not run out of this.
+                first.fuel = limit;
+                return;
+            }
+            spec.limits.fuel = fuel;
+            let pass;
+            (pass, spec) = self.pass(module, spec, stop);
+            match pass.ending {
+                Ending::OutOfFuel => allowance = allowance.saturating_mul(RECOUNT_GROWTH),
+                ending if ending == first.ending => {
+                    first.fuel = fuel;
+                    return;
+                }
+                // Stopped, or the machine failed: then nothing is known.
+                _ => {
+                    *first = pass;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Runs a task once; gives back what it was given.
+    fn pass(&self, module: &Module, spec: RunSpec, stop: &StopFlag) -> (Pass, RunSpec) {
+        let limits = spec.limits;
         let mut store = Store::new(&self.inner.wasmtime, Guest::new(spec));
-        let result = self.start(&mut store, module, limits, started, stop);
-        let (ending, reason) = match result {
-            Ok(()) => (Ending::Exited { code: 0 }, None),
-            Err(error) => ending_of(&error),
+        let result = self.start(&mut store, module, limits, stop);
+        let (ending, reason, is_uncounted) = match result {
+            Ok(()) => (Ending::Exited { code: 0 }, None, false),
+            Err(error) => {
+                let (ending, reason) = ending_of(&error);
+                (ending, reason, is_uncounted(&error))
+            }
         };
         let left = store.get_fuel().unwrap_or(0);
         let fuel = match ending {
             Ending::OutOfFuel => limits.fuel,
             _ => Fuel(limits.fuel.0.saturating_sub(left)),
         };
-        let output = store.into_data().into_output(ending);
-        let wall = Duration(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        RunOutcome { ending, fuel, wall, output, reason }
+        let (output, spec) = store.into_data().into_output(ending);
+        (Pass { ending, reason, fuel, output, is_uncounted }, spec)
     }
 
     fn start(
@@ -134,9 +194,9 @@ impl Engine {
         store: &mut Store<Guest>,
         module: &Module,
         limits: Limits,
-        started: Instant,
         stop: &StopFlag,
     ) -> wasmtime::Result<()> {
+        let started = Instant::now();
         store.set_fuel(limits.fuel.0)?;
         let memory_min = module.inner.memory_min;
         if memory_min > limits.memory.0 {
@@ -147,7 +207,7 @@ impl Engine {
             let reason = format!("the run may use {} of memory, this worker has {most} bytes", limits.memory);
             return Err(Halt::Host(reason).into());
         }
-        let Some(Linked { pre, memory, start }) = &module.inner.linked else {
+        let Some(Linked { pre, memory, start, .. }) = &module.inner.linked else {
             return Err(Halt::Host("the module needs more memory than this worker has".to_owned()).into());
         };
         if stop.is_set() {
@@ -168,6 +228,21 @@ impl Engine {
         let start = instance.get_module_export(&mut *store, start).and_then(|found| found.into_func());
         let start = start.ok_or_else(|| Halt::Host("the module exports no _start".to_owned()))?;
         start.typed::<(), ()>(&*store)?.call(&mut *store, ())
+    }
+}
+
+/// Whether a run ended between two points where compiled code stores its count.
+///
+/// Stored right before are `unreachable` and every call, so also what a call can trap with and what host
+/// functions end with. Growing a memory is no call.
+fn is_uncounted(error: &wasmtime::Error) -> bool {
+    use wasmtime::Trap as T;
+    match (error.downcast_ref::<Halt>(), error.downcast_ref::<T>()) {
+        (Some(halt), _) => matches!(halt, Halt::OutOfMemory { .. }),
+        (None, Some(T::UnreachableCodeReached | T::StackOverflow | T::OutOfFuel)) => false,
+        (None, Some(T::IndirectCallToNull | T::BadSignature)) => false,
+        (None, Some(_)) => true,
+        (None, None) => false,
     }
 }
 

@@ -1,7 +1,8 @@
-//! Blobs kept on this machine: small ones in memory, large ones in files, both bounded.
+//! Blobs kept on this machine while their jobs run: small ones in memory, large ones in sealed files, both
+//! bounded.
 //!
-//! A file is named by its hash and checked whenever it is read, so it may be lost or damaged at any time
-//! without harm, and writing it needs no waiting for the disk.
+//! The files are encrypted under keys of this process alone and removed with their job, at eviction, or at
+//! the next start: a stopped worker's disk tells nothing of what it worked on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -10,7 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use pumasi_types::Hash;
+use pumasi_types::{Hash, JobId};
+
+use super::sealed::SealedFile;
 
 /// The largest blob that is kept in memory, in bytes.
 const SMALL: usize = 64 << 10;
@@ -29,15 +32,13 @@ pub(crate) enum Local {
 /// A blob in a file.
 #[derive(Debug)]
 pub(crate) struct BlobFile {
-    path: PathBuf,
-    hash: Hash,
-    len: u64,
+    sealed: SealedFile,
     /// Set when it could not be read as it was written.
     is_bad: AtomicBool,
 }
 
 impl Local {
-    /// Its bytes, checked against its hash.
+    /// Its bytes, just as they were put.
     ///
     /// # Errors
     /// When the file cannot be read or is not what was written; it is not used again then.
@@ -46,25 +47,18 @@ impl Local {
             Local::Memory(bytes) => return Ok(bytes.clone()),
             Local::File(file) => file,
         };
-        let read = std::fs::read(&file.path).and_then(|bytes| match Hash::of(&bytes) == file.hash {
-            true => Ok(bytes),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, "its bytes were changed")),
-        });
-        match read {
-            Ok(bytes) => Ok(bytes.into()),
-            Err(error) => {
-                file.is_bad.store(true, Ordering::Relaxed);
-                let path = file.path.display();
-                Err(io::Error::new(error.kind(), format!("cannot read {path}: {error}")))
-            }
-        }
+        file.sealed.read().map_err(|error| {
+            file.is_bad.store(true, Ordering::Relaxed);
+            let path = file.sealed.path().display();
+            io::Error::new(error.kind(), format!("cannot read {path}: {error}"))
+        })
     }
 
     /// Its length in bytes.
     pub(crate) fn len(&self) -> u64 {
         match self {
             Local::Memory(bytes) => bytes.len() as u64,
-            Local::File(file) => file.len,
+            Local::File(file) => file.sealed.len(),
         }
     }
 }
@@ -72,10 +66,19 @@ impl Local {
 /// What was used, by when it was used last.
 #[derive(Debug)]
 struct Recent<T> {
-    items: HashMap<Hash, (u64, T)>,
+    items: HashMap<Hash, Used<T>>,
     order: BTreeMap<u64, Hash>,
     clock: u64,
     bytes: u64,
+}
+
+#[derive(Debug)]
+struct Used<T> {
+    at: u64,
+    /// The last job that used it.
+    by: JobId,
+    item: T,
+    len: u64,
 }
 
 impl<T> Default for Recent<T> {
@@ -85,27 +88,35 @@ impl<T> Default for Recent<T> {
 }
 
 impl<T: Clone> Recent<T> {
-    fn get(&mut self, hash: Hash) -> Option<T> {
-        let (used, item) = self.items.get_mut(&hash)?;
-        self.order.remove(used);
+    fn get(&mut self, hash: Hash, by: JobId) -> Option<T> {
+        let used = self.items.get_mut(&hash)?;
+        self.order.remove(&used.at);
         self.clock += 1;
-        *used = self.clock;
+        (used.at, used.by) = (self.clock, by);
         self.order.insert(self.clock, hash);
-        Some(item.clone())
+        Some(used.item.clone())
     }
 
-    fn put(&mut self, hash: Hash, item: T, len: u64) {
+    fn put(&mut self, hash: Hash, by: JobId, item: T, len: u64) {
+        self.remove(hash);
         self.clock += 1;
         self.order.insert(self.clock, hash);
-        self.items.insert(hash, (self.clock, item));
+        self.items.insert(hash, Used { at: self.clock, by, item, len });
         self.bytes += len;
     }
 
-    fn remove(&mut self, hash: Hash, len: impl Fn(&T) -> u64) -> Option<T> {
-        let (used, item) = self.items.remove(&hash)?;
-        self.order.remove(&used);
-        self.bytes -= len(&item);
-        Some(item)
+    fn remove(&mut self, hash: Hash) -> Option<T> {
+        let used = self.items.remove(&hash)?;
+        self.order.remove(&used.at);
+        self.bytes -= used.len;
+        Some(used.item)
+    }
+
+    /// Takes out what a job was the last to use.
+    fn remove_of(&mut self, job: JobId) -> Vec<T> {
+        let of_job = self.items.iter().filter(|(_, used)| used.by == job);
+        let of_job: Vec<Hash> = of_job.map(|(hash, _)| *hash).collect();
+        of_job.into_iter().filter_map(|hash| self.remove(hash)).collect()
     }
 }
 
@@ -125,32 +136,13 @@ pub(crate) struct BlobCache {
 }
 
 impl BlobCache {
-    /// Opens a folder, which is made when it is missing; files that cannot be blobs are removed from it.
+    /// Opens a folder, which is made when it is missing; what another process left in it is removed.
     pub(crate) fn open(dir: &Path, files_max: u64) -> io::Result<BlobCache> {
-        std::fs::create_dir_all(dir)?;
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            let hash = entry.file_name().to_str().and_then(|name| name.parse::<Hash>().ok());
-            let about = entry.metadata()?;
-            match hash {
-                Some(hash) if about.is_file() => {
-                    found.push((about.modified()?, hash, about.len(), entry.path()));
-                }
-                _ if about.is_file() => std::fs::remove_file(entry.path())?,
-                _ => {}
-            }
+        match std::fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => std::fs::create_dir_all(dir)?,
         }
-        found.sort_unstable();
-        let mut kept = Kept::default();
-        for (_, hash, len, path) in found {
-            let file = BlobFile { path, hash, len, is_bad: AtomicBool::new(false) };
-            kept.files.put(hash, Arc::new(file), len);
-        }
-        let cache =
-            BlobCache { dir: dir.to_owned(), files_max, kept: Mutex::new(kept), writes: AtomicU64::new(0) };
-        cache.prune(&mut cache.kept());
-        Ok(cache)
+        Ok(BlobCache { dir: dir.to_owned(), files_max, kept: Mutex::default(), writes: AtomicU64::new(0) })
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -158,70 +150,71 @@ impl BlobCache {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A blob that is kept.
-    pub(crate) fn get(&self, hash: Hash) -> Option<Local> {
+    /// A blob that is kept, used by a job.
+    pub(crate) fn get(&self, hash: Hash, by: JobId) -> Option<Local> {
         let mut kept = self.kept();
-        if let Some(bytes) = kept.small.get(hash) {
+        if let Some(bytes) = kept.small.get(hash, by) {
             return Some(Local::Memory(bytes));
         }
-        let file = kept.files.get(hash)?;
+        let file = kept.files.get(hash, by)?;
         if file.is_bad.load(Ordering::Relaxed) {
-            kept.files.remove(hash, |file| file.len);
+            kept.files.remove(hash);
             return None;
         }
         Some(Local::File(file))
     }
 
-    /// Keeps a blob whose hash was checked; where it cannot be written to a file, it stays in memory while it
-    /// is used.
-    pub(crate) fn put(&self, hash: Hash, bytes: Bytes) -> Local {
+    /// Keeps a blob whose hash was checked for a job; where it cannot be written to a file, it stays in
+    /// memory while it is used.
+    pub(crate) fn put(&self, hash: Hash, by: JobId, bytes: Bytes) -> Local {
         let len = bytes.len() as u64;
         if bytes.len() <= SMALL {
             let mut kept = self.kept();
-            kept.small.remove(hash, |bytes| bytes.len() as u64);
-            kept.small.put(hash, bytes.clone(), len);
+            kept.small.put(hash, by, bytes.clone(), len);
             while kept.small.bytes > MEMORY_MAX {
-                let Some((_, oldest)) = kept.small.order.first_key_value().map(|(at, hash)| (*at, *hash))
-                else {
-                    break;
-                };
-                kept.small.remove(oldest, |bytes| bytes.len() as u64);
+                let Some(oldest) = kept.small.order.first_key_value().map(|(_, hash)| *hash) else { break };
+                kept.small.remove(oldest);
             }
             return Local::Memory(bytes);
         }
-        let path = self.dir.join(hash.to_string());
         let number = self.writes.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.dir.join(format!("{number}.tmp"));
-        let written = std::fs::write(&temporary, &bytes).and_then(|()| std::fs::rename(&temporary, &path));
-        if let Err(error) = written {
-            tracing::warn!(path = %path.display(), %error, "cannot keep a blob on disk");
-            // Also the remains may be out of reach; the next start removes them.
-            let _ = std::fs::remove_file(&temporary);
-            return Local::Memory(bytes);
-        }
-        let file = Arc::new(BlobFile { path, hash, len, is_bad: AtomicBool::new(false) });
+        let path = self.dir.join(number.to_string());
+        let sealed = match SealedFile::write(&path, &bytes) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot keep an input on disk");
+                return Local::Memory(bytes);
+            }
+        };
+        let file = Arc::new(BlobFile { sealed, is_bad: AtomicBool::new(false) });
         let mut kept = self.kept();
-        kept.files.remove(hash, |file| file.len);
-        kept.files.put(hash, Arc::clone(&file), len);
-        self.prune(&mut kept);
+        kept.files.put(hash, by, Arc::clone(&file), len);
+        let evicted = self.prune(&mut kept);
+        drop(kept);
+        drop(evicted);
         Local::File(file)
     }
 
-    /// Removes the files that were not used for longest and that nobody holds, until the rest fits.
-    fn prune(&self, kept: &mut Kept) {
+    /// Lets go of what a job was the last to use; files are removed once nobody holds them.
+    pub(crate) fn forget(&self, job: JobId) {
+        let mut kept = self.kept();
+        let gone = (kept.small.remove_of(job), kept.files.remove_of(job));
+        drop(kept);
+        drop(gone);
+    }
+
+    /// Takes out the files that were not used for longest and that nobody holds, until the rest fits.
+    fn prune(&self, kept: &mut Kept) -> Vec<Arc<BlobFile>> {
+        let mut evicted = Vec::new();
         let mut oldest_first = kept.files.order.values().copied().collect::<Vec<_>>().into_iter();
         while kept.files.bytes > self.files_max {
             let Some(hash) = oldest_first.next() else { break };
-            let is_held = kept.files.items.get(&hash).is_none_or(|(_, file)| Arc::strong_count(file) > 1);
-            if is_held {
-                continue;
-            }
-            if let Some(file) = kept.files.remove(hash, |file| file.len)
-                && let Err(error) = std::fs::remove_file(&file.path)
-            {
-                tracing::warn!(path = %file.path.display(), %error, "cannot remove a kept blob");
+            let is_held = kept.files.items.get(&hash).is_none_or(|used| Arc::strong_count(&used.item) > 1);
+            if !is_held {
+                evicted.extend(kept.files.remove(hash));
             }
         }
+        evicted
     }
 }
 
@@ -229,25 +222,52 @@ impl BlobCache {
 mod tests {
     use super::*;
 
+    const JOB: JobId = JobId(1);
+
     fn blob(byte: u8, len: usize) -> (Hash, Bytes) {
         let bytes = Bytes::from(vec![byte; len]);
         (Hash::of(&bytes), bytes)
     }
 
+    fn files(dir: &Path) -> usize {
+        std::fs::read_dir(dir).unwrap().count()
+    }
+
     #[test]
-    fn keeps_small_and_large_blobs_over_a_restart() {
+    fn keeps_small_and_large_blobs_but_not_over_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let cache = BlobCache::open(dir.path(), 1 << 20).unwrap();
         let ((small, a), (large, b)) = (blob(1, 10), blob(2, SMALL + 1));
-        assert!(matches!(cache.put(small, a.clone()), Local::Memory(_)));
-        assert!(matches!(cache.put(large, b.clone()), Local::File(_)));
-        assert_eq!(cache.get(small).unwrap().read().unwrap(), a);
-        assert_eq!(cache.get(large).unwrap().read().unwrap(), b);
-        std::fs::write(dir.path().join("7.tmp"), b"left behind").unwrap();
+        assert!(matches!(cache.put(small, JOB, a.clone()), Local::Memory(_)));
+        assert!(matches!(cache.put(large, JOB, b.clone()), Local::File(_)));
+        assert_eq!(cache.get(small, JOB).unwrap().read().unwrap(), a);
+        assert_eq!(cache.get(large, JOB).unwrap().read().unwrap(), b);
+        // As if the process had been killed.
+        std::mem::forget(cache);
+        assert_eq!(files(dir.path()), 1);
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
         let cache = BlobCache::open(dir.path(), 1 << 20).unwrap();
-        assert!(cache.get(small).is_none());
-        assert_eq!(cache.get(large).unwrap().read().unwrap(), b);
-        assert!(!dir.path().join("7.tmp").exists());
+        assert!(cache.get(small, JOB).is_none() && cache.get(large, JOB).is_none());
+        assert_eq!(files(dir.path()), 0);
+    }
+
+    #[test]
+    fn a_jobs_blobs_go_with_it_unless_another_uses_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = BlobCache::open(dir.path(), 1 << 20).unwrap();
+        let ((small, a), (large, b), (shared, c)) = (blob(1, 10), blob(2, SMALL + 1), blob(3, SMALL + 1));
+        cache.put(small, JOB, a);
+        let held = cache.put(large, JOB, b.clone());
+        cache.put(shared, JOB, c);
+        assert!(cache.get(shared, JobId(2)).is_some());
+        cache.forget(JOB);
+        assert!(cache.get(small, JOB).is_none() && cache.get(large, JOB).is_none());
+        assert_eq!(held.read().unwrap(), b, "a run that goes on still reads it");
+        assert_eq!(files(dir.path()), 2);
+        drop(held);
+        assert_eq!(files(dir.path()), 1);
+        cache.forget(JobId(2));
+        assert_eq!(files(dir.path()), 0);
     }
 
     #[test]
@@ -255,12 +275,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = BlobCache::open(dir.path(), 1 << 20).unwrap();
         let (hash, bytes) = blob(3, SMALL + 1);
-        let local = cache.put(hash, bytes.clone());
-        std::fs::write(dir.path().join(hash.to_string()), b"something else").unwrap();
+        let local = cache.put(hash, JOB, bytes.clone());
+        std::fs::write(dir.path().join("0"), b"something else").unwrap();
         let error = local.read().unwrap_err().to_string();
         assert!(error.contains("its bytes were changed"), "{error}");
-        assert!(cache.get(hash).is_none());
-        assert_eq!(cache.put(hash, bytes.clone()).read().unwrap(), bytes);
+        assert!(cache.get(hash, JOB).is_none());
+        assert_eq!(cache.put(hash, JOB, bytes.clone()).read().unwrap(), bytes);
     }
 
     #[test]
@@ -269,15 +289,17 @@ mod tests {
         let each = SMALL + 1;
         let cache = BlobCache::open(dir.path(), 3 * each as u64).unwrap();
         let blobs: Vec<_> = (0..5).map(|byte| blob(byte, each)).collect();
-        let held = cache.put(blobs[0].0, blobs[0].1.clone());
-        cache.put(blobs[1].0, blobs[1].1.clone());
-        cache.put(blobs[2].0, blobs[2].1.clone());
-        assert!(cache.get(blobs[1].0).is_some());
-        cache.put(blobs[3].0, blobs[3].1.clone());
-        assert!(cache.get(blobs[2].0).is_none(), "it was used least recently and nobody holds it");
-        assert!(cache.get(blobs[0].0).is_some() && cache.get(blobs[1].0).is_some());
+        let put = |n: usize| cache.put(blobs[n].0, JOB, blobs[n].1.clone());
+        let has = |n: usize| cache.get(blobs[n].0, JOB).is_some();
+        let held = put(0);
+        put(1);
+        put(2);
+        assert!(has(1));
+        put(3);
+        assert!(!has(2), "it was used least recently and nobody holds it");
+        assert!(has(0) && has(1));
         drop(held);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+        assert_eq!(files(dir.path()), 3);
     }
 
     #[test]
@@ -286,7 +308,7 @@ mod tests {
         let cache = BlobCache::open(&dir.path().join("blobs"), 1 << 20).unwrap();
         std::fs::remove_dir(dir.path().join("blobs")).unwrap();
         let (hash, bytes) = blob(4, SMALL + 1);
-        assert_eq!(cache.put(hash, bytes.clone()).read().unwrap(), bytes);
-        assert!(cache.get(hash).is_none());
+        assert_eq!(cache.put(hash, JOB, bytes.clone()).read().unwrap(), bytes);
+        assert!(cache.get(hash, JOB).is_none());
     }
 }

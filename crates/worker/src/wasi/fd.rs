@@ -7,9 +7,9 @@ use super::fs::{NodeId, Stat};
 use super::{Call, ENTRY_FUEL, Guest};
 
 /// The most descriptors open at once.
-const FDS_MAX: usize = 1024;
+pub(crate) const FDS_MAX: usize = 1024;
 /// The most buffers of one read or write, as POSIX's IOV_MAX.
-const BUFFERS_MAX: u32 = 1024;
+pub(crate) const BUFFERS_MAX: u32 = 1024;
 /// Size of a `dirent` without its name, in bytes.
 const DIRENT_LEN: usize = 24;
 

@@ -34,6 +34,8 @@ use self::fd::FdTable;
 use self::fs::Tree;
 use crate::engine::RunSpec;
 
+pub(crate) use self::fd::{BUFFERS_MAX, FDS_MAX};
+pub(crate) use self::fs::NODE_BYTES;
 pub(crate) use self::link::{MODULE, OFFERED, add_to_linker};
 
 /// Fuel for each call of a host function.
@@ -119,12 +121,15 @@ impl Guest {
     }
 
     /// Takes what the guest produced; files only when it exited, for of a broken run they are half-written.
-    pub(crate) fn into_output(self, ending: Ending) -> TaskOutput {
+    ///
+    /// With it comes back what the run was given.
+    pub(crate) fn into_output(self, ending: Ending) -> (TaskOutput, RunSpec) {
         let files = match (ending, self.tree) {
             (Ending::Exited { .. }, Some(tree)) => tree.into_output(),
             _ => Vec::new(),
         };
-        TaskOutput { stdout: self.stdout.into(), stderr: self.stderr.into(), files }
+        let output = TaskOutput { stdout: self.stdout.into(), stderr: self.stderr.into(), files };
+        (output, self.spec)
     }
 
     /// Burns fuel for work that the host is about to do.

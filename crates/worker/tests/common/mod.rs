@@ -1,4 +1,5 @@
 //! A hub as a test wants it: it hands every link to the test and keeps blobs in memory.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -103,9 +104,12 @@ impl FakeHub {
         FakeHub { blobs, links, address, server }
     }
 
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(crate) fn client(&self, token: &str) -> HubClient {
-        let address = self.address.parse().unwrap();
-        HubClient::new(address, CertificatePin::learn(), Some(token.parse().unwrap()))
+        client_of(&self.address, token)
     }
 
     /// The next stream that a worker opens.
@@ -223,6 +227,19 @@ impl Link {
     }
 }
 
+pub(crate) fn client_of(address: &str, token: &str) -> HubClient {
+    HubClient::new(address.parse().unwrap(), CertificatePin::learn(), Some(token.parse().unwrap()))
+}
+
+/// Spares a worker the measuring of its speed, which takes longer than all tests together.
+pub(crate) fn measured(dir: &Path) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    std::fs::create_dir_all(dir).unwrap();
+    let calibration =
+        format!(r#"{{"engine":"{}","fuel_per_s":2000000000,"measured_s":{now}}}"#, Engine::id());
+    std::fs::write(dir.join("calibration.json"), calibration).unwrap();
+}
+
 /// A worker in this process.
 pub(crate) struct Worker {
     stop: mpsc::Sender<()>,
@@ -239,12 +256,7 @@ impl Worker {
     }
 
     pub(crate) fn with(options: JoinOptions) -> Worker {
-        // Measuring the speed takes longer than all tests together.
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        std::fs::create_dir_all(&options.data_dir).unwrap();
-        let calibration =
-            format!(r#"{{"engine":"{}","fuel_per_s":2000000000,"measured_s":{now}}}"#, Engine::id());
-        std::fs::write(options.data_dir.join("calibration.json"), calibration).unwrap();
+        measured(&options.data_dir);
         let (stop, stopped) = mpsc::channel(3);
         let joined = tokio::spawn(join_until(options, stopped));
         Worker { stop, joined }

@@ -4,11 +4,17 @@
 use std::sync::OnceLock;
 
 use pumasi_types::{ByteSize, Duration, Ending, Fuel, Limits, Time};
-use pumasi_worker::engine::{Engine, EngineConfig, Module, RunOutcome, RunSpec, StopFlag};
+use pumasi_worker::engine::{Compiler, Engine, EngineConfig, Module, RunOutcome, RunSpec, StopFlag};
 
 /// A fresh engine without a cache.
 pub(crate) fn new_engine() -> Engine {
-    Engine::new(&EngineConfig { slots: 16, memory_max: ByteSize::mib(256), cache_dir: None }).unwrap()
+    Engine::new(&EngineConfig {
+        slots: 16,
+        memory_max: ByteSize::mib(256),
+        cache_dir: None,
+        compiler: Compiler::Here,
+    })
+    .unwrap()
 }
 
 /// The engine of this test program.
