@@ -19,6 +19,7 @@ mod record;
 mod refusal;
 mod requests;
 mod state;
+mod table;
 mod timers;
 mod tree;
 
