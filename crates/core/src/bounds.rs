@@ -35,6 +35,10 @@ impl Bounds {
     pub const REQUEST_MEMORY: Duration = Duration::from_secs(48 * 3600);
     /// How long a finished job stays readable, in log time.
     pub const JOB_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// How long a worker that is away is remembered at least, in log time.
+    pub const WORKER_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// The same for one that never delivered anything.
+    pub const STRANGER_MEMORY: Duration = Duration::from_secs(3600);
     /// How far ahead an expiry or deadline may lie.
     pub const HORIZON: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 }

@@ -116,7 +116,7 @@ impl State {
         match &request.command {
             Command::Start => {
                 self.hub_only(caller)?;
-                self.compute.detach_all();
+                self.compute.detach_all(self.now);
                 Ok(Done::Ok)
             }
             Command::Tick => self.hub_only(caller).map(|()| Done::Ok),
@@ -219,7 +219,7 @@ impl State {
             Command::SubmitJob(spec) => compute.submit(caller, spec, ctx),
             Command::CancelJob { job } => compute.cancel(caller, operator, *job, ctx),
             Command::AttachWorker(spec) => compute.attach(caller, operator, spec, ctx),
-            Command::DetachWorker { worker, link } => compute.detach(*worker, *link),
+            Command::DetachWorker { worker, link } => compute.detach(*worker, *link, ctx.now),
             Command::LoseWorker { worker, link } => compute.lose(*worker, *link, ctx),
             Command::SetWorker { worker, accepting, returned } => {
                 compute.set_worker(caller, *worker, *accepting, returned, ctx)
@@ -308,7 +308,7 @@ impl State {
         self.compute.owners()
     }
 
-    /// All workers that ever joined.
+    /// All workers that are not forgotten.
     pub fn workers(&self) -> impl ExactSizeIterator<Item = (WorkerId, &Worker)> {
         self.compute.workers()
     }

@@ -42,11 +42,6 @@ impl<T> Table<T> {
         self.len
     }
 
-    /// The newest number, whether its record is still there or not.
-    pub(crate) fn last(&self) -> u64 {
-        self.last
-    }
-
     pub(crate) fn get(&self, number: u64) -> Option<&T> {
         let (page, at) = place(number);
         self.pages.get(&page)?.records[at].as_deref()
@@ -55,6 +50,16 @@ impl<T> Table<T> {
     pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
         let (page, at) = place(number);
         self.pages.get_mut(&page)?.records[at].as_deref_mut()
+    }
+
+    /// The first number above this one whose record is there.
+    pub(crate) fn next_after(&self, number: u64) -> Option<u64> {
+        let (first, at) = place(number);
+        self.pages.range(first..).find_map(|(page_at, page)| {
+            let from = if *page_at == first { at + 1 } else { 0 };
+            let found = (from..PAGE).find(|at| page.records[*at].is_some())?;
+            Some(page_at * PAGE as u64 + found as u64)
+        })
     }
 
     /// Adds a record; its number.
@@ -206,8 +211,10 @@ mod tests {
                     },
                 }
                 assert!(table.iter().eq(model.iter().map(|(number, record)| (*number, record))));
-                assert_eq!((table.len(), table.iter().len(), table.last()), (model.len(), model.len(), last));
+                assert_eq!((table.len(), table.iter().len(), table.last), (model.len(), model.len(), last));
                 assert_eq!(table.get(last), model.get(&last));
+                let next = |after: u64| model.range(after + 1..).next().map(|(number, _)| *number);
+                assert!((0..last + 2).all(|after| table.next_after(after) == next(after)));
                 assert_eq!(table.get_mut(70), model.get_mut(&70));
                 assert_eq!(table.iter_mut().count(), model.len());
                 let bytes = postcard::to_stdvec(&table).expect("it serialises");

@@ -228,7 +228,7 @@ impl World {
     fn check_pay(&self) {
         for (id, job) in self.state.jobs() {
             let (mut spent, checked) = (0, job.spec.checks == Checks::Hidden);
-            for (index, task) in job.spec.task_indices().zip(&job.tasks) {
+            for (index, task) in job.tasks_from(TaskIndex(0)) {
                 let paid = self.paid.get(&(*id, index)).map_or(&[][..], Vec::as_slice);
                 let owners: BTreeSet<AccountId> = paid.iter().map(|transfer| transfer.payee).collect();
                 assert_eq!(owners.len(), paid.len(), "job {id} task {index}: an owner was paid twice");

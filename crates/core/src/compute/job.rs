@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use pumasi_types::{AccountId, Amount, Duration, Fuel, HoldId, JobId, TaskIndex, Time, WorkerId};
+use pumasi_types::{AccountId, Amount, Duration, EngineTag, Fuel, HoldId, JobId, TaskIndex, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Finding, Vote};
@@ -78,8 +78,10 @@ pub struct Job {
     pub submitted: Time,
     /// Where it stands.
     pub state: JobState,
-    /// Its tasks by index.
-    pub tasks: Vec<Task>,
+    /// Its tasks that were started, by index: the others take up nothing.
+    pub(crate) tasks: Vec<Task>,
+    /// The engine in short, for what is paid.
+    pub(crate) engine: EngineTag,
     /// How many stand where.
     pub counts: JobCounts,
     /// What was paid for it.
@@ -98,8 +100,6 @@ pub struct Job {
     pub(crate) cap: Amount,
     /// The part of the budget that started tasks may still cost.
     pub(crate) committed: Amount,
-    /// Tasks below this index were started.
-    pub(crate) fresh: u32,
     /// Started tasks that need more runs, and owners who have a part in them and must not do them.
     pub(crate) again: OpenTasks,
     /// How many runs they need together.
@@ -128,7 +128,8 @@ impl Job {
             hold,
             submitted: now,
             state: if unfinished > 0 { JobState::Waiting { unfinished } } else { JobState::Active },
-            tasks: vec![Task::NEW; spec.tasks as usize],
+            tasks: Vec::new(),
+            engine: spec.engine.tag(),
             counts: JobCounts { total: spec.tasks, ..JobCounts::default() },
             spent: Amount::ZERO,
             fuel: Fuel(0),
@@ -139,7 +140,6 @@ impl Job {
             // Submission checked that the cost of a whole quorum is in range.
             cap: spec.bid.cost(spec.limits.fuel).unwrap_or(Amount(i64::MAX)),
             committed: Amount::ZERO,
-            fresh: 0,
             again: OpenTasks::default(),
             again_runs: 0,
             news: true,
@@ -155,7 +155,22 @@ impl Job {
 
     /// One task.
     pub fn task(&self, index: TaskIndex) -> Option<&Task> {
-        self.tasks.get(index.0 as usize)
+        let unstarted = || {
+            let over = self.outcome().is_some();
+            (index.0 < self.counts.total).then_some(if over { &Task::DROPPED } else { &Task::NEW })
+        };
+        self.tasks.get(index.0 as usize).or_else(unstarted)
+    }
+
+    /// All tasks from this one on.
+    pub fn tasks_from(&self, first: TaskIndex) -> impl Iterator<Item = (TaskIndex, &Task)> {
+        let indices = (first.0..self.counts.total).map(TaskIndex);
+        indices.filter_map(|index| Some((index, self.task(index)?)))
+    }
+
+    /// How many tasks were not started.
+    fn unstarted(&self) -> u32 {
+        self.counts.total - self.tasks.len() as u32
     }
 
     pub(crate) fn task_mut(&mut self, index: TaskIndex) -> &mut Task {
@@ -207,8 +222,8 @@ impl Job {
     }
 
     /// Whether it can start a task that was not started before.
-    fn has_fresh(&self) -> bool {
-        self.fresh < self.counts.total && self.affords(self.spec.runs_affordable())
+    pub(crate) fn has_fresh(&self) -> bool {
+        self.unstarted() > 0 && self.affords(self.spec.runs_affordable())
     }
 
     /// Whether there is a run to give out to somebody.
@@ -223,7 +238,7 @@ impl Job {
 
     /// About how many runs wait to be given out.
     pub(crate) fn queued_runs(&self) -> u64 {
-        self.again_runs + u64::from(self.counts.total - self.fresh) * u64::from(self.spec.quorum)
+        self.again_runs + u64::from(self.unstarted()) * u64::from(self.spec.quorum)
     }
 
     /// Owners who have a part in all that is queued.
@@ -262,10 +277,9 @@ impl Job {
             taken.push(task);
         }
         while taken.len() < count && self.has_fresh() {
-            let task = TaskIndex(self.fresh);
-            self.fresh += 1;
+            let task = TaskIndex(self.tasks.len() as u32);
+            self.tasks.push(Task { queued: runs, ..Task::NEW });
             self.committed.0 += self.cap.0 * i64::from(runs);
-            self.task_mut(task).queued = runs;
             self.again_runs += u64::from(runs);
             if runs > 1 {
                 self.ballots.insert(task, Ballot::new(runs));
@@ -544,10 +558,6 @@ impl Job {
             return check.map_or(0, |_| cap);
         }
         assert!(check.is_none(), "job {id}: check of open task {index}");
-        if index.0 >= self.fresh {
-            assert!(!task.is_started() && ballot.is_none(), "job {id}: task {index} is not started");
-            return 0;
-        }
         let lacks = ballot.map_or(1, Ballot::lacks);
         assert_eq!(task.running + task.queued, lacks, "job {id}: runs that task {index} needs");
         assert!(ballot.is_some() || self.spec.quorum == 1, "job {id}: no ballot of task {index}");

@@ -33,6 +33,7 @@ pub use self::worker::Worker;
 use crate::bounds::Bounds;
 use crate::effects::{Action, Done, Effects};
 use crate::ledger::Ledger;
+use crate::table::Table;
 use crate::timers::{Timer, Timers};
 use crate::{JobSpec, Refusal, WorkerSpec};
 
@@ -48,7 +49,9 @@ pub(crate) struct Context<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Compute {
     jobs: BTreeMap<JobId, Job>,
-    workers: Vec<Worker>,
+    workers: Table<Worker>,
+    /// The last worker of which it was looked whether it can be forgotten.
+    looked_at: WorkerId,
     machines: BTreeMap<(AccountId, u128), WorkerId>,
     schedule: Schedule,
     /// Records of accounts that lend machines or are vouched for.
@@ -74,15 +77,15 @@ impl Compute {
     }
 
     pub(crate) fn worker(&self, id: WorkerId) -> Option<&Worker> {
-        self.workers.get(usize::try_from(id.0).ok()?.checked_sub(1)?)
+        self.workers.get(id.0)
     }
 
     pub(crate) fn workers(&self) -> impl ExactSizeIterator<Item = (WorkerId, &Worker)> {
-        self.workers.iter().enumerate().map(|(i, worker)| (WorkerId(i as u64 + 1), worker))
+        self.workers.iter().map(|(id, worker)| (WorkerId(id), worker))
     }
 
     fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
-        self.workers.get_mut(usize::try_from(id.0).ok()?.checked_sub(1)?)
+        self.workers.get_mut(id.0)
     }
 
     /// The worker, if it is `owner`'s.
@@ -286,8 +289,9 @@ impl Compute {
         let id = match self.machines.get(&(owner, spec.machine_key)) {
             Some(id) => *id,
             None => {
-                self.workers.push(Worker::new(owner, spec.clone(), ctx.now));
-                let id = WorkerId(self.workers.len() as u64);
+                self.forget_worker(ctx.now);
+                self.forget_worker(ctx.now);
+                let id = WorkerId(self.workers.push(Worker::new(owner, spec.clone(), ctx.now)));
                 self.machines.insert((owner, spec.machine_key), id);
                 id
             }
@@ -313,27 +317,42 @@ impl Compute {
     }
 
     /// The hub started: every link is gone.
-    pub(crate) fn detach_all(&mut self) {
-        for worker in &mut self.workers {
-            (worker.attached, worker.noted_willing, worker.noted_hungry) = (false, false, false);
+    pub(crate) fn detach_all(&mut self, now: Time) {
+        for (_, worker) in self.workers.iter_mut() {
+            worker.detach(now);
+            (worker.noted_willing, worker.noted_hungry) = (false, false);
         }
         self.owners.values_mut().for_each(|owner| owner.willing.clear());
         (self.vouched, self.proven) = Default::default();
         self.schedule.nobody_is_willing();
     }
 
-    pub(crate) fn detach(&mut self, id: WorkerId, link: u64) -> Result<Done, Refusal> {
+    /// Looks at the next of all workers, and forgets it if it was away for long.
+    ///
+    /// Each newcomer looks at two: so machines that come once and never again, under however many keys, cannot
+    /// fill the memory, and no entry takes long to find them.
+    fn forget_worker(&mut self, now: Time) {
+        let id = self.workers.next_after(self.looked_at.0).or_else(|| self.workers.next_after(0));
+        let Some((id, worker)) = id.and_then(|id| Some((id, self.workers.get(id)?))) else { return };
+        self.looked_at = WorkerId(id);
+        if worker.is_forgettable(now) {
+            self.machines.remove(&(worker.owner, worker.spec.machine_key));
+            self.workers.remove(id);
+        }
+    }
+
+    pub(crate) fn detach(&mut self, id: WorkerId, link: u64, now: Time) -> Result<Done, Refusal> {
         let worker = self.worker(id).ok_or(Refusal::NoWorker { worker: id })?;
         if worker.link == link {
-            self.detached(id);
+            self.detached(id, now);
         }
         Ok(Done::Ok)
     }
 
-    fn detached(&mut self, id: WorkerId) {
+    fn detached(&mut self, id: WorkerId, now: Time) {
         self.touch_worker(id);
         if let Some(worker) = self.worker_mut(id) {
-            worker.attached = false;
+            worker.detach(now);
         }
     }
 
@@ -343,7 +362,7 @@ impl Compute {
             return Ok(Done::Ok);
         }
         let runs: Vec<RunId> = worker.runs.keys().copied().collect();
-        self.detached(id);
+        self.detached(id, ctx.now);
         self.lose_runs(id, &runs, ctx);
         Ok(Done::Ok)
     }
@@ -372,6 +391,7 @@ impl Compute {
         }
         let mut holders = BTreeMap::<JobId, BTreeMap<WorkerId, u32>>::new();
         let mut running = BTreeMap::<JobId, u64>::new();
+        assert_eq!(self.machines.len(), self.workers.len(), "machines are workers");
         for (id, worker) in self.workers() {
             assert_eq!(self.machines.get(&(worker.owner, worker.spec.machine_key)), Some(&id));
             for (run_id, run) in &worker.runs {

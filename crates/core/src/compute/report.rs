@@ -165,8 +165,7 @@ impl Compute {
         job.fuel.0 = job.fuel.0.saturating_add(vote.finding.fuel.0);
         if vote.cost > Amount::ZERO {
             let (run, worker, fuel, price) = (vote.run, vote.worker, vote.finding.fuel, vote.price);
-            // A short hash at each payment costs less than keeping it in every snapshot.
-            let engine = job.spec.engine.tag();
+            let engine = job.engine;
             let cause = Cause::Run { job: job_id, task, run, worker, fuel, price, engine };
             let journal = &mut ctx.effects.transfers;
             ctx.ledger

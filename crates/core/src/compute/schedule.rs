@@ -184,7 +184,7 @@ impl Compute {
 
     /// Notes whether a worker takes work and wants some.
     fn note_worker(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(id.0 as usize - 1) else { return };
+        let Some(worker) = self.workers.get_mut(id.0) else { return };
         let (willing, hungry) = (worker.is_willing(), worker.is_hungry());
         self.schedule.willing += u64::from(willing);
         let (owner, before) = (worker.owner, std::mem::replace(&mut worker.noted_willing, willing));
@@ -192,7 +192,7 @@ impl Compute {
         if before != willing {
             self.note_willing(owner, id, willing);
         }
-        let Some(worker) = self.workers.get_mut(id.0 as usize - 1) else { return };
+        let Some(worker) = self.workers.get_mut(id.0) else { return };
         if std::mem::replace(&mut worker.noted_hungry, hungry) == hungry {
             return;
         }
@@ -209,7 +209,7 @@ impl Compute {
 
     /// To be called before what a worker presents itself as changes, which is part of its place.
     pub(super) fn unnote_worker(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(id.0 as usize - 1)
+        if let Some(worker) = self.workers.get_mut(id.0)
             && std::mem::take(&mut worker.noted_hungry)
         {
             remove(&mut self.schedule.hungry, &worker.spec.engine, &worker.place(id).0);
@@ -239,7 +239,7 @@ impl Compute {
                 self.schedule.recalls.remove(&id);
                 return;
             };
-            let Some(worker) = self.workers.get_mut(worker_id.0 as usize - 1) else { continue };
+            let Some(worker) = self.workers.get_mut(worker_id.0) else { continue };
             let runs: Vec<RunId> =
                 worker.runs.extract_if(.., |_, run| run.job == id).map(|(id, _)| id).collect();
             debug_assert_eq!(runs.len(), held as usize);
@@ -330,7 +330,7 @@ impl Compute {
         let Some(owner) = self.worker(worker_id).map(|worker| worker.owner) else { return false };
         let alone = self.jobs.get(&rank.1).is_some_and(|job| self.works_alone(job, owner));
         let Some(job) = self.jobs.get_mut(&rank.1) else { return false };
-        let Some(worker) = self.workers.get_mut(worker_id.0 as usize - 1) else { return false };
+        let Some(worker) = self.workers.get_mut(worker_id.0) else { return false };
         let share = usize::try_from(job.queued_runs().div_ceil(2 * willing)).unwrap_or(usize::MAX);
         let count = share.max(worker.idle_cores()).min(worker.appetite(job));
         let mut runs = Vec::new();
@@ -349,7 +349,10 @@ impl Compute {
         let partners_wanted: Vec<TaskIndex> =
             if alone { Vec::new() } else { runs.iter().map(|run| run.task).collect() };
         ctx.effects.actions.push(Action::Assign { worker: worker_id, job: rank.1, runs });
-        self.note_job(rank);
+        // While there are tasks to start, its place stays as it is.
+        if !job.has_fresh() {
+            self.note_job(rank);
+        }
         self.note_worker(worker_id);
         for task in partners_wanted {
             self.prefer_trusted(rank.1, task, ctx);
@@ -390,7 +393,7 @@ impl Compute {
     /// long that is changes when they end, so a run that waits is looked at again after its own allowance.
     pub(crate) fn check_overdue(&mut self, id: WorkerId, ctx: &mut Context<'_>) {
         let jobs = &self.jobs;
-        let Some(worker) = self.workers.get_mut(id.0 as usize - 1) else { return };
+        let Some(worker) = self.workers.get_mut(id.0) else { return };
         let (mut late, mut longest) = (Vec::new(), Duration(0));
         worker.overdue = None;
         for (run_id, run) in &worker.runs {

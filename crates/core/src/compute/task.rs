@@ -48,8 +48,6 @@ impl Task {
         result: Hash::ZERO,
     };
 
-    /// Whether it was ever given out.
-    pub(crate) fn is_started(&self) -> bool {
-        self.running > 0 || self.queued > 0
-    }
+    /// A task of a job that ended before it was started.
+    pub(crate) const DROPPED: Task = Task { state: TaskState::Dropped, ..Task::NEW };
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::index::{Idle, Needs, Place};
 use super::job::Job;
 use crate::WorkerSpec;
+use crate::bounds::Bounds;
 
 /// A machine that joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub struct Worker {
     pub attached: bool,
     /// Whether it takes new work.
     pub accepting: bool,
+    /// When its last link broke; when it joined, if none did.
+    pub left: Time,
     /// The number of its newest link, counted from 1.
     pub link: u64,
     /// When it first joined.
@@ -72,6 +75,7 @@ impl Worker {
             spec,
             attached: false,
             accepting: false,
+            left: now,
             link: 0,
             joined: now,
             verified: 0,
@@ -85,6 +89,21 @@ impl Worker {
             noted_willing: false,
             noted_hungry: false,
         }
+    }
+
+    /// Its link broke, if it has one.
+    pub(crate) fn detach(&mut self, now: Time) {
+        if std::mem::take(&mut self.attached) {
+            self.left = now;
+        }
+    }
+
+    /// Whether nobody will miss it: it was away for long, and had nothing to do. What its owner earned and
+    /// is trusted with is kept elsewhere; if it comes back it is a new worker.
+    pub(crate) fn is_forgettable(&self, now: Time) -> bool {
+        let known = self.verified > 0 || self.lost > 0 || self.outvoted > 0;
+        let memory = if known { Bounds::WORKER_MEMORY } else { Bounds::STRANGER_MEMORY };
+        !self.attached && self.runs.is_empty() && self.left.after(memory) <= now
     }
 
     /// How many runs it has now.

@@ -440,7 +440,7 @@ impl Pool {
     fn look_at_tasks(&self, id: JobId) -> Outcome<String> {
         let job = self.state.job(id).ok_or("no such job")?;
         let mut text = String::new();
-        for (index, task) in job.spec.task_indices().zip(&job.tasks) {
+        for (index, task) in job.tasks_from(pumasi_types::TaskIndex(0)) {
             let state = match task.state {
                 TaskState::Open => "open",
                 TaskState::Succeeded => "succeeded",

@@ -48,16 +48,16 @@ pub(super) async fn list(
     let limit = query.limit.unwrap_or(100).clamp(1, TASKS_MAX);
     let look = move |state: &pumasi_core::State| {
         let job = visible(state, &caller, job)?;
-        let from = query.from.unwrap_or_default().0 as usize;
+        let from = query.from.unwrap_or_default();
         let mut tasks = Vec::new();
         let mut next = None;
-        for (at, task) in job.tasks.iter().enumerate().skip(from) {
-            if tasks.len() == limit || at - from == LOOKED_AT_MAX {
-                next = Some(TaskIndex(at as u32));
+        for (looked_at, (index, task)) in job.tasks_from(from).enumerate() {
+            if tasks.len() == limit || looked_at == LOOKED_AT_MAX {
+                next = Some(index);
                 break;
             }
             if query.state.as_deref().is_none_or(|wanted| wanted == views::task_state(task.state)) {
-                tasks.push(views::task(TaskIndex(at as u32), task));
+                tasks.push(views::task(index, task));
             }
         }
         Ok::<_, pumasi_core::Refusal>(wire::Tasks { tasks, next })
