@@ -1,11 +1,10 @@
 //! The step: commands become durable, then part of the state, then answers and messages.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pumasi_core::{Action, Answer, Command, Request, State, encode_request};
 use pumasi_log::{Head, Log, SnapshotStore};
-use pumasi_types::{Duration, JobId, Time, WorkerId};
+use pumasi_types::{Duration, JobId, Time, TransferId, WorkerId};
 
 use crate::outbox::{Outbox, Outlet};
 use crate::snapshots::{self, SnapshotWork};
@@ -79,6 +78,16 @@ impl<O: Outlet> Batch<O> {
     }
 }
 
+/// How far everything is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// The last durable entry.
+    pub head: Head,
+    /// The last transfer up to there: they are numbered from 1 without gaps, and the journal holds all up to
+    /// this one.
+    pub last: TransferId,
+}
+
 /// A cell at work.
 pub struct Cell<L, O: Outlet> {
     log: L,
@@ -86,7 +95,7 @@ pub struct Cell<L, O: Outlet> {
     journal: Journal,
     snapshots: SnapshotStore,
     outbox: Outbox<O>,
-    settled: Arc<AtomicU64>,
+    settled: Arc<Mutex<Settled>>,
     /// Payload bytes since the last snapshot; none while one is being made.
     since_snapshot: Option<u64>,
     snapshot: Head,
@@ -100,14 +109,14 @@ impl<L: Log, O: Outlet> Cell<L, O> {
     /// Goes on from what was restored. Workers that are silent for longer than `lease` lose their link.
     pub fn new(restored: Restored<L>, lease: Duration) -> Cell<L, O> {
         let Restored { log, state, journal, snapshots, snapshot, .. } = restored;
-        let settled = Arc::new(AtomicU64::new(state.ledger().last_transfer().0));
+        let settled = Settled { head: log.head(), last: state.ledger().last_transfer() };
         Cell {
             log,
             state,
             journal,
             snapshots,
             outbox: Outbox::new(lease),
-            settled,
+            settled: Arc::new(Mutex::new(settled)),
             since_snapshot: Some(0),
             snapshot,
             payload: Vec::new(),
@@ -145,7 +154,8 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         }
         batch.seen.extend(batch.looks.drain(..).map(|look| look(&self.state)));
         self.log.wait(self.log.head().seq)?;
-        self.settled.store(self.state.ledger().last_transfer().0, Ordering::Release);
+        let settled = Settled { head: self.log.head(), last: self.state.ledger().last_transfer() };
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled;
         for ((then, reply), answer) in batch.replies.drain(..).zip(answers) {
             match then {
                 Then::Nothing => {}
@@ -223,9 +233,8 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         &self.log
     }
 
-    /// The last transfer that is durable, kept up to date: transfers are numbered from 1 without gaps, and
-    /// the journal holds all up to this one.
-    pub fn settled(&self) -> &Arc<AtomicU64> {
+    /// How far everything is durable, kept up to date.
+    pub fn settled(&self) -> &Arc<Mutex<Settled>> {
         &self.settled
     }
 

@@ -128,6 +128,26 @@ impl Journal {
         self.file.sync().map_err(|source| io_error("sync", &self.path, source))
     }
 
+    /// Reads the records of `count` transfers from `first` on, checked, and hands over one after another.
+    ///
+    /// # Errors
+    /// When the disk refuses or a record is damaged.
+    pub fn records(
+        &self,
+        first: TransferId,
+        count: usize,
+        mut take: impl FnMut(&[u8; Transfer::RECORD_BYTES]),
+    ) -> Result<(), JournalError> {
+        let mut bytes = vec![0; count * RECORD];
+        let place = first.0 * RECORD as u64;
+        self.file.read_exact_at(&mut bytes, place).map_err(|source| io_error("read", &self.path, source))?;
+        for (id, record) in (first.0..).map(TransferId).zip(bytes.as_chunks().0) {
+            let body = checked(record).filter(|body| body[..8] == id.0.to_le_bytes());
+            take(body.ok_or_else(|| JournalError::Damaged { id, path: self.path.to_path_buf() })?);
+        }
+        Ok(())
+    }
+
     /// Reads one transfer.
     ///
     /// # Errors
@@ -153,11 +173,13 @@ fn encode(transfer: &Transfer, out: &mut Vec<u8>) {
 }
 
 fn decode(record: &[u8; RECORD]) -> Option<Transfer> {
+    Transfer::from_record(checked(record)?)
+}
+
+/// The transfer's own bytes, if they are what was written.
+fn checked(record: &[u8; RECORD]) -> Option<&[u8; Transfer::RECORD_BYTES]> {
     let (body, check) = record.split_first_chunk().expect("a record is longer than its body");
-    if Hash::of(body).as_bytes()[..8] != *check {
-        return None;
-    }
-    Transfer::from_record(body)
+    (Hash::of(body).as_bytes()[..8] == *check).then_some(body)
 }
 
 #[cfg(test)]
@@ -201,6 +223,10 @@ mod tests {
         for one in &all {
             assert_eq!(journal.read(one.id).unwrap(), *one);
         }
+        let mut records = Vec::new();
+        journal.records(TransferId(2), 3, |record| records.push(Transfer::from_record(record))).unwrap();
+        assert_eq!(records, all[1..].iter().copied().map(Some).collect::<Vec<_>>());
+        assert!(journal.records(TransferId(2), 4, |_| {}).is_err(), "nothing behind the end");
         assert!(journal.read(TransferId(5)).is_err(), "nothing behind the end");
     }
 

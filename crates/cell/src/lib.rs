@@ -14,7 +14,7 @@ mod outbox;
 mod restore;
 mod snapshots;
 
-pub use cell::{Batch, Cell, ENTRY_BYTES, Look, REQUEST_BYTES_MAX};
+pub use cell::{Batch, Cell, ENTRY_BYTES, Look, REQUEST_BYTES_MAX, Settled};
 pub use error::CellFailure;
 pub use journal::{Journal, JournalError};
 pub use outbox::Outlet;

@@ -17,11 +17,13 @@ pub enum Role {
     Owner,
     /// Runs the hub: opens accounts, issues money, sees everything.
     Operator,
+    /// Follows the whole log and checks it; changes nothing.
+    Auditor,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 3] = [Role::Researcher, Role::Owner, Role::Operator];
+    pub const ALL: [Role; 4] = [Role::Researcher, Role::Owner, Role::Operator, Role::Auditor];
 }
 
 impl fmt::Display for Role {
@@ -30,6 +32,7 @@ impl fmt::Display for Role {
             Role::Researcher => "researcher",
             Role::Owner => "owner",
             Role::Operator => "operator",
+            Role::Auditor => "auditor",
         })
     }
 }
@@ -41,7 +44,7 @@ impl FromStr for Role {
         Role::ALL
             .into_iter()
             .find(|role| role.to_string() == text)
-            .ok_or_else(|| format!("'{text}' is not a role: use researcher, owner or operator"))
+            .ok_or_else(|| format!("'{text}' is not a role: use researcher, owner, operator or auditor"))
     }
 }
 

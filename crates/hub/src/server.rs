@@ -216,7 +216,7 @@ impl Running {
 
     /// The last transfer that is durable; all up to it are in the journal.
     pub fn settled(&self) -> TransferId {
-        self.hub.cell.settled()
+        self.hub.cell.settled().last
     }
 
     /// Takes no new connections, answers what is under way, makes a snapshot and stops.

@@ -97,9 +97,10 @@
 //! | 224..256 | BLAKE3 of bytes 0..224 |
 //! | 256.. | body |
 
+use bytes::Bytes;
 use pumasi_types::{CellId, Hash, Time};
 
-use crate::{Epoch, Head, Seq};
+use crate::{Entry, Epoch, Head, Seq};
 
 /// The newest format version, and the only one so far.
 pub const VERSION: u32 = 1;
@@ -366,6 +367,68 @@ pub fn seal_entry(out: &mut [u8], write_first: Seq, key: &[u8; 32]) {
     put(out, 104, write_first.0.to_le_bytes());
     let checksum = entry_checksum(out, key);
     put(out, 120, checksum);
+}
+
+/// Length in bytes of what [`encode_wire`] writes before the payload.
+pub const WIRE_HEADER: usize = 104;
+
+/// Appends an entry as others read it: the part of its header that does not depend on where it is stored
+/// (bytes 0..104), then its payload.
+pub fn encode_wire(cell: CellId, entry: &Entry, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + ENTRY_HEADER + entry.payload.len(), 0);
+    let prev = Head { seq: Seq(entry.seq.0 - 1), hash: entry.prev, ..Head::default() };
+    encode_entry(&mut out[start..], cell, &prev, entry.epoch, entry.time, &entry.payload);
+    out.drain(start + WIRE_HEADER..start + ENTRY_HEADER);
+}
+
+/// The first bytes of an entry as [`encode_wire`] writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireHeader {
+    bytes: [u8; WIRE_HEADER],
+    /// The cell whose entry this is.
+    pub cell: CellId,
+    /// Length of the payload that follows, in bytes.
+    pub payload_bytes: u32,
+}
+
+impl WireHeader {
+    /// Reads the bytes before a payload; whether they are true shows [`WireHeader::with`].
+    ///
+    /// # Errors
+    /// When they are no entry's.
+    pub fn decode(bytes: &[u8; WIRE_HEADER]) -> Result<WireHeader, Malformed> {
+        if bytes[..4] != ENTRY_MAGIC {
+            return Err(Malformed::wrong("an entry of a log", format!("'{}'", bytes[..4].escape_ascii())));
+        }
+        match get_u32(bytes, 4) {
+            VERSION => {
+                let (cell, payload_bytes) = (CellId(get_u32(bytes, 32)), get_u32(bytes, 36));
+                Ok(WireHeader { bytes: *bytes, cell, payload_bytes })
+            }
+            newer => Err(Malformed::Newer(newer)),
+        }
+    }
+
+    /// The entry, if its hash is that of header and payload.
+    ///
+    /// # Errors
+    /// When it is not: the entry was changed.
+    pub fn with(&self, payload: Bytes) -> Result<Entry, Malformed> {
+        let bytes = &self.bytes;
+        let (stated, hash) = (Hash::from_bytes(get(bytes, 72)), entry_hash(bytes, &payload));
+        if stated != hash || payload.len() as u64 != u64::from(self.payload_bytes) {
+            return Err(Malformed::wrong(format!("an entry with hash {stated}"), format!("hash {hash}")));
+        }
+        Ok(Entry {
+            seq: Seq(get_u64(bytes, 8)),
+            epoch: Epoch(get_u64(bytes, 16)),
+            time: Time(get_u64(bytes, 24)),
+            prev: Hash::from_bytes(get(bytes, 40)),
+            hash,
+            payload,
+        })
+    }
 }
 
 /// What the file `mark` says.

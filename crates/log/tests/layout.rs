@@ -1,10 +1,11 @@
 //! The stored bytes are those that the format's documentation promises. A change here needs a new version.
 
+use bytes::Bytes;
 use pumasi_log::format::{
     BLOCK, ENTRY_HEADER, EntryHeader, Malformed, Mark, SNAPSHOT_HEADER, SegmentHeader, SnapshotHeader,
-    encode_entry, seal_entry,
+    WIRE_HEADER, WireHeader, encode_entry, encode_wire, seal_entry,
 };
-use pumasi_log::{Epoch, Head, Seq};
+use pumasi_log::{Entry, Epoch, Head, Seq};
 use pumasi_types::{CellId, Hash, Time};
 
 /// Hexadecimal lines of 32 bytes; lines of zeros are left out.
@@ -29,6 +30,27 @@ fn segment() -> SegmentHeader {
         prev: head(),
         created: Time(0x7172),
         key: [0x88; 32],
+    }
+}
+
+#[test]
+fn entries_travel_without_what_belongs_to_the_segment() {
+    let mut stored = [0; 256];
+    let head = encode_entry(&mut stored, CellId(0x51), &head(), Epoch(0x22), Time(0x3132_3335), b"pumasi");
+    let (seq, epoch, time, hash) = (head.seq, head.epoch, head.time, head.hash);
+    let payload = Bytes::from_static(b"pumasi");
+    let entry = Entry { seq, epoch, time, prev: Hash::from_bytes([0x44; 32]), hash, payload };
+    let mut wire = Vec::new();
+    encode_wire(CellId(0x51), &entry, &mut wire);
+    assert_eq!(wire[..WIRE_HEADER], stored[..WIRE_HEADER]);
+    for bit in 0..=8 * wire.len() {
+        let mut changed = wire.clone();
+        if bit < 8 * wire.len() {
+            changed[bit / 8] ^= 1 << (bit % 8);
+        }
+        let (header, payload) = changed.split_first_chunk().unwrap();
+        let read = WireHeader::decode(header).and_then(|header| header.with(payload.to_vec().into()));
+        assert_eq!(read.ok(), (bit == 8 * wire.len()).then(|| entry.clone()), "bit {bit}");
     }
 }
 

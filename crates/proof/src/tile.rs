@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::str::FromStr;
 
@@ -169,10 +170,10 @@ impl<T: Tiles> Nodes for TileNodes<T> {
         let from = index << height;
         let tile = from / u64::from(TILE_WIDTH);
         let mut seen = self.seen.borrow_mut();
-        if !seen.contains_key(&(tile_level, tile)) {
-            seen.insert((tile_level, tile), self.load(tile_level, tile)?);
-        }
-        let hashes = &seen[&(tile_level, tile)];
+        let hashes = match seen.entry((tile_level, tile)) {
+            Entry::Occupied(seen) => seen.into_mut(),
+            Entry::Vacant(place) => place.insert(self.load(tile_level, tile)?),
+        };
         let within = (from % u64::from(TILE_WIDTH)) as usize;
         let part = hashes.get(within..within + (1 << height));
         part.map(TreeHash::of_subtree)

@@ -1,10 +1,12 @@
 //! How gateways talk to a cell.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use pumasi_cell::Settled;
 use pumasi_core::{Answer, Command, Request, State};
-use pumasi_types::{AccountId, JobId, RequestId, Time, TransferId};
+use pumasi_log::{Entries, LogError, Seq};
+use pumasi_types::{AccountId, JobId, RequestId, Time};
 use tokio::sync::{mpsc, oneshot};
 
 use super::outlet::LinkSender;
@@ -22,7 +24,7 @@ pub(crate) struct Cell {
     pub(super) stopped: Arc<std::sync::OnceLock<Arc<str>>>,
     /// When something is due next, in nanoseconds; `u64::MAX`: never.
     pub(super) next_due: Arc<AtomicU64>,
-    pub(super) settled: Arc<AtomicU64>,
+    pub(super) settled: Arc<Mutex<Settled>>,
 }
 
 impl Cell {
@@ -76,9 +78,16 @@ impl Cell {
         Time(self.next_due.load(Ordering::Relaxed))
     }
 
-    /// The last transfer that is durable; the journal holds all up to this one.
-    pub(crate) fn settled(&self) -> TransferId {
-        TransferId(self.settled.load(Ordering::Acquire))
+    /// How far everything is durable.
+    pub(crate) fn settled(&self) -> Settled {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The durable entries from `from` on.
+    pub(crate) async fn read_log(&self, from: Seq) -> Result<Result<Entries, LogError>, CellError> {
+        let (reply, answer) = oneshot::channel();
+        self.put(Work::ReadLog { from, reply }).await?;
+        answer.await.map_err(|_| self.why_stopped())
     }
 
     /// Why it stopped, if it did.

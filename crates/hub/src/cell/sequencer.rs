@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use pumasi_cell::{Batch, CellFailure, Look, Restored, SnapshotWork};
 use pumasi_core::{Answer, Request};
-use pumasi_log::{FileLog, Head};
+use pumasi_log::{Entries, FileLog, Head, Log, LogError, Seq};
 use pumasi_types::{Duration as Span, JobId, Time};
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +30,8 @@ pub(crate) enum Work {
     Read(Look),
     /// Tell when a job is over.
     Await { job: JobId, reply: oneshot::Sender<()> },
+    /// Read durable entries of the log.
+    ReadLog { from: Seq, reply: oneshot::Sender<Result<Entries, LogError>> },
     /// A snapshot was made, or could not be made.
     Snapshot(Result<(Head, u64), CellFailure>),
     /// Finish and stop.
@@ -99,6 +101,8 @@ impl Sequencer {
                     Work::Attach { request, link, reply } => batch.attach(request, link, reply),
                     Work::Read(look) => batch.look(look),
                     Work::Await { job, reply } => batch.wait_for(job, reply),
+                    // A caller that went away wants nothing more.
+                    Work::ReadLog { from, reply } => drop(reply.send(self.cell.log().read(from))),
                     Work::Snapshot(made) => self.snapshot_done(made),
                     Work::ShutDown(reply) => shut_down = Some(reply),
                 }
