@@ -1,5 +1,6 @@
 //! A client of the hub's HTTP API that asks again when a connection breaks, without doing anything twice.
 
+mod plain;
 mod transfer;
 
 use std::error::Error;
@@ -31,6 +32,7 @@ use crate::wire::{ErrorBody, StoredBlob};
 
 use self::transfer::{Sink, SourceError, part_path, upload};
 
+pub use self::plain::{Download, TextAnswer};
 pub use self::transfer::{Progress, Source, hash_source};
 
 /// Header that carries a [`RequestId`].

@@ -41,7 +41,7 @@ pub struct Account {
     pub id: AccountId,
     /// Its unique name.
     pub name: String,
-    /// `researcher`, `owner`, `operator`.
+    /// `researcher`, `owner`, `operator`, `auditor`.
     pub roles: Vec<String>,
     /// One per currency it ever had.
     pub balances: Vec<Balance>,
@@ -64,7 +64,7 @@ pub struct Balance {
 pub struct OpenAccount {
     /// Unique; lower-case letters, digits, `-`, `_`, `.`.
     pub name: String,
-    /// `researcher`, `owner`, `operator`.
+    /// `researcher`, `owner`, `operator`, `auditor`.
     pub roles: Vec<String>,
 }
 
@@ -459,5 +459,18 @@ pub struct StoredBlob {
     #[schema(value_type = String)]
     pub hash: Hash,
     /// How many bytes.
+    pub size: u64,
+}
+
+/// What checks a hub's proofs; needs no token. A verifier must get the first key in another way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProofInfo {
+    /// What the log is called.
+    pub origin: String,
+    /// The public keys that sign now, the newest first (C2SP vkeys).
+    pub keys: Vec<String>,
+    /// How the keys followed each other: signed notes with an empty line between them.
+    pub rotations: String,
+    /// How many transfers the newest checkpoint covers.
     pub size: u64,
 }

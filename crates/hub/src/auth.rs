@@ -136,17 +136,19 @@ fn random() -> [u8; 32] {
     bytes
 }
 
-/// Writes a file that only its owner can read, completely or not at all.
+/// [`write_private`] for the hub's secrets.
 pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), ServeError> {
+    write_private(path, bytes).map_err(ServeError::file("write", path))
+}
+
+/// Writes a file that only its owner can read, durably, completely or not at all.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let temporary = path.with_extension("tmp");
-    let write = || {
-        let mut options = std::fs::File::options();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(ServeError::file("write", path))
+    let mut options = std::fs::File::options();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

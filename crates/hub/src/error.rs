@@ -7,12 +7,17 @@ use std::path::{Path, PathBuf};
 use pumasi_blobs::BlobError;
 use pumasi_cell::CellFailure;
 
+use crate::proof::ProofFailure;
+
 /// Why a hub cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The cell: its log, its snapshots or its journal.
     #[error("cannot restore the state: {0}")]
     Cell(#[from] CellFailure),
+    /// The proofs of what was paid.
+    #[error(transparent)]
+    Proof(#[from] ProofFailure),
     /// The blobs.
     #[error("cannot open the blob store: {0}")]
     Blobs(#[from] BlobError),

@@ -20,6 +20,7 @@ mod limits;
 mod link;
 mod metrics;
 mod options;
+pub mod proof;
 mod server;
 mod tls;
 

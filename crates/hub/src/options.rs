@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use pumasi_types::ByteSize;
 
+use crate::proof::WitnessAddress;
+
 /// Everything an operator can choose.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -27,6 +29,14 @@ pub struct ServeOptions {
     pub requests_per_s: u32,
     /// Log bytes after which a snapshot is made.
     pub snapshot_every: ByteSize,
+    /// Whether settled transfers are made provable.
+    pub proofs: bool,
+    /// What the proofs' log is called; made from its key when absent. The first start decides.
+    pub origin: Option<String>,
+    /// Who cosigns the checkpoints.
+    pub witnesses: Vec<WitnessAddress>,
+    /// How long the hub waits between two checkpoints.
+    pub checkpoint_every: Duration,
     /// Whether the log forgets what two snapshots cover. Off: the whole log stays, for audits.
     pub trim_log: bool,
 }
@@ -44,6 +54,10 @@ impl ServeOptions {
             link_grace: Duration::from_secs(15),
             requests_per_s: 2_000,
             snapshot_every: ByteSize::mib(256),
+            proofs: true,
+            origin: None,
+            witnesses: Vec::new(),
+            checkpoint_every: Duration::from_secs(1),
             trim_log: false,
         }
     }

@@ -23,6 +23,7 @@ use crate::auth::{self, Caller, TokenMaker, Tokens};
 use crate::cell::{self, Cell, Sequencer, SequencerOptions};
 use crate::limits::RateLimit;
 use crate::metrics::Metrics;
+use crate::proof::{self, Prover};
 use crate::{ServeError, ServeOptions, idle, tls};
 
 /// Connections at once.
@@ -38,6 +39,11 @@ const STANDSTILL: Duration = Duration::from_secs(90);
 /// Task lists that are checked at once: each keeps a core busy.
 const LIST_CHECKS: usize = 2;
 
+/// Requests a second for checkpoints and tiles from one address.
+const PUBLIC_PER_S: u32 = 1_000;
+/// Auditors that read the log at once: each keeps a core busy.
+const LOG_READERS: usize = 4;
+
 /// What all gateways share.
 pub(crate) struct Hub {
     pub(crate) cell: Cell,
@@ -51,6 +57,12 @@ pub(crate) struct Hub {
     pub(crate) strangers: RateLimit<IpAddr>,
     pub(crate) options: ServeOptions,
     pub(crate) fingerprint: String,
+    /// Requests for what everybody may see.
+    pub(crate) public: RateLimit<IpAddr>,
+    /// Proofs, unless they are switched off.
+    pub(crate) prover: Option<Prover>,
+    /// Permits to read the log.
+    pub(crate) log_readers: Arc<Semaphore>,
     /// Permits to check a task list.
     pub(crate) list_checks: Semaphore,
     stopping: watch::Sender<bool>,
@@ -173,7 +185,7 @@ fn stopped(error: cell::CellError) -> ServeError {
 }
 
 /// What one stranger can easily call their own: an IPv4 address, or 2^64 of IPv6 (RFC 6177).
-fn neighbourhood(address: IpAddr) -> IpAddr {
+pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
@@ -201,6 +213,8 @@ pub struct Running {
     hub: Arc<Hub>,
     address: SocketAddr,
     accepting: tokio::task::JoinHandle<GracefulShutdown>,
+    /// The thread that makes checkpoints.
+    builder: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Running {
@@ -232,6 +246,10 @@ impl Running {
         }
         let failed = self.hub.cell.stopped();
         self.hub.cell.shut_down().await;
+        if let Some(builder) = self.builder {
+            // Its last checkpoint covers everything; a panic of its own has been told.
+            let _ = tokio::task::spawn_blocking(|| builder.join()).await;
+        }
         // The last tasks let go of the data folder, so that it can be opened again at once.
         let freed = async {
             while Arc::strong_count(&self.hub) > 1 {
@@ -264,6 +282,14 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let token_maker = TokenMaker::open(&options.data)?;
     let blobs = BlobStore::open(&options.data.join("blobs"))?;
     let journal = restored.journal.clone();
+    let (builder, prover) = if options.proofs {
+        let (source, signed) = proof::open(&options.data, options.origin.as_deref(), &restored)?;
+        let (mut builder, prover) = proof::Builder::new(source, signed, &options);
+        builder.ask_witnesses().await?;
+        (Some(builder), Some(prover))
+    } else {
+        (None, None)
+    };
     let sequencer = SequencerOptions {
         lease: options.link_lease,
         snapshot_every: options.snapshot_every.0,
@@ -275,8 +301,11 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         path: options.data.clone(),
         source,
     })?;
+    let builder = builder.map(|builder| builder.start(cell.follow())).transpose();
+    let builder = builder.map_err(ServeError::file("start a thread for", &options.data))?;
     let hub = Arc::new(Hub {
         cell,
+        prover,
         blobs,
         journal,
         tokens: Tokens::default(),
@@ -284,6 +313,8 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         metrics,
         requests: RateLimit::new(options.requests_per_s),
         strangers: RateLimit::new(20),
+        public: RateLimit::new(PUBLIC_PER_S),
+        log_readers: Arc::new(Semaphore::new(LOG_READERS)),
         fingerprint: tls.as_ref().map(|tls| tls.fingerprint.clone()).unwrap_or_default(),
         list_checks: Semaphore::new(LIST_CHECKS),
         stopping: watch::Sender::new(false),
@@ -294,7 +325,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
     let router = crate::http::router(&hub);
     let accepting = tokio::spawn(accept(listener, acceptor, Arc::clone(&hub), router));
-    Ok(Running { hub, address, accepting })
+    Ok(Running { hub, address, accepting, builder })
 }
 
 /// Runs a hub until `stop` resolves, then drains it.

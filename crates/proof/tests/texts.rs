@@ -308,7 +308,7 @@ proptest! {
     fn every_bit_of_a_signed_checkpoint_counts(at: prop::sample::Index, bit in 0..8_u32) {
         let log = log_key(1);
         let text = signed(&checkpoint(7, root(1)), &[&log]).to_string();
-        let mut bytes = text.clone().into_bytes();
+        let mut bytes = text.into_bytes();
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
         let Ok(changed) = String::from_utf8(bytes) else { return Ok(()) };

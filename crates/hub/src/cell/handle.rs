@@ -17,6 +17,24 @@ use super::sequencer::Work;
 #[error("the hub takes no commands: {0}")]
 pub(crate) struct CellError(pub(crate) Arc<str>);
 
+/// Sees how far a cell is.
+pub(crate) struct Follow {
+    settled: Arc<Mutex<Settled>>,
+    stopped: Arc<std::sync::OnceLock<Arc<str>>>,
+}
+
+impl Follow {
+    /// How far everything is durable.
+    pub(crate) fn settled(&self) -> Settled {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing more will be settled.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stopped.get().is_some()
+    }
+}
+
 /// A handle on a cell; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Cell {
@@ -80,7 +98,7 @@ impl Cell {
 
     /// How far everything is durable.
     pub(crate) fn settled(&self) -> Settled {
-        *self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+        self.follow().settled()
     }
 
     /// The durable entries from `from` on.
@@ -88,6 +106,11 @@ impl Cell {
         let (reply, answer) = oneshot::channel();
         self.put(Work::ReadLog { from, reply }).await?;
         answer.await.map_err(|_| self.why_stopped())
+    }
+
+    /// The same for somebody who must not keep the loop alive.
+    pub(crate) fn follow(&self) -> Follow {
+        Follow { settled: Arc::clone(&self.settled), stopped: Arc::clone(&self.stopped) }
     }
 
     /// Why it stopped, if it did.

@@ -5,7 +5,7 @@ mod open;
 mod outlet;
 mod sequencer;
 
-pub(crate) use handle::{Cell, CellError};
+pub(crate) use handle::{Cell, CellError, Follow};
 pub(crate) use open::restore;
 pub(crate) use outlet::{Letter, LinkSender, UNREAD};
 pub(crate) use sequencer::{Sequencer, SequencerOptions, now};

@@ -6,6 +6,7 @@ mod error;
 mod extract;
 mod jobs;
 mod money;
+mod proof;
 mod submit;
 mod system;
 mod task_list;
@@ -78,6 +79,11 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX && 2 * BODY_BY
         tasks::output,
         tasks::stdout,
         tasks::stderr,
+        proof::checkpoint,
+        proof::tile,
+        proof::info,
+        proof::receipt,
+        proof::log,
     )
 )]
 struct Document;
@@ -125,6 +131,11 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/jobs/{job}/tasks/{task}/output", get(tasks::output))
         .route("/v1/jobs/{job}/tasks/{task}/stdout", get(tasks::stdout))
         .route("/v1/jobs/{job}/tasks/{task}/stderr", get(tasks::stderr))
+        .route("/checkpoint", get(proof::checkpoint))
+        .route("/tile/{*path}", get(proof::tile))
+        .route("/v1/proof", get(proof::info))
+        .route("/v1/receipts/{transfer}", get(proof::receipt))
+        .route("/v1/log", get(proof::log))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .merge(blobs)
         .fallback(error::no_route)

@@ -122,6 +122,7 @@ impl TestHub {
 pub(crate) fn options(data: &Path) -> ServeOptions {
     let mut options = ServeOptions::new(data.to_owned(), "127.0.0.1:0".parse().unwrap());
     options.tls = false;
+    options.checkpoint_every = Duration::from_millis(50);
     options
 }
 

@@ -2,6 +2,7 @@
 
 mod common;
 mod jobs;
+mod proofs;
 mod requests;
 mod restart;
 mod tls;

@@ -485,7 +485,9 @@ async fn the_document_names_every_route_and_metrics_are_in_the_format_of_prometh
         source.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert!(routes.len() > 25, "{routes:?}");
     for route in &routes {
-        assert!(documented.iter().any(|path| path == route), "{route} is not documented");
+        // A parameter that takes the rest of a path is written in the router's own way.
+        let route = route.replace("{*", "{");
+        assert!(documented.iter().any(|path| **path == route), "{route} is not documented");
     }
     assert_eq!(documented.len(), routes.len());
     let named = |text: &str| document.pointer(text).is_some();
