@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{account, blobs, completions, fetch, job, jobs, join, log, login, pool, run, serve};
+use crate::commands::{
+    account, blobs, completions, fetch, job, jobs, join, log, login, pool, proof, receipt, run, serve,
+};
 use crate::error::CliError;
 use crate::exit::{EXIT_CODES, Exit};
 use crate::output::Output;
@@ -54,6 +56,8 @@ enum Command {
     Statement(account::StatementArgs),
     Workers(pool::WorkersArgs),
     Books(pool::BooksArgs),
+    Receipt(receipt::ReceiptArgs),
+    Proof(proof::ProofArgs),
     Log(log::LogArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -90,6 +94,8 @@ impl Cli {
             Command::Statement(args) => args.run(out).await,
             Command::Workers(args) => args.run(out).await,
             Command::Books(args) => args.run(out).await,
+            Command::Receipt(args) => args.run(out).await,
+            Command::Proof(args) => args.run(out).await,
             Command::Log(args) => args.run(out),
             Command::Completions(args) => args.run(out),
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pumasi_api::client::ClientError;
 use pumasi_api::tls::HubAddress;
+use pumasi_hub::proof::ProofFailure;
 use pumasi_log::LogError;
 use pumasi_worker::JoinError;
 
@@ -100,6 +101,22 @@ pub(crate) enum CliError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file that says something else than it should.
+    #[error("{} cannot be used: {problem}", path.display())]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The keys that the hub on this machine proves its payments with.
+    #[error("cannot change the keys in {}", data.display())]
+    ProofKeys {
+        /// The hub's data folder.
+        data: PathBuf,
+        /// Why not.
+        source: ProofFailure,
+    },
     /// The log cannot be read.
     #[error("cannot read the log in {}", dir.display())]
     Log {
@@ -141,6 +158,12 @@ impl CliError {
         move |source| CliError::File { operation, path, source }
     }
 
+    /// Names the file whose content cannot be used.
+    pub(crate) fn content<E: Error>(path: &Path) -> impl FnOnce(E) -> CliError {
+        let path = path.to_owned();
+        move |error| CliError::Content { path, problem: error.to_string() }
+    }
+
     /// A command line that makes no sense.
     pub(crate) fn usage(problem: impl Into<String>, hint: &'static str) -> CliError {
         CliError::Usage { problem: problem.into(), hint }
@@ -167,6 +190,8 @@ impl CliError {
             CliError::AllSamplesFail { .. } => {
                 "correct the program or its input, or add --yes to start anyway"
             }
+            CliError::Content { .. } => "get the file again from where it came",
+            CliError::ProofKeys { .. } => "give the hub's data folder with --data",
             CliError::BadModule { .. } => "compile it to a WASI command: docs/guests.md tells how",
             CliError::BadOutput { .. } => "fetch it again; if it stays so, tell the hub's operator",
             CliError::Log { .. } => "check the folder: it is `log` inside the hub's data folder",
@@ -180,15 +205,18 @@ impl CliError {
         match self {
             CliError::Hub { source, .. } => exit_of(source),
             CliError::Usage { .. } | CliError::NoHub | CliError::NoFingerprint { .. } => Exit::Usage,
-            CliError::File { .. } | CliError::Profiles { .. } | CliError::NoHome | CliError::Log { .. } => {
-                Exit::LocalFile
-            }
+            CliError::File { .. }
+            | CliError::Profiles { .. }
+            | CliError::NoHome
+            | CliError::Log { .. }
+            | CliError::ProofKeys { .. } => Exit::LocalFile,
             CliError::NoProfile { .. } => Exit::NotFound,
             CliError::Join { source } => exit_of_join(source),
             CliError::TooExpensive { .. } => Exit::Refused,
             CliError::AllSamplesFail { .. }
             | CliError::BadModule { .. }
             | CliError::BadOutput { .. }
+            | CliError::Content { .. }
             | CliError::Serve { .. } => Exit::Failed,
             CliError::Interrupted | CliError::InterruptedSubmission => Exit::Interrupted,
         }

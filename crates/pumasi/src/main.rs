@@ -9,6 +9,7 @@ mod job;
 mod output;
 mod profile;
 mod progress;
+mod receipt;
 mod terminal;
 mod units;
 

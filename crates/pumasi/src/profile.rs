@@ -158,6 +158,14 @@ pub(crate) fn base_dir(variable: &str, below_home: &str) -> Result<PathBuf, CliE
     set(variable).or_else(|| Some(set("HOME")?.join(below_home))).ok_or(CliError::NoHome)
 }
 
+/// The data folder of the hub on this machine.
+pub(crate) fn data_folder(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    match given {
+        Some(folder) => Ok(folder),
+        None => Ok(base_dir("XDG_DATA_HOME", ".local/share")?.join("pumasi")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

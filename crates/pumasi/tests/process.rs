@@ -194,3 +194,34 @@ fn a_machine_that_cannot_join_says_why() {
     let (code, text) = join(&["--cores", "0"]);
     assert_eq!(code, 2, "{text}");
 }
+
+#[test]
+fn what_is_no_receipt_proves_nothing() {
+    let home = Home::new();
+    let key = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    let verify = |path: &str| home.run(&["receipt", "verify", path, "--key", key]);
+    assert_eq!(verify("missing").status.code(), Some(7));
+    let file = home.file("receipts/1.tlog-proof", "c2sp.org/tlog-proof@v1\nindex 0\n");
+    for path in [file.as_str(), "receipts"] {
+        let output = verify(path);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("1.tlog-proof: NOT verified: "), "{said}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+    let (code, error) = home.fails(&["receipt", "show", &file]);
+    assert!(code == 1 && error.contains("1.tlog-proof cannot be used: "), "{error}");
+    let policy = home.file("policy.txt", "quorum W\n");
+    let (code, error) = home.fails(&["receipt", "verify", &file, "--policy", &policy]);
+    assert!(code == 1 && error.contains("'W' is not defined"), "{error}");
+}
+
+#[test]
+fn only_a_folder_with_keys_gets_new_ones() {
+    let home = Home::new();
+    let empty = home.path().join("empty");
+    for command in ["rotate-key", "retire-key"] {
+        let (code, error) = home.fails(&["proof", command, "--data", empty.to_str().unwrap()]);
+        assert!(code == 7 && error.contains("there are none"), "{error}");
+    }
+    assert!(!empty.exists());
+}

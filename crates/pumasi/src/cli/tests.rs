@@ -48,6 +48,12 @@ fn examples() -> Vec<String> {
     lines.filter(|line| line.starts_with("  ") && line.contains("pumasi ")).collect()
 }
 
+/// A public key of a log, from the documentation of golang.org/x/mod/sumdb/note.
+const KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+/// A witness and where it could be.
+const WITNESS: &str =
+    "witness.example/w+26e44a48+BAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH@https://witness.example";
+
 #[test]
 fn the_examples_are_command_lines_that_work() {
     let mut checked = 0;
@@ -58,7 +64,8 @@ fn the_examples_are_command_lines_that_work() {
         let command = command.split([')', '|', '>', '<', '&']).next().unwrap().trim();
         let hash = "3f".repeat(32);
         let command = command.replace("3f1a…", &hash).replace("$job", "7").replace("*.fa", "x.fa");
-        let words = command.split_whitespace().map(|word| word.trim_matches('\''));
+        let command = command.replace("$key", KEY).replace("$witness", WITNESS);
+        let words = command.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
         if let Err(error) = Cli::try_parse_from(words) {
             panic!("{line}\n{error}");
         }
@@ -106,6 +113,13 @@ fn what_makes_no_sense_is_refused() {
         ("pumasi statement --all --limit 5", ArgumentConflict),
         ("pumasi serve --no-tls --tls-cert a --tls-key b", ArgumentConflict),
         ("pumasi serve --tls-cert a", MissingRequiredArgument),
+        ("pumasi serve --no-proofs --origin x", ArgumentConflict),
+        ("pumasi serve --witness https://w.example", ValueValidation),
+        ("pumasi receipt get", MissingRequiredArgument),
+        ("pumasi receipt get 4 --job 7", ArgumentConflict),
+        ("pumasi receipt verify x", MissingRequiredArgument),
+        ("pumasi receipt verify x --key y", ValueValidation),
+        ("pumasi proof rotate-key --data", ErrorKind::InvalidValue),
         ("pumasi join a --hub b", ArgumentConflict),
         ("pumasi join --hours 25-3", ValueValidation),
         ("pumasi cancel", MissingRequiredArgument),

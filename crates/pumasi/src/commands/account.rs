@@ -131,6 +131,8 @@ enum RoleName {
     Owner,
     /// Opens accounts, issues money, sees everything.
     Operator,
+    /// Follows the whole log and checks it.
+    Auditor,
 }
 
 impl RoleName {
@@ -139,6 +141,7 @@ impl RoleName {
             RoleName::Researcher => "researcher",
             RoleName::Owner => "owner",
             RoleName::Operator => "operator",
+            RoleName::Auditor => "auditor",
         }
         .to_owned()
     }

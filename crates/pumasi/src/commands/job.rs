@@ -30,6 +30,7 @@ Examples:
   pumasi job 7
   pumasi job 7 --wait && pumasi fetch 7            wait for a job that was detached
   pumasi job 7 --tasks                             with its tasks
+  pumasi receipt get --job 7                       the receipts of all that it paid
 
 With --wait it ends with 1 when the job did not succeed.";
 
@@ -61,6 +62,9 @@ impl JobArgs {
         }
         if !self.tasks {
             out.show(&job, "", || facts(&job))?;
+            if job.over {
+                out.note(&format!("receipts of what it paid: pumasi receipt get --job {}", job.id));
+            }
             return Ok(if self.wait { verdict(&job) } else { Exit::Ok });
         }
         let tasks = results::list(&client, &job, None).await?;

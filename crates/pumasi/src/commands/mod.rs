@@ -10,5 +10,7 @@ pub(crate) mod join;
 pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod pool;
+pub(crate) mod proof;
+pub(crate) mod receipt;
 pub(crate) mod run;
 pub(crate) mod serve;

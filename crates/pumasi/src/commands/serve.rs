@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use pumasi_hub::proof::WitnessAddress;
 use pumasi_hub::{Running, ServeOptions};
 use pumasi_types::ByteSize;
 use serde_json::json;
@@ -14,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::profile::base_dir;
+use crate::profile::data_folder;
 use crate::units::parse_span_ms;
 
 const EXAMPLES: &str = "\
@@ -22,6 +23,7 @@ Examples:
   pumasi serve                                     for this machine only
   pumasi serve --listen 0.0.0.0:7878 --data /srv/pumasi
   pumasi serve --tls-cert hub.pem --tls-key hub.key
+  pumasi serve --origin pool.example/pay --witness \"$witness\"
   PUMASI_LOG=debug pumasi serve --log-format json
 
 Everything is kept in the data folder: back it up. The first start makes an operator account, whose \
@@ -61,6 +63,18 @@ pub(crate) struct ServeArgs {
     /// Forget what two snapshots cover of the log; without it the whole log stays, for audits
     #[arg(long)]
     trim_log: bool,
+    /// What the log of payments is called for ever, like pool.example/pay; made from its key when absent
+    #[arg(long, value_name = "NAME", help_heading = "Proofs")]
+    origin: Option<String>,
+    /// A witness that cosigns checkpoints, as NAME+ID+KEY@https://HOST; can be given more than once
+    #[arg(long, value_name = "VKEY@URL", help_heading = "Proofs")]
+    witness: Vec<WitnessAddress>,
+    /// How long to wait between two checkpoints while something is paid
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_span_ms, help_heading = "Proofs")]
+    checkpoint_every: u64,
+    /// Prove nothing: no checkpoints, no receipts
+    #[arg(long, conflicts_with_all = ["origin", "witness", "checkpoint_every"], help_heading = "Proofs")]
+    no_proofs: bool,
     /// How the hub's log messages are written, to stderr; PUMASI_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -109,10 +123,7 @@ impl ServeArgs {
         self.log_format.start();
         let out = *out;
         let stop = asked_to_end();
-        let data = match &self.data {
-            Some(data) => data.clone(),
-            None => base_dir("XDG_DATA_HOME", ".local/share")?.join("pumasi"),
-        };
+        let data = data_folder(self.data.clone())?;
         let options = self.options(data.clone());
         let ready = move |running: &Running| announce(&out, &data, running);
         pumasi_hub::serve(options, ready, stop).await.map_err(|source| CliError::Serve { source })?;
@@ -127,6 +138,10 @@ impl ServeArgs {
             requests_per_s: self.requests_per_s,
             snapshot_every: self.snapshot_every,
             trim_log: self.trim_log,
+            proofs: !self.no_proofs,
+            origin: self.origin,
+            witnesses: self.witness,
+            checkpoint_every: Duration::from_millis(self.checkpoint_every),
             link_grace: Duration::from_millis(self.link_grace),
             ..ServeOptions::new(data, self.listen)
         }
