@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use pumasi_core::{Command, Done, JobSpec, Request, State, WorkerSpec};
+use pumasi_core::{Checks, Command, Done, JobSpec, Request, State, WorkerSpec};
 use pumasi_types::{AccountId, Amount, ByteSize, EngineId, Hash, Price, RunId, Time, WorkerId};
 
 use crate::common::{ask, job, machine};
@@ -49,14 +49,15 @@ pub(crate) fn mixed_machine(key: u64, dice: &mut Dice) -> WorkerSpec {
     spec
 }
 
-/// A job of the crowd, of at most so many tasks.
-fn mixed_job(most: u64, now: Time, dice: &mut Dice) -> JobSpec {
+/// A job of the crowd, of at most so many tasks. Three of four have owners checked if any do.
+fn mixed_job(most: u64, checks: Checks, now: Time, dice: &mut Dice) -> JobSpec {
     let magnitude = 10_u64.pow(dice.below(u64::from(most.max(10).ilog10()) + 1) as u32);
     let tasks = (dice.below(magnitude) + 1).min(most);
     let mut spec = job("job", tasks as u32, Amount::ZERO);
     spec.limits.fuel.0 = 1_000_000_000;
     spec.limits.memory = ByteSize::mib(dice.one_of(&[64, 64, 256, 1_024, 2_048, 4_096]));
     spec.quorum = dice.one_of(&[1, 1, 1, 1, 1, 1, 1, 2, 2, 3]);
+    spec.checks = dice.one_of(&[checks, checks, checks, Checks::Off]);
     spec.priority = dice.one_of(&[0, 0, 0, 1, 2, 5]);
     // Now and then a bid below what anybody asks for.
     spec.bid = Price(400_000 + dice.below(1_400) * 1_000);
@@ -87,6 +88,7 @@ enum Event {
 /// The crowd at work.
 pub(crate) struct Crowd {
     pub(crate) pool: Pool,
+    checks: Checks,
     dice: Dice,
     specs: Vec<(AccountId, WorkerSpec)>,
     /// Whether a machine has its next event in `events`.
@@ -101,14 +103,18 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn new(workers: u64, owners: u64) -> Crowd {
+    /// Of each hundred owners one is vouched for.
+    pub(crate) fn new(workers: u64, owners: u64, checks: Checks) -> Crowd {
         let mut dice = Dice(1);
         let mut specs = vec![(State::SYSTEM, machine(0, 1))];
         for key in 1..=workers {
             specs.push((owner(dice.below(owners)), mixed_machine(key, &mut dice)));
         }
+        let mut pool = Pool::new(owners, workers as usize);
+        pool.vouch_for_some(owners);
         Crowd {
-            pool: Pool::new(owners, workers as usize),
+            pool,
+            checks,
             dice,
             specs,
             busy: vec![false; workers as usize + 1],
@@ -158,7 +164,7 @@ impl Crowd {
 
     fn order(&mut self, tasks: u64) {
         let most = (tasks / 10).min(tasks - self.ordered).max(1);
-        let spec = mixed_job(most, self.pool.now, &mut self.dice);
+        let spec = mixed_job(most, self.checks, self.pool.now, &mut self.dice);
         self.ordered += u64::from(spec.tasks);
         self.jobs += 1;
         self.pool.one(RESEARCHER, Command::SubmitJob(Arc::new(spec)));

@@ -9,13 +9,18 @@ mod common;
 mod crowd;
 mod pool;
 mod scenes;
+mod storms;
 
 /// What is measured on a pool of so many workers and tasks.
 type Scene = fn(u64, u64);
 
-const SCENES: [(&str, Scene); 11] = [
+const SCENES: [(&str, Scene); 20] = [
     ("line", scenes::line),
     ("crowd", scenes::crowd),
+    ("believers", scenes::believers),
+    ("newcomers", storms::newcomers),
+    ("one-job", storms::one_job),
+    ("many-jobs", storms::many_jobs),
     ("memory", scenes::memory),
     ("idle", scenes::idle),
     ("herd", scenes::herd),
@@ -25,6 +30,11 @@ const SCENES: [(&str, Scene); 11] = [
     ("loss", scenes::loss),
     ("restart", scenes::restart),
     ("ends", scenes::ends),
+    ("partition", storms::partition),
+    ("timeouts", storms::timeouts),
+    ("caught", storms::caught),
+    ("lapse", storms::lapse),
+    ("giant", storms::giant),
 ];
 
 fn main() {

@@ -1,7 +1,7 @@
 //! A hub reduced to what the core sees of it: entries through their encoding, and the runs it was told to send.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pumasi_core::{
     Action, Applied, Command, Done, Request, Role, RunReport, State, WorkerSpec, decode_requests,
@@ -94,16 +94,23 @@ impl Pool {
         pool
     }
 
+    /// Of each hundred owners an operator answers for one.
+    pub(crate) fn vouch_for_some(&mut self, owners: u64) {
+        for number in (0..owners).step_by(100) {
+            self.one(State::SYSTEM, Command::Vouch { account: owner(number), vouched: true });
+        }
+    }
+
     /// Applies one entry, as a restart would: decoded from its bytes.
     pub(crate) fn apply(&mut self, requests: &[Request]) -> Applied {
         let mut payload = Vec::new();
         requests.iter().for_each(|request| encode_request(&mut payload, request));
-        let start = Instant::now();
+        let start = processor_time();
         let requests = decode_requests(&payload).expect("encoded above");
-        self.decoding += start.elapsed();
-        let start = Instant::now();
+        self.decoding += processor_time().saturating_sub(start);
+        let start = processor_time();
         let applied = self.state.apply(self.now, &requests);
-        self.times.add(start.elapsed());
+        self.times.add(processor_time().saturating_sub(start));
         self.transfers += applied.effects.transfers.len() as u64;
         for action in &applied.effects.actions {
             match action {
@@ -129,10 +136,10 @@ impl Pool {
         applied.answers.remove(0).expect("done")
     }
 
-    /// Lets the state finish what it put off to later entries. How many entries that took.
+    /// Lets the state finish what is due and what it put off to later entries. How many entries that took.
     pub(crate) fn settle(&mut self) -> usize {
         let mut entries = 0;
-        while self.state.is_behind() {
+        while self.state.next_due().is_some_and(|due| due <= self.now) {
             self.one(State::SYSTEM, Command::Tick);
             entries += 1;
         }
@@ -193,6 +200,12 @@ pub(crate) fn found(given: &Given) -> RunReport {
         wall: pumasi_types::Duration::from_secs(60),
         result: Hash::from_bytes(result),
     }
+}
+
+/// Processor time that this thread has taken, in the kernel and outside.
+pub(crate) fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// Resident memory of this process (proc(5), statm: pages of 4 KiB).

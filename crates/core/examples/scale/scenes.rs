@@ -1,23 +1,24 @@
 //! What is measured: a crowd at work, the memory of everything, and pools that are as unlucky as can be.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use pumasi_core::{Command, JobSpec, Request, STATE_VERSION, State, WorkerSpec, decode_state, encode_state};
+use pumasi_core::{
+    Checks, Command, JobSpec, Request, STATE_VERSION, Standing, State, WorkerSpec, decode_state, encode_state,
+};
 use pumasi_types::{Amount, ByteSize, EngineId, JobId, Price, RunId, WorkerId};
 
 use crate::common::{ask, job, machine};
 use crate::crowd::{Crowd, Dice, mixed_machine};
-use crate::pool::{Pool, RESEARCHER, Times, owner, resident_bytes};
+use crate::pool::{Pool, RESEARCHER, Times, owner, processor_time, resident_bytes};
 
 /// Requests of one entry where the scene does not say otherwise.
 const BATCH: usize = 256;
 
-fn tell(name: &str, value: impl std::fmt::Display) {
+pub(crate) fn tell(name: &str, value: impl std::fmt::Display) {
     println!("{name} {value}");
 }
 
-fn tell_times(prefix: &str, times: &Times) {
+pub(crate) fn tell_times(prefix: &str, times: &Times) {
     tell(&format!("{prefix}entries"), times.count());
     tell(&format!("{prefix}total_s"), format_args!("{:.3}", times.total_s()));
     tell(&format!("{prefix}p50_us"), format_args!("{:.1}", times.quantile_us(500)));
@@ -25,12 +26,12 @@ fn tell_times(prefix: &str, times: &Times) {
     tell(&format!("{prefix}max_us"), format_args!("{:.1}", times.quantile_us(1000)));
 }
 
-fn per(bytes: usize, count: u64) -> usize {
+pub(crate) fn per(bytes: usize, count: u64) -> usize {
     bytes / count.max(1) as usize
 }
 
 /// A job whose runs may burn a thousandth of a core-second.
-fn small_job(tasks: u64, change: impl FnOnce(&mut JobSpec)) -> Command {
+pub(crate) fn small_job(tasks: u64, change: impl FnOnce(&mut JobSpec)) -> Command {
     let mut spec = job("job", tasks as u32, Amount::ZERO);
     spec.limits.fuel.0 = 1_000_000;
     change(&mut spec);
@@ -40,7 +41,7 @@ fn small_job(tasks: u64, change: impl FnOnce(&mut JobSpec)) -> Command {
 }
 
 /// Equal machines, each of another owner, that are given nothing yet.
-fn equal_pool(workers: u64, owners: u64, cores: u32) -> Pool {
+pub(crate) fn equal_pool(workers: u64, owners: u64, cores: u32) -> Pool {
     let mut pool = Pool::new(owners, workers as usize);
     for key in 0..workers {
         pool.attach(owner(key % owners), machine(u128::from(key), cores));
@@ -49,7 +50,7 @@ fn equal_pool(workers: u64, owners: u64, cores: u32) -> Pool {
 }
 
 /// All workers report everything they have, until nobody has anything.
-fn work_off(pool: &mut Pool) {
+pub(crate) fn work_off(pool: &mut Pool) {
     loop {
         let mut any = false;
         let mut requests = Vec::new();
@@ -91,10 +92,19 @@ pub(crate) fn line(_: u64, tasks: u64) {
     tell_times("", &pool.times);
 }
 
-/// Mixed machines that come and go do mixed jobs.
+/// Mixed machines of mixed owners come and go and do mixed jobs, and now and then one lies.
 pub(crate) fn crowd(workers: u64, tasks: u64) {
+    crowd_of(workers, tasks, Checks::Hidden);
+}
+
+/// The same where everybody is believed.
+pub(crate) fn believers(workers: u64, tasks: u64) {
+    crowd_of(workers, tasks, Checks::Off);
+}
+
+fn crowd_of(workers: u64, tasks: u64, checks: Checks) {
     let owners = (workers * 6 / 10).max(1);
-    let mut crowd = Crowd::new(workers, owners);
+    let mut crowd = Crowd::new(workers, owners, checks);
     crowd.pool.begin();
     crowd.join();
     tell_times("join_", &crowd.pool.times);
@@ -115,19 +125,23 @@ pub(crate) fn crowd(workers: u64, tasks: u64) {
     tell("decisions_per_s", (decisions / pool.times.total_s()).round());
     tell("decode_s", format_args!("{:.3}", pool.decoding.as_secs_f64()));
     tell_times("", &pool.times);
+    let standing = |standing| pool.state.owners().values().filter(|o| o.standing == standing).count();
+    tell("proven", standing(Standing::Proven));
+    tell("caught", standing(Standing::Caught));
+    tell("resident_bytes", resident_bytes());
     snapshot(&pool.state, crowd.ordered);
 }
 
 /// Size and time of a snapshot, and of reading it.
 fn snapshot(state: &State, tasks: u64) {
-    let start = Instant::now();
+    let start = processor_time();
     let bytes = encode_state(state);
-    tell("snapshot_s", format_args!("{:.3}", start.elapsed().as_secs_f64()));
+    tell("snapshot_s", format_args!("{:.3}", (processor_time() - start).as_secs_f64()));
     tell("snapshot_bytes", bytes.len());
     tell("snapshot_bytes_per_task", per(bytes.len(), tasks));
-    let start = Instant::now();
+    let start = processor_time();
     let back = decode_state(STATE_VERSION, &bytes).expect("encoded above");
-    tell("restore_s", format_args!("{:.3}", start.elapsed().as_secs_f64()));
+    tell("restore_s", format_args!("{:.3}", (processor_time() - start).as_secs_f64()));
     assert!(back == *state, "a snapshot restores the state");
 }
 

@@ -15,6 +15,7 @@ mod report;
 mod schedule;
 mod task;
 mod trust;
+mod trusted;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use self::owner::Roster;
 pub use self::owner::{Owner, Standing};
 use self::schedule::Schedule;
 pub use self::task::{Task, TaskState};
+use self::trusted::TrustedMachines;
 pub use self::worker::Worker;
 use crate::bounds::Bounds;
 use crate::effects::{Action, Done, Effects};
@@ -60,6 +62,8 @@ pub(crate) struct Compute {
     vouched: Roster,
     /// Other trusted owners with willing machines.
     proven: Roster,
+    /// Machines of both.
+    trusted: TrustedMachines,
     /// How many jobs of an account are not over.
     unfinished: BTreeMap<AccountId, u32>,
     last_job: JobId,
@@ -284,8 +288,8 @@ impl Compute {
     ) -> Result<Done, Refusal> {
         spec.check()?;
         let record = self.owners.entry(owner).or_default();
-        record.operator = operator;
-        let barred = record.standing == Standing::Caught;
+        let newly_operator = std::mem::replace(&mut record.operator, operator) != operator;
+        let (barred, trust) = (record.standing == Standing::Caught, record.trust());
         let id = match self.machines.get(&(owner, spec.machine_key)) {
             Some(id) => *id,
             None => {
@@ -309,9 +313,12 @@ impl Compute {
         let unwanted = held.iter().copied().filter(|run| !same_engine || !runs.contains_key(run)).collect();
         worker.spec = WorkerSpec { held: Vec::new(), ..spec.clone() };
         (worker.attached, worker.accepting, worker.failing) = (true, true, 0);
-        worker.barred = barred;
+        (worker.barred, worker.trust) = (barred, trust);
         worker.link += 1;
         let link = worker.link;
+        if newly_operator {
+            self.standing_changed(owner);
+        }
         self.give_back(id, &never_arrived, ctx);
         Ok(Done::Attached { worker: id, link, unwanted })
     }
@@ -320,10 +327,11 @@ impl Compute {
     pub(crate) fn detach_all(&mut self, now: Time) {
         for (_, worker) in self.workers.iter_mut() {
             worker.detach(now);
-            (worker.noted_willing, worker.noted_hungry) = (false, false);
+            (worker.noted_willing, worker.noted_hungry, worker.noted_trusted) = (false, false, None);
         }
         self.owners.values_mut().for_each(|owner| owner.willing.clear());
         (self.vouched, self.proven) = Default::default();
+        self.trusted.clear();
         self.schedule.nobody_is_willing();
     }
 

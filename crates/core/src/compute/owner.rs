@@ -19,6 +19,15 @@ pub enum Standing {
     Caught,
 }
 
+/// Why the finding of an owner alone is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Trust {
+    /// An operator answers for it.
+    Vouched,
+    /// It is proven.
+    Proven,
+}
+
 /// The record of an account that lends machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -75,7 +84,15 @@ impl Owner {
 
     /// Whether its finding alone is believed.
     pub fn is_trusted(&self) -> bool {
-        self.is_vouched() || self.standing == Standing::Proven
+        self.trust().is_some()
+    }
+
+    /// Why that is believed, if it is.
+    pub(crate) fn trust(&self) -> Option<Trust> {
+        if self.is_vouched() {
+            return Some(Trust::Vouched);
+        }
+        (self.standing == Standing::Proven).then_some(Trust::Proven)
     }
 
     /// What it will be paid once its findings are checked.
@@ -233,12 +250,6 @@ impl Roster {
             }
             _ => {}
         }
-    }
-
-    /// All of them, beginning somewhere.
-    pub(crate) fn from(&self, start: usize) -> impl Iterator<Item = AccountId> {
-        let (before, after) = self.list.split_at(start.min(self.list.len()));
-        after.iter().chain(before).copied()
     }
 
     pub(crate) fn sanity_check(&self, expected: &BTreeSet<AccountId>) {

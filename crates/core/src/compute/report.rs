@@ -65,6 +65,7 @@ impl Compute {
     fn take(&mut self, id: WorkerId, run: RunId) -> Option<(AccountId, Run)> {
         let worker = self.worker_mut(id)?;
         let (owner, run) = (worker.owner, worker.runs.remove(&run)?);
+        self.touch_run();
         if let Some(job) = self.jobs.get_mut(&run.job) {
             job.take_back(id);
         }

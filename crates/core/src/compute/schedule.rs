@@ -38,11 +38,13 @@ pub(crate) struct Schedule {
     recalls: BTreeSet<JobId>,
     /// Workers that this entry changed; empty between entries.
     touched: Vec<WorkerId>,
+    /// Runs that this entry took out of workers' hands; none between entries.
+    taken: usize,
 }
 
 impl Schedule {
     /// Workers looked at and runs moved in one entry, so that none takes long; the next goes on.
-    const STEPS: usize = 1 << 14;
+    const STEPS: usize = 1 << 12;
 
     fn rank(id: JobId, job: &Job) -> Rank {
         (-i32::from(job.spec.priority), id)
@@ -69,7 +71,7 @@ impl Schedule {
     }
 
     pub(crate) fn sanity_check(&self, compute: &Compute) {
-        assert!(self.touched.is_empty(), "workers were not noted");
+        assert!(self.touched.is_empty() && self.taken == 0, "workers were not noted");
         for (id, job) in &compute.jobs {
             let is_due = self.changed_jobs.contains(&Schedule::rank(*id, job));
             let offered = !job.news || is_due || !job.is_active();
@@ -134,6 +136,11 @@ impl Compute {
         self.schedule.touched.push(id);
     }
 
+    /// A run was taken out of a worker's hands, so that as many may be given out.
+    pub(super) fn touch_run(&mut self) {
+        self.schedule.taken += 1;
+    }
+
     /// A job's queue or budget changed: it is looked at again once the entry is done.
     pub(super) fn touch_job(&mut self, id: JobId) {
         if let Some(job) = self.jobs.get(&id) {
@@ -158,7 +165,8 @@ impl Compute {
     /// What is too much for one entry is left for the next ones.
     pub(crate) fn schedule(&mut self, ctx: &mut Context<'_>) {
         // As much as comes in can always be done, besides what is left from before.
-        let mut steps = Schedule::STEPS + 2 * self.schedule.touched.len();
+        let mut steps =
+            Schedule::STEPS + 2 * self.schedule.touched.len() + std::mem::take(&mut self.schedule.taken);
         loop {
             for id in std::mem::take(&mut self.schedule.touched) {
                 self.note_worker(id);
@@ -193,6 +201,7 @@ impl Compute {
             self.note_willing(owner, id, willing);
         }
         let Some(worker) = self.workers.get_mut(id.0) else { return };
+        self.trusted.note(id, worker, willing);
         if std::mem::replace(&mut worker.noted_hungry, hungry) == hungry {
             return;
         }
@@ -209,9 +218,9 @@ impl Compute {
 
     /// To be called before what a worker presents itself as changes, which is part of its place.
     pub(super) fn unnote_worker(&mut self, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(id.0)
-            && std::mem::take(&mut worker.noted_hungry)
-        {
+        let Some(worker) = self.workers.get_mut(id.0) else { return };
+        self.trusted.note(id, worker, false);
+        if std::mem::take(&mut worker.noted_hungry) {
             remove(&mut self.schedule.hungry, &worker.spec.engine, &worker.place(id).0);
         }
     }
@@ -354,6 +363,7 @@ impl Compute {
             self.note_job(rank);
         }
         self.note_worker(worker_id);
+        *steps = steps.saturating_sub(2 * partners_wanted.len());
         for task in partners_wanted {
             self.prefer_trusted(rank.1, task, ctx);
         }
@@ -435,7 +445,7 @@ fn allowance(wall: Duration) -> Duration {
 }
 
 /// Takes an entry out of the tree of an engine, and the tree with the last of them.
-fn remove<K: Ord + Copy, V, S: Summary<V>>(
+pub(super) fn remove<K: Ord + Copy, V, S: Summary<V>>(
     trees: &mut BTreeMap<EngineId, Tree<K, V, S>>,
     engine: &EngineId,
     key: &K,

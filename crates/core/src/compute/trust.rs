@@ -11,7 +11,6 @@ use pumasi_types::{AccountId, Ending, JobId, RunId, TaskIndex, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Finding, Vote};
-use super::index::{Needs, Owners};
 use super::owner::{Owner, Standing, Unpaid};
 use super::worker::Run;
 use super::{Compute, Context, Job, TaskState};
@@ -37,7 +36,7 @@ pub(crate) struct Dispute {
     pub(crate) place: Option<u64>,
 }
 
-/// How many trusted owners, and machines of one of them, are looked at to find one that can make a check.
+/// How many findings of an owner are looked at to find one that can be checked.
 const CANDIDATES: usize = 32;
 
 impl Compute {
@@ -78,11 +77,12 @@ impl Compute {
     }
 
     /// An owner may be given more or less than before.
-    fn standing_changed(&mut self, id: AccountId) {
-        let barred = self.owners.get(&id).is_some_and(|owner| owner.standing == Standing::Caught);
+    pub(super) fn standing_changed(&mut self, id: AccountId) {
+        let Some(owner) = self.owners.get(&id) else { return };
+        let (barred, trust) = (owner.standing == Standing::Caught, owner.trust());
         for worker in self.machines_of(id) {
             if let Some(worker) = self.worker_mut(worker) {
-                worker.barred = barred;
+                (worker.barred, worker.trust) = (barred, trust);
             }
             self.touch_worker(worker);
         }
@@ -91,28 +91,6 @@ impl Compute {
 
     fn machines_of(&self, owner: AccountId) -> Vec<WorkerId> {
         self.machines.range((owner, 0)..=(owner, u128::MAX)).map(|(_, worker)| *worker).collect()
-    }
-
-    /// Notes whether an owner can be asked for checks.
-    fn note_owner(&mut self, id: AccountId) {
-        let Some(owner) = self.owners.get(&id) else { return };
-        let can = !owner.willing.is_empty();
-        self.vouched.put(id, can && owner.is_vouched());
-        self.proven.put(id, can && owner.is_trusted() && !owner.is_vouched());
-    }
-
-    /// Notes that a worker takes work, or does not any more.
-    pub(super) fn note_willing(&mut self, owner: AccountId, worker: WorkerId, willing: bool) {
-        let record = self.owner_mut(owner);
-        let before = record.willing.is_empty();
-        if willing {
-            record.willing.insert(worker);
-        } else {
-            record.willing.remove(&worker);
-        }
-        if before != record.willing.is_empty() {
-            self.note_owner(owner);
-        }
     }
 
     /// Believes the finding of an owner that works alone; perhaps somebody checks it.
@@ -222,42 +200,6 @@ impl Compute {
         // What it costs may have been wanted for tasks that were not started.
         self.touch_job(job_id);
         true
-    }
-
-    /// A machine of a trusted owner that can do a run of this job: one that is vouched for if there is any,
-    /// else a proven one's. Those with much to do are passed over unless it is urgent.
-    ///
-    /// Owners are drawn and not machines, so that many machines do not make it likelier to check a friend.
-    fn pick(&mut self, job_id: JobId, not: &[AccountId], urgent: bool) -> Option<WorkerId> {
-        let draws = [self.entropy.next(), self.entropy.next()];
-        let job = self.jobs.get(&job_id)?;
-        let needs = Needs::of(&job.spec, Owners::default());
-        let suits = |owner: &AccountId| *owner != job.owner && !not.contains(owner);
-        [(&self.vouched, 2), (&self.proven, 1)].into_iter().find_map(|(roster, windows)| {
-            let room = if urgent { usize::MAX } else { windows };
-            let start = (draws[0] % roster.list.len().max(1) as u64) as usize;
-            let mut owners = roster.from(start).take(CANDIDATES).filter(suits);
-            owners.find_map(|owner| self.machine_for(job, &needs, owner, room, draws[1]))
-        })
-    }
-
-    fn machine_for(
-        &self,
-        job: &Job,
-        needs: &Needs,
-        owner: AccountId,
-        windows: usize,
-        draw: u64,
-    ) -> Option<WorkerId> {
-        let willing = &self.owners.get(&owner)?.willing;
-        let start = WorkerId(draw % (willing.last()?.0 + 1));
-        let candidates = willing.range(start..).chain(willing.range(..start)).take(CANDIDATES);
-        candidates.copied().find(|id| {
-            self.worker(*id).is_some_and(|worker| {
-                let runs_it = worker.spec.engine == job.spec.engine && worker.suits(needs);
-                worker.is_willing() && runs_it && worker.has_room(job, windows)
-            })
-        })
     }
 
     /// An open task that waits for another owner is given to a trusted one, if there is one for it.
@@ -555,7 +497,7 @@ impl Compute {
             assert!(!caught || owner.tab.entries.is_empty(), "owner {id} is caught and has a tab");
             for worker in self.machines_of(*id) {
                 let worker = self.worker(worker).expect("machines are workers");
-                assert_eq!(worker.barred, caught, "machines of owner {id}");
+                assert_eq!((worker.barred, worker.trust), (caught, owner.trust()), "machines of owner {id}");
                 assert!(!caught || worker.runs.is_empty(), "owner {id} is caught and has runs");
             }
             let willing = self.workers().filter(|(_, w)| w.owner == *id && w.is_willing());
@@ -567,13 +509,7 @@ impl Compute {
                 *sums = (sums.0 + unpaid.cost.0, sums.1 + 1);
             }
         }
-        let can = |owner: &&Owner| owner.is_trusted() && !owner.willing.is_empty();
-        let trusted = |vouched| {
-            let found = self.owners.iter().filter(|(_, owner)| can(owner) && owner.is_vouched() == vouched);
-            found.map(|(id, _)| *id).collect()
-        };
-        self.vouched.sanity_check(&trusted(true));
-        self.proven.sanity_check(&trusted(false));
+        self.check_trusted();
         for (id, job) in &self.jobs {
             assert_eq!(owed.remove(id).unwrap_or_default(), (job.owed.0, job.provisional), "job {id}: owed");
             let doubts = job.checks.values().map(|check| (check.vote.owner, check.place));

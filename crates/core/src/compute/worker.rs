@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::index::{Idle, Needs, Place};
 use super::job::Job;
+use super::owner::Trust;
 use crate::WorkerSpec;
 use crate::bounds::Bounds;
 
@@ -37,6 +38,8 @@ pub struct Worker {
     pub earned: Amount,
     /// Whether its owner was caught: it is given no work.
     pub barred: bool,
+    /// Why its owner is trusted, if it is.
+    pub(crate) trust: Option<Trust>,
     /// Failures since the last finding; a worker that only fails is given no work.
     pub(crate) failing: u8,
     /// Its runs, oldest first; all of jobs that are not over.
@@ -47,6 +50,8 @@ pub struct Worker {
     pub(crate) noted_willing: bool,
     /// Whether the scheduler counts it among those with idle cores.
     pub(crate) noted_hungry: bool,
+    /// Where those that can be asked for checks count it, and with which load.
+    pub(crate) noted_trusted: Option<(Trust, u32)>,
 }
 
 /// One attempt of a task.
@@ -83,11 +88,13 @@ impl Worker {
             outvoted: 0,
             earned: Amount::ZERO,
             barred: false,
+            trust: None,
             failing: 0,
             runs: BTreeMap::new(),
             overdue: None,
             noted_willing: false,
             noted_hungry: false,
+            noted_trusted: None,
         }
     }
 
@@ -143,18 +150,30 @@ impl Worker {
         if self.runs.len() > window / 2 { 0 } else { window - self.runs.len() }
     }
 
-    /// Whether it may be asked for one more run of this job while it has fewer than so many windows of runs.
-    pub(crate) fn has_room(&self, job: &Job, windows: usize) -> bool {
-        self.runs.len() < self.window(job).saturating_mul(windows).min(Self::RUNS as usize)
+    /// Whole runs per core that it has; more than any if it may have no more.
+    pub(crate) fn load(&self) -> u32 {
+        if self.runs.len() >= Self::RUNS as usize {
+            return u32::MAX;
+        }
+        self.runs.len() as u32 / self.spec.cores
     }
 
-    /// How many runs it should have while it works on this job: all cores busy, and a little ahead.
+    /// The load with which a worker has so many windows of runs of this job, and may not be asked for more.
+    pub(crate) fn load_end(job: &Job, windows: u32) -> u32 {
+        Self::runs_per_core(job) as u32 * windows
+    }
+
+    /// How many runs it should have while it works on this job.
     fn window(&self, job: &Job) -> usize {
-        let cores = u64::from(self.spec.cores);
+        (u64::from(self.spec.cores) * Self::runs_per_core(job)).min(Self::RUNS) as usize
+    }
+
+    /// How many of this job each core should have: one that it works on, and a little ahead.
+    fn runs_per_core(job: &Job) -> u64 {
         let ahead = match job.mean_wall {
             None => 1,
             Some(wall) => (Self::AHEAD.0 / wall.0.max(1)).clamp(1, Self::AHEAD_RUNS),
         };
-        (cores * (1 + ahead)).min(Self::RUNS) as usize
+        1 + ahead
     }
 }

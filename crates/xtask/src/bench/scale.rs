@@ -27,13 +27,17 @@ pub(crate) struct Options {
 }
 
 /// Each scene, what happens in it, and which figures of it the table shows.
-const SCENES: [(&str, &str, &[&str]); 11] = [
+const SCENES: [(&str, &str, &[&str]); 20] = [
     ("line", "one job on two workers", &["tasks_per_s", "p50_us", "bytes_per_decided_task"]),
+    ("crowd", "mixed machines of new and proven owners come and go, do mixed jobs, and some lie", CROWD),
+    ("believers", "the same where everybody is believed", CROWD),
     (
-        "crowd",
-        "mixed machines that come and go do mixed jobs",
-        &["decisions_per_s", "p50_us", "p99_us", "max_us", "snapshot_bytes", "snapshot_s", "restore_s"],
+        "newcomers",
+        "a checked job on machines of new owners, of which an operator answers for 1 in 100",
+        &["decisions_per_s", "p50_us", "p99_us", "max_us", "unpaid"],
     ),
+    ("one-job", "one checked job", WORK),
+    ("many-jobs", "the same number of tasks in jobs of 100", WORK),
     (
         "memory",
         "bytes of memory for each",
@@ -47,19 +51,62 @@ const SCENES: [(&str, &str, &[&str]); 11] = [
             "request_id",
         ],
     ),
-    ("idle", "everybody idle, 200 jobs that suit nobody", &["p50_us", "p99_us", "max_us"]),
+    ("idle", "everybody idle, 200 jobs that suit nobody", STORM),
     ("herd", "everybody idle, one large job", &["submit_us", "entries", "p99_us", "max_us", "cancel_max_us"]),
-    ("misfits", "reports behind 99,990 more urgent jobs that suit nobody", &["p50_us", "p99_us", "max_us"]),
+    ("misfits", "reports behind 99,990 more urgent jobs that suit nobody", STORM),
     (
         "one-owner",
         "all of one owner, 200 jobs want two owners",
         &["submit_p50_us", "submit_max_us", "p50_us", "max_us"],
     ),
     ("strangers", "each of its own owner, a job wants three", &["decisions_per_s", "p50_us", "max_us"]),
-    ("loss", "half of all lost, 1,024 in an entry", &["p50_us", "p99_us", "max_us"]),
+    ("loss", "half of all lost, 1,024 in an entry", STORM),
+    (
+        "partition",
+        "everybody away, then back, 1,024 in an entry; half of them lost their runs",
+        &["leave_p50_us", "leave_max_us", "p50_us", "p99_us", "max_us"],
+    ),
     ("restart", "everybody comes back, 1,024 in an entry", &["start_us", "restore_s", "p50_us", "max_us"]),
-    ("ends", "200 small jobs end while all are busy", &["p50_us", "p99_us", "max_us"]),
+    ("timeouts", "all runs of everybody are overdue at once", STORM),
+    ("ends", "200 small jobs end while all are busy", STORM),
+    (
+        "giant",
+        "a job with one open task is cancelled, and forgotten",
+        &["work_p99_us", "work_max_us", "cancel_max_us", "forget_entries", "forget_max_us"],
+    ),
+    (
+        "caught",
+        "an owner with 90,000 unchecked findings is caught",
+        &["unpaid", "withdrawn", "entries", "max_us"],
+    ),
+    (
+        "lapse",
+        "nobody can check, and all findings are paid at once",
+        &["unpaid", "entries", "p99_us", "max_us"],
+    ),
 ];
+
+const CROWD: &[&str] = &[
+    "decisions_per_s",
+    "p50_us",
+    "p99_us",
+    "max_us",
+    "resident_bytes",
+    "snapshot_bytes",
+    "snapshot_s",
+    "restore_s",
+];
+const WORK: &[&str] = &[
+    "decisions_per_s",
+    "p50_us",
+    "p99_us",
+    "max_us",
+    "submit_p50_us",
+    "submit_max_us",
+    "bytes_per_task_done",
+];
+/// What matters where much comes at once.
+const STORM: &[&str] = &["entries", "p50_us", "p99_us", "max_us"];
 
 pub(crate) fn run(options: &Options) -> Outcome {
     let known = |name: &String| SCENES.iter().any(|(scene, _, _)| scene == name);
