@@ -43,6 +43,11 @@ pub(crate) fn pumasi(profile: Profile) -> Outcome<PathBuf> {
     Ok(binary(profile))
 }
 
+/// The binary that tests use: the one that `cargo xtask test` built, or built here.
+pub(crate) fn for_tests() -> Outcome<PathBuf> {
+    std::env::var_os(TEST_BINARY).map_or_else(|| pumasi(Profile::Dev), |given| Ok(given.into()))
+}
+
 /// Where cargo puts the binary.
 pub(crate) fn binary(profile: Profile) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);

@@ -1,10 +1,11 @@
-//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench`.
+//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench|faults`.
 
 mod bench;
 mod build;
 mod demo;
 #[cfg(test)]
 mod e2e;
+mod faults;
 mod pool;
 mod process;
 mod test;
@@ -35,6 +36,8 @@ enum Command {
     Check,
     /// Measure: tasks through a whole pool, or the core alone at scale
     Bench(bench::Options),
+    /// Kill a hub again and again under load, and prove that nothing acknowledged is lost or done twice
+    Faults(faults::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Check => test::check(),
         Command::Bench(options) => bench::run(&options),
+        Command::Faults(options) => faults::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

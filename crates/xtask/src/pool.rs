@@ -1,9 +1,11 @@
 //! A whole pool on this machine: a hub and workers as real processes with temporary data folders.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use pumasi_api::client::{HubClient, Token};
@@ -20,6 +22,12 @@ pub(crate) struct Pool {
     pub(crate) address: String,
     pub(crate) fingerprint: String,
     pub(crate) operator: String,
+    /// The hub's data folder, as this process sees it.
+    pub(crate) data: PathBuf,
+    /// What the hub is started through, such as `nsenter` with its arguments; nothing by default.
+    pub(crate) launcher: Vec<String>,
+    /// Variables that only the hub sees.
+    pub(crate) hub_env: Vec<(String, String)>,
     program: PathBuf,
     hub: Option<Guarded>,
     hub_arguments: Vec<String>,
@@ -28,54 +36,69 @@ pub(crate) struct Pool {
 impl Pool {
     /// Starts a hub on a free port of the loopback address.
     pub(crate) fn start(program: &Path, hub_arguments: &[&str]) -> Outcome<Pool> {
-        let dir = tempfile::Builder::new().prefix("pumasi-").tempdir()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut pool = Pool {
-            dir,
-            address: format!("127.0.0.1:{port}"),
-            fingerprint: String::new(),
-            operator: String::new(),
-            program: program.to_owned(),
-            hub: None,
-            hub_arguments: hub_arguments.iter().map(|text| (*text).to_owned()).collect(),
-        };
+        let mut pool = Pool::prepare(program, hub_arguments)?;
         pool.start_hub()?;
         Ok(pool)
     }
 
+    /// A pool whose hub is still to be started.
+    pub(crate) fn prepare(program: &Path, hub_arguments: &[&str]) -> Outcome<Pool> {
+        let dir = tempfile::Builder::new().prefix("pumasi-").tempdir()?;
+        Ok(Pool {
+            address: format!("127.0.0.1:{}", free_port()?),
+            fingerprint: String::new(),
+            operator: String::new(),
+            data: dir.path().join("hub"),
+            launcher: Vec::new(),
+            hub_env: Vec::new(),
+            dir,
+            program: program.to_owned(),
+            hub: None,
+            hub_arguments: hub_arguments.iter().map(|text| (*text).to_owned()).collect(),
+        })
+    }
+
     /// Starts the hub, anew if it was stopped, and returns how long it took until it answered.
     pub(crate) fn start_hub(&mut self) -> Outcome<Duration> {
-        let data = self.dir.path().join("hub");
-        let log = File::options().create(true).append(true).open(self.dir.path().join("hub.log"))?;
-        let mut command = Command::new(&self.program);
-        command.arg("serve").arg("--data").arg(&data).args(["--listen", &self.address]);
-        command.args(&self.hub_arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let started = Instant::now();
-        let mut hub = Guarded::spawn(&mut command)?;
-        let plain = self.hub_arguments.iter().any(|argument| argument == "--no-tls");
+        self.spawn_hub()?;
         self.fingerprint.clear();
+        let plain = self.hub_arguments.iter().any(|argument| argument == "--no-tls");
         loop {
             let client = HubClient::new(self.url(plain).parse()?, Pin::learn(), None);
             if let Ok(info) = block_on(client.get::<wire::HubInfo>("/v1/hub")) {
                 self.fingerprint = info.fingerprint;
                 break;
             }
-            if !hub.is_alive() || started.elapsed() > Duration::from_secs(60) {
+            if !self.hub()?.is_alive() || started.elapsed() > Duration::from_secs(60) {
                 return Err(format!("the hub did not start:\n{}", self.hub_log()).into());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         let took = started.elapsed();
-        self.operator = std::fs::read_to_string(data.join("operator.token"))?;
-        self.hub = Some(hub);
+        self.operator = std::fs::read_to_string(self.data.join("operator.token"))?;
         Ok(took)
+    }
+
+    /// Starts the hub's process without waiting for it to answer.
+    pub(crate) fn spawn_hub(&mut self) -> Outcome {
+        let log = File::options().create(true).append(true).open(self.dir.path().join("hub.log"))?;
+        let mut words = self.launcher.iter().map(OsStr::new).chain([self.program.as_os_str()]);
+        let mut command = Command::new(words.next().ok_or("no program")?);
+        command.args(words).arg("serve").arg("--data").arg(self.dir.path().join("hub"));
+        command.args(["--listen", &self.address]).args(&self.hub_arguments);
+        command.envs(self.hub_env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.hub = Some(Guarded::spawn(&mut command)?);
+        Ok(())
     }
 
     fn url(&self, plain: bool) -> String {
         format!("{}://{}", if plain { "http" } else { "https" }, self.address)
     }
 
-    fn hub_log(&self) -> String {
+    /// Everything that the hub said on its streams since the pool began.
+    pub(crate) fn hub_log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("hub.log")).unwrap_or_default()
     }
 
@@ -136,11 +159,25 @@ impl Pool {
 
     /// A worker of `token`'s owner joins.
     pub(crate) fn join(&self, token: &str, name: &str, arguments: &[&str]) -> Outcome<Guarded> {
+        self.join_through(None, token, name, arguments)
+    }
+
+    /// The same, by way of a proxy.
+    pub(crate) fn join_through(
+        &self,
+        through: Option<SocketAddr>,
+        token: &str,
+        name: &str,
+        arguments: &[&str],
+    ) -> Outcome<Guarded> {
         let log =
             File::options().create(true).append(true).open(self.dir.path().join(format!("{name}.log")))?;
         let mut command = self.cli(token);
         command.args(["join", "--name", name, "--data"]).arg(self.dir.path().join(name)).args(arguments);
         command.stdout(log.try_clone()?).stderr(log);
+        if let Some(address) = through {
+            command.env("PUMASI_HUB", format!("https://{address}"));
+        }
         Guarded::spawn(&mut command)
     }
 
@@ -163,6 +200,21 @@ impl Pool {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// A port of the loopback address that nobody listens on. It lies below those that the system gives to
+/// outgoing connections (Linux: 32768 and up), so that none of them takes it while a hub is down.
+fn free_port() -> Outcome<u16> {
+    let first = u64::from(std::process::id()) * 7919;
+    for step in 0..1000 {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let place = first + NEXT.fetch_add(1, Ordering::Relaxed) + step;
+        let port = u16::try_from(20_000 + place % 12_000)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("no port between 20000 and 31999 is free".into())
 }
 
 /// Runs a future to its end on this thread.

@@ -35,19 +35,39 @@ impl Guarded {
         if let Some(status) = self.child.try_wait()? {
             return Ok(Some(status));
         }
-        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
-            // It may have ended by itself a moment ago.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        let until = Instant::now() + patience;
-        while Instant::now() < until {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(Some(status));
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        // It may have ended by itself a moment ago, and what is frozen hears nothing.
+        let _ = self.thaw().and_then(|()| self.signal(Signal::TERM));
+        if let Some(status) = self.wait(patience)? {
+            return Ok(Some(status));
         }
         self.kill()?;
         Ok(None)
+    }
+
+    /// Stops all its threads where they are, as a machine that sleeps would.
+    pub(crate) fn freeze(&self) -> Outcome {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on after [`Guarded::freeze`].
+    pub(crate) fn thaw(&self) -> Outcome {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Outcome {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).ok_or("no such process")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Waits until it ends by itself; none when `patience` is over first.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Outcome<Option<ExitStatus>> {
+        let until = Instant::now() + patience;
+        loop {
+            match self.child.try_wait()? {
+                None if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+                status => return Ok(status),
+            }
+        }
     }
 
     /// Whether it still runs.

@@ -29,6 +29,9 @@ Examples:
 Everything is kept in the data folder: back it up. The first start makes an operator account, whose \
 token lies in operator.token there. Ctrl-C or SIGTERM ends the hub after it has answered what is under way.";
 
+/// A shorter lease would be used up by heartbeats and by the time that a message needs on its way.
+const LINK_LEASE_MS_MIN: u64 = 500;
+
 /// Start a hub
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -51,6 +54,9 @@ pub(crate) struct ServeArgs {
     /// The largest file that can be put
     #[arg(long, value_name = "SIZE", default_value = "16GiB")]
     max_upload: ByteSize,
+    /// How long a machine may be silent before its connection counts as lost
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_span_ms)]
+    link_lease: u64,
     /// How long a machine may be away before its tasks go to others
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_span_ms)]
     link_grace: u64,
@@ -142,6 +148,7 @@ impl ServeArgs {
             origin: self.origin,
             witnesses: self.witness,
             checkpoint_every: Duration::from_millis(self.checkpoint_every),
+            link_lease: Duration::from_millis(self.link_lease.max(LINK_LEASE_MS_MIN)),
             link_grace: Duration::from_millis(self.link_grace),
             ..ServeOptions::new(data, self.listen)
         }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use pumasi_api::wire;
 
-use super::{Scene, example};
+use super::{Scene, eventually, example, program};
+use crate::faults::{Dice, Plan, Proxy, Way, campaign};
 
 /// Submits a job of real work and returns its id.
 fn submit(scene: &Scene, quorum: &str) -> u64 {
@@ -56,6 +57,62 @@ fn check_pay(scene: &Scene, job: &wire::Job) {
     }
     assert_eq!(paid.len() as u32, job.tasks * u32::from(job.quorum), "payments");
     scene.check_books();
+}
+
+#[test]
+fn a_hub_that_is_killed_fifty_times_loses_nothing_and_does_nothing_twice() {
+    let seed = Dice::fresh_seed();
+    println!("seed {seed}");
+    let report = campaign(&program(), &Plan { seed, kills: 50 }).unwrap_or_else(|error| panic!("{error}"));
+    println!("{report}");
+    assert_eq!(report.hub_kills, 50);
+    assert!(report.worker_kills > 0 && report.freezes > 0 && report.network_faults > 0, "{report}");
+    assert!(report.transfers > 100 && report.jobs > 0 && report.runs_paid > 0, "{report}");
+}
+
+#[test]
+fn a_worker_that_sleeps_longer_than_its_lease_is_replaced_and_comes_back() {
+    let mut scene = Scene::with(2, &["--link-lease", "1s", "--link-grace", "500ms"]);
+    let id = submit(&scene, "1");
+    wait_until(&scene, id, |job| job.succeeded > 1);
+    scene.workers[0].freeze().expect("it runs");
+    eventually("the hub notices that a worker sleeps", || scene.attached() == 1);
+    let before = scene.job(id).succeeded;
+    wait_until(&scene, id, |job| job.succeeded > before || job.over);
+    scene.workers[0].thaw().expect("it sleeps");
+    eventually("the worker comes back", || scene.attached() == 2);
+    let job = wait_until(&scene, id, |job| job.over);
+    assert_eq!(job.state, "succeeded");
+    check_pay(&scene, &job);
+    assert!(scene.workers.iter_mut().all(crate::process::Guarded::is_alive), "workers outlive their sleep");
+    scene.check_hub_log();
+}
+
+#[test]
+fn a_worker_on_every_kind_of_bad_network_is_paid_once_for_what_it_did() {
+    let mut scene = Scene::with(0, &["--link-lease", "1s", "--link-grace", "500ms"]);
+    let proxy = Proxy::start(scene.pool.address.parse().expect("an address")).expect("a proxy starts");
+    for (name, proxy) in [("near", None), ("far", Some(&proxy))] {
+        let owner = scene.pool.open_account(name, "owner").expect("an account opens");
+        scene.join_through(proxy, &owner, name);
+        scene.owners.push(owner);
+    }
+    scene.pool.wait_for_workers(2).expect("workers join");
+    let id = submit(&scene, "2");
+    for way in [Way::Slow, Way::Cut, Way::Open, Way::Noisy, Way::Broken, Way::Open] {
+        proxy.set(way);
+        match way {
+            Way::Cut | Way::Broken => {
+                eventually("the hub notices that a worker is cut off", || scene.attached() == 1);
+            }
+            Way::Open => eventually("the worker comes back", || scene.attached() == 2),
+            Way::Slow | Way::Noisy => std::thread::sleep(Duration::from_millis(1500)),
+        }
+    }
+    let job = wait_until(&scene, id, |job| job.over);
+    assert_eq!(job.state, "succeeded");
+    check_pay(&scene, &job);
+    scene.check_hub_log();
 }
 
 #[test]

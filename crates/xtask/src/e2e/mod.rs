@@ -1,5 +1,7 @@
 //! End-to-end tests: the real binary as hub, workers and command line, each a process of its own.
 
+mod clock;
+mod disk;
 mod faults;
 mod guests;
 mod refusals;
@@ -7,19 +9,19 @@ mod refusals;
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use pumasi_api::wire;
 
-use crate::build::{self, Profile};
+use crate::build;
+use crate::faults::Proxy;
 use crate::pool::Pool;
 use crate::process::Guarded;
 
 /// The binary: the one that `cargo xtask test` built, or built here once.
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let given = || std::env::var_os(build::TEST_BINARY).map(PathBuf::from);
-    let build = || build::pumasi(Profile::Dev).expect("the binary builds");
-    PROGRAM.get_or_init(|| given().unwrap_or_else(build)).clone()
+    PROGRAM.get_or_init(|| build::for_tests().expect("the binary builds")).clone()
 }
 
 /// A pool with a researcher who has money, and workers of different owners.
@@ -33,7 +35,17 @@ struct Scene {
 impl Scene {
     /// So many owners with one worker each.
     fn new(owners: usize) -> Scene {
-        let pool = Pool::start(&program(), &["--link-grace", "1s"]).expect("a hub starts");
+        Scene::with(owners, &["--link-grace", "1s"])
+    }
+
+    /// The same with other options of the hub.
+    fn with(owners: usize, hub_arguments: &[&str]) -> Scene {
+        let pool = Pool::start(&program(), hub_arguments).expect("a hub starts");
+        Scene::on(pool, owners)
+    }
+
+    /// The same on a pool whose hub runs.
+    fn on(pool: Pool, owners: usize) -> Scene {
         let researcher = pool.open_account("researcher", "researcher").expect("an account opens");
         let _: serde_json::Value =
             pool.ask(&pool.operator, &["account", "issue", "researcher", "1000"]).expect("money is issued");
@@ -48,8 +60,25 @@ impl Scene {
     }
 
     fn join(&mut self, owner: &str, name: &str) {
-        let worker = self.pool.join(owner, name, &["--cores", "1", "--memory", "1GiB"]);
+        self.join_through(None, owner, name);
+    }
+
+    fn join_through(&mut self, proxy: Option<&Proxy>, owner: &str, name: &str) {
+        let through = proxy.map(Proxy::address);
+        let worker = self.pool.join_through(through, owner, name, &["--cores", "1", "--memory", "1GiB"]);
         self.workers.push(worker.expect("a worker starts"));
+    }
+
+    /// How many workers the hub has a link to.
+    fn attached(&self) -> usize {
+        let workers: Vec<wire::Worker> = self.pool.ask(&self.pool.operator, &["workers"]).expect("workers");
+        workers.iter().filter(|worker| worker.state != "away").count()
+    }
+
+    /// The hub must not have panicked.
+    fn check_hub_log(&self) {
+        let said = self.pool.hub_log();
+        assert!(!said.contains("panicked"), "{said}");
     }
 
     /// A file in the scene's folder.
@@ -86,6 +115,15 @@ impl Scene {
 /// The path of an example.
 fn example(name: &str) -> String {
     build::root().join("examples").join(name).to_string_lossy().into_owned()
+}
+
+/// Waits until something is so.
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < until, "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn stderr(output: &Output) -> String {

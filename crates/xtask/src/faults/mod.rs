@@ -1,0 +1,383 @@
+//! Campaigns of real faults: a hub that is killed again and again while customers keep sending commands and
+//! workers on bad networks keep computing. Nothing that was acknowledged may be lost, nothing be done twice.
+
+mod customer;
+mod dice;
+mod proxy;
+mod tally;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pumasi_api::client::Source;
+use pumasi_api::wire;
+use pumasi_types::Hash;
+use serde_json::Value;
+
+use self::customer::{Customer, Notebook};
+pub(crate) use self::dice::Dice;
+pub(crate) use self::proxy::{Proxy, Way};
+use self::tally::{Counted, Tally};
+use crate::Outcome;
+use crate::build::{self, Profile};
+use crate::pool::{Pool, block_on};
+use crate::process::Guarded;
+
+/// How a campaign is run from the command line.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How often the hub is killed in one round
+    #[arg(long, default_value_t = 50)]
+    kills: u32,
+    /// Rounds with fresh seeds follow each other for so long; one round when absent
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Repeat the choices of an earlier round
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Build and use the optimised binary
+    #[arg(long)]
+    release: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Outcome {
+    let program = if options.release { build::pumasi(Profile::Release)? } else { build::for_tests()? };
+    let until = Instant::now() + Duration::from_secs(60 * options.minutes.unwrap_or(0));
+    let mut total = Report::default();
+    let mut rounds = 0;
+    loop {
+        let seed = options.seed.unwrap_or_else(Dice::fresh_seed);
+        let report = campaign(&program, &Plan { seed, kills: options.kills })?;
+        println!("seed {seed}: {report}");
+        total.add(&report);
+        rounds += 1;
+        if options.seed.is_some() || Instant::now() >= until {
+            break;
+        }
+    }
+    println!("{rounds} rounds: {total}");
+    Ok(())
+}
+
+/// What a round does.
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) kills: u32,
+}
+
+/// What was done to a pool and what it did meanwhile.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) hub_kills: u64,
+    /// Of these, while it was starting.
+    pub(crate) kills_at_start: u64,
+    pub(crate) worker_kills: u64,
+    pub(crate) freezes: u64,
+    pub(crate) network_faults: u64,
+    /// Commands that were acknowledged, refusals included.
+    pub(crate) commands: u64,
+    pub(crate) refusals: u64,
+    /// Sent again because no answer came.
+    pub(crate) resent: u64,
+    pub(crate) transfers: u64,
+    pub(crate) jobs: u64,
+    pub(crate) runs_paid: u64,
+    pub(crate) seconds: u64,
+}
+
+impl Report {
+    fn add(&mut self, other: &Report) {
+        let Report { hub_kills, kills_at_start, worker_kills, freezes, network_faults, .. } = other;
+        self.hub_kills += hub_kills;
+        self.kills_at_start += kills_at_start;
+        self.worker_kills += worker_kills;
+        self.freezes += freezes;
+        self.network_faults += network_faults;
+        self.commands += other.commands;
+        self.refusals += other.refusals;
+        self.resent += other.resent;
+        self.transfers += other.transfers;
+        self.jobs += other.jobs;
+        self.runs_paid += other.runs_paid;
+        self.seconds += other.seconds;
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} s; hub killed {} times ({} while starting), workers killed {}, frozen {}, network faults {}; {} \
+             commands acknowledged ({} refusals, {} sent again), {} transfers, {} jobs, {} runs paid; all of it \
+             there once",
+            self.seconds,
+            self.hub_kills,
+            self.kills_at_start,
+            self.worker_kills,
+            self.freezes,
+            self.network_faults,
+            self.commands,
+            self.refusals,
+            self.resent,
+            self.transfers,
+            self.jobs,
+            self.runs_paid
+        )
+    }
+}
+
+/// Names of those who order, and of those whose machines compute.
+const CUSTOMERS: [&str; 2] = ["alice", "bob"];
+const OWNERS: [&str; 2] = ["carol", "dave"];
+/// After so many kills the hub is left alone until work got done.
+const KILLS_BETWEEN_RESTS: u64 = 10;
+
+/// One round on a pool of its own.
+///
+/// # Errors
+/// Whatever was lost, done twice or wrong; the seed stands in the text.
+pub(crate) fn campaign(program: &Path, plan: &Plan) -> Outcome<Report> {
+    let seed = plan.seed;
+    let mut round = Round::begin(program, seed)?;
+    let outcome = round.go(plan.kills).and_then(|()| round.end());
+    outcome.map_err(|error| {
+        let place = round.pool.dir.path().display().to_string();
+        round.pool.dir.disable_cleanup(true);
+        format!(
+            "{error}\nthe pool is kept in {place}; again: cargo xtask faults --kills {} --seed {seed}",
+            plan.kills
+        )
+        .into()
+    })
+}
+
+struct Machine {
+    owner: String,
+    process: Guarded,
+    proxy: Option<Proxy>,
+}
+
+struct Round {
+    pool: Pool,
+    dice: Dice,
+    report: Report,
+    began: Instant,
+    tokens: BTreeMap<String, String>,
+    machines: Vec<Machine>,
+    stop: Arc<AtomicBool>,
+    customers: Vec<JoinHandle<Result<Notebook, String>>>,
+}
+
+impl Round {
+    fn begin(program: &Path, seed: u64) -> Outcome<Round> {
+        let arguments = ["--link-grace", "1s", "--link-lease", "1500ms", "--snapshot-every", "64KiB"];
+        let pool = Pool::start(program, &arguments)?;
+        let mut round = Round {
+            pool,
+            dice: Dice::new(seed),
+            report: Report::default(),
+            began: Instant::now(),
+            tokens: BTreeMap::new(),
+            machines: Vec::new(),
+            stop: Arc::default(),
+            customers: Vec::new(),
+        };
+        let customers = CUSTOMERS.map(|name| (name, "researcher"));
+        for (name, role) in customers.into_iter().chain(OWNERS.map(|name| (name, "owner"))) {
+            let token = round.pool.open_account(name, role)?;
+            round.tokens.insert(name.to_owned(), token);
+            let _: Value = round.pool.ask(&round.pool.operator, &["account", "issue", name, "5000"])?;
+        }
+        let proxy = Proxy::start(round.pool.address.parse()?)?;
+        for (owner, proxy) in OWNERS.into_iter().zip([None, Some(proxy)]) {
+            let process = round.join(owner, proxy.as_ref())?;
+            round.machines.push(Machine { owner: owner.to_owned(), process, proxy });
+        }
+        round.pool.wait_for_workers(OWNERS.len())?;
+        round.send_customers()?;
+        Ok(round)
+    }
+
+    fn join(&self, owner: &str, proxy: Option<&Proxy>) -> Outcome<Guarded> {
+        let arguments = ["--cores", "1", "--memory", "1GiB"];
+        let name = format!("machine-of-{owner}");
+        self.pool.join_through(proxy.map(Proxy::address), &self.tokens[owner], &name, &arguments)
+    }
+
+    fn send_customers(&mut self) -> Outcome {
+        let bytes = std::fs::read(build::root().join("examples/hello/hello.wasm"))?;
+        let module = Hash::of(&bytes);
+        let source = Source::Bytes(bytes.into());
+        let client = self.pool.client(&self.tokens[CUSTOMERS[0]])?;
+        block_on(client.put_blob(&source, module, Arc::new(|_| ())))?;
+        for name in CUSTOMERS {
+            let token = &self.tokens[name];
+            let customer = Customer {
+                name: name.to_owned(),
+                // Its connections belong to the customer's own runtime.
+                client: self.pool.client(token)?,
+                payees: CUSTOMERS.into_iter().chain(OWNERS).map(str::to_owned).collect(),
+                module,
+                dice: Dice::new(self.dice.next()),
+                pause: Duration::from_millis(30),
+            };
+            let stop = Arc::clone(&self.stop);
+            self.customers.push(std::thread::spawn(move || customer.work(&stop)));
+        }
+        Ok(())
+    }
+
+    /// Kills the hub so often, and does other harm in between.
+    fn go(&mut self, kills: u32) -> Outcome {
+        while self.report.hub_kills < u64::from(kills) {
+            self.check_customers()?;
+            self.disturb_network();
+            self.sleep_below(500);
+            self.pool.hub()?.kill()?;
+            self.report.hub_kills += 1;
+            while self.report.hub_kills < u64::from(kills) && self.dice.percent(25) {
+                self.pool.spawn_hub()?;
+                self.sleep_below(400);
+                self.pool.hub()?.kill()?;
+                self.report.hub_kills += 1;
+                self.report.kills_at_start += 1;
+            }
+            self.pool.start_hub()?;
+            if self.report.hub_kills / KILLS_BETWEEN_RESTS > self.report.worker_kills {
+                self.rest()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sleep_below(&mut self, ms: u64) {
+        std::thread::sleep(Duration::from_millis(self.dice.below(ms)));
+    }
+
+    /// A customer who gave up ends the round.
+    fn check_customers(&mut self) -> Outcome {
+        let ended = self.customers.iter().position(JoinHandle::is_finished);
+        let Some(ended) = ended.map(|at| self.customers.swap_remove(at)) else { return Ok(()) };
+        match ended.join() {
+            Ok(Err(error)) => Err(error.into()),
+            _ => Err("a customer ended by itself".into()),
+        }
+    }
+
+    fn disturb_network(&mut self) {
+        let ways = [Way::Open, Way::Open, Way::Slow, Way::Cut, Way::Broken, Way::Noisy];
+        let way = *self.dice.pick(&ways);
+        for proxy in self.machines.iter().filter_map(|machine| machine.proxy.as_ref()) {
+            proxy.set(way);
+            self.report.network_faults += u64::from(way != Way::Open);
+        }
+    }
+
+    /// One machine is replaced after a kill, the other sleeps for longer than its lease; then work goes on.
+    fn rest(&mut self) -> Outcome {
+        let at = (self.report.worker_kills % self.machines.len() as u64) as usize;
+        let before = self.verified()?;
+        let other = 1 - at;
+        self.machines[other].process.freeze()?;
+        self.report.freezes += 1;
+        self.machines[at].process.kill()?;
+        self.report.worker_kills += 1;
+        if let Some(proxy) = &self.machines[at].proxy {
+            proxy.set(Way::Open);
+        }
+        self.machines[at].process = self.join(&self.machines[at].owner, self.machines[at].proxy.as_ref())?;
+        std::thread::sleep(Duration::from_millis(2000));
+        self.machines[other].process.thaw()?;
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.verified()? <= before {
+            if Instant::now() > until {
+                return Err("the workers did not get anything done for a minute".into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Runs of all machines that counted.
+    fn verified(&self) -> Outcome<u64> {
+        let workers: Vec<wire::Worker> = self.pool.ask(&self.pool.operator, &["workers"])?;
+        Ok(workers.iter().map(|worker| worker.verified).sum())
+    }
+
+    /// Lets everything finish and checks it.
+    fn end(&mut self) -> Outcome<Report> {
+        self.machines
+            .iter()
+            .filter_map(|machine| machine.proxy.as_ref())
+            .for_each(|proxy| proxy.set(Way::Open));
+        self.stop.store(true, Ordering::Relaxed);
+        let mut books = Vec::new();
+        for customer in self.customers.drain(..) {
+            books.push(customer.join().map_err(|_| "a customer panicked")??);
+        }
+        if self.machines.iter_mut().any(|machine| !machine.process.is_alive()) {
+            return Err("a worker gave up".into());
+        }
+        self.finish_jobs(&books)?;
+        let operator = self.pool.client(&self.pool.operator)?;
+        // The clients were used on other runtimes; these connections belong to the one that checks.
+        let tokens = self.tokens.iter().map(|(name, token)| Ok((name.clone(), self.pool.client(token)?)));
+        let accounts = tokens.collect::<Outcome<BTreeMap<_, _>>>()?;
+        let owners = OWNERS.map(str::to_owned);
+        let tally = Tally { operator: &operator, accounts: &accounts, owners: &owners, books: &books };
+        let counted = block_on(tally.check())?;
+        // What a restart finds is the same again.
+        self.pool.hub()?.kill()?;
+        self.pool.start_hub()?;
+        block_on(tally.check())?;
+        self.pool.hub()?.stop(Duration::from_secs(30))?;
+        self.check_log()?;
+        Ok(self.reported(&books, &counted))
+    }
+
+    /// Waits until every job is over.
+    fn finish_jobs(&self, books: &[Notebook]) -> Outcome {
+        let until = Instant::now() + Duration::from_secs(300);
+        for command in books.iter().flat_map(|book| &book.commands) {
+            let Some(id) = command.job() else { continue };
+            let client = self.pool.client(&self.tokens[&command.caller])?;
+            block_on(async {
+                while !client.get::<wire::Job>(&format!("/v1/jobs/{id}?wait_ms=5000")).await?.over {
+                    if Instant::now() > until {
+                        return Err(format!("job {id} does not end").into());
+                    }
+                }
+                Outcome::Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_log(&self) -> Outcome {
+        let folder = self.pool.data.to_string_lossy().into_owned();
+        let verified: Value = self.pool.ask(&self.pool.operator, &["log", "verify", &folder])?;
+        if verified["sound"] != true {
+            return Err(format!("the log is not sound: {verified}").into());
+        }
+        let said = self.pool.hub_log();
+        let bad = |line: &&str| line.contains("panicked") || line.contains(" ERROR ");
+        said.lines().find(bad).map_or(Ok(()), |line| Err(format!("the hub said: {line}").into()))
+    }
+
+    fn reported(&self, books: &[Notebook], counted: &Counted) -> Report {
+        Report {
+            commands: books.iter().map(|book| book.commands.len() as u64).sum(),
+            refusals: counted.refusals as u64,
+            resent: books.iter().map(|book| book.resent).sum(),
+            transfers: counted.transfers as u64,
+            jobs: counted.jobs as u64,
+            runs_paid: counted.runs_paid as u64,
+            seconds: self.began.elapsed().as_secs(),
+            ..self.report.clone()
+        }
+    }
+}
