@@ -39,7 +39,7 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// A record is not what was written.
-    #[error("transfer {id} in {} is damaged: restore the file from a backup, or replay the whole log", path.display())]
+    #[error("transfer {id} in {} is damaged: remove the file and start again, it is made anew from a log that was never trimmed; else restore it from a backup", path.display())]
     Damaged {
         /// Which record.
         id: TransferId,

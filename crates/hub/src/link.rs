@@ -59,10 +59,14 @@ impl WorkerLink for Gateway {
         let adding = Arc::clone(&unread_bytes);
         tokio::spawn(async move {
             let stranger = Stranger { hub, owner: caller.account, machine, token, revocations };
-            if let Err(status) = stranger.serve(from, to, adding).await {
-                tracing::info!(owner = caller.account.0, "link ended: {}", status.message());
-                // The worker may be gone.
-                let _ = end.send(status);
+            match stranger.serve(from, to, adding).await {
+                Err(status) => {
+                    tracing::info!(owner = caller.account.0, "link ended: {}", status.message());
+                    // The worker may be gone.
+                    let _ = end.send(status);
+                }
+                // A worker that said goodbye is not kept waiting for the end.
+                Ok(()) => drop(end),
             }
             // A worker may keep its end open and read nothing; what it has not read by then it never will.
             tokio::time::sleep(lease).await;

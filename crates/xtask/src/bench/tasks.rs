@@ -11,6 +11,7 @@ use super::{machine, median, peers, quantile};
 use crate::Outcome;
 use crate::build::{self, Profile};
 use crate::pool::Pool;
+use crate::process::resident_bytes;
 
 /// How the benchmark is run.
 #[derive(clap::Args)]
@@ -168,11 +169,4 @@ fn restart(pool: &mut Pool, runtime: &tokio::runtime::Runtime, token: &str, modu
     runtime.block_on(large(&client, module, 100_000))?;
     pool.hub()?.kill()?;
     Ok(pool.start_hub()?.as_secs_f64())
-}
-
-/// Resident memory of a process, in bytes.
-fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) << 10
 }

@@ -67,7 +67,7 @@ fn a_clock_that_jumps_back_and_forth_breaks_nothing() {
     let _: wire::Held = block_on(client.post("/v1/holds", &hold, None)).expect("a hold");
     let module = pumasi_types::Hash::of(&std::fs::read(example("noop/noop.wasm")).expect("the example"));
     let body = json!({
-        "module": module, "tasks": 1, "budget": "2", "limits": {"fuel": 1000}, "engine": "nobody has this",
+        "module": module, "tasks": 1, "budget": "2", "limits": {"fuel": 1000}, "engine": "nobody-has-this",
         "deadline_ms": from_now(7200),
     });
     let late: wire::Job = block_on(client.post("/v1/jobs", &body, None)).expect("a job");

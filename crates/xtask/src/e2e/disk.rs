@@ -12,7 +12,7 @@ use pumasi_api::wire;
 use pumasi_types::RequestId;
 use serde_json::{Value, json};
 
-use super::{Scene, example, program};
+use super::{Scene, example, program, start_error};
 use crate::pool::{Pool, block_on};
 use crate::process::Guarded;
 
@@ -61,7 +61,11 @@ impl SmallDisk {
 }
 
 /// Orders with much text, so that the log grows; every one that was acknowledged with its id.
-fn order_until_refused(scene: &Scene, first: u64, most: u64) -> (BTreeMap<u64, u64>, Option<ClientError>) {
+pub(super) fn order_until_refused(
+    scene: &Scene,
+    first: u64,
+    most: u64,
+) -> (BTreeMap<u64, u64>, Option<ClientError>) {
     let client = scene.pool.client(&scene.researcher).expect("a client");
     let put = std::fs::read(example("noop/noop.wasm")).expect("the example");
     let module = pumasi_types::Hash::of(&put);
@@ -100,12 +104,12 @@ fn order_until_refused(scene: &Scene, first: u64, most: u64) -> (BTreeMap<u64, u
 fn order(module: pumasi_types::Hash) -> Value {
     json!({
         "name": "large", "module": module, "args": ["x".repeat(120_000)], "tasks": 1, "budget": "0.01",
-        "engine": "nobody has this", "limits": {"fuel": 1000},
+        "engine": "nobody-has-this", "limits": {"fuel": 1000},
     })
 }
 
 /// Everything that was acknowledged is answered as before.
-fn check_orders(scene: &Scene, done: &BTreeMap<u64, u64>) {
+pub(super) fn check_orders(scene: &Scene, done: &BTreeMap<u64, u64>) {
     let client = scene.pool.client(&scene.researcher).expect("a client");
     let module = pumasi_types::Hash::of(&std::fs::read(example("noop/noop.wasm")).expect("the example"));
     block_on(async {
@@ -151,6 +155,11 @@ fn a_full_disk_stops_the_cell_with_a_clear_error_and_loses_nothing() {
     check_to_the_last_byte(&mut scene, &done);
 }
 
+/// The id of a payment's request, which is none of an order's.
+fn payment(n: usize) -> RequestId {
+    RequestId((1 << 100) + n as u128)
+}
+
 /// Not even a page for the journal is left: then space is freed and the hub started again.
 fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
     let balloon = scene.pool.data.join("balloon");
@@ -169,7 +178,7 @@ fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
     let mut paid: Vec<u64> = Vec::new();
     let pay = json!({"to": "operator", "amount": "0.01"});
     let refused = block_on(async {
-        for n in 0..1000_u32 {
+        for n in 0..1000_usize {
             match client.post::<_, wire::Transferred>("/v1/transfers", &pay, Some(RequestId(n.into()))).await
             {
                 Ok(transferred) => paid.push(transferred.transfer.0),
@@ -187,7 +196,7 @@ fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
     let client = scene.pool.client(&scene.researcher).expect("a client");
     block_on(async {
         for (n, transfer) in paid.iter().enumerate() {
-            let id = Some(RequestId(n as u128));
+            let id = Some(payment(n));
             let again: wire::Transferred = client.post("/v1/transfers", &pay, id).await.expect("it is there");
             assert_eq!(again.transfer.0, *transfer);
         }
@@ -198,14 +207,6 @@ fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
     assert!((paid.len()..=paid.len() + 1).contains(&mine), "{} acknowledged, {mine} there", paid.len());
     scene.check_books();
     scene.check_hub_log();
-}
-
-/// What a hub says that cannot start.
-fn start_error(pool: &mut Pool) -> String {
-    pool.spawn_hub().expect("the binary is there");
-    let status = pool.hub().expect("a hub").wait(Duration::from_secs(30)).expect("it is ours");
-    assert!(status.is_some_and(|status| !status.success()), "{status:?}: {}", pool.hub_log());
-    pool.hub_log()
 }
 
 #[test]

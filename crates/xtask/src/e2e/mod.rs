@@ -1,9 +1,12 @@
 //! End-to-end tests: the real binary as hub, workers and command line, each a process of its own.
 
 mod clock;
+mod damage;
 mod disk;
 mod faults;
 mod guests;
+mod hostile;
+mod http2;
 mod refusals;
 
 use std::path::PathBuf;
@@ -124,6 +127,16 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "not within a minute: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// What a hub says that cannot start.
+fn start_error(pool: &mut Pool) -> String {
+    let before = pool.hub_log().len();
+    pool.spawn_hub().expect("the binary is there");
+    let status = pool.hub().expect("a hub").wait(Duration::from_secs(30)).expect("it is ours");
+    let said = pool.hub_log().split_off(before);
+    assert!(status.is_some_and(|status| !status.success()), "{status:?}: {said}");
+    said
 }
 
 fn stderr(output: &Output) -> String {
