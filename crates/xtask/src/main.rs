@@ -1,4 +1,4 @@
-//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench|faults`.
+//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench|faults|fuzz`.
 
 mod bench;
 mod build;
@@ -6,6 +6,7 @@ mod demo;
 #[cfg(test)]
 mod e2e;
 mod faults;
+mod fuzz;
 mod pool;
 mod process;
 mod test;
@@ -38,6 +39,8 @@ enum Command {
     Bench(bench::Options),
     /// Kill a hub again and again under load, and prove that nothing acknowledged is lost or done twice
     Faults(faults::Options),
+    /// Feed every decoder of bytes from outside with what libFuzzer thinks of
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Check => test::check(),
         Command::Bench(options) => bench::run(&options),
         Command::Faults(options) => faults::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,8 +15,12 @@ pub(crate) struct Options {
 }
 
 /// Debian packages that some tests use when they are there.
-const PACKAGES: [(&str, &str); 3] =
-    [("clang", "clang"), ("wasm-ld", "lld"), ("/usr/include/wasm32-wasi/stdio.h", "wasi-libc")];
+const PACKAGES: [(&str, &str); 4] = [
+    ("clang", "clang"),
+    ("wasm-ld", "lld"),
+    ("/usr/include/wasm32-wasi/stdio.h", "wasi-libc"),
+    ("faketime", "faketime"),
+];
 const RUNTIME: (&str, &str) =
     ("/usr/lib/llvm-14/lib/clang/14.0.6/lib/wasi/libclang_rt.builtins-wasm32.a", "libclang-rt-14-dev-wasm32");
 

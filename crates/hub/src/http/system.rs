@@ -1,6 +1,6 @@
 //! The hub about itself: health, metrics, documents, workers, books.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::State;
@@ -47,7 +47,9 @@ pub(super) async fn metrics(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200)))]
 pub(super) async fn openapi() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], super::openapi_json())
+    // Made once: strangers may ask for it as often as they like.
+    static TEXT: LazyLock<String> = LazyLock::new(super::openapi_json);
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
 }
 
 /// Machines: all for operators, their own for others.

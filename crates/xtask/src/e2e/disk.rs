@@ -179,8 +179,7 @@ fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
     let pay = json!({"to": "operator", "amount": "0.01"});
     let refused = block_on(async {
         for n in 0..1000_usize {
-            match client.post::<_, wire::Transferred>("/v1/transfers", &pay, Some(RequestId(n.into()))).await
-            {
+            match client.post::<_, wire::Transferred>("/v1/transfers", &pay, Some(payment(n))).await {
                 Ok(transferred) => paid.push(transferred.transfer.0),
                 Err(error) => return Some(error.to_string()),
             }

@@ -34,6 +34,11 @@ fn get() -> Vec<u8> {
     .concat()
 }
 
+/// A whole request for a document.
+pub(super) fn get_document() -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | 1, 1, &get())
+}
+
 /// Floods and lies of which each took some server down once.
 pub(super) fn attacks() -> Vec<Vec<u8>> {
     let many = |each: &dyn Fn(u32) -> Vec<u8>, count: u32| {
