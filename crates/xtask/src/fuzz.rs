@@ -82,3 +82,19 @@ fn targets() -> Outcome<Vec<String>> {
     names.sort();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_is_built_and_described() {
+        let text = |name: &str| std::fs::read_to_string(root().join("fuzz").join(name)).expect("a text");
+        let (manifest, readme) = (text("Cargo.toml"), text("README.md"));
+        for target in targets().expect("a folder of targets") {
+            let path = format!("path = \"fuzz_targets/{target}.rs\"");
+            assert!(manifest.contains(&path), "fuzz/Cargo.toml lacks {path}");
+            assert!(readme.contains(&format!("| `{target}` |")), "fuzz/README.md does not describe {target}");
+        }
+    }
+}

@@ -1,28 +1,13 @@
 //! A clock that jumps: log time never runs backwards, what is due happens, nothing crashes.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use pumasi_api::wire;
 use serde_json::{Value, json};
 
 use super::{Scene, eventually, example, program};
-use crate::faults::Dice;
+use crate::faults::{Clock, Dice};
 use crate::pool::{Pool, block_on};
-
-/// Debian's package `faketime` has it.
-fn library() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?.filter_map(|item| Some(item.ok()?.path()));
-    folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|path| path.exists())
-}
-
-/// The hub's clock runs so many seconds ahead of the machine's, or behind it.
-fn set(control: &Path, seconds: i64) {
-    // Replaced in one step: the hub may be reading it.
-    let next = control.with_extension("next");
-    std::fs::write(&next, format!("{seconds:+}\n")).expect("the folder can be written");
-    std::fs::rename(next, control).expect("the folder can be written");
-}
 
 /// Milliseconds since 1970, so many seconds from now.
 fn from_now(seconds: u64) -> u64 {
@@ -44,20 +29,11 @@ fn log_times(scene: &Scene) -> Vec<u64> {
 
 #[test]
 fn a_clock_that_jumps_back_and_forth_breaks_nothing() {
-    let Some(library) = library() else {
+    let mut pool = Pool::prepare(&program(), &["--link-grace", "1s"]).expect("a pool");
+    let Some(clock) = Clock::in_folder(pool.dir.path()) else {
         return println!("skipped: the package faketime is not installed");
     };
-    let mut pool = Pool::prepare(&program(), &["--link-grace", "1s"]).expect("a pool");
-    let control = pool.dir.path().join("clock");
-    set(&control, 0);
-    pool.hub_env = [
-        ("LD_PRELOAD", library.to_string_lossy().into_owned()),
-        ("FAKETIME_TIMESTAMP_FILE", control.to_string_lossy().into_owned()),
-        ("FAKETIME_NO_CACHE", "1".to_owned()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .to_vec();
+    pool.hub_env = clock.environment();
     pool.start_hub().expect("the hub starts");
     let mut scene = Scene::on(pool, 1);
     let run = |scene: &Scene| scene.succeed(&["run", &example("noop/noop.wasm"), "--budget", "5"]);
@@ -72,7 +48,7 @@ fn a_clock_that_jumps_back_and_forth_breaks_nothing() {
     });
     let late: wire::Job = block_on(client.post("/v1/jobs", &body, None)).expect("a job");
 
-    set(&control, -86_400);
+    clock.set(-86_400);
     let info: wire::HubInfo = block_on(client.get("/v1/hub")).expect("the hub");
     assert!(info.time_ms < from_now(0) - 86_000_000, "the library does not move the hub's clock");
     run(&scene);
@@ -80,7 +56,7 @@ fn a_clock_that_jumps_back_and_forth_breaks_nothing() {
     println!("seed {seed}");
     let mut dice = Dice::new(seed);
     for _ in 0..20 {
-        set(&control, -i64::try_from(dice.below(1_000_000_000)).expect("it is small"));
+        clock.set(-i64::try_from(dice.below(1_000_000_000)).expect("it is small"));
         scene.succeed(&["account", "transfer", "operator", "0.01"]);
     }
     run(&scene);
@@ -91,18 +67,18 @@ fn a_clock_that_jumps_back_and_forth_breaks_nothing() {
     run(&scene);
     assert_eq!(held(&scene), "5.00");
 
-    set(&control, 4000);
+    clock.set(4000);
     eventually("the hold ends", || held(&scene) == "2.00");
     assert_eq!(scene.job(late.id.0).state, "active");
-    set(&control, 8000);
+    clock.set(8000);
     eventually("the job ends", || scene.job(late.id.0).state == "expired");
     assert_eq!(held(&scene), "0.00");
-    set(&control, 0);
+    clock.set(0);
     run(&scene);
     // Two centuries: what is far off is due too, and the next step back is as harmless.
-    set(&control, 6_000_000_000);
+    clock.set(6_000_000_000);
     scene.succeed(&["account", "transfer", "operator", "0.01"]);
-    set(&control, 0);
+    clock.set(0);
     run(&scene);
     scene.pool.hub().expect("a hub").kill().expect("it was alive");
     scene.pool.start_hub().expect("it starts");

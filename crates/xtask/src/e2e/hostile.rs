@@ -55,7 +55,24 @@ impl Target {
 
     /// Sends bytes, and nothing else; what the hub says to it until it hangs up or falls silent.
     fn throw(&self, bytes: &[u8]) -> Vec<u8> {
+        Target::throw_at(self.connect(), bytes)
+    }
+
+    /// A connection on which HTTP/2 is spoken, with nothing asked yet.
+    fn greet(&self) -> TcpStream {
         let mut stream = self.connect();
+        stream.write_all(&http2::preface()).expect("the hub listens");
+        let mut said = [0; 4096];
+        let mut length = stream.read(&mut said).expect("the hub says its settings");
+        stream.write_all(&http2::greeting()).expect("the hub listens");
+        let greeted = http2::GREETED;
+        while !said[..length].windows(greeted.len()).any(|part| part == greeted) {
+            length += stream.read(&mut said[length..]).expect("the hub answers a greeting");
+        }
+        stream
+    }
+
+    fn throw_at(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
         stream.set_read_timeout(Some(SILENCE)).expect("a socket");
         // The hub may have had enough before the end.
         let _ = stream.write_all(bytes);
@@ -149,13 +166,13 @@ fn worker_messages_that_lie_about_their_size() {
     let mut target = Target::plain();
     let attach = Attach { token: target.owner() };
     for message in http2::lying_messages() {
-        target.throw(&attach.with(1, &message));
+        Target::throw_at(target.greet(), &attach.with(1, &message));
     }
     target.check();
     // Many streams, each in the middle of the longest message there can be.
     let mut held = Vec::new();
     for _ in 0..100 {
-        let mut stream = target.connect();
+        let mut stream = target.greet();
         let begun = [&[0, 0, 0x7f, 0xff, 0xff][..], &vec![0x3a; 3 << 20]].concat();
         let _ = stream.write_all(&attach.with(1, &begun));
         held.push(stream);
@@ -215,8 +232,8 @@ fn floods_of_heartbeats_foreign_reports_and_attaches() {
     block_on(async {
         let beat = |n: u64| {
             from_worker::Message::Status(Status {
-                accepting: n % 2 == 0,
-                changed: n % 64 == 0,
+                accepting: n.is_multiple_of(2),
+                changed: n.is_multiple_of(64),
                 ..Status::default()
             })
         };
@@ -317,13 +334,13 @@ fn requests_that_lie_or_lead_astray() {
     assert!(is_refused(target.status(&request("GET /v1/me", &flood, b""))));
     let long = format!("GET /{}", "a".repeat(100_000));
     assert!(is_refused(target.status(&request(&long, "", b""))));
-    check_uploads(&target, &request);
+    check_uploads(&target, request);
     check_guessing(&target);
     target.check();
 }
 
 /// Uploads that are shorter or longer than they said leave nothing behind.
-fn check_uploads(target: &Target, request: &dyn Fn(&str, &str, &[u8]) -> Vec<u8>) {
+fn check_uploads(target: &Target, request: impl Fn(&str, &str, &[u8]) -> Vec<u8>) {
     let short = request("POST /v1/blobs", "content-length: 1000000\r\n", &[7; 5000]);
     target.throw(&short);
     let negative = request("POST /v1/blobs", "content-length: -1\r\n", &[7; 5000]);

@@ -14,6 +14,16 @@ pub(super) fn preface() -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat()
 }
 
+/// What a greeting is answered with.
+pub(super) const GREETED: &[u8; 8] = b"greeted!";
+
+/// Takes the other side's settings as they are, and asks whether it knows that (RFC 9113, sections 6.5.3 and
+/// 6.7). From then on its windows are as wide as they get.
+pub(super) fn greeting() -> Vec<u8> {
+    const ACK: u8 = 1;
+    [frame(SETTINGS, ACK, 0, &[]), frame(PING, 0, 0, GREETED)].concat()
+}
+
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
@@ -84,7 +94,7 @@ pub(super) struct Attach {
 }
 
 impl Attach {
-    /// A connection with this one stream, and what is sent on it.
+    /// The head of a stream, and what is sent on it.
     pub(super) fn with(&self, stream: u32, data: &[u8]) -> Vec<u8> {
         let head = [
             field(":method", "POST"),
@@ -96,7 +106,7 @@ impl Attach {
             field("authorization", &format!("Bearer {}", self.token)),
         ]
         .concat();
-        let mut bytes = [preface(), frame(HEADERS, END_HEADERS, stream, &head)].concat();
+        let mut bytes = frame(HEADERS, END_HEADERS, stream, &head);
         for piece in data.chunks(16 << 10) {
             bytes.extend(frame(DATA, 0, stream, piece));
         }

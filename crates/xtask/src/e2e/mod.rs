@@ -8,6 +8,7 @@ mod guests;
 mod hostile;
 mod http2;
 mod refusals;
+mod strangers;
 
 use std::path::PathBuf;
 use std::process::Output;

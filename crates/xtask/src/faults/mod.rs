@@ -1,6 +1,7 @@
 //! Campaigns of real faults: a hub that is killed again and again while customers keep sending commands and
 //! workers on bad networks keep computing. Nothing that was acknowledged may be lost, nothing be done twice.
 
+mod clock;
 mod customer;
 mod dice;
 mod proxy;
@@ -18,6 +19,7 @@ use pumasi_api::wire;
 use pumasi_types::Hash;
 use serde_json::Value;
 
+pub(crate) use self::clock::Clock;
 use self::customer::{Customer, Notebook};
 pub(crate) use self::dice::Dice;
 pub(crate) use self::proxy::{Proxy, Way};
@@ -52,14 +54,16 @@ pub(crate) fn run(options: &Options) -> Outcome {
     loop {
         let seed = options.seed.unwrap_or_else(Dice::fresh_seed);
         let report = campaign(&program, &Plan { seed, kills: options.kills })?;
-        println!("seed {seed}: {report}");
+        println!("seed {seed}\n{report}");
         total.add(&report);
         rounds += 1;
         if options.seed.is_some() || Instant::now() >= until {
             break;
         }
     }
-    println!("{rounds} rounds: {total}");
+    if rounds > 1 {
+        println!("\naltogether, in {rounds} rounds\n{total}");
+    }
     Ok(())
 }
 
@@ -78,6 +82,8 @@ pub(crate) struct Report {
     pub(crate) worker_kills: u64,
     pub(crate) freezes: u64,
     pub(crate) network_faults: u64,
+    /// How often the hub's clock was set.
+    pub(crate) clock_jumps: u64,
     /// Commands that were acknowledged, refusals included.
     pub(crate) commands: u64,
     pub(crate) refusals: u64,
@@ -91,12 +97,12 @@ pub(crate) struct Report {
 
 impl Report {
     fn add(&mut self, other: &Report) {
-        let Report { hub_kills, kills_at_start, worker_kills, freezes, network_faults, .. } = other;
-        self.hub_kills += hub_kills;
-        self.kills_at_start += kills_at_start;
-        self.worker_kills += worker_kills;
-        self.freezes += freezes;
-        self.network_faults += network_faults;
+        self.hub_kills += other.hub_kills;
+        self.kills_at_start += other.kills_at_start;
+        self.worker_kills += other.worker_kills;
+        self.freezes += other.freezes;
+        self.network_faults += other.network_faults;
+        self.clock_jumps += other.clock_jumps;
         self.commands += other.commands;
         self.refusals += other.refusals;
         self.resent += other.resent;
@@ -109,24 +115,26 @@ impl Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
+        writeln!(
             f,
-            "{} s; hub killed {} times ({} while starting), workers killed {}, frozen {}, network faults {}; {} \
-             commands acknowledged ({} refusals, {} sent again), {} transfers, {} jobs, {} runs paid; all of it \
-             there once",
+            "faults in {} s: hub killed {} times ({} while starting), workers killed {} and frozen {}, network \
+             disturbed {}, clock set {}",
             self.seconds,
             self.hub_kills,
             self.kills_at_start,
             self.worker_kills,
             self.freezes,
             self.network_faults,
-            self.commands,
-            self.refusals,
-            self.resent,
-            self.transfers,
-            self.jobs,
-            self.runs_paid
-        )
+            self.clock_jumps
+        )?;
+        writeln!(
+            f,
+            "acknowledged: {} commands ({} refusals; {} had to be sent again): {} transfers, {} jobs with {} runs \
+             paid",
+            self.commands, self.refusals, self.resent, self.transfers, self.jobs, self.runs_paid
+        )?;
+        // A campaign ends with an error at the first of these.
+        write!(f, "lost 0, done twice 0, paid twice 0; books balance, the log is sound")
     }
 }
 
@@ -168,6 +176,10 @@ struct Round {
     began: Instant,
     tokens: BTreeMap<String, String>,
     machines: Vec<Machine>,
+    /// None where the hub's clock cannot be set.
+    clock: Option<Clock>,
+    /// How often the pool was left alone until work got done.
+    rests: u64,
     stop: Arc<AtomicBool>,
     customers: Vec<JoinHandle<Result<Notebook, String>>>,
 }
@@ -175,7 +187,10 @@ struct Round {
 impl Round {
     fn begin(program: &Path, seed: u64) -> Outcome<Round> {
         let arguments = ["--link-grace", "1s", "--link-lease", "1500ms", "--snapshot-every", "64KiB"];
-        let pool = Pool::start(program, &arguments)?;
+        let mut pool = Pool::prepare(program, &arguments)?;
+        let clock = Clock::in_folder(pool.dir.path());
+        pool.hub_env = clock.as_ref().map(Clock::environment).unwrap_or_default();
+        pool.start_hub()?;
         let mut round = Round {
             pool,
             dice: Dice::new(seed),
@@ -183,6 +198,8 @@ impl Round {
             began: Instant::now(),
             tokens: BTreeMap::new(),
             machines: Vec::new(),
+            clock,
+            rests: 0,
             stop: Arc::default(),
             customers: Vec::new(),
         };
@@ -236,6 +253,8 @@ impl Round {
         while self.report.hub_kills < u64::from(kills) {
             self.check_customers()?;
             self.disturb_network();
+            self.disturb_machines()?;
+            self.disturb_clock();
             self.sleep_below(500);
             self.pool.hub()?.kill()?;
             self.report.hub_kills += 1;
@@ -247,7 +266,7 @@ impl Round {
                 self.report.kills_at_start += 1;
             }
             self.pool.start_hub()?;
-            if self.report.hub_kills / KILLS_BETWEEN_RESTS > self.report.worker_kills {
+            if self.report.hub_kills / KILLS_BETWEEN_RESTS > self.rests {
                 self.rest()?;
             }
         }
@@ -271,25 +290,59 @@ impl Round {
     fn disturb_network(&mut self) {
         let ways = [Way::Open, Way::Open, Way::Slow, Way::Cut, Way::Broken, Way::Noisy];
         let way = *self.dice.pick(&ways);
-        for proxy in self.machines.iter().filter_map(|machine| machine.proxy.as_ref()) {
-            proxy.set(way);
-            self.report.network_faults += u64::from(way != Way::Open);
+        self.set_network(way);
+        self.report.network_faults += u64::from(way != Way::Open);
+    }
+
+    fn set_network(&self, way: Way) {
+        self.machines.iter().filter_map(|machine| machine.proxy.as_ref()).for_each(|proxy| proxy.set(way));
+    }
+
+    /// A machine dies and is started again, or falls asleep; whichever slept before wakes up.
+    fn disturb_machines(&mut self) -> Outcome {
+        self.machines.iter().try_for_each(|machine| machine.process.thaw())?;
+        let at = self.dice.below(self.machines.len() as u64) as usize;
+        match self.dice.below(10) {
+            0 => self.replace(at),
+            1 => self.freeze(at),
+            _ => Ok(()),
         }
+    }
+
+    fn freeze(&mut self, at: usize) -> Outcome {
+        self.report.freezes += 1;
+        self.machines[at].process.freeze()
+    }
+
+    fn replace(&mut self, at: usize) -> Outcome {
+        self.machines[at].process.kill()?;
+        self.report.worker_kills += 1;
+        self.machines[at].process = self.join(&self.machines[at].owner, self.machines[at].proxy.as_ref())?;
+        Ok(())
+    }
+
+    /// The hub's clock jumps: back by up to a month, or ahead by up to an hour.
+    fn disturb_clock(&mut self) {
+        let Some(clock) = &self.clock else { return };
+        let seconds = match self.dice.below(10) {
+            0 => 0,
+            1 => self.dice.below(3_600).cast_signed(),
+            2 => -self.dice.below(30 * 86_400).cast_signed(),
+            _ => return,
+        };
+        clock.set(seconds);
+        self.report.clock_jumps += 1;
     }
 
     /// One machine is replaced after a kill, the other sleeps for longer than its lease; then work goes on.
     fn rest(&mut self) -> Outcome {
-        let at = (self.report.worker_kills % self.machines.len() as u64) as usize;
+        let at = (self.rests % self.machines.len() as u64) as usize;
+        self.rests += 1;
         let before = self.verified()?;
         let other = 1 - at;
-        self.machines[other].process.freeze()?;
-        self.report.freezes += 1;
-        self.machines[at].process.kill()?;
-        self.report.worker_kills += 1;
-        if let Some(proxy) = &self.machines[at].proxy {
-            proxy.set(Way::Open);
-        }
-        self.machines[at].process = self.join(&self.machines[at].owner, self.machines[at].proxy.as_ref())?;
+        self.freeze(other)?;
+        self.set_network(Way::Open);
+        self.replace(at)?;
         std::thread::sleep(Duration::from_millis(2000));
         self.machines[other].process.thaw()?;
         let until = Instant::now() + Duration::from_secs(60);
@@ -310,10 +363,8 @@ impl Round {
 
     /// Lets everything finish and checks it.
     fn end(&mut self) -> Outcome<Report> {
-        self.machines
-            .iter()
-            .filter_map(|machine| machine.proxy.as_ref())
-            .for_each(|proxy| proxy.set(Way::Open));
+        self.set_network(Way::Open);
+        self.machines.iter().try_for_each(|machine| machine.process.thaw())?;
         self.stop.store(true, Ordering::Relaxed);
         let mut books = Vec::new();
         for customer in self.customers.drain(..) {
