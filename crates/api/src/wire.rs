@@ -45,6 +45,43 @@ pub struct Account {
     pub roles: Vec<String>,
     /// One per currency it ever had.
     pub balances: Vec<Balance>,
+    /// Its record, once it lent a machine or was vouched for.
+    #[serde(default)]
+    pub record: Option<OwnerRecord>,
+}
+
+/// How far an owner of machines is trusted. What is being checked now is nowhere in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OwnerRecord {
+    /// `new`: a second owner must find the same; `proven`: it is believed and checked now and then;
+    /// `caught`: a finding of it was wrong, and it gets no work.
+    pub standing: String,
+    /// Whether an operator answers for it.
+    pub vouched: bool,
+    /// Agreements with trusted owners that a new one still needs to be proven.
+    pub lacks: u8,
+    /// Findings that others confirmed.
+    pub agreed: u64,
+    /// Findings that others outvoted.
+    pub outvoted: u64,
+    /// Findings that are believed and wait for a check before they are paid.
+    pub unpaid_findings: u64,
+    /// Credits that they will bring.
+    pub unpaid: String,
+    /// Findings that were paid unchecked, because nobody trusted could check them in time.
+    pub lapsed: u64,
+    /// Findings that were taken back unpaid.
+    pub withdrawn: u64,
+    /// When it was caught.
+    pub caught_ms: Option<u64>,
+}
+
+/// Says whether the operator answers for an owner; operators only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Vouch {
+    /// Whether. An owner that was caught begins anew when this is true.
+    pub vouched: bool,
 }
 
 /// What an account has in one currency.
@@ -282,6 +319,20 @@ pub struct SubmitJob {
     /// What guests' clocks start from; the time of submission when absent.
     #[serde(default)]
     pub clock_ms: Option<u64>,
+    /// Whether owners' records decide how often results are computed; `hidden` when absent.
+    #[serde(default)]
+    pub checks: Checks,
+}
+
+/// Whether a job relies on owners' records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Checks {
+    /// Results of new owners are computed twice, those of trusted owners checked at random.
+    #[default]
+    Hidden,
+    /// Every owner is believed: for machines that all belong to the researcher.
+    Off,
 }
 
 fn one() -> u8 {
@@ -352,6 +403,21 @@ pub struct Job {
     pub running: u64,
     /// Independent owners that must agree.
     pub quorum: u8,
+    /// Whether owners' records count.
+    #[serde(default)]
+    pub checks: Checks,
+    /// Decided tasks whose results wait for a check of their owner: they may be taken back.
+    #[serde(default)]
+    pub provisional: u32,
+    /// How many of its results are being checked or disputed now.
+    #[serde(default)]
+    pub doubted: u32,
+    /// How often a result was taken back, because its owner was caught.
+    #[serde(default)]
+    pub withdrawn: u32,
+    /// `another_owner` when its results wait for an owner who has no part in them yet.
+    #[serde(default)]
+    pub waits_for: Option<String>,
     /// Most credits altogether.
     pub budget: String,
     /// Credits paid.
@@ -428,7 +494,7 @@ pub struct Worker {
     pub name: String,
     /// Name of the account that is paid.
     pub owner: String,
-    /// `working`, `idle`, `paused`, `failing` or `away`.
+    /// `working`, `idle`, `paused`, `failing`, `barred` (its owner was caught) or `away`.
     pub state: String,
     /// Runs at once.
     pub cores: u32,

@@ -54,7 +54,7 @@ impl Style {
     pub(crate) fn of_state(state: &str) -> Style {
         match state {
             "succeeded" => Style::Good,
-            "failed" | "failing" | "expired" | "out_of_budget" | "dependency_failed" => Style::Bad,
+            "failed" | "failing" | "barred" | "expired" | "out_of_budget" | "dependency_failed" => Style::Bad,
             "active" | "working" => Style::Busy,
             _ => Style::Plain,
         }

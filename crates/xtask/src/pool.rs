@@ -140,10 +140,14 @@ impl Pool {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// Opens an account and returns its token.
+    /// Opens an account and returns its token. The operator of this pool knows the owners and answers for
+    /// them, so that one of them is enough.
     pub(crate) fn open_account(&self, name: &str, role: &str) -> Outcome<String> {
         let opened: wire::OpenedAccount =
             self.ask(&self.operator, &["account", "open", name, "--role", role])?;
+        if role == "owner" {
+            let _: wire::Account = self.ask(&self.operator, &["account", "vouch", name])?;
+        }
         Ok(opened.token)
     }
 

@@ -210,9 +210,12 @@ impl Job {
         self.checks.len() + self.disputes.len()
     }
 
-    /// Whether started tasks wait for an owner who has no part in them yet, and nothing else goes on.
+    /// Whether started tasks wait for an owner who has no part in them yet, and nothing else goes on or was
+    /// decided so far.
     pub fn waits_for_another_owner(&self) -> bool {
-        self.is_active() && self.counts.running == 0 && !self.again.is_empty()
+        let decided = self.counts.succeeded + self.counts.failed > 0;
+        let nobody_else_came = self.counts.running == 0 || (self.is_checked() && !decided);
+        self.is_active() && nobody_else_came && !self.again.is_empty()
     }
 
     /// Whether the budget covers `runs` more runs at their most expensive.

@@ -32,8 +32,9 @@ pub(super) async fn resolve(hub: &Hub, text: &str) -> Result<AccountId, ApiError
 }
 
 async fn show(hub: &Hub, id: AccountId) -> Result<Json<wire::Account>, ApiError> {
-    let found =
-        hub.cell.read(move |state| state.ledger().account(id).map(|account| views::account(id, account)));
+    let found = hub
+        .cell
+        .read(move |state| state.ledger().account(id).map(|account| views::account(state, id, account)));
     found.await?.map(Json).ok_or_else(|| pumasi_core::Refusal::NoAccount { account: id }.into())
 }
 
@@ -72,7 +73,7 @@ pub(super) async fn list(
     }
     let look = |state: &pumasi_core::State| {
         let accounts = state.ledger().accounts().take(ACCOUNTS_MAX);
-        accounts.map(|(id, account)| views::account(id, account)).collect()
+        accounts.map(|(id, account)| views::account(state, id, account)).collect()
     };
     Ok(Json(hub.cell.read(look).await?))
 }
@@ -98,6 +99,23 @@ pub(super) async fn open(
         }
         other => Err(unexpected(&other)),
     }
+}
+
+/// Says whether the operator answers for an owner of machines; operators only.
+#[utoipa::path(post, path = "/v1/accounts/{account}/vouch", params(("account" = String, Path)),
+    request_body = wire::Vouch, responses((status = 200, body = wire::Account)))]
+pub(super) async fn vouch(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    key: IdempotencyKey,
+    Path(account): Path<String>,
+    Body(body): Body<wire::Vouch>,
+) -> Result<Json<wire::Account>, ApiError> {
+    caller.needs(Role::Operator)?;
+    let account = resolve(&hub, &account).await?;
+    let command = Command::Vouch { account, vouched: body.vouched };
+    hub.cell.ask(caller.account, key.of(caller.account), command).await??;
+    show(&hub, account).await
 }
 
 /// A further token for an account.

@@ -60,6 +60,7 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX && 2 * BODY_BY
         accounts::open,
         accounts::list,
         accounts::get,
+        accounts::vouch,
         accounts::new_token,
         accounts::revoke_token,
         money::issue,
@@ -115,6 +116,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/me", get(accounts::me))
         .route("/v1/accounts", get(accounts::list).post(accounts::open))
         .route("/v1/accounts/{account}", get(accounts::get))
+        .route("/v1/accounts/{account}/vouch", post(accounts::vouch))
         .route("/v1/accounts/{account}/tokens", post(accounts::new_token))
         .route("/v1/tokens/revoke", post(accounts::revoke_token))
         .route("/v1/issue", post(money::issue))

@@ -141,6 +141,9 @@ fn job_spec(body: wire::SubmitJob) -> Result<JobSpec, ApiError> {
         after: body.after,
         seed: body.seed,
         clock: body.clock_ms.map(moment),
-        checks: Checks::Off,
+        checks: match body.checks {
+            wire::Checks::Hidden => Checks::Hidden,
+            wire::Checks::Off => Checks::Off,
+        },
     })
 }

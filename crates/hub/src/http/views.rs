@@ -1,7 +1,9 @@
 //! Domain to wire: how the state looks in JSON.
 
 use pumasi_api::wire;
-use pumasi_core::{Account, Job, JobOutcome, JobState, State, Task, TaskState, Worker};
+use pumasi_core::{
+    Account, Checks, Job, JobOutcome, JobState, Owner, Standing, State, Task, TaskState, Worker,
+};
 use pumasi_types::{AccountId, Amount, Currency, Hash, JobId, Price, TaskIndex, WorkerId};
 
 pub(super) fn credits(amount: Amount) -> String {
@@ -16,7 +18,7 @@ pub(super) fn account_name(state: &State, id: AccountId) -> String {
     state.ledger().account(id).map_or_else(|| id.to_string(), |account| account.name.clone())
 }
 
-pub(super) fn account(id: AccountId, account: &Account) -> wire::Account {
+pub(super) fn account(state: &State, id: AccountId, account: &Account) -> wire::Account {
     let balance = |(currency, balance): (Currency, pumasi_core::Balance)| wire::Balance {
         currency: currency.code().to_owned(),
         available: currency.format_amount(balance.available),
@@ -27,6 +29,27 @@ pub(super) fn account(id: AccountId, account: &Account) -> wire::Account {
         name: account.name.clone(),
         roles: account.roles.iter().map(|role| role.to_string()).collect(),
         balances: account.balances().map(balance).collect(),
+        record: state.owner(id).map(record),
+    }
+}
+
+fn record(owner: &Owner) -> wire::OwnerRecord {
+    let standing = match owner.standing {
+        Standing::New => "new",
+        Standing::Proven => "proven",
+        Standing::Caught => "caught",
+    };
+    wire::OwnerRecord {
+        standing: standing.to_owned(),
+        vouched: owner.is_vouched(),
+        lacks: owner.lacks_to_be_proven(),
+        agreed: owner.agreed,
+        outvoted: owner.outvoted,
+        unpaid_findings: owner.unpaid_findings() as u64,
+        unpaid: credits(owner.unpaid()),
+        lapsed: owner.lapsed,
+        withdrawn: owner.withdrawn,
+        caught_ms: owner.caught_at.map(|at| at.0 / 1_000_000),
     }
 }
 
@@ -61,6 +84,14 @@ pub(super) fn job(state: &State, id: JobId, job: &Job) -> wire::Job {
         failed: job.counts.failed,
         running: job.counts.running,
         quorum: job.spec.quorum,
+        checks: match job.spec.checks {
+            Checks::Hidden => wire::Checks::Hidden,
+            Checks::Off => wire::Checks::Off,
+        },
+        provisional: job.provisional,
+        doubted: job.doubts() as u32,
+        withdrawn: job.withdrawn,
+        waits_for: job.waits_for_another_owner().then(|| "another_owner".to_owned()),
         budget: credits(job.spec.budget),
         spent: credits(job.spent),
         fuel: job.fuel.0,
@@ -98,6 +129,7 @@ pub(super) fn task(index: TaskIndex, task: &Task) -> wire::Task {
 
 pub(super) fn worker(state: &State, id: WorkerId, worker: &Worker) -> wire::Worker {
     let doing = match worker.running() {
+        _ if worker.barred => "barred",
         _ if !worker.attached => "away",
         _ if !worker.accepting => "paused",
         _ if !worker.is_willing() => "failing",

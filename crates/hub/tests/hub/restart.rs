@@ -380,7 +380,8 @@ async fn full_disk_child() {
     let refused = loop {
         // A hold with much text in it would be refused; many jobs with long arguments fill the log.
         let order = json!({
-            "module": ordered.module, "tasks": 1, "budget": "10", "args": ["x".repeat(120_000)],
+            "module": ordered.module, "tasks": 1, "budget": "10", "checks": "off",
+            "args": ["x".repeat(120_000)],
         });
         let answer = hub.json(&token.token, "POST", "/v1/jobs", &order.to_string()).await;
         if answer.status != 201 {

@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand, ValueEnum};
 use pumasi_api::client::{HubClient, Token, escape};
 use pumasi_api::wire::{
-    Account, Held, NewHold, NewToken, OpenAccount, OpenedAccount, Payment, RevokeToken, SettleHold,
-    Statement, StatementLine, Transferred,
+    Account, Held, NewHold, NewToken, OpenAccount, OpenedAccount, OwnerRecord, Payment, RevokeToken,
+    SettleHold, Statement, StatementLine, Transferred, Vouch,
 };
 use pumasi_types::{Currency, HoldId};
 use serde::Serialize;
@@ -22,6 +22,7 @@ Examples:
   pumasi account open lab --role researcher        prints the token once (operators)
   pumasi account issue lab 100                     new credits (operators)
   pumasi account transfer farm 2.5
+  pumasi account vouch farm                        its machines are believed at once (operators)
   pumasi account hold 10 --expires 7d
   pumasi account settle 12 farm 4 && pumasi account release 12";
 
@@ -51,6 +52,16 @@ enum AccountCommand {
         /// What it may do; can be given more than once
         #[arg(long, required = true, value_enum)]
         role: Vec<RoleName>,
+    },
+    /// Answer for an owner, whose machines are then believed without a second owner (operators)
+    ///
+    /// An owner that was caught begins anew.
+    Vouch {
+        /// Name or id
+        name: String,
+        /// Do not answer for it any more
+        #[arg(long)]
+        off: bool,
     },
     /// Make a further token for an account and print it
     Token {
@@ -168,6 +179,14 @@ impl AccountArgs {
                 }
                 out.note("keep it secret: it is shown only this once");
             }
+            AccountCommand::Vouch { name, off } => {
+                let path = format!("/v1/accounts/{}/vouch", escape(&name));
+                let operation = format!("vouch for '{name}'");
+                let account: Account = post(&client, &path, &Vouch { vouched: !off }, operation).await?;
+                let what = if off { "nobody answers for" } else { "you answer for" };
+                let text = format!("{what} {}: {}", account.name, standing(&account));
+                if out.json { out.value(&account)? } else { out.line(&text)? }
+            }
             AccountCommand::Revoke { token } => {
                 let body = RevokeToken { token: token.secret().to_owned() };
                 let () = post(&client, "/v1/tokens/revoke", &body, "revoke the token".to_owned()).await?;
@@ -214,18 +233,53 @@ async fn show(client: &HubClient, out: &Output, name: Option<String>) -> Result<
         None => ("/v1/me".to_owned(), "show your account".to_owned()),
     };
     let account: Account = client.get(&path).await.map_err(CliError::hub(operation))?;
-    out.show(&account, "", || account_table(std::slice::from_ref(&account)))
+    out.show(&account, "", || account_table(std::slice::from_ref(&account)))?;
+    if let Some(record) = account.record.as_ref().filter(|_| !out.json) {
+        out.note(&describe(record));
+    }
+    Ok(())
+}
+
+/// One word for how far an owner is trusted; nothing for who lends no machines.
+fn standing(account: &Account) -> String {
+    match &account.record {
+        None => String::new(),
+        Some(record) if record.vouched => "vouched for".to_owned(),
+        Some(record) => record.standing.clone(),
+    }
+}
+
+/// What an owner should know of its record.
+fn describe(record: &OwnerRecord) -> String {
+    let mut text = match (record.vouched, record.standing.as_str()) {
+        (_, "caught") => "machines get no work: a result was wrong where trusted owners agreed on another; \
+                          ask the operator if you think that is not so"
+            .to_owned(),
+        (true, _) => "the operator answers for these machines: they are believed and paid at once".to_owned(),
+        (_, "proven") => "proven: results are believed, and paid after a check that comes unseen".to_owned(),
+        _ => {
+            format!("new: a second owner confirms each result; {} more agreements to be proven", record.lacks)
+        }
+    };
+    if record.unpaid_findings > 0 {
+        text += &format!("; {} CRD for {} results wait for that", record.unpaid, record.unpaid_findings);
+    }
+    if record.withdrawn > 0 {
+        text += &format!("; {} results were taken back unpaid", record.withdrawn);
+    }
+    text
 }
 
 fn account_table(accounts: &[Account]) -> Table {
-    let mut table = Table::new(&[">ID", "NAME", "ROLES", ">AVAILABLE", ">HELD", "CURRENCY"]);
+    let mut table = Table::new(&[">ID", "NAME", "ROLES", "STANDING", ">AVAILABLE", ">HELD", "CURRENCY"]);
     for account in accounts {
-        let (id, roles) = (account.id.to_string(), account.roles.join(","));
+        let (id, roles, standing) = (account.id.to_string(), account.roles.join(","), standing(account));
         if account.balances.is_empty() {
             table.row([
                 id.clone(),
                 account.name.clone(),
                 roles.clone(),
+                standing.clone(),
                 String::new(),
                 String::new(),
                 String::new(),
@@ -236,6 +290,7 @@ fn account_table(accounts: &[Account]) -> Table {
                 id.clone(),
                 account.name.clone(),
                 roles.clone(),
+                standing.clone(),
                 balance.available.clone(),
                 balance.held.clone(),
                 balance.currency.clone(),

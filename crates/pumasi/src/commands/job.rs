@@ -2,7 +2,7 @@
 
 use clap::Args;
 use pumasi_api::client::HubClient;
-use pumasi_api::wire::{Job, Task};
+use pumasi_api::wire::{Checks, Job, Task};
 use pumasi_types::JobId;
 use serde_json::json;
 
@@ -90,6 +90,7 @@ pub(crate) fn facts(job: &Job) -> Table {
         ),
         None => units::moment(job.submitted_ms),
     };
+    let checks = if job.checks == Checks::Off { "off" } else { "hidden" };
     Table::facts([
         ("job", format!("{} '{}' of {}", job.id, job.name, job.owner)),
         ("state", job.state.clone()),
@@ -101,10 +102,32 @@ pub(crate) fn facts(job: &Job) -> Table {
             ),
         ),
         ("spent", format!("{} of {} CRD, {} fuel", job.spent, job.budget, job.fuel)),
-        ("terms", format!("quorum {}, bid {} CRD, engine {}", job.quorum, job.bid, job.engine)),
+        (
+            "terms",
+            format!("quorum {}, checks {checks}, bid {} CRD, engine {}", job.quorum, job.bid, job.engine),
+        ),
+        ("trust", trust(job)),
         ("submitted", time),
         ("module", job.module.to_string()),
     ])
+}
+
+/// What of its results is not certain yet, and what was.
+fn trust(job: &Job) -> String {
+    let mut parts = Vec::new();
+    for (count, what) in [
+        (job.provisional, "results not paid before a check of their owner"),
+        (job.doubted, "being checked"),
+        (job.withdrawn, "taken back and computed again"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    if job.waits_for.is_some() {
+        parts.push("waits for another owner".to_owned());
+    }
+    if parts.is_empty() { "nothing in doubt".to_owned() } else { parts.join(", ") }
 }
 
 const LOGS_EXAMPLES: &str = "\

@@ -177,7 +177,7 @@ pub(crate) fn fuel_limit(estimate: Option<&Estimate>, options: &JobOptions) -> F
         }
         _ => usual,
     };
-    let price = u128::from(options.bid.0) * u128::from(options.quorum);
+    let price = u128::from(options.bid.0) * u128::from(options.runs_to_cover());
     let budget = u128::try_from(options.budget.0).unwrap_or(0);
     let affordable = (budget * u128::from(Fuel::PER_CORE_SECOND.0)).checked_div(price);
     let affordable = affordable.map_or(u64::MAX, |fuel| u64::try_from(fuel).unwrap_or(u64::MAX));

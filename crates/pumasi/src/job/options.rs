@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use pumasi_api::wire;
 use pumasi_types::{Amount, ByteSize, Fuel, JobId, Price};
 
 use crate::units::{parse_credits, parse_fuel, parse_moment_ms, parse_price, parse_span_ms};
@@ -45,6 +46,10 @@ pub(crate) struct JobOptions {
     /// How many independent owners must agree on each result
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Price and trust", value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) quorum: u8,
+    /// Whether results of new owners are computed twice and those of trusted ones checked at random; `off`
+    /// believes every owner, for machines that are all yours
+    #[arg(long, value_name = "HOW", default_value = "hidden", value_enum, help_heading = "Price and trust")]
+    pub(crate) checks: Checks,
 
     /// Fuel that one run may burn; 4 times what was measured here when absent
     #[arg(long, value_name = "FUEL", value_parser = parse_fuel, help_heading = "Limits of one run")]
@@ -83,6 +88,31 @@ pub(crate) struct JobOptions {
     /// Start even when the estimate exceeds the budget or the tasks tried here fail
     #[arg(short, long, help_heading = "Job")]
     pub(crate) yes: bool,
+}
+
+/// Whether owners' records count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Checks {
+    /// New owners are doubled, trusted ones checked at random.
+    Hidden,
+    /// Every owner is believed.
+    Off,
+}
+
+impl From<Checks> for wire::Checks {
+    fn from(checks: Checks) -> wire::Checks {
+        match checks {
+            Checks::Hidden => wire::Checks::Hidden,
+            Checks::Off => wire::Checks::Off,
+        }
+    }
+}
+
+impl JobOptions {
+    /// Runs of one task that the budget has to cover: its quorum, or one and a check of it.
+    pub(crate) fn runs_to_cover(&self) -> u8 {
+        if self.quorum == 1 && self.checks == Checks::Hidden { 2 } else { self.quorum }
+    }
 }
 
 /// `NAME=VALUE` with a name.

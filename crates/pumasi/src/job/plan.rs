@@ -142,6 +142,7 @@ impl Plan {
             // The hub knows what most of its workers run.
             engine: None,
             quorum: options.quorum,
+            checks: options.checks.into(),
             priority: options.priority,
             bid: Some(credits(options.bid.as_amount())),
             budget: credits(options.budget),

@@ -201,7 +201,10 @@ impl Stall {
 
     fn is_new(&mut self, job: &Job) -> bool {
         let now = Stall::sight(job);
-        if now != self.seen || now.1 > 0 {
+        // Runs of new owners go on without an end while nobody else confirms them.
+        let works = now.1 > 0 && job.waits_for.is_none();
+        let same = job.waits_for.is_some() && (now.0, &now.2) == (self.seen.0, &self.seen.2);
+        if (now != self.seen && !same) || works {
             (self.seen, self.since) = (now, Instant::now());
         }
         let stalled = self.since.elapsed() > STALL && !self.said;
@@ -213,6 +216,10 @@ impl Stall {
 fn hint(job: &Job) -> &'static str {
     match job.state.as_str() {
         "waiting" => "the job waits for another one that must succeed first",
+        _ if job.waits_for.is_some() && job.quorum == 1 => {
+            "the owners that work on it are new, so another owner must find the same: let a second owner join, \
+             vouch for one that you know (`pumasi account vouch NAME`), or order it with `--checks off`"
+        }
         _ => {
             "no machine takes its tasks now: that needs as many owners as the quorum, whose machines have \
              the memory and ask for at most the bid"

@@ -120,6 +120,7 @@ fn job(module: Hash, tasks: u32) -> wire::SubmitJob {
         tasks,
         limits,
         quorum: 1,
+        checks: wire::Checks::Hidden,
         budget,
         ..wire::SubmitJob::default()
     }
