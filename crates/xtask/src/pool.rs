@@ -93,6 +93,15 @@ impl Pool {
         Ok(())
     }
 
+    /// Lets the hub end in order, and starts it with more arguments than before.
+    #[cfg(test)]
+    pub(crate) fn restart_hub(&mut self, more: &[&str]) -> Outcome {
+        self.hub()?.stop(Duration::from_secs(30))?;
+        self.hub_arguments.extend(more.iter().map(|text| (*text).to_owned()));
+        self.start_hub()?;
+        Ok(())
+    }
+
     fn url(&self, plain: bool) -> String {
         format!("{}://{}", if plain { "http" } else { "https" }, self.address)
     }

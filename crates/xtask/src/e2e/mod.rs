@@ -7,6 +7,8 @@ mod faults;
 mod guests;
 mod hostile;
 mod http2;
+mod mirror;
+mod proof;
 mod refusals;
 mod strangers;
 
@@ -85,9 +87,14 @@ impl Scene {
         assert!(!said.contains("panicked"), "{said}");
     }
 
+    /// A place in the scene's folder.
+    fn path(&self, name: &str) -> PathBuf {
+        self.pool.dir.path().join(name)
+    }
+
     /// A file in the scene's folder.
     fn file(&self, name: &str, content: &[u8]) -> String {
-        let path = self.pool.dir.path().join(name);
+        let path = self.path(name);
         std::fs::write(&path, content).expect("the folder can be written");
         path.to_string_lossy().into_owned()
     }

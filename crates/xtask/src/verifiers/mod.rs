@@ -65,6 +65,13 @@ impl Verifiers {
         verdict(python)
     }
 
+    /// Has the feeder of aics-witness ask a witness to cosign the checkpoint of a mirror.
+    pub(crate) fn feed(&self, mirror: &Path, url: &str, witness: &str) -> Verdict {
+        let mut python = self.script("feed");
+        python.arg(mirror).args([url, witness]);
+        verdict(python)
+    }
+
     fn script(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.python);
         command.arg(&self.script).arg(verb);

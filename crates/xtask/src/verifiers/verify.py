@@ -3,6 +3,7 @@
     verify.py log MIRROR VKEY [OLD-CHECKPOINT]...
     verify.py receipt FILE LEAF VKEY
     verify.py cosigned CHECKPOINT VKEY QUORUM WITNESS-VKEY...
+    verify.py feed MIRROR WITNESS-URL WITNESS-VKEY
 
 Prints one line and ends with 0 when everything holds, else says on stderr what does not and ends with 1.
 """
@@ -61,9 +62,20 @@ def cosigned(path, vkey_text, quorum, *witnesses):
     return f"ok: {tree.size} entries"
 
 
+def feed(mirror, url, witness):
+    from aics_witness.feeder import WitnessClient
+
+    reader = t.FileSystemTileReader(mirror)
+    text = (Path(mirror) / "checkpoint").read_bytes()
+    proof = lambda old, new: t.consistency_proof_from_tiles(reader, old, new)
+    # Raises unless the witness gives a cosignature that its key vouches for.
+    WitnessClient(url, witness).submit(text, proof)
+    return f"ok: {t.parse_checkpoint(t.parse_note(text).text).size} entries cosigned"
+
+
 if __name__ == "__main__":
     try:
-        print({"log": log, "receipt": receipt, "cosigned": cosigned}[sys.argv[1]](*sys.argv[2:]))
+        print({"log": log, "receipt": receipt, "cosigned": cosigned, "feed": feed}[sys.argv[1]](*sys.argv[2:]))
     except Exception as error:  # whatever the package raises is its verdict
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
