@@ -1,12 +1,16 @@
 //! Benchmarks: they print figures, the machine and peers of the same run; they never judge.
 
 mod peers;
+mod proof;
 mod scale;
 mod tasks;
+
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use crate::Outcome;
+use crate::build;
 
 /// What to measure, and how.
 #[derive(clap::Args)]
@@ -21,13 +25,26 @@ enum What {
     Tasks(tasks::Options),
     /// The core alone with up to so many workers and tasks: time of a decision, memory, how both grow
     Scale(scale::Options),
+    /// Proofs: a leaf, a checkpoint, the check of a receipt
+    Proof(proof::Options),
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
     match &options.what {
         What::Tasks(options) => tasks::run(options),
         What::Scale(options) => scale::run(options),
+        What::Proof(options) => proof::run(options),
     }
+}
+
+/// Builds an example of a package that measures, and returns its path.
+fn example(package: &str, name: &str) -> Outcome<PathBuf> {
+    let mut build = build::cargo();
+    build.args(["build", "--release", "--package", package, "--example", name]);
+    if !build.status()?.success() {
+        return Err("the build failed; its errors stand above".into());
+    }
+    Ok(build::binary(build::Profile::Release).with_file_name("examples").join(name))
 }
 
 /// What the figures were measured on.

@@ -1,13 +1,12 @@
 //! The core alone at growing sizes: what a decision takes, and what everything takes in memory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
-use super::machine;
+use super::{example, machine};
 use crate::Outcome;
-use crate::build;
 
 /// How the benchmark is run.
 #[derive(clap::Args)]
@@ -114,7 +113,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         let names: Vec<&str> = SCENES.iter().map(|(name, _, _)| *name).collect();
         return Err(format!("'{other}' is not a scene: use {}", names.join(", ")).into());
     }
-    let program = build()?;
+    let program = example("pumasi-core", "scale")?;
     let machine = machine();
     println!("{machine}");
     let mut figures = Map::new();
@@ -144,16 +143,6 @@ pub(crate) fn run(options: &Options) -> Outcome {
         println!("{}", json!({ "machine": machine, "scenes": figures }));
     }
     Ok(())
-}
-
-/// Builds the example that measures, and returns its path.
-fn build() -> Outcome<PathBuf> {
-    let mut build = build::cargo();
-    build.args(["build", "--release", "--package", "pumasi-core", "--example", "scale"]);
-    if !build.status()?.success() {
-        return Err("the build failed; its errors stand above".into());
-    }
-    Ok(build::binary(build::Profile::Release).with_file_name("examples").join("scale"))
 }
 
 /// One scene in a process of its own, whose memory nothing else has touched.

@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// Do not install and measure GNU parallel, Dask and Ray
     #[arg(long)]
     no_peers: bool,
+    /// Have the hub prove nothing, to see what proofs cost
+    #[arg(long)]
+    no_proofs: bool,
     /// Speak plain HTTP instead of TLS
     #[arg(long)]
     no_tls: bool,
@@ -41,6 +44,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let mut arguments = vec!["--requests-per-s", "1000000"];
     if options.no_tls {
         arguments.push("--no-tls");
+    }
+    if options.no_proofs {
+        arguments.push("--no-proofs");
     }
     let mut pool = Pool::start(&program, &arguments)?;
     let researcher = pool.open_account("researcher", "researcher")?;
@@ -58,24 +64,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let (p50, p99) = (median(&mut latencies), quantile(&mut latencies, 0.99));
     println!("one task on an idle pool      p50 {p50:.2} ms, p99 {p99:.2} ms ({} tasks)", options.singles);
 
-    let memory_before = resident_bytes(pool.hub()?.id());
-    let (mut rates, mut submits) = (Vec::new(), Vec::new());
-    let mut memory_after = 0;
-    for round in 0..options.rounds {
-        let (submit_s, total_s) = runtime.block_on(large(&client, module, options.tasks))?;
-        if round == 0 {
-            memory_after = resident_bytes(pool.hub()?.id());
-        }
-        rates.push(f64::from(options.tasks) / total_s);
-        submits.push(submit_s);
-        println!(
-            "{} tasks              {:.0} tasks/s, accepted in {submit_s:.3} s",
-            options.tasks,
-            f64::from(options.tasks) / total_s
-        );
+    let mut rounds = Rounds::default();
+    for _ in 0..options.rounds {
+        rounds.measure(&mut pool, &runtime, &client, module, options)?;
     }
-    let bytes_per_task = memory_after.saturating_sub(memory_before) as f64 / f64::from(options.tasks);
-    println!("hub memory                    {bytes_per_task:.0} bytes a task");
+    println!("hub memory                    {:.0} bytes a task", rounds.bytes_per_task);
 
     let restart_s = restart(&mut pool, &runtime, &researcher, module)?;
     println!(
@@ -89,19 +82,75 @@ pub(crate) fn run(options: &Options) -> Outcome {
 
     let peers = if options.no_peers { json!({}) } else { peers::measure() };
     let figures = json!({
-        "tasks_per_s": median(&mut rates).round(),
+        "tasks_per_s": median(&mut rounds.rates).round(),
         "latency_p50_ms": p50,
         "latency_p99_ms": p99,
-        "hub_bytes_per_task": bytes_per_task.round(),
-        "submit_1m_s": median(&mut submits) * 1e6 / f64::from(options.tasks),
+        "hub_bytes_per_task": rounds.bytes_per_task.round(),
+        "submit_1m_s": median(&mut rounds.submits) * 1e6 / f64::from(options.tasks),
         "restart_1m_s": restart_s,
         "tasks": options.tasks,
+        "hub_cpu_us_per_task": median(&mut rounds.cpu_us),
+        "proofs_cpu_us_per_transfer": median(&mut rounds.proofs_us),
+        "proofs": !options.no_proofs,
         "tls": !options.no_tls,
         "peers": peers,
         "machine": machine(),
     });
     println!("{}", if options.json { figures.to_string() } else { serde_json::to_string_pretty(&figures)? });
     Ok(())
+}
+
+/// What the rounds of the large job took.
+#[derive(Default)]
+struct Rounds {
+    rates: Vec<f64>,
+    submits: Vec<f64>,
+    /// Processor time of the hub, in microseconds for a task.
+    cpu_us: Vec<f64>,
+    /// That of its thread that makes proofs, in microseconds for a transfer.
+    proofs_us: Vec<f64>,
+    /// Memory that the first round's tasks take in the hub.
+    bytes_per_task: f64,
+}
+
+impl Rounds {
+    fn measure(
+        &mut self,
+        pool: &mut Pool,
+        runtime: &tokio::runtime::Runtime,
+        client: &HubClient,
+        module: Hash,
+        options: &Options,
+    ) -> Outcome {
+        let (hub, tasks) = (pool.hub()?.id(), f64::from(options.tasks));
+        let (memory, cpu) = (resident_bytes(hub), Cpu::of(hub));
+        let transfers = runtime.block_on(transfers(client));
+        let (submit_s, total_s) = runtime.block_on(large(client, module, options.tasks))?;
+        if self.rates.is_empty() {
+            self.bytes_per_task = resident_bytes(hub).saturating_sub(memory) as f64 / tasks;
+        }
+        // Proofs come up to a second later.
+        std::thread::sleep(Duration::from_millis(1_500));
+        let now = Cpu::of(hub);
+        let transfers = runtime.block_on(self::transfers(client)) - transfers;
+        let (rate, cpu_us) = (tasks / total_s, (now.all_us - cpu.all_us) / tasks);
+        let proofs_us = (now.proofs_us - cpu.proofs_us) / transfers.max(1.0);
+        println!(
+            "{} tasks              {rate:.0} tasks/s, accepted in {submit_s:.3} s, hub CPU {cpu_us:.2} us a task; \
+             {transfers:.0} transfers proven, {proofs_us:.2} us each",
+            options.tasks
+        );
+        self.rates.push(rate);
+        self.submits.push(submit_s);
+        self.cpu_us.push(cpu_us);
+        self.proofs_us.push(proofs_us);
+        Ok(())
+    }
+}
+
+/// How many transfers the hub has proven; 0 when it proves nothing.
+async fn transfers(client: &HubClient) -> f64 {
+    client.get::<wire::ProofInfo>("/v1/proof").await.map_or(0.0, |info| info.size as f64)
 }
 
 async fn put_noop(client: &HubClient) -> Outcome<Hash> {
@@ -170,4 +219,27 @@ fn restart(pool: &mut Pool, runtime: &tokio::runtime::Runtime, token: &str, modu
     runtime.block_on(large(&client, module, 100_000))?;
     pool.hub()?.kill()?;
     Ok(pool.start_hub()?.as_secs_f64())
+}
+
+/// Processor time that a hub has used, and its thread that makes proofs.
+#[derive(Clone, Copy)]
+struct Cpu {
+    all_us: f64,
+    proofs_us: f64,
+}
+
+impl Cpu {
+    fn of(pid: u32) -> Cpu {
+        // Fields 14 and 15, in ticks of 10 ms; the second field may have spaces in it (proc(5)).
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let read = |file: std::path::PathBuf| std::fs::read_to_string(file).unwrap_or_default();
+        let proofs = threads.filter(|thread| read(thread.path().join("comm")).trim() == "proofs");
+        let ns = proofs.filter_map(|thread| {
+            read(thread.path().join("schedstat")).split_whitespace().next()?.parse::<f64>().ok()
+        });
+        Cpu { all_us: ticks * 1e4, proofs_us: ns.sum::<f64>() / 1e3 }
+    }
 }
