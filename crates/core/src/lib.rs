@@ -14,6 +14,8 @@ mod codec;
 mod command;
 mod compute;
 mod effects;
+#[cfg(test)]
+mod growth;
 mod ledger;
 mod record;
 mod refusal;

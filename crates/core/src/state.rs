@@ -46,8 +46,8 @@ impl Default for State {
 impl State {
     /// The caller of the hub's own commands; also the issuer of money.
     pub const SYSTEM: AccountId = Ledger::ISSUER;
-    /// How much of what is due is done in one entry; the rest stays due.
-    const TIMERS: usize = 1_000;
+    /// How much of what is due is done in one entry, so that none takes long; the rest stays due.
+    const DUE_STEPS: usize = 1 << 12;
 
     /// The state before the first entry.
     pub fn new() -> State {
@@ -81,8 +81,11 @@ impl State {
     }
 
     fn do_what_is_due(&mut self, effects: &mut Effects) {
-        for _ in 0..State::TIMERS {
-            let Some(timer) = self.timers.pop_due(self.now) else { return };
+        let mut steps = State::DUE_STEPS;
+        while steps > 0
+            && let Some(timer) = self.timers.pop_due(self.now)
+        {
+            steps -= 1;
             let (compute, mut ctx) = self.compute(effects);
             match timer {
                 Timer::Hold(hold) => {
@@ -91,9 +94,9 @@ impl State {
                     debug_assert!(released.is_ok());
                 }
                 Timer::Deadline(job) => compute.expire(job, &mut ctx),
-                Timer::Overdue(worker) => compute.check_overdue(worker, &mut ctx),
+                Timer::Overdue(worker) => compute.check_overdue(worker, &mut steps, &mut ctx),
                 Timer::ForgetJob(job) => compute.forget(job, &mut ctx),
-                Timer::Tab(owner) => compute.check_tab(owner, &mut ctx),
+                Timer::Tab(owner) => compute.check_tab(owner, &mut steps, &mut ctx),
                 Timer::ForgetRequest(key) => self.requests.forget(key),
             }
         }

@@ -219,12 +219,16 @@ impl<K: Ord + Copy, V, S: Summary<V>> Subtree<K, V, S> {
         may_hold: &impl Fn(&S) -> bool,
         wanted: &impl Fn(&K, &V) -> bool,
     ) -> Option<(K, &V)> {
+        #[cfg(test)]
+        crate::growth::look();
         if !may_hold(&self.summary) {
             return None;
         }
         match &self.node {
             Node::Leaf(entries) => {
                 let from = after.map_or(0, |after| entries.partition_point(|(key, _)| key <= after));
+                #[cfg(test)]
+                let wanted = |key: &K, value: &V| (crate::growth::look(), wanted(key, value)).1;
                 let found = entries[from..].iter().find(|(key, value)| wanted(key, value));
                 found.map(|(key, value)| (*key, value))
             }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use common::{BEGIN, ask, job, machine, open, success};
 use pumasi_core::{
-    Action, Applied, Command, Done, Request, Role, STATE_VERSION, State, decode_state, encode_state,
+    Action, Applied, Checks, Command, Done, Request, Role, STATE_VERSION, State, decode_state, encode_state,
 };
-use pumasi_types::{AccountId, Amount, Currency, Hash, JobId, RunId, WorkerId};
+use pumasi_types::{AccountId, Amount, Currency, Duration, Hash, JobId, RunId, Time, WorkerId};
 
 const RESEARCHER: AccountId = AccountId(1);
 /// The only owner; for what follows it does not matter whose the machines are.
@@ -20,13 +20,14 @@ const WORKERS: u64 = 4_000;
 /// The state, and the runs that each worker has.
 struct Herd {
     state: State,
+    now: Time,
     hands: BTreeMap<WorkerId, BTreeSet<RunId>>,
 }
 
 impl Herd {
     /// Many idle machines.
     fn new() -> Herd {
-        let mut herd = Herd { state: State::new(), hands: BTreeMap::new() };
+        let mut herd = Herd { state: State::new(), now: BEGIN, hands: BTreeMap::new() };
         let issue = Command::Issue { to: RESEARCHER, currency: Currency::CREDIT, amount: Amount(1 << 60) };
         let mut requests = vec![
             ask(State::SYSTEM, open("ann", &[Role::Researcher])),
@@ -43,8 +44,8 @@ impl Herd {
     /// Applies an entry, and the same to the state as a snapshot would restore it.
     fn apply(&mut self, requests: &[Request]) -> Applied {
         let mut twin = decode_state(STATE_VERSION, &encode_state(&self.state)).expect("encoded here");
-        let applied = self.state.apply(BEGIN, requests);
-        assert_eq!(applied, twin.apply(BEGIN, requests), "a snapshot in between changes nothing");
+        let applied = self.state.apply(self.now, requests);
+        assert_eq!(applied, twin.apply(self.now, requests), "a snapshot in between changes nothing");
         assert!(applied.answers.iter().all(Result::is_ok));
         for action in &applied.effects.actions {
             match action {
@@ -89,9 +90,13 @@ impl Herd {
     }
 
     fn report(&mut self, worker: WorkerId) -> Request {
+        self.report_of(worker, OWNER)
+    }
+
+    fn report_of(&mut self, worker: WorkerId, owner: AccountId) -> Request {
         let runs = std::mem::take(self.hands.entry(worker).or_default());
         let runs = runs.into_iter().map(|run| success(run, Hash::of(b"result"))).collect();
-        ask(OWNER, Command::Report { worker, runs })
+        ask(owner, Command::Report { worker, runs })
     }
 }
 
@@ -140,4 +145,113 @@ fn a_large_job_is_recalled_over_several_entries() {
     assert!((1..20).contains(&herd.settle()));
     assert_eq!(herd.busy(), WORKERS as usize);
     assert!(herd.state.job(JobId(1)).is_some_and(|job| job.counts.running == 0));
+}
+
+#[test]
+fn runs_that_are_overdue_together_are_lost_over_several_entries() {
+    let mut herd = Herd::new();
+    herd.submit();
+    herd.settle();
+    let runs: usize = herd.hands.values().map(BTreeSet::len).sum();
+    let wall = herd.state.job(JobId(1)).expect("ordered").spec.limits.wall;
+    herd.now = herd.now.after(Duration(3 * wall.0)).after(Duration::from_secs(60));
+    let (mut late, mut entries) = (0, 0);
+    while herd.state.next_due().is_some_and(|due| due <= herd.now) {
+        let applied = herd.apply(&[ask(State::SYSTEM, Command::Tick)]);
+        let stopped = applied.effects.actions.iter().map(|action| match action {
+            Action::Stop { runs, .. } => runs.len(),
+            _ => 0,
+        });
+        let stopped: usize = stopped.sum();
+        assert!(stopped <= 1 << 13, "{stopped} runs in one entry");
+        (late, entries) = (late + stopped, entries + 1);
+        assert!(entries < 50, "{late} of {runs} runs were taken back after {entries} entries");
+    }
+    assert!(entries > 1 && late == runs, "{late} of {runs} runs in {entries} entries");
+}
+
+/// Only two machines: one of an owner that is proven then, one of an owner that is vouched for and pauses.
+/// The first one delivers six thousand findings that nobody checks.
+fn long_tab() -> (Herd, WorkerId, WorkerId) {
+    let mut herd = Herd { state: State::new(), now: BEGIN, hands: BTreeMap::new() };
+    let issue = Command::Issue { to: RESEARCHER, currency: Currency::CREDIT, amount: Amount(1 << 60) };
+    let vouched = AccountId(3);
+    herd.apply(&[
+        ask(State::SYSTEM, open("ann", &[Role::Researcher])),
+        ask(State::SYSTEM, open("bob", &[Role::Owner])),
+        ask(State::SYSTEM, open("eve", &[Role::Owner])),
+        ask(State::SYSTEM, issue),
+        ask(State::SYSTEM, Command::Vouch { account: vouched, vouched: true }),
+        ask(OWNER, Command::AttachWorker(machine(0, 1_000))),
+        ask(vouched, Command::AttachWorker(machine(0, 1_000))),
+    ]);
+    let (proven, checker) = (WorkerId(1), WorkerId(2));
+    let order = |herd: &mut Herd, tasks| {
+        let mut spec = job("checked", tasks, Amount(1 << 50));
+        spec.checks = Checks::Hidden;
+        herd.apply(&[ask(RESEARCHER, Command::SubmitJob(Arc::new(spec)))]);
+    };
+    order(&mut herd, 20);
+    while herd.state.job(JobId(1)).is_some_and(|job| job.outcome().is_none()) {
+        let both = [(proven, OWNER), (checker, vouched)].map(|(worker, owner)| herd.report_of(worker, owner));
+        herd.apply(&both);
+    }
+    let pause = Command::SetWorker { worker: checker, accepting: false, returned: Vec::new() };
+    herd.apply(&[ask(vouched, pause)]);
+    order(&mut herd, 12_000);
+    while herd.state.owner(OWNER).is_some_and(|owner| owner.unpaid_findings() < 6_000) {
+        let report = herd.report(proven);
+        herd.apply(&[report]);
+    }
+    (herd, proven, checker)
+}
+
+/// How much the owner with the tab was paid.
+fn paid(applied: &Applied) -> usize {
+    applied.effects.transfers.iter().filter(|transfer| transfer.payee == OWNER).count()
+}
+
+impl Herd {
+    /// Goes on until nothing is due; how many findings were paid, and in how many entries.
+    fn pay(&mut self) -> (usize, usize) {
+        let (mut sum, mut entries) = (0, 0);
+        while self.state.next_due().is_some_and(|due| due <= self.now) {
+            let count = paid(&self.apply(&[ask(State::SYSTEM, Command::Tick)]));
+            assert!(count <= 1 << 13, "{count} payments in one entry");
+            (sum, entries) = (sum + count, entries + 1);
+        }
+        (sum, entries)
+    }
+}
+
+#[test]
+fn what_nobody_could_check_is_paid_over_several_entries() {
+    let (mut herd, ..) = long_tab();
+    let unpaid = herd.state.owner(OWNER).expect("has a machine").unpaid_findings();
+    herd.apply(&[ask(RESEARCHER, Command::CancelJob { job: JobId(2) })]);
+    herd.settle();
+    herd.now = herd.now.after(Duration::from_secs(2 * 3_600 + 1));
+    let (paid, entries) = herd.pay();
+    assert!(paid == unpaid && entries > 1, "{paid} of {unpaid} in {entries} entries");
+}
+
+#[test]
+fn what_a_good_check_confirms_is_paid_over_several_entries() {
+    let (mut herd, proven, checker) = long_tab();
+    let resume = Command::SetWorker { worker: checker, accepting: true, returned: Vec::new() };
+    herd.apply(&[ask(AccountId(3), resume)]);
+    let before = herd.state.owner(OWNER).expect("has a machine").passed;
+    let mut sum = 0;
+    while herd.state.owner(OWNER).is_some_and(|owner| owner.passed < before + 3) {
+        // Its own checks of the other one are paid at once and do not count here.
+        let report = herd.report(proven);
+        herd.apply(&[report]);
+        let before = herd.state.owner(OWNER).expect("has a machine").passed;
+        let report = herd.report_of(checker, AccountId(3));
+        let count = paid(&herd.apply(&[report]));
+        let checks = herd.state.owner(OWNER).expect("has a machine").passed - before;
+        assert!(count <= 64 * checks as usize, "{count} payments after {checks} good checks in one entry");
+        sum += count + herd.pay().0;
+    }
+    assert!(sum > 1 << 12, "{sum} findings were paid");
 }

@@ -15,9 +15,10 @@ pub(crate) type ReadyJobs = Tree<Rank, Needs, NeedsOfMany>;
 /// Workers of one engine with idle cores.
 pub(crate) type HungryWorkers = Tree<Place, Idle, IdleMany>;
 /// Started tasks that need more runs, and owners who have a part in them.
-pub(crate) type OpenTasks = Tree<TaskIndex, Owners, Owners>;
+pub(crate) type OpenTasks = Tree<TaskIndex, Owners, Parts>;
 
-/// Up to three owners in order of their ids, which is as many as most tasks have.
+/// Up to six owners in order of their ids: as many as have a part in a task of the largest quorum that needs
+/// one more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Owners {
     ids: [AccountId; Owners::MOST],
@@ -25,7 +26,7 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    const MOST: usize = 3;
+    const MOST: usize = 6;
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = AccountId> {
         self.ids.iter().copied().take(usize::from(self.count))
@@ -42,6 +43,11 @@ impl Owners {
     /// Whether there may be more than could be noted.
     pub(crate) fn is_full(&self) -> bool {
         usize::from(self.count) == Owners::MOST
+    }
+
+    /// Keeps those who are among the others, too.
+    fn keep(&mut self, others: &Owners) {
+        *self = self.iter().filter(|owner| others.contains(*owner)).collect();
     }
 
     /// Notes an owner, so that the lowest ids stay when there are too many. Whether there was room.
@@ -72,14 +78,23 @@ impl FromIterator<AccountId> for Owners {
     }
 }
 
-/// Owners who have a part in every one of the tasks.
-impl Summary<Owners> for Owners {
-    fn of(part: &Owners) -> Owners {
-        *part
+/// Who has a part in several tasks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Parts {
+    /// In every one of them.
+    pub(crate) in_all: Owners,
+    /// Whether somebody has in any.
+    pub(crate) any: bool,
+}
+
+impl Summary<Owners> for Parts {
+    fn of(part: &Owners) -> Parts {
+        Parts { in_all: *part, any: !part.is_empty() }
     }
 
-    fn merge(&mut self, other: &Owners) {
-        *self = self.iter().filter(|owner| other.contains(*owner)).collect();
+    fn merge(&mut self, other: &Parts) {
+        self.in_all.keep(&other.in_all);
+        self.any |= other.any;
     }
 }
 
@@ -117,7 +132,7 @@ impl Summary<Needs> for NeedsOfMany {
     fn merge(&mut self, other: &NeedsOfMany) {
         self.highest_bid = self.highest_bid.max(other.highest_bid);
         self.least_memory = self.least_memory.min(other.least_memory);
-        self.barred.merge(&other.barred);
+        self.barred.keep(&other.barred);
     }
 }
 
@@ -161,23 +176,28 @@ mod tests {
 
     #[test]
     fn the_lowest_owners_stay_in_whatever_order_they_come() {
-        for ids in [[4, 9, 2, 7, 2], [9, 7, 4, 2, 9], [2, 4, 7, 9, 4]] {
-            assert_eq!(owners(&ids), owners(&[2, 4, 7]), "{ids:?}");
+        for ids in [[4, 9, 2, 7, 2, 11, 6, 8], [9, 7, 4, 8, 6, 2, 9, 11], [2, 4, 6, 7, 8, 9, 11, 4]] {
+            assert_eq!(owners(&ids), owners(&[2, 4, 6, 7, 8, 9]), "{ids:?}");
         }
-        assert!(!owners(&[2, 4]).is_full() && owners(&[2, 4, 7]).is_full());
+        assert!(!owners(&[2, 4]).is_full() && owners(&[1, 2, 3, 4, 5, 6]).is_full());
         assert_eq!(owners(&[2, 4]).iter().collect::<Vec<_>>(), [AccountId(2), AccountId(4)]);
     }
 
     #[test]
     fn subtrees_of_tasks_share_owners_and_subtrees_of_workers_add_them_up() {
-        let mut shared = owners(&[1, 2, 3]);
-        shared.merge(&owners(&[2, 3, 4]));
-        assert_eq!(shared, owners(&[2, 3]));
+        let mut shared = Parts::of(&owners(&[1, 2, 3]));
+        shared.merge(&Parts::of(&owners(&[2, 3, 4])));
+        assert_eq!((shared.in_all, shared.any), (owners(&[2, 3]), true));
+        shared.merge(&Parts::of(&owners(&[])));
+        assert_eq!((shared.in_all, shared.any), (owners(&[]), true));
+        let mut nobody = Parts::of(&owners(&[]));
+        nobody.merge(&Parts::of(&owners(&[])));
+        assert!(!nobody.any);
         let idle = |owner| IdleMany::of(&Idle { memory: ByteSize(owner), owner: AccountId(owner) });
         let mut many = idle(1);
-        [3, 2, 1].iter().for_each(|owner| many.merge(&idle(*owner)));
-        assert_eq!((many.most_memory, many.owners), (ByteSize(3), Some(owners(&[1, 2, 3]))));
-        many.merge(&idle(4));
-        assert_eq!((many.most_memory, many.owners), (ByteSize(4), None));
+        [6, 3, 5, 2, 4, 1].iter().for_each(|owner| many.merge(&idle(*owner)));
+        assert_eq!((many.most_memory, many.owners), (ByteSize(6), Some(owners(&[1, 2, 3, 4, 5, 6]))));
+        many.merge(&idle(7));
+        assert_eq!((many.most_memory, many.owners), (ByteSize(7), None));
     }
 }

@@ -8,7 +8,7 @@ use pumasi_types::{AccountId, Amount, Duration, EngineTag, Fuel, HoldId, JobId, 
 use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Finding, Vote};
-use super::index::{OpenTasks, Owners};
+use super::index::{OpenTasks, Owners, Parts};
 use super::task::{Task, TaskState};
 use super::trust::{Check, Dispute};
 use crate::{Checks, JobSpec};
@@ -110,6 +110,8 @@ pub struct Job {
     pub(crate) holders: BTreeMap<WorkerId, u32>,
     /// Votes on open tasks that more than one finding decides.
     pub(crate) ballots: BTreeMap<TaskIndex, Ballot>,
+    /// Whose votes these are, if records are kept: what one owner said is found when it is caught.
+    pub(crate) voters: BTreeSet<(AccountId, TaskIndex)>,
     /// Hidden checks that are being made of decided tasks.
     pub(crate) checks: BTreeMap<TaskIndex, Check>,
     /// Open tasks whose first finding a check did not confirm.
@@ -145,6 +147,7 @@ impl Job {
             news: true,
             holders: BTreeMap::new(),
             ballots: BTreeMap::new(),
+            voters: BTreeSet::new(),
             checks: BTreeMap::new(),
             disputes: BTreeMap::new(),
             mean_wall: None,
@@ -246,7 +249,11 @@ impl Job {
 
     /// Owners who have a part in all that is queued.
     pub(crate) fn barred(&self) -> Owners {
-        if self.has_fresh() { Owners::default() } else { self.again.summary().copied().unwrap_or_default() }
+        if self.has_fresh() {
+            Owners::default()
+        } else {
+            self.again.summary().map(|parts| parts.in_all).unwrap_or_default()
+        }
     }
 
     /// The next started task that needs a run and that `owner` has no part in yet. One that nobody has a part
@@ -260,7 +267,8 @@ impl Job {
             let is_part = part.is_full() && self.involved(*task).any(|other| other == owner);
             !is_part && !part.contains(owner)
         };
-        let found = self.again.first_after(after, |part| !part.contains(owner), is_other);
+        let may_hold = |parts: &Parts| !parts.in_all.contains(owner) && (may_take_up || parts.any);
+        let found = self.again.first_after(after, may_hold, is_other);
         found.map(|(task, _)| task)
     }
 
@@ -345,6 +353,9 @@ impl Job {
     /// Counts the finding of a run that ended. The ballot then stands so; it has one vote if it had none.
     pub(crate) fn vote(&mut self, task: TaskIndex, vote: Vote) -> &mut Ballot {
         self.committed.0 += if vote.paid { 0 } else { vote.cost.0 };
+        if self.makes_records() {
+            self.voters.insert((vote.owner, task));
+        }
         // The owner's part in the task stays, so the task stays in its place in `again`.
         let ballot = self.ballots.entry(task).or_insert_with(|| Ballot::new(2));
         ballot.leaves(vote.owner);
@@ -354,9 +365,8 @@ impl Job {
 
     /// Takes an owner's votes on open tasks away; which tasks they were.
     pub(crate) fn void_votes(&mut self, owner: AccountId) -> Vec<TaskIndex> {
-        let concerned = |ballot: &Ballot| ballot.votes.iter().any(|vote| vote.owner == owner);
-        let found = self.ballots.iter().filter(|(_, ballot)| concerned(ballot));
-        let tasks: Vec<TaskIndex> = found.map(|(task, _)| *task).collect();
+        let own = (owner, TaskIndex(0))..=(owner, TaskIndex(u32::MAX));
+        let tasks: Vec<TaskIndex> = self.voters.extract_if(own, |_| true).map(|(_, task)| task).collect();
         for task in &tasks {
             self.unlist(*task);
             if let Some(ballot) = self.ballots.get_mut(task) {
@@ -463,7 +473,11 @@ impl Job {
     /// Decides a task: nobody else is needed for it, and its part of the budget is free again.
     pub(crate) fn decide(&mut self, index: TaskIndex, finding: Finding) {
         self.unlist(index);
-        let votes = self.ballots.remove(&index).map_or(0, |ballot| ballot.cost());
+        let ballot = self.ballots.remove(&index);
+        for vote in ballot.iter().flat_map(|ballot| &ballot.votes) {
+            self.voters.remove(&(vote.owner, index));
+        }
+        let votes = ballot.map_or(0, |ballot| ballot.cost());
         let task = self.task_mut(index);
         let (running, queued) = (std::mem::take(&mut task.running), std::mem::take(&mut task.queued));
         let success = finding.ending.is_success();
@@ -498,6 +512,7 @@ impl Job {
         self.again_runs = 0;
         self.news = false;
         self.ballots.clear();
+        self.voters.clear();
         let checks = std::mem::take(&mut self.checks).into_values();
         let disputes = std::mem::take(&mut self.disputes).into_values();
         let doubts = checks.map(|check| Dispute { owner: check.vote.owner, place: check.place });
@@ -536,6 +551,10 @@ impl Job {
             }
             committed += self.check_task(id, index, task);
         }
+        let votes = self.ballots.iter().flat_map(|(task, ballot)| {
+            ballot.votes.iter().filter(|_| self.makes_records()).map(|vote| (vote.owner, *task))
+        });
+        assert_eq!(votes.collect::<BTreeSet<_>>(), self.voters, "job {id}: whose votes");
         assert_eq!(again, self.again, "job {id}: places of queued runs");
         assert_eq!(again_runs, self.again_runs, "job {id}: number of queued runs");
         let held: u64 = self.holders.values().map(|runs| u64::from(*runs)).sum();

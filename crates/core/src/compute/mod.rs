@@ -18,7 +18,7 @@ mod trust;
 mod trusted;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pumasi_types::{AccountId, Amount, Currency, JobId, RunId, Time, WorkerId};
@@ -64,8 +64,10 @@ pub(crate) struct Compute {
     proven: Roster,
     /// Machines of both.
     trusted: TrustedMachines,
-    /// How many jobs of an account are not over.
-    unfinished: BTreeMap<AccountId, u32>,
+    /// Jobs that are not over.
+    unfinished: BTreeSet<JobId>,
+    /// How many of an account are not over.
+    unfinished_of: BTreeMap<AccountId, u32>,
     last_job: JobId,
     last_run: RunId,
     entropy: Entropy,
@@ -125,16 +127,17 @@ impl Compute {
                 Some((_, Some(_))) => return Err(Refusal::DependencyFailed { job: *before }),
             }
         }
-        if self.unfinished.get(&owner).is_some_and(|jobs| *jobs >= Bounds::JOBS) {
+        if self.unfinished_of.get(&owner).is_some_and(|jobs| *jobs >= Bounds::JOBS) {
             let most = Bounds::JOBS;
             let problem = format!("must be {most} at most at a time: order one job of many tasks instead");
             return Err(Refusal::invalid("unfinished jobs", problem));
         }
         let budget = (Currency::CREDIT, spec.budget);
         let hold = ctx.ledger.hold_money(ctx.now, owner, budget, None, true, ctx.timers)?;
-        *self.unfinished.entry(owner).or_default() += 1;
+        *self.unfinished_of.entry(owner).or_default() += 1;
         self.last_job.0 += 1;
         let id = self.last_job;
+        self.unfinished.insert(id);
         for before in &spec.after {
             let before = self.jobs.get_mut(before).expect("looked up above");
             if before.outcome().is_none() {
@@ -232,7 +235,8 @@ impl Compute {
         let added = ctx.ledger.refill(job.hold, missing).expect("a job that owes has its hold");
         job.funds.0 += added.0;
         job.state = JobState::Active;
-        *self.unfinished.entry(job.owner).or_default() += 1;
+        *self.unfinished_of.entry(job.owner).or_default() += 1;
+        self.unfinished.insert(id);
         ctx.timers.clear(at.after(Bounds::JOB_MEMORY), Timer::ForgetJob(id));
         if let Some(deadline) = job.spec.deadline.filter(|at| *at > ctx.now) {
             ctx.timers.set(deadline, Timer::Deadline(id));
@@ -248,7 +252,8 @@ impl Compute {
         while let Some((id, outcome)) = ending.pop() {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.outcome().is_none()) else { continue };
             let doubts = job.end(outcome, ctx.now);
-            if let Some(jobs) = self.unfinished.get_mut(&job.owner) {
+            self.unfinished.remove(&id);
+            if let Some(jobs) = self.unfinished_of.get_mut(&job.owner) {
                 *jobs -= 1;
             }
             let deadline = job.spec.deadline;
@@ -392,9 +397,11 @@ impl Compute {
 
     /// Panics unless every rule of the machine holds. For tests; walks everything.
     pub(crate) fn sanity_check(&self, ledger: &Ledger) {
-        for (owner, count) in &self.unfinished {
-            let open = |job: &&Job| job.owner == *owner && job.outcome().is_none();
-            let found = self.jobs.values().filter(open).count();
+        let open = |(_, job): &(&JobId, &Job)| job.outcome().is_none();
+        let found = self.jobs.iter().filter(open).map(|(id, _)| *id);
+        assert_eq!(found.collect::<BTreeSet<_>>(), self.unfinished, "unfinished jobs");
+        for (owner, count) in &self.unfinished_of {
+            let found = self.unfinished.iter().filter(|id| self.jobs[id].owner == *owner).count();
             assert_eq!(found, *count as usize, "unfinished jobs of account {owner}");
         }
         let mut holders = BTreeMap::<JobId, BTreeMap<WorkerId, u32>>::new();

@@ -161,6 +161,8 @@ pub(crate) struct Tab {
     pub(crate) doubted: BTreeSet<u64>,
     /// Places whose check was good, while something before them is doubted.
     passed: BTreeSet<u64>,
+    /// Everything up to this place is before a good check, and to be paid.
+    good: u64,
     sum: Amount,
     last: u64,
     /// When to look whether they have waited too long; a timer stands for that.
@@ -184,7 +186,7 @@ impl Tab {
 
     /// Whether a check of this place is being made, disputed or was good.
     pub(crate) fn was_asked(&self, place: u64) -> bool {
-        self.doubted.contains(&place) || self.passed.contains(&place)
+        place <= self.good || self.doubted.contains(&place) || self.passed.contains(&place)
     }
 
     /// A check of this place was good.
@@ -193,12 +195,24 @@ impl Tab {
         self.passed.insert(place);
     }
 
-    /// Takes out what is to be paid: everything up to the last good check before the first doubt.
-    pub(crate) fn close(&mut self) -> Vec<Unpaid> {
+    /// Everything up to the last good check before the first doubt is to be paid.
+    pub(crate) fn close(&mut self) {
         let doubt = self.doubted.first().copied().unwrap_or(u64::MAX);
-        let Some(last) = self.passed.range(..doubt).next_back().copied() else { return Vec::new() };
-        self.passed = self.passed.split_off(&(last + 1));
-        self.take(..=last)
+        if let Some(last) = self.passed.range(..doubt).next_back().copied() {
+            self.passed = self.passed.split_off(&(last + 1));
+            self.good = last;
+        }
+    }
+
+    /// Takes out the first of what is to be paid.
+    pub(crate) fn take_good(&mut self, most: usize) -> Vec<Unpaid> {
+        let places: Vec<u64> = self.entries.range(..=self.good).take(most).map(|(place, _)| *place).collect();
+        places.into_iter().filter_map(|place| self.remove(place)).collect()
+    }
+
+    /// Whether something is to be paid.
+    pub(crate) fn has_good(&self) -> bool {
+        self.entries.first_key_value().is_some_and(|(place, _)| *place <= self.good)
     }
 
     /// Takes entries out.
@@ -210,9 +224,10 @@ impl Tab {
     /// Empties it: what a good check of its own confirmed, and the rest. Places go on behind the last.
     pub(crate) fn clear(&mut self) -> (Vec<Unpaid>, Vec<Unpaid>) {
         let kept = Tab { last: self.last, alarm: self.alarm, ..Tab::default() };
-        let Tab { mut entries, passed, .. } = std::mem::replace(self, kept);
-        let confirmed = passed.iter().filter_map(|place| entries.remove(place)).collect();
-        (confirmed, entries.into_values().collect())
+        let Tab { entries: mut good, passed, good: end, .. } = std::mem::replace(self, kept);
+        let mut entries = good.split_off(&(end + 1));
+        let passed = passed.iter().filter_map(|place| entries.remove(place)).collect::<Vec<_>>();
+        (good.into_values().chain(passed).collect(), entries.into_values().collect())
     }
 
     pub(crate) fn sanity_check(&self, owner: AccountId) {
@@ -221,6 +236,10 @@ impl Tab {
         assert!(self.entries.last_key_value().is_none_or(|(place, _)| *place <= self.last));
         assert!(self.entries.is_empty() || self.alarm.is_some(), "owner {owner}: nobody looks at its tab");
         assert!(self.passed.is_disjoint(&self.doubted), "owner {owner}: passed and doubted");
+        assert!(
+            self.doubted.first().is_none_or(|place| *place > self.good),
+            "owner {owner}: paid and doubted"
+        );
         let doubt = self.doubted.first().copied().unwrap_or(u64::MAX);
         assert!(self.passed.first().is_none_or(|place| *place > doubt), "owner {owner}: tab not closed");
     }

@@ -243,11 +243,9 @@ impl Compute {
     /// Takes runs of a job that is over out of its workers' hands, so that they are free for others.
     pub(super) fn recall(&mut self, id: JobId, steps: &mut usize, ctx: &mut Context<'_>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        while *steps > 0 {
-            let Some((worker_id, held)) = job.holders.pop_first() else {
-                self.schedule.recalls.remove(&id);
-                return;
-            };
+        while *steps > 0
+            && let Some((worker_id, held)) = job.holders.pop_first()
+        {
             let Some(worker) = self.workers.get_mut(worker_id.0) else { continue };
             let runs: Vec<RunId> =
                 worker.runs.extract_if(.., |_, run| run.job == id).map(|(id, _)| id).collect();
@@ -255,6 +253,9 @@ impl Compute {
             *steps = steps.saturating_sub(1 + runs.len());
             self.schedule.touched.push(worker_id);
             ctx.effects.actions.push(Action::Stop { worker: worker_id, runs });
+        }
+        if job.holders.is_empty() {
+            self.schedule.recalls.remove(&id);
         }
     }
 
@@ -401,12 +402,18 @@ impl Compute {
     ///
     /// A run may wait behind older ones of the same worker, so the longest allowance up to it counts; how
     /// long that is changes when they end, so a run that waits is looked at again after its own allowance.
-    pub(crate) fn check_overdue(&mut self, id: WorkerId, ctx: &mut Context<'_>) {
+    ///
+    /// At most so many steps are taken, and counted off; the rest is due at once.
+    pub(crate) fn check_overdue(&mut self, id: WorkerId, steps: &mut usize, ctx: &mut Context<'_>) {
         let jobs = &self.jobs;
         let Some(worker) = self.workers.get_mut(id.0) else { return };
         let (mut late, mut longest) = (Vec::new(), Duration(0));
         worker.overdue = None;
         for (run_id, run) in &worker.runs {
+            if late.len() > *steps {
+                worker.overdue = Some(ctx.now);
+                break;
+            }
             let own = jobs.get(&run.job).map_or(Duration(0), |job| allowance(job.spec.limits.wall));
             longest = longest.max(own);
             if run.given.after(longest) <= ctx.now {
@@ -419,6 +426,7 @@ impl Compute {
         if let Some(at) = worker.overdue {
             ctx.timers.set(at, Timer::Overdue(id));
         }
+        *steps = steps.saturating_sub(late.len());
         if !late.is_empty() {
             self.touch_worker(id);
             self.lose_runs(id, &late, ctx);

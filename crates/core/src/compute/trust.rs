@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use pumasi_types::{AccountId, Ending, JobId, RunId, TaskIndex, WorkerId};
+use pumasi_types::{AccountId, Ending, JobId, RunId, TaskIndex, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Finding, Vote};
@@ -362,9 +362,7 @@ impl Compute {
         for worker in self.machines_of(id) {
             self.stop_all(worker, ctx);
         }
-        let jobs: Vec<JobId> =
-            self.jobs.iter().filter(|(_, job)| job.makes_records()).map(|(id, _)| *id).collect();
-        for job_id in jobs {
+        for job_id in self.unfinished.iter().copied().collect::<Vec<_>>() {
             let tasks = self.jobs.get_mut(&job_id).map(|job| job.void_votes(id)).unwrap_or_default();
             for task in tasks {
                 self.want_more(job_id, task, ctx);
@@ -423,10 +421,29 @@ impl Compute {
         }
     }
 
-    /// Pays what a good check makes payable.
+    /// Pays what a good check makes payable; what is too much for one entry follows in the next ones.
     fn close_tab(&mut self, id: AccountId, ctx: &mut Context<'_>) {
-        let unpaid = self.owner_mut(id).tab.close();
+        self.owner_mut(id).tab.close();
+        self.pay_good(id, &mut { Self::PAID_AT_ONCE }, ctx);
+    }
+
+    /// How many findings are paid in the very entry of a good check, of which there may be many.
+    const PAID_AT_ONCE: usize = 1 << 6;
+
+    /// Pays findings before a good check. Whether these are all.
+    fn pay_good(&mut self, id: AccountId, steps: &mut usize, ctx: &mut Context<'_>) -> bool {
+        let tab = &mut self.owner_mut(id).tab;
+        let unpaid = tab.take_good(*steps);
+        *steps -= unpaid.len();
+        let all = !tab.has_good();
+        if !all {
+            if let Some(later) = tab.alarm.replace(ctx.now) {
+                ctx.timers.clear(later, Timer::Tab(id));
+            }
+            ctx.timers.set(ctx.now, Timer::Tab(id));
+        }
         self.pay_tab(id, &unpaid, ctx);
+        all
     }
 
     fn pay_tab(&mut self, owner: AccountId, unpaid: &[Unpaid], ctx: &mut Context<'_>) {
@@ -444,17 +461,23 @@ impl Compute {
     }
 
     /// Findings of an owner may have waited too long.
-    pub(crate) fn check_tab(&mut self, id: AccountId, ctx: &mut Context<'_>) {
+    ///
+    /// At most so many steps are taken, and counted off; the rest is due at once.
+    pub(crate) fn check_tab(&mut self, id: AccountId, steps: &mut usize, ctx: &mut Context<'_>) {
         let window = Owner::CHECK_WINDOW;
         let Some(owner) = self.owners.get_mut(&id) else { return };
         owner.tab.alarm = None;
+        if !self.pay_good(id, steps, ctx) {
+            return;
+        }
+        let Some(owner) = self.owners.get(&id) else { return };
         let Some(oldest) = owner.tab.entries.values().next().map(|unpaid| unpaid.at) else { return };
         let mut next = oldest.after(window);
         if next <= ctx.now {
             next = ctx.now.after(window);
             let waits = !owner.tab.doubted.is_empty();
             if !waits && !self.check_any(id, ctx) {
-                next = self.pay_unchecked(id, ctx);
+                next = self.pay_unchecked(id, steps, ctx);
             }
         }
         let tab = &mut self.owner_mut(id).tab;
@@ -465,12 +488,15 @@ impl Compute {
     }
 
     /// Pays what nobody could check for twice the window; when to look again.
-    fn pay_unchecked(&mut self, id: AccountId, ctx: &mut Context<'_>) -> pumasi_types::Time {
+    fn pay_unchecked(&mut self, id: AccountId, steps: &mut usize, ctx: &mut Context<'_>) -> Time {
         let due = |unpaid: &Unpaid| unpaid.at.after(Owner::CHECK_WINDOW).after(Owner::CHECK_WINDOW);
         let owner = self.owner_mut(id);
-        let waits = owner.tab.entries.iter().find(|(_, unpaid)| due(unpaid) > ctx.now);
-        let (end, next) = waits.map_or((u64::MAX, ctx.now), |(place, unpaid)| (*place, due(unpaid)));
+        let mut entries = owner.tab.entries.iter().take(*steps + 1).enumerate();
+        let waits = entries.find(|(count, (_, unpaid))| count == steps || due(unpaid) > ctx.now);
+        let (end, next) =
+            waits.map_or((u64::MAX, ctx.now), |(_, (place, unpaid))| (*place, due(unpaid).max(ctx.now)));
         let unpaid = owner.tab.take(..end);
+        *steps -= unpaid.len();
         owner.lapsed += unpaid.len() as u64;
         self.pay_tab(id, &unpaid, ctx);
         next
