@@ -98,6 +98,7 @@ impl State {
                 Timer::ForgetJob(job) => compute.forget(job, &mut ctx),
                 Timer::Tab(owner) => compute.check_tab(owner, &mut steps, &mut ctx),
                 Timer::ForgetRequest(key) => self.requests.forget(key),
+                Timer::Retry(worker) => compute.retry(worker),
             }
         }
     }

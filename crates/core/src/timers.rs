@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     ForgetRequest(RequestKey),
     /// Findings of an owner may have waited too long for a check.
     Tab(AccountId),
+    /// A worker that only failed is tried again.
+    Retry(WorkerId),
 }
 
 /// Timers in the order in which they are due.

@@ -4,9 +4,10 @@ use pumasi_types::{AccountId, Amount, Ending, Fuel, Hash, JobId, RunId, TaskInde
 
 use super::ballot::{Ballot, Finding, Vote};
 use super::trust::{Dispute, Purpose};
-use super::worker::Run;
+use super::worker::{Run, Worker};
 use super::{Compute, Context, check_runs};
 use crate::effects::{Cause, Done};
+use crate::timers::Timer;
 use crate::{Refusal, RunReport};
 
 impl Compute {
@@ -202,6 +203,9 @@ impl Compute {
         // That a run took too long may be the job's fault: it does not make the worker unfit.
         if ending == Ending::Faulted {
             worker.failing = worker.failing.saturating_add(1);
+            if worker.failing == Worker::FAILING_MAX {
+                ctx.timers.set(ctx.now.after(Worker::REST), Timer::Retry(id));
+            }
         }
         let owner = worker.owner;
         let (Run { job: job_id, task: index, .. }, purpose) = (*run.0, run.1);
@@ -218,6 +222,14 @@ impl Compute {
             self.undecidable(job_id, index, ending, ctx);
         } else {
             self.requeued(job_id, index, ctx);
+        }
+    }
+
+    /// A worker that only failed has rested: it is tried with some work, and rests again if that fails too.
+    pub(crate) fn retry(&mut self, id: WorkerId) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.failing = worker.failing.min(Worker::FAILING_MAX - 1);
+            self.touch_worker(id);
         }
     }
 

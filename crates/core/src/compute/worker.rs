@@ -65,8 +65,10 @@ pub(crate) struct Run {
 }
 
 impl Worker {
-    /// After so many failures in a row a worker gets no work until it joins anew.
-    const FAILING_MAX: u8 = 8;
+    /// After so many failures in a row a worker gets no work until it joins anew or has rested.
+    pub(super) const FAILING_MAX: u8 = 8;
+    /// How long it rests then: what it lacked, a full disk or a hub out of reach, may be there again.
+    pub(super) const REST: Duration = Duration::from_secs(300);
     /// Work that a worker is given ahead, so that it never waits for the hub.
     const AHEAD: Duration = Duration::from_millis(20);
     /// Runs per core that it is given ahead at most.
