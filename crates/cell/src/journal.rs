@@ -9,6 +9,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pumasi_core::Transfer;
 use pumasi_log::disk::Mode;
@@ -55,6 +56,8 @@ pub struct Journal {
     path: Arc<PathBuf>,
     /// Where an older version was put.
     aside: Option<Arc<Path>>,
+    /// Whether a sync failed.
+    unsynced: Arc<AtomicBool>,
 }
 
 impl Journal {
@@ -76,6 +79,7 @@ impl Journal {
             file: Arc::from(file.map_err(|source| io_error("open", path, source))?),
             path: Arc::new(path.to_owned()),
             aside: None,
+            unsynced: Arc::new(AtomicBool::new(false)),
         };
         let mut header = [0; RECORD];
         let length = journal.file.len().map_err(|source| io_error("read", path, source))?;
@@ -83,6 +87,10 @@ impl Journal {
             header[..8].copy_from_slice(MAGIC);
             header[8..12].copy_from_slice(&VERSION.to_le_bytes());
             journal.file.write_all_at(&header, 0).map_err(|source| io_error("write", path, source))?;
+            // A snapshot relies on the journal's records, so its name and header must last as long.
+            journal.sync()?;
+            let dir = path.parent().unwrap_or(path);
+            disk.sync_dir(dir).map_err(|source| io_error("sync", dir, source))?;
             return Ok(journal);
         }
         journal.file.read_exact_at(&mut header, 0).map_err(|source| io_error("read", path, source))?;
@@ -123,9 +131,17 @@ impl Journal {
     /// Makes everything written durable, before a snapshot that relies on it.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses. It is not asked again then: what a failed sync covered may be lost though a
+    /// second one succeeds, and only the next start writes it again, from the log.
     pub fn sync(&self) -> Result<(), JournalError> {
-        self.file.sync().map_err(|source| io_error("sync", &self.path, source))
+        if self.unsynced.load(Ordering::Acquire) {
+            let source = io::Error::other("an earlier sync failed; restart the hub");
+            return Err(io_error("sync", &self.path, source));
+        }
+        self.file.sync().map_err(|source| {
+            self.unsynced.store(true, Ordering::Release);
+            io_error("sync", &self.path, source)
+        })
     }
 
     /// Reads the records of `count` transfers from `first` on, checked, and hands over one after another.
