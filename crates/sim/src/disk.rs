@@ -19,7 +19,6 @@
 //! 2020). Every opening of the file hears of it once.
 
 mod content;
-mod dice;
 mod faults;
 
 use std::any::Any;
@@ -34,7 +33,9 @@ use pumasi_log::{Disk, DiskFile};
 use pumasi_types::Time;
 
 use content::{Content, PAGE};
-use dice::Dice;
+
+use crate::dice::Dice;
+
 pub use faults::{FaultCounts, Faults};
 
 /// What stops.
@@ -111,6 +112,8 @@ struct Machine {
     locks: BTreeSet<PathBuf>,
     capacity: Option<u64>,
     now: Time,
+    /// Whether syncs do nothing.
+    lies: bool,
     /// Which life of processes this is: those of former ones are dead.
     life: u64,
     off: bool,
@@ -156,6 +159,7 @@ impl SimDisk {
             locks: BTreeSet::new(),
             capacity: None,
             now: Time(0),
+            lies: false,
             life: 0,
             off: false,
             operations: 0,
@@ -180,6 +184,31 @@ impl SimDisk {
     pub fn copy(&self, seed: u64) -> SimDisk {
         let machine = Machine { dice: Dice::new(seed), ..self.machine().clone() };
         SimDisk { machine: Arc::new(Mutex::new(machine)) }
+    }
+
+    /// A copy that makes no faults any more, for a look at what is there.
+    pub fn sound_copy(&self, seed: u64) -> SimDisk {
+        let copy = self.copy(seed);
+        copy.set_faults(Faults::default());
+        copy.set_free(None);
+        copy.cancel_stop();
+        copy
+    }
+
+    /// Looks at what is there through handles that are open, while nothing fails or stops.
+    pub fn at_peace<T>(&self, look: impl FnOnce() -> T) -> T {
+        let (faults, stop_at, operations) = {
+            let machine = self.machine();
+            (machine.faults, machine.stop_at, machine.operations)
+        };
+        self.set_faults(Faults::default());
+        self.cancel_stop();
+        let seen = look();
+        let mut machine = self.machine();
+        let done = machine.operations - operations;
+        machine.faults = faults;
+        machine.stop_at = stop_at.map(|(at, what)| (at + done, what));
+        seen
     }
 
     /// Sets which operations fail from now on.
@@ -221,6 +250,16 @@ impl SimDisk {
     fn stop_in(&self, operations: u64, what: Stop) {
         let mut machine = self.machine();
         machine.stop_at = Some((machine.operations + operations, what));
+    }
+
+    /// What was to stop goes on after all.
+    pub fn cancel_stop(&self) {
+        self.machine().stop_at = None;
+    }
+
+    /// From now on a sync does nothing, as with a drive whose cache lies.
+    pub fn lie(&self) {
+        self.machine().lies = true;
     }
 
     /// Whether the power is away.
@@ -422,6 +461,9 @@ impl Machine {
     }
 
     fn sync(&mut self, inode: Inode, told: &AtomicU64) -> io::Result<()> {
+        if self.lies {
+            return Ok(());
+        }
         let fails = self.dice.once_in(self.faults.sync_errors);
         // Not through `content`, because the dice are needed besides it.
         let content = self.files.get_mut(&inode).ok_or_else(absent)?;

@@ -32,15 +32,24 @@ pub(crate) fn cargo() -> Command {
 
 /// Builds the binary and returns its path.
 pub(crate) fn pumasi(profile: Profile) -> Outcome<PathBuf> {
+    package("pumasi", profile)
+}
+
+/// Builds the simulator for speed and returns its path.
+pub(crate) fn simulator() -> Outcome<PathBuf> {
+    package("pumasi-sim", Profile::Release)
+}
+
+fn package(name: &str, profile: Profile) -> Outcome<PathBuf> {
     let mut build = cargo();
-    build.args(["build", "--package", "pumasi"]);
+    build.args(["build", "--package", name]);
     if profile == Profile::Release {
         build.arg("--release");
     }
     if !build.status()?.success() {
         return Err("the build failed; its errors stand above".into());
     }
-    Ok(binary(profile))
+    Ok(folder(profile).join(name))
 }
 
 /// The binary that tests use: the one that `cargo xtask test` built, or built here.
@@ -50,7 +59,11 @@ pub(crate) fn for_tests() -> Outcome<PathBuf> {
 
 /// Where cargo puts the binary.
 pub(crate) fn binary(profile: Profile) -> PathBuf {
+    folder(profile).join("pumasi")
+}
+
+fn folder(profile: Profile) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let folder = if profile == Profile::Release { "release" } else { "debug" };
-    root().join(target).join(folder).join("pumasi")
+    root().join(target).join(folder)
 }

@@ -9,6 +9,7 @@ mod faults;
 mod fuzz;
 mod pool;
 mod process;
+mod sim;
 mod test;
 #[cfg(test)]
 mod verifiers;
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Options),
     /// Format and lint, without running tests
     Check,
+    /// Simulate whole pools with all kinds of faults: one seed, or a campaign
+    Sim(sim::Options),
     /// Measure: tasks through a whole pool, or the core alone at scale
     Bench(bench::Options),
     /// Kill a hub again and again under load, and prove that nothing acknowledged is lost or done twice
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Check => test::check(),
+        Command::Sim(options) => sim::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Faults(options) => faults::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::dice::Dice;
 use super::faults::FaultCounts;
+use crate::dice::Dice;
 
 /// Unit of caches, in bytes.
 pub(super) const PAGE: usize = 4096;
