@@ -216,9 +216,13 @@ impl Judge {
         })
     }
 
-    /// Every decided task of a state.
+    /// Every decided task of a state, and every deadline.
     pub(crate) fn judge_all(&mut self, state: &State, truth: &dyn Fn(u64, u32) -> Finding) -> Holds {
         for (id, job) in state.jobs() {
+            let deadline = job.spec.deadline.filter(|_| job.outcome().is_none());
+            require(deadline.is_none_or(|at| at > state.now()), || {
+                format!("job {id} outlives its deadline")
+            })?;
             for task in job.spec.task_indices() {
                 let Some(accepted) = accepted(job, task) else { continue };
                 if accepted != truth(job.spec.seed, task.0) {

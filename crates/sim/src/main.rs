@@ -100,6 +100,12 @@ fn scenario(arguments: &Arguments, seed: u64) -> Result<Scenario, String> {
     Ok(scenario)
 }
 
+/// The command that runs a world again.
+fn again(arguments: &Arguments, scenario: &Scenario) -> String {
+    let sabotage = arguments.sabotage.map(|sabotage| format!(" --sabotage {sabotage}")).unwrap_or_default();
+    format!("cargo xtask sim {scenario}{sabotage} --trace")
+}
+
 fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
     let scenario = scenario(arguments, seed)?;
     let started = Instant::now();
@@ -108,6 +114,7 @@ fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
     for line in &report.lines {
         println!("{line}");
     }
+    let again = again(arguments, &scenario);
     let Report { simulated, events, steps, commands, runs, crashes, trace, .. } = &report;
     println!(
         "{:.1} simulated hours in {:.2} s: {} machines, {events} events, {steps} steps, {commands} commands, \
@@ -119,7 +126,7 @@ fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
     Ok(match &report.violation {
         None => true,
         Some(violation) => {
-            println!("BROKEN: {}\nagain: cargo xtask sim {scenario} --trace", violation.0);
+            println!("BROKEN: {}\nagain: {again}", violation.0);
             false
         }
     })
@@ -134,7 +141,7 @@ fn smallest(arguments: &Arguments, seed: u64) -> Result<bool, String> {
             Ok(true)
         }
         Some((scenario, violation)) => {
-            println!("BROKEN: {}\nsmallest: cargo xtask sim {scenario} --trace", violation.0);
+            println!("BROKEN: {}\nsmallest: {}", violation.0, again(arguments, &scenario));
             Ok(false)
         }
     }
@@ -189,14 +196,14 @@ fn many(arguments: &Arguments) -> bool {
     }
     let sum = campaign(&plan, stop, &progress);
     if arguments.json {
-        print_json(&plan, &sum)
+        print_json(arguments, &plan, &sum)
     } else {
-        print_sum(&plan, &sum)
+        print_sum(arguments, &plan, &sum)
     }
     sum.failures.is_empty() && !sum.is_incomplete()
 }
 
-fn print_sum(plan: &Campaign, sum: &Sum) {
+fn print_sum(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
     println!(
         "{} worlds from seed {}, {} of them twice with the same trace",
         sum.worlds, plan.first, sum.twice
@@ -231,12 +238,12 @@ fn print_sum(plan: &Campaign, sum: &Sum) {
         _ => println!("\nNOT COVERED: {}", uncovered.join(", ")),
     }
     for (scenario, violation) in &sum.failures {
-        println!("\nBROKEN: {}\nagain: cargo xtask sim {scenario} --trace", violation.0);
+        println!("\nBROKEN: {}\nagain: {}", violation.0, again(arguments, scenario));
     }
     println!("\n{} failures", sum.failures.len());
 }
 
-fn print_json(plan: &Campaign, sum: &Sum) {
+fn print_json(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
     let faults: serde_json::Map<String, serde_json::Value> = Kind::ALL
         .iter()
         .map(|kind| {
@@ -250,7 +257,7 @@ fn print_json(plan: &Campaign, sum: &Sum) {
         .failures
         .iter()
         .map(|(scenario, violation)| {
-            json!({ "seed": scenario.seed, "broken": violation.0, "again": format!("cargo xtask sim {scenario}") })
+            json!({ "seed": scenario.seed, "broken": violation.0, "again": again(arguments, scenario) })
         })
         .collect();
     let report = json!({

@@ -377,6 +377,9 @@ impl World {
             if self.now >= end && !self.is_resting {
                 self.stop_faults();
             }
+            if self.events.is_multiple_of(64) {
+                self.is_on_time()?;
+            }
             if self.is_resting && self.events.is_multiple_of(64) {
                 if self.is_at_rest() {
                     return self.last_checks();
@@ -414,10 +417,7 @@ impl World {
             Event::Arrives { attempt, request } => self.arrives(attempt, request),
             Event::Answered { attempt, answer } => return self.answered(attempt, &answer),
             Event::TimeOut { attempt, tries } => self.timed_out(attempt, tries),
-            Event::Chaos => {
-                self.is_on_time()?;
-                return self.go_wrong();
-            }
+            Event::Chaos => return self.go_wrong(),
             Event::Heal { kind } => self.heal(kind),
         }
         Ok(())

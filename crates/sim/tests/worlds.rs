@@ -16,9 +16,9 @@ fn live(plan: &Campaign) -> Sum {
 
 #[test]
 fn worlds_keep_their_promises() {
-    let sum = live(&plan(1, 24, None));
+    let sum = live(&plan(1, 12, None));
     assert_eq!(sum.failures, []);
-    assert!(sum.twice > 0 && sum.crashes > 20 && sum.runs > 1_000, "{sum:?}");
+    assert!(sum.twice > 0 && sum.crashes > 20 && sum.runs > 1_000 && sum.catches > 0, "{sum:?}");
 }
 
 #[test]
@@ -33,17 +33,31 @@ fn a_seed_is_one_history_and_another_seed_another() {
     assert_ne!(trace(&small), trace(&Scenario { seed: 78, ..small.clone() }));
 }
 
+/// What each sabotage is noticed by, in one of the first worlds.
 #[test]
-fn a_broken_hub_is_noticed_within_a_few_worlds() {
-    for sabotage in [Sabotage::Hasty, Sabotage::Unlogged, Sabotage::WrongTime] {
-        let sum = live(&plan(1, 10, Some(sabotage)));
-        assert!(!sum.failures.is_empty(), "{sabotage:?} was not noticed in {} worlds", sum.worlds);
+fn a_broken_hub_is_noticed() {
+    let noticed = |sabotage: Sabotage| match sabotage {
+        Sabotage::Hasty => "was acknowledged, after the restart the log ends at",
+        Sabotage::Unlogged => "all is said to be settled up to",
+        Sabotage::WrongTime => "the hub's state differs from what the log makes",
+        Sabotage::LyingDrive => "the hub does not start on a sound disk",
+        Sabotage::ForgetsRequests => "was told",
+        Sabotage::SendsTwice => "was made and nobody asked for it",
+        Sabotage::MixesRuns => "was caught and had said nothing wrong",
+        Sabotage::FirstResult => "is another one now",
+        Sabotage::DeadClock => "has not happened",
+    };
+    for sabotage in Sabotage::ALL {
+        let sum = live(&plan(1, 10, Some(*sabotage)));
+        let found: Vec<&str> = sum.failures.iter().map(|(_, violation)| violation.0.as_str()).collect();
+        let expected = noticed(*sabotage);
+        assert!(found.iter().any(|text| text.contains(expected)), "{sabotage}: {found:?}, not {expected}");
     }
 }
 
 #[test]
 fn a_failing_world_is_made_smaller_and_still_fails() {
-    let sabotage = Some(Sabotage::Unlogged);
+    let sabotage = Some(Sabotage::SendsTwice);
     let large = Scenario { minutes: 20, workers: 12, jobs: 8, ..Scenario::of(3) };
     let (small, violation) = shrink(&large, sabotage, &|_| {}).expect("it fails");
     assert!(small.workers < large.workers && small.steps.is_some(), "{small}");

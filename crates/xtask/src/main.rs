@@ -7,6 +7,7 @@ mod demo;
 mod e2e;
 mod faults;
 mod fuzz;
+mod mutants;
 mod pool;
 mod process;
 mod sim;
@@ -38,6 +39,8 @@ enum Command {
     Check,
     /// Simulate whole pools with all kinds of faults: one seed, or a campaign
     Sim(sim::Options),
+    /// Break the real code in known ways and show that the simulator notices (a compilation each)
+    Mutants,
     /// Measure: tasks through a whole pool, or the core alone at scale
     Bench(bench::Options),
     /// Kill a hub again and again under load, and prove that nothing acknowledged is lost or done twice
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Check => test::check(),
         Command::Sim(options) => sim::run(&options),
+        Command::Mutants => mutants::run(),
         Command::Bench(options) => bench::run(&options),
         Command::Faults(options) => faults::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

@@ -1,8 +1,10 @@
 //! The life of the hub: its steps, its ends, its starts, and what is checked at each.
 
+use std::sync::PoisonError;
+
 use pumasi_cell::CellFailure;
 use pumasi_core::{Answer, Command};
-use pumasi_log::{LogError, Note};
+use pumasi_log::{Log, LogError, Note};
 use pumasi_types::WorkerId;
 
 use super::{Event, MS, S, World};
@@ -16,7 +18,7 @@ use crate::tap;
 /// The hub looks for what is due this often.
 const TICK: u64 = 100 * MS;
 /// What is due happens within this time while the hub runs.
-const LATE_MAX: u64 = 300 * S;
+const LATE_MAX: u64 = 60 * S;
 /// Steps between comparisons of the hub's state with the oracle's.
 const COMPARE: u64 = 100;
 /// Steps between walks through everything.
@@ -40,11 +42,8 @@ impl World {
         let clock = self.hub_clock();
         let Some(hub) = &mut self.hub else { return Ok(()) };
         self.steps += 1;
-        {
-            use pumasi_log::Log;
-            if hub.cell.log().head().time > clock {
-                self.tally.seen(Kind::ClockBack);
-            }
+        if hub.cell.log().head().time > clock {
+            self.tally.seen(Kind::ClockBack);
         }
         let draws = &mut self.draws;
         let mut seed = || u128::from(draws.roll()) << 64 | u128::from(draws.roll());
@@ -79,10 +78,10 @@ impl World {
             self.oracle.follow(head, &payload, &truth)?;
         }
         let Some(hub) = &self.hub else { return Ok(()) };
-        let settled = hub.cell.settled().load(std::sync::atomic::Ordering::Acquire);
-        let expected = self.oracle.state.ledger().last_transfer().0;
-        require(settled == expected, || {
-            format!("{settled} transfers are said to be settled, not {expected}")
+        let settled = *hub.cell.settled().lock().unwrap_or_else(PoisonError::into_inner);
+        let (head, last) = (self.oracle.head, self.oracle.state.ledger().last_transfer());
+        require((settled.head, settled.last) == (head, last), || {
+            format!("all is said to be settled up to {settled:?}, not transfer {last} at entry {}", head.seq)
         })?;
         self.oracle.state.sanity_check();
         if self.steps.is_multiple_of(WALK) {
@@ -268,13 +267,16 @@ impl World {
                 }
                 Ok((restored, notes)) => {
                     let cut = notes.iter().any(|note| matches!(note, Note::TailCut { .. }));
-                    let behind = {
-                        use pumasi_log::Log;
-                        restored.log.head().seq < self.oracle.head.seq
-                    };
+                    let behind = restored.log.head().seq < self.oracle.head.seq;
                     if cut && behind {
                         // The last write before a crash cannot be told from one that was never complete.
                         self.tally.seen(Kind::BitRot);
+                        require(restored.log.head().seq.next() == self.oracle.head.seq, || {
+                            format!(
+                                "a bit rotted in byte {at} of {}: more than the last entry was cut",
+                                path.display()
+                            )
+                        })?;
                         continue;
                     }
                     let mut oracle = self.oracle.clone();
