@@ -295,7 +295,8 @@ impl World {
     pub(crate) fn plan_due(&mut self) {
         let Some(hub) = &self.hub else { return };
         let Some(due) = hub.cell.state().next_due() else { return };
-        let wait = due.since(self.hub_clock()).0;
+        // The hub's clock may go faster than the world's.
+        let wait = due.since(self.hub_clock()).0.min(LATE_MAX / 2);
         let at = (self.now + wait).next_multiple_of(TICK);
         self.due += 1;
         self.plan(at.max(self.now + 1), Event::Due { life: self.hub_life, number: self.due });
