@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pumasi_core::{Checks, Command, Done, JobSpec, Request, State, WorkerSpec};
 use pumasi_types::{AccountId, Amount, ByteSize, EngineId, Hash, Price, RunId, Time, WorkerId};
 
+use crate::common::dice::Dice;
 use crate::common::{ask, job, machine};
 use crate::pool::{Pool, RESEARCHER, found, owner};
 
@@ -15,28 +16,6 @@ const OLD_ENGINE: &str = "wasmtime-47.0.0/1";
 /// What reaches the hub within so many nanoseconds makes one entry.
 const WINDOW_NS: u64 = 1_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
-
-/// Random numbers of one seed (Steele, Lea & Flood 2014, SplitMix64).
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.roll() % end.max(1)
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u64) as usize]
-    }
-}
 
 /// A machine of the crowd.
 pub(crate) fn mixed_machine(key: u64, dice: &mut Dice) -> WorkerSpec {

@@ -7,8 +7,9 @@ use pumasi_core::{
 };
 use pumasi_types::{Amount, ByteSize, EngineId, JobId, Price, RunId, WorkerId};
 
+use crate::common::dice::Dice;
 use crate::common::{ask, job, machine};
-use crate::crowd::{Crowd, Dice, mixed_machine};
+use crate::crowd::{Crowd, mixed_machine};
 use crate::pool::{Pool, RESEARCHER, Times, owner, processor_time, resident_bytes};
 
 /// Requests of one entry where the scene does not say otherwise.

@@ -3,6 +3,8 @@
 use pumasi_types::{AccountId, Amount, Ending, Fuel, Hash, Price, RunId, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use super::owner::Trust;
+
 /// What must be equal for two runs to agree: they are deterministic, so everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Finding {
@@ -21,8 +23,8 @@ pub(crate) struct Vote {
     pub(crate) finding: Finding,
     pub(crate) price: Price,
     pub(crate) cost: Amount,
-    /// Whether its owner was trusted when it voted, and did not order the job itself.
-    pub(crate) trusted: bool,
+    /// How far its owner was trusted when it voted; not at all if it ordered the job itself.
+    pub(crate) trust: Option<Trust>,
     /// Whether it was paid when it was believed at first.
     pub(crate) paid: bool,
 }
@@ -32,15 +34,15 @@ pub(crate) struct Vote {
 pub(crate) struct Ballot {
     /// How many owners must agree.
     pub(crate) needs: u8,
-    /// Whether one of them must be trusted.
-    pub(crate) sworn: bool,
+    /// How far one of them must be trusted at least.
+    pub(crate) oath: Option<Trust>,
     pub(crate) votes: Vec<Vote>,
     pub(crate) at_work: Vec<AccountId>,
 }
 
 impl Ballot {
     pub(crate) fn new(needs: u8) -> Ballot {
-        Ballot { needs, sworn: false, votes: Vec::new(), at_work: Vec::new() }
+        Ballot { needs, oath: None, votes: Vec::new(), at_work: Vec::new() }
     }
 
     /// The owners who have voted or are about to.
@@ -58,10 +60,20 @@ impl Ballot {
         self.votes.iter().filter(move |vote| vote.finding == finding)
     }
 
+    /// Whether an owner who is trusted so far found this.
+    pub(crate) fn is_sworn(&self, finding: Finding, oath: Trust) -> bool {
+        self.votes_for(finding).any(|vote| vote.trust.is_some_and(|trust| trust <= oath))
+    }
+
+    /// Whether owners found different things.
+    pub(crate) fn is_contested(&self) -> bool {
+        self.votes.windows(2).any(|pair| pair[0].finding != pair[1].finding)
+    }
+
     /// How many more votes a finding needs.
     fn lacks_for(&self, finding: Finding) -> u8 {
         let votes = self.votes_for(finding).count() as u8;
-        let oath = self.sworn && !self.votes_for(finding).any(|vote| vote.trusted);
+        let oath = self.oath.is_some_and(|oath| !self.is_sworn(finding, oath));
         self.needs.saturating_sub(votes).max(u8::from(oath))
     }
 

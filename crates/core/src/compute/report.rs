@@ -49,9 +49,9 @@ impl Compute {
         // Neither price nor fuel is above the job's, whose cost was checked to be in range at submission.
         let cost = run.price.cost(report.fuel).unwrap_or(job.cap);
         let finding = Finding { ending: report.ending, fuel: report.fuel, result: report.result };
-        let trusted = self.is_trusted_in(&self.jobs[&run.job], owner);
+        let trust = self.trust_in(&self.jobs[&run.job], owner);
         let (price, paid) = (run.price, false);
-        let vote = Vote { owner, worker: id, run: report.run, finding, price, cost, trusted, paid };
+        let vote = Vote { owner, worker: id, run: report.run, finding, price, cost, trust, paid };
         if let Some(worker) = self.worker_mut(id) {
             worker.failing = 0;
         }
@@ -86,13 +86,15 @@ impl Compute {
         let job = self.jobs.get_mut(&job_id).expect("the caller found it");
         job.vote(task, vote);
         match job.ballots[&task].winner() {
-            Some(finding) if self.wants_oath(job_id, task, finding) => {
-                if let Some(ballot) = self.ballot_mut(job_id, task) {
-                    ballot.sworn = true;
+            Some(finding) => match self.wants_oath(job_id, task, finding) {
+                None => self.agree(job_id, task, finding, ctx),
+                oath => {
+                    if let Some(ballot) = self.ballot_mut(job_id, task) {
+                        ballot.oath = oath;
+                    }
+                    self.want_more(job_id, task, ctx);
                 }
-                self.want_more(job_id, task, ctx);
-            }
-            Some(finding) => self.agree(job_id, task, finding, ctx),
+            },
             None => self.want_more(job_id, task, ctx),
         }
     }
@@ -147,12 +149,11 @@ impl Compute {
         if self.prefer_trusted(job_id, task, ctx) {
             return;
         }
-        let Some(ballot) = self.ballot_mut(job_id, task).filter(|ballot| ballot.sworn) else { return };
-        let unanimous = ballot.votes.windows(2).all(|pair| pair[0].finding == pair[1].finding);
-        if let Some(first) = ballot.votes.first().filter(|_| unanimous && ballot.at_work.is_empty()) {
-            // New owners agree, and nobody trusted is left to ask: they are believed as they would have been.
-            let finding = first.finding;
-            ballot.sworn = false;
+        let asked = |ballot: &&mut Ballot| ballot.oath.is_some() && ballot.at_work.is_empty();
+        let Some(ballot) = self.ballot_mut(job_id, task).filter(asked) else { return };
+        // Nobody so trusted is left to ask: enough owners who agree are believed as they would have been.
+        ballot.oath = None;
+        if let Some(finding) = ballot.winner() {
             self.agree(job_id, task, finding, ctx);
         }
     }

@@ -11,7 +11,7 @@ use pumasi_types::{AccountId, Ending, JobId, RunId, TaskIndex, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Finding, Vote};
-use super::owner::{Owner, Standing, Unpaid};
+use super::owner::{Owner, Standing, Trust, Unpaid};
 use super::worker::Run;
 use super::{Compute, Context, Job, TaskState};
 use crate::effects::{Action, Done};
@@ -59,9 +59,9 @@ impl Compute {
         !job.is_checked() || owner == job.owner || trusted()
     }
 
-    /// Whether an owner's word counts for more than its own pay in this job.
-    pub(super) fn is_trusted_in(&self, job: &Job, owner: AccountId) -> bool {
-        owner != job.owner && self.owners.get(&owner).is_some_and(Owner::is_trusted)
+    /// How far an owner's word counts for more than its own pay in this job.
+    pub(super) fn trust_in(&self, job: &Job, owner: AccountId) -> Option<Trust> {
+        self.owners.get(&owner).filter(|_| owner != job.owner)?.trust()
     }
 
     /// An operator answers for an owner, or does not any more.
@@ -171,7 +171,7 @@ impl Compute {
         });
         let Some((place, unpaid, finding)) = checkable.next() else { return false };
         let Unpaid { job, task, run, worker, price, cost, .. } = unpaid;
-        let vote = Vote { owner, worker, run, finding, price, cost, trusted: true, paid: false };
+        let vote = Vote { owner, worker, run, finding, price, cost, trust: Some(Trust::Proven), paid: false };
         self.start_check(job, task, vote, Some(place), ctx)
     }
 
@@ -186,7 +186,8 @@ impl Compute {
     ) -> bool {
         let Some(job) = self.jobs.get(&job_id) else { return false };
         let can = job.is_active() && job.affords(1) && !job.checks.contains_key(&task);
-        let Some(worker) = (if can { self.pick(job_id, &[vote.owner], false) } else { None }) else {
+        let Some(worker) = (if can { self.pick(job_id, &[vote.owner], false, Trust::Proven) } else { None })
+        else {
             return false;
         };
         let run = self.hand_out(worker, job_id, task, ctx);
@@ -208,12 +209,12 @@ impl Compute {
             return false;
         };
         let queued = job.task(task).is_some_and(|task| task.queued > 0);
-        let Some(ballot) = job.ballots.get(&task).filter(|_| queued && job.is_checked()) else {
-            return false;
-        };
-        let (involved, urgent): (Vec<AccountId>, _) =
-            (ballot.involved().collect(), job.disputes.contains_key(&task) || ballot.sworn);
-        let Some(worker) = self.pick(job_id, &involved, urgent) else { return false };
+        let asked = |ballot: &&Ballot| queued && (job.is_checked() || ballot.oath.is_some());
+        let Some(ballot) = job.ballots.get(&task).filter(asked) else { return false };
+        let urgent = job.disputes.contains_key(&task) || ballot.oath.is_some() || ballot.is_contested();
+        let (involved, oath): (Vec<AccountId>, _) =
+            (ballot.involved().collect(), ballot.oath.unwrap_or(Trust::Proven));
+        let Some(worker) = self.pick(job_id, &involved, urgent, oath) else { return false };
         let Some(owner) = self.worker(worker).map(|worker| worker.owner) else { return false };
         self.hand_out(worker, job_id, task, ctx);
         if let Some(job) = self.jobs.get_mut(&job_id) {
@@ -306,18 +307,22 @@ impl Compute {
         self.close_tab(dispute.owner, ctx);
     }
 
-    /// Whether new owners who agree among themselves are put before a trusted one.
-    pub(super) fn wants_oath(&mut self, job_id: JobId, task: TaskIndex, finding: Finding) -> bool {
-        let Some(job) = self.jobs.get(&job_id).filter(|job| job.is_checked() && job.affords(1)) else {
-            return false;
-        };
-        let Some(ballot) = job.ballots.get(&task).filter(|ballot| !ballot.sworn) else { return false };
-        let believed = |vote: &Vote| vote.trusted || vote.owner == job.owner;
-        if ballot.votes_for(finding).any(believed) || !self.entropy.one_in(Owner::CHECK_NEW) {
-            return false;
-        }
+    /// How far somebody must be trusted who is asked, too, before owners who agree are believed.
+    ///
+    /// Where owners disagree, somebody could be caught: that needs the word of one who is vouched for, if any
+    /// can be asked. New owners who agree among themselves are put before a trusted one now and then.
+    pub(super) fn wants_oath(&mut self, job_id: JobId, task: TaskIndex, finding: Finding) -> Option<Trust> {
+        let job = self.jobs.get(&job_id).filter(|job| job.makes_records() && job.affords(1))?;
+        let ballot = job.ballots.get(&task).filter(|ballot| ballot.oath.is_none())?;
+        let contested = ballot.is_contested();
+        let lacks = [Trust::Vouched, Trust::Proven].map(|oath| !ballot.is_sworn(finding, oath));
+        let by_its_owner = ballot.votes_for(finding).any(|vote| vote.owner == job.owner);
+        let new_ones = job.is_checked() && lacks[1] && !by_its_owner;
         let involved: Vec<AccountId> = ballot.involved().collect();
-        self.pick(job_id, &involved, true).is_some()
+        let asks = contested || (new_ones && self.entropy.one_in(Owner::CHECK_NEW));
+        let oaths = [(Trust::Vouched, contested && lacks[0]), (Trust::Proven, asks && lacks[1])];
+        let mut wanted = oaths.into_iter().filter(|(_, lacks)| *lacks).map(|(oath, _)| oath);
+        wanted.find(|oath| self.pick(job_id, &involved, true, *oath).is_some())
     }
 
     /// Agreement makes and breaks records. To be called with the ballot that decided a task.
@@ -331,7 +336,7 @@ impl Compute {
         let Some(job) = self.jobs.get(&job_id).filter(|job| job.makes_records()) else { return };
         let ordered_by = job.owner;
         let trusted: Vec<AccountId> =
-            ballot.votes_for(finding).filter(|vote| vote.trusted).map(|vote| vote.owner).collect();
+            ballot.votes_for(finding).filter(|vote| vote.trust.is_some()).map(|vote| vote.owner).collect();
         for vote in &ballot.votes {
             let backed = trusted.iter().any(|other| *other != vote.owner);
             let owner = self.owner_mut(vote.owner);
@@ -344,8 +349,10 @@ impl Compute {
             }
             owner.outvoted += 1;
             (owner.progress, owner.streak) = (0, 0);
-            if !trusted.is_empty() {
+            if ballot.is_sworn(finding, Trust::Vouched) {
                 self.catch(vote.owner, ctx);
+            } else if !trusted.is_empty() && !self.owner_mut(vote.owner).is_vouched() {
+                self.distrust(vote.owner, ctx);
             }
         }
     }
@@ -353,14 +360,30 @@ impl Compute {
     /// An owner was wrong: it gets no work, and what it is not yet paid for is computed again.
     fn catch(&mut self, id: AccountId, ctx: &mut Context<'_>) {
         let owner = self.owner_mut(id);
-        (owner.standing, owner.caught_at, owner.vouched, owner.due) =
-            (Standing::Caught, Some(ctx.now), false, 0);
+        (owner.standing, owner.caught_at, owner.vouched) = (Standing::Caught, Some(ctx.now), false);
+        self.take_all_back(id, ctx);
+    }
+
+    /// Proven owners found that an owner was wrong, and nobody who is vouched for could be asked: it begins
+    /// anew. It is not barred, because proven owners who work together could have an honest one barred so.
+    fn distrust(&mut self, id: AccountId, ctx: &mut Context<'_>) {
+        self.owner_mut(id).standing = Standing::New;
+        self.take_all_back(id, ctx);
+    }
+
+    /// What an owner is not paid for yet is computed again, and its votes do not count. If it was caught, its
+    /// runs are stopped, too.
+    fn take_all_back(&mut self, id: AccountId, ctx: &mut Context<'_>) {
+        let owner = self.owner_mut(id);
+        owner.due = 0;
         let (confirmed, unpaid) = owner.tab.clear();
         owner.withdrawn += unpaid.len() as u64;
         self.pay_tab(id, &confirmed, ctx);
         self.standing_changed(id);
-        for worker in self.machines_of(id) {
-            self.stop_all(worker, ctx);
+        if self.owner_mut(id).standing == Standing::Caught {
+            for worker in self.machines_of(id) {
+                self.stop_all(worker, ctx);
+            }
         }
         for job_id in self.unfinished.iter().copied().collect::<Vec<_>>() {
             let tasks = self.jobs.get_mut(&job_id).map(|job| job.void_votes(id)).unwrap_or_default();
@@ -452,7 +475,8 @@ impl Compute {
             job.owed.0 -= cost.0;
             job.provisional -= 1;
             let Some(finding) = job.finding(task) else { continue };
-            let vote = Vote { owner, worker, run, finding, price, cost, trusted: true, paid: false };
+            let vote =
+                Vote { owner, worker, run, finding, price, cost, trust: Some(Trust::Proven), paid: false };
             self.pay(job_id, task, &vote, ctx);
             if self.jobs[&job_id].outcome().is_some() {
                 self.release_unowed(job_id, ctx);

@@ -97,16 +97,22 @@ impl TrustedMachines {
 
 impl Compute {
     /// A machine of a trusted owner that can do a run of this job: one that is vouched for if there is any,
-    /// else a proven one's. Those with much to do are passed over unless it is urgent.
+    /// else a proven one's if that is trust enough. Those with much to do are passed over unless it is urgent.
     ///
     /// Owners are drawn and not machines, so that many machines do not make it likelier to check a friend.
-    pub(super) fn pick(&mut self, job_id: JobId, not: &[AccountId], urgent: bool) -> Option<WorkerId> {
+    pub(super) fn pick(
+        &mut self,
+        job_id: JobId,
+        not: &[AccountId],
+        urgent: bool,
+        oath: Trust,
+    ) -> Option<WorkerId> {
         let draws = [self.entropy.next(), self.entropy.next()];
         let job = self.jobs.get(&job_id)?;
-        let kinds = [(Trust::Vouched, &self.vouched, 2), (Trust::Proven, &self.proven, 1)];
-        kinds.into_iter().find_map(|(trust, roster, windows)| {
+        let kinds = [(Trust::Vouched, &self.vouched), (Trust::Proven, &self.proven)];
+        kinds.into_iter().filter(|(trust, _)| *trust <= oath).find_map(|(trust, roster)| {
             let start = roster.list.get((draws[0] % roster.list.len().max(1) as u64) as usize)?;
-            let load_end = if urgent { u32::MAX } else { Worker::load_end(job, windows) };
+            let load_end = if urgent { u32::MAX } else { Worker::load_end(job, 2) };
             self.machine_from(job, (trust, *start), not, load_end, draws[1])
         })
     }

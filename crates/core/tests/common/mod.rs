@@ -1,6 +1,8 @@
 //! Jobs, machines and requests as most tests want them.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod dice;
+
 use pumasi_core::{Checks, Command, JobSpec, Request, Role, Roles, RunReport, WorkerSpec};
 use pumasi_types::{
     AccountId, Amount, ByteSize, Duration, Ending, EngineId, Fuel, Hash, Limits, Price, RunId, Speed, Time,
