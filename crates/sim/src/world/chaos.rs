@@ -175,7 +175,8 @@ impl World {
             }
             Kind::WorkerFreeze => {
                 let span = self.chaos.spread(S, 300 * S);
-                self.machines[machine].frozen_until = self.now + span;
+                let frozen_until = &mut self.machines[machine].frozen_until;
+                *frozen_until = (*frozen_until).max(self.now + span);
             }
             Kind::WorkerLeave => {
                 self.tally.seen(kind);

@@ -76,9 +76,9 @@ impl World {
         wire.to_hub = wire.to_hub.max(now + wait) + 1;
         let at = wire.to_hub;
         if self.cut_off.contains(&machine) {
-            // What a partition holds back is lost with the link, which silence will end.
+            // A stream that lost a message is no stream any more.
             self.tally.seen(Kind::Partition);
-            return;
+            return self.reset_link(link);
         }
         self.plan(at, Event::HubHears { link, message });
     }
@@ -92,7 +92,6 @@ impl World {
         let (at, machine) = (wire.to_machine, wire.machine);
         if self.cut_off.contains(&machine) {
             self.tally.seen(Kind::Partition);
-            // A stream that lost a message is no stream any more.
             return self.reset_link(link);
         }
         self.plan(at, Event::MachineHears { link, message });
