@@ -79,9 +79,9 @@ fuzz_target!(|edits: &[u8]| {
     let sound = verify(&dir).is_ok_and(|report| report.is_sound());
     check_entries(&dir);
     match FileLog::open(&dir, options()) {
-        Err(error) => assert!(!error.to_string().is_empty()),
+        Err(error) => assert!(!sound, "verify sees nothing, but: {error}"),
+        // Older segments are checked when they are read.
         Ok(opened) => {
-            assert!(sound, "verify found a fault that opening did not");
             assert_eq!(opened.log.head().seq, Seq(PAYLOADS.len() as u64), "an entry was lost: {:?}", opened.notes);
             check_entries(&dir);
         }

@@ -116,6 +116,12 @@ impl Journal {
         Some(format!("{} was of version 1; it is kept as {}", self.path.display(), aside.display()))
     }
 
+    /// Where the record of a transfer begins; no file is so long that the last ids have a place in it.
+    fn place(&self, id: TransferId) -> Result<u64, JournalError> {
+        let missing = || JournalError::Damaged { id, path: self.path.to_path_buf() };
+        id.0.checked_mul(RECORD as u64).ok_or_else(missing)
+    }
+
     /// Writes transfers whose ids follow each other. Not durable before [`Journal::sync`]: the log is.
     ///
     /// # Errors
@@ -124,7 +130,7 @@ impl Journal {
         let Some(first) = transfers.first() else { return Ok(()) };
         let mut records = Vec::with_capacity(transfers.len() * RECORD);
         transfers.iter().for_each(|transfer| encode(transfer, &mut records));
-        let place = first.id.0 * RECORD as u64;
+        let place = self.place(first.id)?;
         self.file.write_all_at(&records, place).map_err(|source| io_error("write", &self.path, source))
     }
 
@@ -155,7 +161,7 @@ impl Journal {
         mut take: impl FnMut(&[u8; Transfer::RECORD_BYTES]),
     ) -> Result<(), JournalError> {
         let mut bytes = vec![0; count * RECORD];
-        let place = first.0 * RECORD as u64;
+        let place = self.place(first)?;
         self.file.read_exact_at(&mut bytes, place).map_err(|source| io_error("read", &self.path, source))?;
         for (id, record) in (first.0..).map(TransferId).zip(bytes.as_chunks().0) {
             let body = checked(record).filter(|body| body[..8] == id.0.to_le_bytes());
@@ -170,7 +176,7 @@ impl Journal {
     /// When the disk refuses or the record is damaged.
     pub fn read(&self, id: TransferId) -> Result<Transfer, JournalError> {
         let mut record = [0; RECORD];
-        let place = id.0 * RECORD as u64;
+        let place = self.place(id)?;
         self.file.read_exact_at(&mut record, place).map_err(|source| io_error("read", &self.path, source))?;
         decode(&record)
             .filter(|transfer| transfer.id == id)
@@ -226,6 +232,17 @@ mod tests {
         let (job, task, run, worker) = (JobId(4), TaskIndex(5), RunId(6), WorkerId(7));
         let engine = EngineId("wasmtime-48.0.8/1".to_owned()).tag();
         Cause::Run { job, task, run, worker, fuel: Fuel(8), price: Price(9), engine }
+    }
+
+    #[test]
+    fn ids_beyond_any_file_are_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&dir.path().join("transfers.journal")).unwrap();
+        for id in [0, 1, u64::MAX / RECORD as u64, u64::MAX / RECORD as u64 + 1, u64::MAX].map(TransferId) {
+            assert!(journal.read(id).is_err());
+            assert!(journal.records(id, 1, |_| ()).is_err());
+        }
+        assert!(journal.write(&[transfer(u64::MAX, run())]).is_err());
     }
 
     #[test]

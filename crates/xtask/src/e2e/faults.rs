@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use pumasi_api::wire;
+use pumasi_types::{Currency, TaskIndex};
 
 use super::{Scene, eventually, example, program};
 use crate::faults::{Dice, Plan, Proxy, Way, campaign};
@@ -44,19 +45,31 @@ fn wait_until(scene: &Scene, id: u64, reached: impl Fn(&wire::Job) -> bool) -> w
     }
 }
 
-/// Every task is paid to as many owners as its quorum says, and to each once.
+/// Every task is paid to as many owners as its quorum says, or to one more who checked it, and to each once;
+/// together that is what the job spent.
 fn check_pay(scene: &Scene, job: &wire::Job) {
-    let mut paid = BTreeSet::new();
+    let job = wait_until(scene, job.id.0, |job| job.provisional == 0 && job.doubted == 0);
+    let (mut paid, mut sum) = (BTreeSet::new(), 0);
     for (n, owner) in scene.owners.iter().enumerate() {
         let statement: wire::Statement =
             scene.pool.ask(owner, &["statement", "--limit", "1000"]).expect("a statement");
         for line in statement.lines {
             let run = line.run.expect("owners are paid for runs only");
-            assert!(paid.insert((n, run.task)), "owner {n} was paid twice for task {}", run.task);
+            assert!(paid.insert((run.task, n)), "owner {n} was paid twice for task {}", run.task);
+            sum += minor(&line.amount);
         }
     }
-    assert_eq!(paid.len() as u32, job.tasks * u32::from(job.quorum), "payments");
+    for task in 0..job.tasks {
+        let count = paid.range((TaskIndex(task), 0)..=(TaskIndex(task), usize::MAX)).count();
+        let quorum = usize::from(job.quorum);
+        assert!((quorum..=quorum + 1).contains(&count), "task {task} was paid {count} times: {job:?}");
+    }
+    assert_eq!(sum, minor(&job.spent), "{job:?}");
     scene.check_books();
+}
+
+fn minor(amount: &str) -> i64 {
+    Currency::CREDIT.parse_amount(amount).expect("an amount").0
 }
 
 #[test]

@@ -189,3 +189,15 @@ fn a_stolen_token_is_no_machine() {
     assert_eq!(workers()[0].lost, 0);
     scene.check_hub_log();
 }
+
+#[test]
+fn a_hub_could_not_run_a_guest() {
+    let mut tree = crate::build::cargo();
+    tree.args(["tree", "--package", "pumasi-hub", "--edges", "normal", "--prefix", "none", "--offline"]);
+    let output = tree.output().expect("cargo runs");
+    let needs = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && needs.contains("pumasi-core"), "{output:?}");
+    for engine in ["wasmtime", "cranelift", "wasmi", "wasmer", "pumasi-worker"] {
+        assert!(!needs.contains(engine), "the hub needs {engine}: {needs}");
+    }
+}

@@ -38,3 +38,17 @@ impl Clock {
         std::fs::rename(next, &self.control).expect("the folder can be written");
     }
 }
+
+/// The library leaves two files of a process that is killed.
+impl Drop for Clock {
+    fn drop(&mut self) {
+        for file in std::fs::read_dir("/dev/shm").into_iter().flatten().filter_map(Result::ok) {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let of = ["faketime_shm_", "sem.faketime_sem_"].iter().find_map(|begin| name.strip_prefix(begin));
+            if of.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                // Somebody else may have removed it.
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@
 mod clock;
 mod customer;
 mod dice;
+mod outsider;
 mod proxy;
 mod tally;
 
@@ -22,6 +23,7 @@ use serde_json::Value;
 pub(crate) use self::clock::Clock;
 use self::customer::{Customer, Notebook};
 pub(crate) use self::dice::Dice;
+use self::outsider::Outsider;
 pub(crate) use self::proxy::{Proxy, Way};
 use self::tally::{Counted, Tally};
 use crate::Outcome;
@@ -92,6 +94,10 @@ pub(crate) struct Report {
     pub(crate) transfers: u64,
     pub(crate) jobs: u64,
     pub(crate) runs_paid: u64,
+    /// Findings whose pay was still held when the customers stopped.
+    pub(crate) held_back: u64,
+    /// Receipts that were fetched between the faults.
+    pub(crate) receipts: u64,
     pub(crate) seconds: u64,
 }
 
@@ -109,6 +115,8 @@ impl Report {
         self.transfers += other.transfers;
         self.jobs += other.jobs;
         self.runs_paid += other.runs_paid;
+        self.held_back += other.held_back;
+        self.receipts += other.receipts;
         self.seconds += other.seconds;
     }
 }
@@ -130,17 +138,28 @@ impl std::fmt::Display for Report {
         writeln!(
             f,
             "acknowledged: {} commands ({} refusals; {} had to be sent again): {} transfers, {} jobs with {} runs \
-             paid",
-            self.commands, self.refusals, self.resent, self.transfers, self.jobs, self.runs_paid
+             paid, {} of them after a check; {} receipts",
+            self.commands,
+            self.refusals,
+            self.resent,
+            self.transfers,
+            self.jobs,
+            self.runs_paid,
+            self.held_back,
+            self.receipts
         )?;
         // A campaign ends with an error at the first of these.
-        write!(f, "lost 0, done twice 0, paid twice 0; books balance, the log is sound")
+        write!(f, "lost 0, done twice 0, paid twice 0; books balance, the log is sound, receipts hold")
     }
 }
 
 /// Names of those who order, and of those whose machines compute.
 const CUSTOMERS: [&str; 2] = ["alice", "bob"];
 const OWNERS: [&str; 2] = ["carol", "dave"];
+/// The owner that nobody answers for: it is doubled first, and paid after checks once it is proven.
+const STRANGER: &str = OWNERS[1];
+/// Later than the latest that pay may be held: twice the window for checks, from the hub's furthest clock on.
+const CHECKS_OVER_S: i64 = 5 * 3_600;
 /// After so many kills the hub is left alone until work got done.
 const KILLS_BETWEEN_RESTS: u64 = 10;
 
@@ -180,6 +199,7 @@ struct Round {
     clock: Option<Clock>,
     /// How often the pool was left alone until work got done.
     rests: u64,
+    outsider: Outsider,
     stop: Arc<AtomicBool>,
     customers: Vec<JoinHandle<Result<Notebook, String>>>,
 }
@@ -200,12 +220,17 @@ impl Round {
             machines: Vec::new(),
             clock,
             rests: 0,
+            outsider: Outsider::default(),
             stop: Arc::default(),
             customers: Vec::new(),
         };
         let customers = CUSTOMERS.map(|name| (name, "researcher"));
         for (name, role) in customers.into_iter().chain(OWNERS.map(|name| (name, "owner"))) {
-            let token = round.pool.open_account(name, role)?;
+            // What is held for a check is paid long after the test, unless its clock can be set.
+            let token = match name == STRANGER && round.clock.is_some() {
+                true => round.pool.open_unknown(name, role)?,
+                false => round.pool.open_account(name, role)?,
+            };
             round.tokens.insert(name.to_owned(), token);
             let _: Value = round.pool.ask(&round.pool.operator, &["account", "issue", name, "5000"])?;
         }
@@ -352,7 +377,7 @@ impl Round {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Ok(())
+        self.outsider.look(&self.pool, &mut self.dice)
     }
 
     /// Runs of all machines that counted.
@@ -373,7 +398,8 @@ impl Round {
         if self.machines.iter_mut().any(|machine| !machine.process.is_alive()) {
             return Err("a worker gave up".into());
         }
-        self.finish_jobs(&books)?;
+        self.finish_jobs(&books, "every task is decided", |job| job.over)?;
+        self.let_checks_end(&books)?;
         let operator = self.pool.client(&self.pool.operator)?;
         // The clients were used on other runtimes; these connections belong to the one that checks.
         let tokens = self.tokens.iter().map(|(name, token)| Ok((name.clone(), self.pool.client(token)?)));
@@ -385,27 +411,50 @@ impl Round {
         self.pool.hub()?.kill()?;
         self.pool.start_hub()?;
         block_on(tally.check())?;
+        self.outsider.look(&self.pool, &mut self.dice)?;
         self.pool.hub()?.stop(Duration::from_secs(30))?;
         self.check_log()?;
+        self.outsider.verify(&self.pool)?;
         Ok(self.reported(&books, &counted))
     }
 
-    /// Waits until every job is over.
-    fn finish_jobs(&self, books: &[Notebook]) -> Outcome {
+    /// Waits until every job is as it shall be.
+    fn finish_jobs(&self, books: &[Notebook], what: &str, is_so: impl Fn(&wire::Job) -> bool) -> Outcome {
         let until = Instant::now() + Duration::from_secs(300);
         for command in books.iter().flat_map(|book| &book.commands) {
             let Some(id) = command.job() else { continue };
             let client = self.pool.client(&self.tokens[&command.caller])?;
             block_on(async {
-                while !client.get::<wire::Job>(&format!("/v1/jobs/{id}?wait_ms=5000")).await?.over {
-                    if Instant::now() > until {
-                        return Err(format!("job {id} does not end").into());
+                loop {
+                    let job: wire::Job = client.get(&format!("/v1/jobs/{id}?wait_ms=5000")).await?;
+                    if is_so(&job) {
+                        return Outcome::Ok(());
                     }
+                    if Instant::now() > until {
+                        return Err(format!("{what}: not within five minutes: {job:?}").into());
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                Outcome::Ok(())
             })?;
         }
         Ok(())
+    }
+
+    /// Pay that waits for a check is settled once the time for checks is over.
+    fn let_checks_end(&mut self, books: &[Notebook]) -> Outcome {
+        for owner in OWNERS {
+            let account: wire::Account =
+                block_on(self.pool.client(&self.pool.operator)?.get(&format!("/v1/accounts/{owner}")))?;
+            let record = account.record.ok_or("an owner without a record")?;
+            if record.standing == "caught" || record.outvoted > 0 {
+                return Err(format!("{owner} is honest: {record:?}").into());
+            }
+            self.report.held_back += record.unpaid_findings;
+        }
+        if let Some(clock) = &self.clock {
+            clock.set(CHECKS_OVER_S);
+        }
+        self.finish_jobs(books, "every check is over", |job| job.provisional == 0 && job.doubted == 0)
     }
 
     fn check_log(&self) -> Outcome {
@@ -427,6 +476,7 @@ impl Round {
             transfers: counted.transfers as u64,
             jobs: counted.jobs as u64,
             runs_paid: counted.runs_paid as u64,
+            receipts: self.outsider.receipts,
             seconds: self.began.elapsed().as_secs(),
             ..self.report.clone()
         }
