@@ -52,7 +52,7 @@ fn an_endless_loop_runs_out_of_fuel() {
 fn an_endless_loop_with_much_fuel_runs_out_of_time() {
     misbehaves(
         "(loop (br 0))",
-        &["--fuel", "90000000000", "--wall", "300ms", "--retries", "0"],
+        &["--fuel", "40000000000", "--wall", "300ms", "--retries", "0"],
         "limit passed",
     );
 }
