@@ -11,6 +11,7 @@ mod gang;
 mod pool;
 
 use gang::{Figures, Kind, Scheme, Setup};
+use pumasi_types::Duration;
 
 const TASKS: u64 = 6_000;
 
@@ -32,8 +33,11 @@ fn sleepers_get_through_where_trust_only_grows_and_hardly_where_it_is_checked() 
         assert!(hidden.wrong * 200 < TASKS, "seed {seed}: {hidden:?}");
         assert!(adaptive.wrong * 50 > TASKS, "seed {seed}: {adaptive:?}");
         assert_eq!(hidden.caught, 12, "seed {seed}: {hidden:?}");
-        // What they had said before they were caught was computed again.
+        // What they had said before they were caught was computed again, and it was not much.
         assert!(hidden.once_wrong > 2 * hidden.wrong, "seed {seed}: {hidden:?}");
+        assert!(hidden.once_wrong * 50 < TASKS, "seed {seed}: {hidden:?}");
+        // The window alone would catch them, too, but only after an hour, and pay would wait as long.
+        assert!(hidden.waited.0 / hidden.paid < Duration::from_secs(1_800).0, "seed {seed}: {hidden:?}");
     }
 }
 

@@ -4,10 +4,12 @@ mod peers;
 mod proof;
 mod scale;
 mod tasks;
+mod trust;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::Outcome;
 use crate::build;
@@ -27,6 +29,8 @@ enum What {
     Scale(scale::Options),
     /// Proofs: a leaf, a checkpoint, the check of a receipt
     Proof(proof::Options),
+    /// Gangs of liars against several ways to believe results: what gets through, and what it costs
+    Trust(trust::Options),
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
@@ -34,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         What::Tasks(options) => tasks::run(options),
         What::Scale(options) => scale::run(options),
         What::Proof(options) => proof::run(options),
+        What::Trust(options) => trust::run(options),
     }
 }
 
@@ -45,6 +50,22 @@ fn example(package: &str, name: &str) -> Outcome<PathBuf> {
         return Err("the build failed; its errors stand above".into());
     }
     Ok(build::binary(build::Profile::Release).with_file_name("examples").join(name))
+}
+
+/// What an example prints, line by line `name value`, in a process whose memory nothing else has touched.
+fn figures(program: &Path, arguments: &[&str]) -> Outcome<Map<String, Value>> {
+    let what = arguments.join(" ");
+    let output = Command::new(program).args(arguments).output()?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("measuring {what} failed: {text}").into());
+    }
+    let mut figures = Map::new();
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let (name, value) = line.split_once(' ').ok_or_else(|| format!("{what} printed '{line}'"))?;
+        figures.insert(name.to_owned(), serde_json::from_str(value)?);
+    }
+    Ok(figures)
 }
 
 /// What the figures were measured on.

@@ -1,11 +1,10 @@
 //! The core alone at growing sizes: what a decision takes, and what everything takes in memory.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
-use super::{example, machine};
+use super::{example, figures, machine};
 use crate::Outcome;
 
 /// How the benchmark is run.
@@ -116,7 +115,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let program = example("pumasi-core", "scale")?;
     let machine = machine();
     println!("{machine}");
-    let mut figures = Map::new();
+    let mut scenes = Map::new();
     for (name, what, columns) in SCENES {
         if !options.scenes.is_empty() && !options.scenes.iter().any(|wanted| wanted == name) {
             continue;
@@ -137,26 +136,18 @@ pub(crate) fn run(options: &Options) -> Outcome {
             println!();
             series.push(Value::Object(measured));
         }
-        figures.insert(name.to_owned(), Value::Array(series));
+        scenes.insert(name.to_owned(), Value::Array(series));
     }
     if options.json {
-        println!("{}", json!({ "machine": machine, "scenes": figures }));
+        println!("{}", json!({ "machine": machine, "scenes": scenes }));
     }
     Ok(())
 }
 
-/// One scene in a process of its own, whose memory nothing else has touched.
+/// One scene with so many workers and tasks.
 fn measure(program: &Path, scene: &str, workers: u64, tasks: u64) -> Outcome<Map<String, Value>> {
-    let output = Command::new(program).args([scene, &workers.to_string(), &tasks.to_string()]).output()?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("scene {scene} with {workers} workers failed: {text}").into());
-    }
-    let mut figures =
-        Map::from_iter([("workers".to_owned(), json!(workers)), ("tasks".to_owned(), json!(tasks))]);
-    for line in String::from_utf8(output.stdout)?.lines() {
-        let (name, value) = line.split_once(' ').ok_or_else(|| format!("scene {scene} printed '{line}'"))?;
-        figures.insert(name.to_owned(), serde_json::from_str(value)?);
-    }
-    Ok(figures)
+    let mut measured = figures(program, &[scene, &workers.to_string(), &tasks.to_string()])?;
+    measured.insert("workers".to_owned(), json!(workers));
+    measured.insert("tasks".to_owned(), json!(tasks));
+    Ok(measured)
 }
