@@ -5,8 +5,8 @@
 //! 1. A job with a quorum of 2 or more, or without hidden checks, accepts a wrong result only if at least
 //!    `quorum` owners said the same wrong thing.
 //! 2. A job with hidden checks and a quorum of 1 accepts a wrong result only if two owners said the same wrong
-//!    thing; or if one did that was trusted when it said so, or ordered the job itself, and nobody whose word
-//!    counted said the truth. So what was checked by somebody honest never stands.
+//!    thing; or if one did that was trusted when it said so, or ordered the job itself, and nobody said the
+//!    truth in a run that counted and was not taken back. So what somebody honest checked never stands.
 //! 3. That one, unless an operator answers for it, is not paid for it before its owner was confirmed in
 //!    something else or two check windows passed.
 //! 4. Only an owner that said something wrong is caught, unless owners said the same wrong thing together.
@@ -59,8 +59,10 @@ pub(crate) struct Judge {
     provisional: BTreeMap<Place, Provisional>,
     /// Who was caught before the entry that is followed.
     caught: BTreeSet<AccountId>,
-    /// Who ever was.
-    ever_caught: BTreeSet<AccountId>,
+    /// Who was proven before the entry that is followed.
+    proven: BTreeSet<AccountId>,
+    /// Whose findings were taken back ever: whoever was caught, or was proven and had to begin anew.
+    discounted: BTreeSet<AccountId>,
     /// How many tasks got a wrong result because enough owners said it.
     pub(crate) deceived: BTreeSet<Place>,
     /// How many wrong results of one trusted owner were believed.
@@ -207,7 +209,7 @@ impl Judge {
             )
         })?;
         let truthful = self.truthful.get(&place).into_iter().flatten();
-        let honest = truthful.copied().find(|owner| !self.ever_caught.contains(owner));
+        let honest = truthful.copied().find(|owner| !self.discounted.contains(owner));
         require(honest.is_none(), || {
             format!(
                 "task {} of job {} has the wrong result of one owner, though account {honest:?} found the truth",
@@ -259,6 +261,16 @@ impl Judge {
     /// Rule 4, after an entry.
     pub(crate) fn standings(&mut self, state: &State) -> Holds {
         for (id, owner) in state.owners() {
+            let was_proven = self.proven.remove(id);
+            match owner.standing {
+                Standing::Proven => {
+                    self.proven.insert(*id);
+                }
+                Standing::New if was_proven => {
+                    self.discounted.insert(*id);
+                }
+                _ => {}
+            }
             if owner.standing != Standing::Caught {
                 self.caught.remove(id);
                 continue;
@@ -266,7 +278,7 @@ impl Judge {
             if !self.caught.insert(*id) {
                 continue;
             }
-            self.ever_caught.insert(*id);
+            self.discounted.insert(*id);
             self.catches += 1;
             require(self.collusion || self.liars.contains(id), || {
                 format!("account {id} was caught and had said nothing wrong")

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use pumasi_cell::Journal;
-use pumasi_core::{Answer, Cause, Checks, Command, Done, State, Transfer, decode_requests, encode_state};
+use pumasi_core::{
+    Answer, Cause, Checks, Command, Done, JobSpec, State, Transfer, decode_requests, encode_state,
+};
 use pumasi_log::{Head, Log, Seq};
 use pumasi_types::{AccountId, Hash, JobId, RequestId, RunId, TaskIndex, Time, TransferId};
 
@@ -27,9 +29,16 @@ pub(crate) fn require(holds: bool, broken: impl FnOnce() -> String) -> Holds {
 /// A finding as the oracle compares them: ending, fuel, result.
 pub(crate) type Finding = (u64, u64, Hash);
 
-/// How many owners are paid for a task that one may decide, at most: whoever was believed first, and those who
-/// agreed when a check did not confirm it; or two new ones and the trusted one that was asked as well.
-const PAID_MAX: usize = 3;
+/// How many owners may be paid for a task: as many as agree, which are more than the quorum when records count
+/// and owners disagreed, because others are asked as well until patience ends.
+fn paid_max(spec: &JobSpec) -> usize {
+    let quorum = usize::from(spec.quorum);
+    match spec.checks {
+        Checks::Off => quorum,
+        // Whoever was believed first was paid, too.
+        Checks::Hidden => quorum.max(2) + usize::from(spec.max_losses.max(3)) + 1,
+    }
+}
 
 /// The second state and the books about it.
 #[derive(Clone)]
@@ -157,11 +166,7 @@ impl Oracle {
         require(fuel <= record.spec.limits.fuel && price <= record.spec.bid, || {
             format!("run {run} was paid more than job {job} bid")
         })?;
-        let most = if record.spec.quorum == 1 && record.spec.checks == Checks::Hidden {
-            PAID_MAX
-        } else {
-            usize::from(record.spec.quorum)
-        };
+        let most = paid_max(&record.spec);
         require(self.payees[&(job, task)].len() <= most, || {
             format!("task {task} of job {job} was paid to more than {most} owners")
         })?;
