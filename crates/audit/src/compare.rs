@@ -1,0 +1,74 @@
+//! Where a rewritten history first differs from the one that was audited.
+
+use pumasi_core::State;
+use pumasi_log::{Entry, Head, Seq};
+use pumasi_types::TransferId;
+
+use crate::{AuditError, Auditor, Decoded, Finding};
+
+/// A second history, compared with the audited one entry by entry.
+pub struct Comparison<'a> {
+    auditor: &'a Auditor,
+    state: State,
+    head: Head,
+    /// The first entry that differs.
+    entry: Option<Seq>,
+}
+
+impl Auditor {
+    /// Compares another history of the same hub with the audited one. Its entries must be brought from the
+    /// first on.
+    pub fn locate(&self) -> Comparison<'_> {
+        Comparison { auditor: self, state: State::new(), head: Head::default(), entry: None }
+    }
+}
+
+impl Comparison<'_> {
+    /// The last entry that was brought.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Takes in the next entry; the finding, once a transfer differs.
+    ///
+    /// # Errors
+    /// When the auditor's folder cannot be read, or the entry cannot be.
+    pub fn take(&mut self, entry: Entry) -> Result<Option<Finding>, AuditError> {
+        let audited = self.auditor.head.seq;
+        if self.entry.is_none()
+            && (entry.seq > audited || self.auditor.folder.entry_hash(entry.seq)? != entry.hash)
+        {
+            self.entry = Some(entry.seq);
+        }
+        self.head = entry.head();
+        let decoded = Decoded::new(entry)?;
+        let applied = self.state.apply(decoded.entry.time, &decoded.requests);
+        let Some(entry) = self.entry else { return Ok(None) };
+        for now in applied.effects.transfers {
+            let before = match now.id {
+                id if id.0 > self.auditor.transfers() => None,
+                id => Some(Box::new(self.auditor.folder.transfer(id)?)),
+            };
+            if before.as_deref() != Some(&now) {
+                let transfer = Some(now.id);
+                return Ok(Some(Finding::Rewritten { entry, transfer, before, now: Some(Box::new(now)) }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The second history is over; what differs, if anything does.
+    ///
+    /// # Errors
+    /// When the auditor's folder cannot be read.
+    pub fn end(self) -> Result<Option<Finding>, AuditError> {
+        let fewer = self.head.seq < self.auditor.head.seq;
+        let Some(entry) = self.entry.or(fewer.then(|| self.head.seq.next())) else { return Ok(None) };
+        let next = TransferId(self.state.ledger().last_transfer().0 + 1);
+        let before = match next.0 <= self.auditor.transfers() {
+            true => Some(Box::new(self.auditor.folder.transfer(next)?)),
+            false => None,
+        };
+        Ok(Some(Finding::Rewritten { entry, transfer: before.is_some().then_some(next), before, now: None }))
+    }
+}
