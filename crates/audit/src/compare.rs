@@ -1,7 +1,7 @@
 //! Where a rewritten history first differs from the one that was audited.
 
 use pumasi_core::State;
-use pumasi_log::{Entry, Head, Seq};
+use pumasi_log::{Head, Seq};
 use pumasi_types::TransferId;
 
 use crate::{AuditError, Auditor, Decoded, Finding};
@@ -32,8 +32,9 @@ impl Comparison<'_> {
     /// Takes in the next entry; the finding, once a transfer differs.
     ///
     /// # Errors
-    /// When the auditor's folder cannot be read, or the entry cannot be.
-    pub fn take(&mut self, entry: Entry) -> Result<Option<Finding>, AuditError> {
+    /// When the auditor's folder cannot be read.
+    pub fn take(&mut self, decoded: &Decoded) -> Result<Option<Finding>, AuditError> {
+        let Decoded { entry, requests } = decoded;
         let audited = self.auditor.head.seq;
         if self.entry.is_none()
             && (entry.seq > audited || self.auditor.folder.entry_hash(entry.seq)? != entry.hash)
@@ -41,8 +42,7 @@ impl Comparison<'_> {
             self.entry = Some(entry.seq);
         }
         self.head = entry.head();
-        let decoded = Decoded::new(entry)?;
-        let applied = self.state.apply(decoded.entry.time, &decoded.requests);
+        let applied = self.state.apply(entry.time, requests);
         let Some(entry) = self.entry else { return Ok(None) };
         for now in applied.effects.transfers {
             let before = match now.id {

@@ -133,6 +133,13 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    /// Whether the log itself is another one than what was seen of it: then it can be told where it differs.
+    pub fn is_rewritten(&self) -> bool {
+        !matches!(self, Finding::NotAccepted(_) | Finding::NoEntry { .. } | Finding::Unreadable { .. })
+    }
+}
+
 fn transfers(id: Option<TransferId>, before: Option<&Transfer>, now: Option<&Transfer>) -> String {
     let Some(id) = id else { return ": no transfer differs so far".to_owned() };
     let text = |transfer: Option<&Transfer>| match transfer {

@@ -206,12 +206,17 @@ impl Auditor {
     /// When a checkpoint says that there is more.
     pub fn check_complete(&self) -> Result<(), AuditError> {
         let signed = self.claims.last_key_value().map_or(0, |(size, _)| *size);
-        let named = self.named.last_key_value().map_or(Seq::ZERO, |(seq, _)| *seq);
+        let named = self.signed();
         if signed > self.tree.size() || named > self.head.seq {
             let (transfers, entries) = (self.tree.size(), self.head.seq);
             return Err(Finding::Incomplete { signed, named, transfers, entries }.into());
         }
         Ok(())
+    }
+
+    /// The entry up to which the hub has signed its log; zero when no checkpoint names one.
+    pub fn signed(&self) -> Seq {
+        self.named.last_key_value().map_or(Seq::ZERO, |(seq, _)| *seq)
     }
 
     /// Makes the position durable, so that the next audit goes on from here.

@@ -48,9 +48,15 @@ impl Reader {
         Ok(Some(entry))
     }
 
-    /// Whether everything that was taken in was given out.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.header.is_none()
+    /// There are no more bytes: none may be left over.
+    ///
+    /// # Errors
+    /// When they end within an entry.
+    pub fn finish(&self) -> Result<(), AuditError> {
+        if self.bytes.is_empty() && self.header.is_none() {
+            return Ok(());
+        }
+        Err(Finding::NoEntry { after: self.last, problem: "it ends within it".to_owned() }.into())
     }
 
     fn no_entry(&self, error: Malformed) -> Finding {

@@ -82,7 +82,7 @@ impl Hub {
     fn located(&self, auditor: &Auditor) -> Finding {
         let mut comparison = auditor.locate();
         for entry in &self.entries {
-            if let Some(finding) = comparison.take(entry.clone()).unwrap() {
+            if let Some(finding) = comparison.take(&Decoded::new(entry.clone()).unwrap()).unwrap() {
                 return finding;
             }
         }
@@ -247,7 +247,7 @@ fn entries_are_read_from_any_pieces_of_bytes() {
                 read.push(entry);
             }
         }
-        assert!(reader.is_empty());
+        reader.finish().unwrap();
         assert_eq!(read, hub.entries);
     }
 }

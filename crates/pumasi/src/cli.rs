@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    account, blobs, completions, fetch, job, jobs, join, log, login, pool, proof, receipt, run, serve,
+    account, audit, blobs, completions, fetch, job, jobs, join, log, login, pool, proof, receipt, run, serve,
+    witness,
 };
 use crate::error::CliError;
 use crate::exit::{EXIT_CODES, Exit};
@@ -59,6 +60,8 @@ enum Command {
     Receipt(receipt::ReceiptArgs),
     Proof(proof::ProofArgs),
     Log(log::LogArgs),
+    Audit(audit::AuditArgs),
+    Witness(witness::WitnessArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -68,9 +71,9 @@ impl Cli {
         Output::new(self.json, self.quiet)
     }
 
-    /// Whether it serves many at once, on all cores; anything else is quicker on one thread.
-    pub(crate) fn is_server(&self) -> bool {
-        matches!(self.command, Command::Serve(_))
+    /// Whether it has work for all cores; anything else is quicker on one thread.
+    pub(crate) fn uses_all_cores(&self) -> bool {
+        matches!(self.command, Command::Serve(_) | Command::Audit(_) | Command::Witness(_))
     }
 
     /// Does what was asked.
@@ -97,6 +100,8 @@ impl Cli {
             Command::Receipt(args) => args.run(out).await,
             Command::Proof(args) => args.run(out).await,
             Command::Log(args) => args.run(out),
+            Command::Audit(args) => args.run(out).await,
+            Command::Witness(args) => args.run(out).await,
             Command::Completions(args) => args.run(out),
         }
     }

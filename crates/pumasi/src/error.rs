@@ -137,6 +137,18 @@ pub(crate) enum CliError {
         /// Why.
         source: JoinError,
     },
+    /// An audit cannot go on, for a reason that is not the hub's.
+    #[error("cannot audit")]
+    Audit {
+        /// Why.
+        source: pumasi_audit::AuditError,
+    },
+    /// A witness cannot remember, or cannot serve.
+    #[error("cannot witness")]
+    Witness {
+        /// Why.
+        source: pumasi_witness::StoreError,
+    },
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -195,6 +207,9 @@ impl CliError {
             CliError::BadModule { .. } => "compile it to a WASI command: docs/guests.md tells how",
             CliError::BadOutput { .. } => "fetch it again; if it stays so, tell the hub's operator",
             CliError::Log { .. } => "check the folder: it is `log` inside the hub's data folder",
+            CliError::Audit { .. } | CliError::Witness { .. } => {
+                "check the folder given with --data, and the free space there"
+            }
             CliError::InterruptedSubmission => "the hub may have taken it: `pumasi jobs` shows",
             CliError::Serve { .. } | CliError::Join { .. } | CliError::Interrupted => return None,
         })
@@ -209,7 +224,9 @@ impl CliError {
             | CliError::Profiles { .. }
             | CliError::NoHome
             | CliError::Log { .. }
-            | CliError::ProofKeys { .. } => Exit::LocalFile,
+            | CliError::ProofKeys { .. }
+            | CliError::Audit { .. }
+            | CliError::Witness { .. } => Exit::LocalFile,
             CliError::NoProfile { .. } => Exit::NotFound,
             CliError::Join { source } => exit_of_join(source),
             CliError::TooExpensive { .. } => Exit::Refused,

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     }
     let cli = cli::Cli::parse();
     let out = cli.output();
-    let mut builder = match cli.is_server() {
+    let mut builder = match cli.uses_all_cores() {
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
     };

@@ -1,6 +1,7 @@
 //! The commands, one file for each group.
 
 pub(crate) mod account;
+pub(crate) mod audit;
 pub(crate) mod blobs;
 pub(crate) mod completions;
 pub(crate) mod fetch;
@@ -14,3 +15,4 @@ pub(crate) mod proof;
 pub(crate) mod receipt;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod witness;
