@@ -35,9 +35,9 @@ impl Comparison<'_> {
     /// When the auditor's folder cannot be read.
     pub fn take(&mut self, decoded: &Decoded) -> Result<Option<Finding>, AuditError> {
         let Decoded { entry, requests } = decoded;
-        let audited = self.auditor.head.seq;
+        let audited = self.auditor.head().seq;
         if self.entry.is_none()
-            && (entry.seq > audited || self.auditor.folder.entry_hash(entry.seq)? != entry.hash)
+            && (entry.seq > audited || self.auditor.books.folder.entry_hash(entry.seq)? != entry.hash)
         {
             self.entry = Some(entry.seq);
         }
@@ -47,7 +47,7 @@ impl Comparison<'_> {
         for now in applied.effects.transfers {
             let before = match now.id {
                 id if id.0 > self.auditor.transfers() => None,
-                id => Some(Box::new(self.auditor.folder.transfer(id)?)),
+                id => Some(Box::new(self.auditor.books.folder.transfer(id)?)),
             };
             if before.as_deref() != Some(&now) {
                 let transfer = Some(now.id);
@@ -62,11 +62,11 @@ impl Comparison<'_> {
     /// # Errors
     /// When the auditor's folder cannot be read.
     pub fn end(self) -> Result<Option<Finding>, AuditError> {
-        let fewer = self.head.seq < self.auditor.head.seq;
+        let fewer = self.head.seq < self.auditor.head().seq;
         let Some(entry) = self.entry.or(fewer.then(|| self.head.seq.next())) else { return Ok(None) };
         let next = TransferId(self.state.ledger().last_transfer().0 + 1);
         let before = match next.0 <= self.auditor.transfers() {
-            true => Some(Box::new(self.auditor.folder.transfer(next)?)),
+            true => Some(Box::new(self.auditor.books.folder.transfer(next)?)),
             false => None,
         };
         Ok(Some(Finding::Rewritten { entry, transfer: before.is_some().then_some(next), before, now: None }))

@@ -7,24 +7,32 @@
 //!
 //! There is no network in here, and nothing of the hub: whoever drives it brings checkpoints and entries.
 
+mod books;
 mod compare;
 mod finding;
 mod folder;
 mod reader;
+mod replay;
 
-use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 
-use pumasi_core::{Request, State, decode_requests};
+use pumasi_core::{Command, Request, State, decode_requests};
 use pumasi_log::{Entry, Head, Seq};
-use pumasi_proof::{Accepted, Checkpoint, Frontier, Note, Policy, TreeHash};
+use pumasi_proof::{Accepted, Checkpoint, Note, Policy, TreeHash};
 use pumasi_types::{Hash, TransferId};
 
 pub use self::compare::Comparison;
 pub use self::finding::{AuditError, Finding};
 pub use self::reader::Reader;
 
+use self::books::{Books, Settled};
 use self::folder::Folder;
+use self::replay::Replay;
+
+/// Entries whose transfers may wait for the tree.
+const BOOKED_LATER: usize = 64;
 
 /// An entry that arrived, decoded: the part of the work that needs no order.
 #[derive(Debug)]
@@ -44,31 +52,21 @@ impl Decoded {
         Ok(Decoded { entry, requests })
     }
 
-    /// How many commands it holds.
+    /// How many commands it holds; a report counts once for each run that it reports.
     pub fn commands(&self) -> usize {
-        self.requests.len()
+        let count = |request: &Request| match &request.command {
+            Command::Report { runs, .. } => runs.len(),
+            _ => 1,
+        };
+        self.requests.iter().map(count).sum()
     }
-}
-
-/// What a checkpoint claims, to be held against the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Claim {
-    root: TreeHash,
-    /// The entry that it was made at, if it says so.
-    log: Option<(Seq, Hash)>,
 }
 
 /// Follows one hub.
 pub struct Auditor {
-    folder: Folder,
     policy: Policy,
-    state: State,
-    head: Head,
-    tree: Frontier,
-    /// What all kept checkpoints claim, by the size of the tree.
-    claims: BTreeMap<u64, Claim>,
-    /// Entries that checkpoints name.
-    named: BTreeMap<Seq, Hash>,
+    replay: Replay,
+    books: Books,
 }
 
 impl Auditor {
@@ -78,16 +76,10 @@ impl Auditor {
     /// When the folder cannot be used, or what it holds does not fit together.
     pub fn open(dir: &Path, policy: Policy) -> Result<Auditor, AuditError> {
         let (folder, saved) = Folder::open(dir)?;
-        let mut auditor = Auditor {
-            folder,
-            policy,
-            state: saved.state,
-            head: saved.head,
-            tree: saved.tree,
-            claims: BTreeMap::new(),
-            named: BTreeMap::new(),
-        };
-        for (path, note) in auditor.folder.checkpoints()? {
+        let kept = folder.checkpoints()?;
+        let (replay, books) = (Replay::new(saved.state, saved.head), Books::new(folder, saved.tree));
+        let mut auditor = Auditor { policy, replay, books };
+        for (path, note) in kept {
             let checkpoint = Checkpoint::parse(note.text())
                 .map_err(|error| AuditError::Damaged { path, problem: error.to_string() })?;
             auditor.claim(&checkpoint, &note)?;
@@ -97,22 +89,27 @@ impl Auditor {
 
     /// The last entry that was audited.
     pub fn head(&self) -> Head {
-        self.head
+        self.replay.head()
     }
 
     /// How many transfers were audited.
     pub fn transfers(&self) -> u64 {
-        self.tree.size()
+        self.books.size()
     }
 
     /// How many checkpoints are kept.
     pub fn checkpoints(&self) -> usize {
-        self.claims.len()
+        self.books.claims()
     }
 
     /// What the log makes, up to [`Auditor::head`].
     pub fn state(&self) -> &State {
-        &self.state
+        self.replay.state()
+    }
+
+    /// The entry up to which the hub has signed its log; zero when no checkpoint names one.
+    pub fn signed(&self) -> Seq {
+        self.replay.signed()
     }
 
     /// Takes in a checkpoint: checks who signed it, keeps it for ever, and holds it against all others and
@@ -124,80 +121,48 @@ impl Auditor {
         let accepted = self.policy.accept(note).map_err(Finding::NotAccepted)?;
         let checkpoint = &accepted.checkpoint;
         // First kept, then judged: a checkpoint that contradicts is the evidence.
-        self.folder.keep_checkpoint(checkpoint, note)?;
-        let audited = self.claims.last_key_value().map_or(0, |(size, _)| *size);
+        self.books.folder.keep_checkpoint(checkpoint, note)?;
+        let signed_before = self.books.signed();
         self.claim(checkpoint, note)?;
-        if checkpoint.size < audited {
-            return Err(Finding::Shrunk { size: checkpoint.size, kept: audited }.into());
+        if checkpoint.size < signed_before {
+            return Err(Finding::Shrunk { size: checkpoint.size, kept: signed_before }.into());
         }
-        if checkpoint.size <= self.tree.size() {
-            let root = self.folder.root(checkpoint.size)?;
-            self.check_root(checkpoint.size, root)?;
-        }
-        if let Some((seq, hash)) = log_line(checkpoint).filter(|(seq, _)| *seq <= self.head.seq) {
-            self.check_entry(seq, self.folder.entry_hash(seq)?, hash)?;
+        self.books.check_kept(checkpoint.size)?;
+        if let Some((seq, hash)) = log_line(checkpoint).filter(|(seq, _)| *seq <= self.head().seq) {
+            replay::check_entry(seq, self.books.folder.entry_hash(seq)?, hash)?;
         }
         Ok(accepted)
     }
 
     /// Remembers what a checkpoint says.
-    fn claim(&mut self, checkpoint: &Checkpoint, note: &Note) -> Result<(), AuditError> {
-        let claim = Claim { root: checkpoint.root, log: log_line(checkpoint) };
-        if let Some((seq, hash)) = claim.log {
-            let named = *self.named.entry(seq).or_insert(hash);
-            if named != hash {
-                return Err(Finding::TwoEntries { seq, first: named, second: hash }.into());
-            }
+    fn claim(&mut self, checkpoint: &Checkpoint, note: &Note) -> Result<(), Finding> {
+        if let Some((seq, hash)) = log_line(checkpoint) {
+            self.replay.name(seq, hash)?;
         }
-        let size = checkpoint.size;
-        let kept = self.claims.entry(size).or_insert(claim);
-        if kept.root != checkpoint.root {
-            let (first, second) = (kept.root, checkpoint.root);
-            let note = note.to_string();
-            return Err(Finding::Forked { size, first, second, note }.into());
-        }
-        Ok(())
+        self.books.claim(checkpoint, note)
     }
 
-    /// Applies the entry after [`Auditor::head`] and holds it against all checkpoints.
+    /// Applies the entries after [`Auditor::head`] and holds them against all checkpoints. After an error the
+    /// auditor is good for [`Auditor::locate`] only.
     ///
     /// # Errors
-    /// When it does not continue the log that was audited so far, cannot be applied, or a checkpoint says
-    /// otherwise.
-    pub fn apply(&mut self, decoded: &Decoded) -> Result<(), AuditError> {
-        let Decoded { entry, requests } = decoded;
-        if entry.seq != self.head.seq.next() || entry.prev != self.head.hash {
-            let (seq, audited) = (self.head.seq, self.head.hash);
-            return Err(Finding::NotContinued { seq, audited, prev: entry.prev }.into());
-        }
-        if entry.time < self.head.time || entry.epoch < self.head.epoch {
-            return Err(Finding::Backwards { seq: entry.seq }.into());
-        }
-        if let Some(named) = self.named.get(&entry.seq) {
-            self.check_entry(entry.seq, entry.hash, *named)?;
-        }
-        let applied = self.state.apply(entry.time, requests);
-        self.folder.keep_entry(entry.seq, entry.hash)?;
-        self.folder.keep_transfers(&applied.effects.transfers)?;
-        self.head = entry.head();
-        for transfer in &applied.effects.transfers {
-            self.tree.push(TreeHash::of_leaf(&transfer.to_record()), |_, _| ());
-            if self.claims.contains_key(&self.tree.size()) {
-                self.check_root(self.tree.size(), self.tree.root())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_root(&self, size: u64, made: TreeHash) -> Result<(), Finding> {
-        match self.claims.get(&size) {
-            Some(claim) if claim.root != made => Err(Finding::OtherTree { size, signed: claim.root, made }),
-            _ => Ok(()),
-        }
-    }
-
-    fn check_entry(&self, seq: Seq, found: Hash, named: Hash) -> Result<(), Finding> {
-        if found == named { Ok(()) } else { Err(Finding::OtherEntry { seq, signed: named, found }) }
+    /// When one does not continue the log that was audited so far, or a checkpoint says otherwise.
+    pub fn apply(&mut self, entries: &[Decoded]) -> Result<(), AuditError> {
+        let Auditor { replay, books, .. } = self;
+        // What the entries do and what follows from it for the tree take about equally long.
+        let (settled, settling) = mpsc::sync_channel(BOOKED_LATER);
+        thread::scope(|scope| {
+            let booking = scope.spawn(move || settling.into_iter().try_for_each(|one| books.book(&one)));
+            let replayed = entries.iter().try_for_each(|decoded| {
+                let transfers = replay.apply(decoded)?;
+                // Nobody takes it when the books have an error, which comes first then.
+                let _ = settled.send(Settled { seq: decoded.entry.seq, hash: decoded.entry.hash, transfers });
+                Ok(())
+            });
+            drop(settled);
+            booking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            replayed
+        })
     }
 
     /// The hub's log is at its end: it must hold all that the hub signed.
@@ -205,18 +170,12 @@ impl Auditor {
     /// # Errors
     /// When a checkpoint says that there is more.
     pub fn check_complete(&self) -> Result<(), AuditError> {
-        let signed = self.claims.last_key_value().map_or(0, |(size, _)| *size);
-        let named = self.signed();
-        if signed > self.tree.size() || named > self.head.seq {
-            let (transfers, entries) = (self.tree.size(), self.head.seq);
+        let (signed, named) = (self.books.signed(), self.signed());
+        if signed > self.transfers() || named > self.head().seq {
+            let (transfers, entries) = (self.transfers(), self.head().seq);
             return Err(Finding::Incomplete { signed, named, transfers, entries }.into());
         }
         Ok(())
-    }
-
-    /// The entry up to which the hub has signed its log; zero when no checkpoint names one.
-    pub fn signed(&self) -> Seq {
-        self.named.last_key_value().map_or(Seq::ZERO, |(seq, _)| *seq)
     }
 
     /// Makes the position durable, so that the next audit goes on from here.
@@ -224,7 +183,7 @@ impl Auditor {
     /// # Errors
     /// When the disk refuses.
     pub fn save(&mut self) -> Result<(), AuditError> {
-        self.folder.save(&self.state, self.head, &self.tree)
+        self.books.save(&self.replay)
     }
 
     /// The hash of the leaf of a transfer that was audited.
@@ -232,7 +191,7 @@ impl Auditor {
     /// # Errors
     /// When the disk refuses.
     pub fn leaf(&self, transfer: TransferId) -> Result<TreeHash, AuditError> {
-        Ok(TreeHash::of_leaf(&self.folder.transfer(transfer)?.to_record()))
+        Ok(TreeHash::of_leaf(&self.books.folder.transfer(transfer)?.to_record()))
     }
 }
 

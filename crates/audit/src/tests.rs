@@ -4,7 +4,7 @@ use bytes::Bytes;
 use pumasi_core::{Command, Role, Roles, encode_request};
 use pumasi_log::Epoch;
 use pumasi_log::format::{WIRE_HEADER, WireHeader, encode_wire};
-use pumasi_proof::{SignerKey, Use};
+use pumasi_proof::{Frontier, SignerKey, Use};
 use pumasi_types::{AccountId, Amount, CellId, Currency, Time};
 
 use super::*;
@@ -76,7 +76,7 @@ impl Hub {
         auditor.take_checkpoint(&self.checkpoint())?;
         let from = auditor.head().seq.0 as usize;
         let mut entries = self.entries[from.min(self.entries.len())..].iter();
-        entries.try_for_each(|entry| auditor.apply(&Decoded::new(entry.clone())?))
+        entries.try_for_each(|entry| auditor.apply(&[Decoded::new(entry.clone())?]))
     }
 
     fn located(&self, auditor: &Auditor) -> Finding {
@@ -228,8 +228,8 @@ fn a_last_entry_that_was_changed_contradicts_the_checkpoint() {
     let mut auditor = hub.auditor(dir.path());
     auditor.take_checkpoint(&note).unwrap();
     let entries = &hub.entries;
-    auditor.apply(&Decoded::new(entries[0].clone()).unwrap()).unwrap();
-    let applied = auditor.apply(&Decoded::new(entries[1].clone()).unwrap());
+    auditor.apply(&[Decoded::new(entries[0].clone()).unwrap()]).unwrap();
+    let applied = auditor.apply(&[Decoded::new(entries[1].clone()).unwrap()]);
     assert!(matches!(finding(applied), Finding::OtherEntry { seq: Seq(2), .. }));
 }
 
@@ -260,8 +260,8 @@ fn a_log_that_ends_before_what_was_signed_is_told() {
     let note = hub.checkpoint();
     let mut auditor = hub.auditor(dir.path());
     auditor.take_checkpoint(&note).unwrap();
-    auditor.apply(&Decoded::new(hub.entries[0].clone()).unwrap()).unwrap();
+    auditor.apply(&[Decoded::new(hub.entries[0].clone()).unwrap()]).unwrap();
     assert!(matches!(finding(auditor.check_complete()), Finding::Incomplete { signed: 2, .. }));
-    auditor.apply(&Decoded::new(hub.entries[1].clone()).unwrap()).unwrap();
+    auditor.apply(&[Decoded::new(hub.entries[1].clone()).unwrap()]).unwrap();
     auditor.check_complete().unwrap();
 }

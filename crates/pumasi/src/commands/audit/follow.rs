@@ -139,13 +139,11 @@ pub(super) async fn apply_new(
             Ok(None) => break,
             Err(finding) => return Ok(Err(finding)),
         };
-        for decoded in &batch {
-            if let Err(finding) = found(auditor.apply(decoded))? {
-                return Ok(Err(finding));
-            }
-            applied.entries += 1;
-            applied.commands += decoded.commands() as u64;
+        if let Err(finding) = found(auditor.apply(&batch))? {
+            return Ok(Err(finding));
         }
+        applied.entries += batch.len() as u64;
+        applied.commands += batch.iter().map(|decoded| decoded.commands() as u64).sum::<u64>();
         applied.took = started.elapsed();
         progress.set(auditor.head().seq.0, &format!("{:.0} commands/s", applied.commands_per_s()));
         if saved.elapsed() >= SAVE_EVERY {

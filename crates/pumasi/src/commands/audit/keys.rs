@@ -23,8 +23,7 @@ pub(super) fn policy(
     })?;
     if let Some(file) = file {
         let text = std::fs::read(file).map_err(CliError::file("read", file))?;
-        let unusable = |error| CliError::usage(format!("{}: {error}", file.display()), "correct the file");
-        let policy = Policy::parse(&text).map_err(unusable)?;
+        let policy = Policy::parse(&text).map_err(CliError::content(file))?;
         let logs = policy.logs().to_vec();
         return Ok(trusting(policy, &logs, &rotations));
     }
