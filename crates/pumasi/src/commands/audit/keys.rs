@@ -68,9 +68,7 @@ fn read(path: &Path) -> Result<Vec<VerifierKey>, CliError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         read => read.map_err(CliError::file("read", path))?,
     };
-    let unusable =
-        |error| CliError::usage(format!("{}: {error}", path.display()), "correct or remove the file");
-    text.lines().map(|line| line.parse::<VerifierKey>().map_err(unusable)).collect()
+    text.lines().map(|line| line.parse::<VerifierKey>().map_err(CliError::content(path))).collect()
 }
 
 fn write(data: &Path, path: &Path, keys: &[VerifierKey]) -> Result<(), CliError> {
