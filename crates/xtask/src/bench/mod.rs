@@ -1,5 +1,6 @@
 //! Benchmarks: they print figures, the machine and peers of the same run; they never judge.
 
+mod audit;
 mod peers;
 mod proof;
 mod scale;
@@ -25,6 +26,8 @@ pub(crate) struct Options {
 enum What {
     /// No-op tasks: scheduled, run, verified and durably paid
     Tasks(tasks::Options),
+    /// A real hub's log fetched and applied again by an auditor
+    Audit(audit::Options),
     /// The core alone with up to so many workers and tasks: time of a decision, memory, how both grow
     Scale(scale::Options),
     /// Proofs: a leaf, a checkpoint, the check of a receipt
@@ -36,6 +39,7 @@ enum What {
 pub(crate) fn run(options: &Options) -> Outcome {
     match &options.what {
         What::Tasks(options) => tasks::run(options),
+        What::Audit(options) => audit::run(options),
         What::Scale(options) => scale::run(options),
         What::Proof(options) => proof::run(options),
         What::Trust(options) => trust::run(options),

@@ -153,7 +153,7 @@ async fn transfers(client: &HubClient) -> f64 {
     client.get::<wire::ProofInfo>("/v1/proof").await.map_or(0.0, |info| info.size as f64)
 }
 
-async fn put_noop(client: &HubClient) -> Outcome<Hash> {
+pub(super) async fn put_noop(client: &HubClient) -> Outcome<Hash> {
     let bytes = std::fs::read(build::root().join("examples/noop/noop.wasm"))?;
     let hash = Hash::of(&bytes);
     client.put_blob(&Source::Bytes(bytes.into()), hash, std::sync::Arc::new(|_| ())).await?;
@@ -193,7 +193,7 @@ async fn singles(client: &HubClient, module: Hash, count: u32) -> Outcome<Vec<f6
 }
 
 /// One job of many tasks: seconds until it was accepted, and until it was over.
-async fn large(client: &HubClient, module: Hash, tasks: u32) -> Outcome<(f64, f64)> {
+pub(super) async fn large(client: &HubClient, module: Hash, tasks: u32) -> Outcome<(f64, f64)> {
     let started = Instant::now();
     let accepted: wire::Job = client.post("/v1/jobs", &job(module, tasks), None).await?;
     let submit = started.elapsed();

@@ -18,7 +18,16 @@ fn scene(arguments: &[&str]) -> Scene {
 /// The researcher pays so many tasks.
 fn pay(scene: &Scene, tasks: u32) {
     let tasks = tasks.to_string();
-    scene.succeed(&["run", &example("noop/noop.wasm"), "--tasks", &tasks, "--budget", "5", "--yes", "--quiet"]);
+    scene.succeed(&[
+        "run",
+        &example("noop/noop.wasm"),
+        "--tasks",
+        &tasks,
+        "--budget",
+        "5",
+        "--yes",
+        "--quiet",
+    ]);
 }
 
 /// The size of the newest checkpoint, once it covers all that was paid.
@@ -83,7 +92,8 @@ fn an_auditor_tells_where_a_hub_that_begins_its_history_anew_differs() {
     let (_, second) = audit(&scene, &auditor, &memory, &[]);
     assert!(number(&second, "new_entries") < number(&first, "new_entries"), "only what is new: {second}");
     // Not everybody may read what all others paid.
-    let refused = scene.pool.cli(&scene.researcher).args(["audit", "--data"]).arg(scene.path("other")).output();
+    let refused =
+        scene.pool.cli(&scene.researcher).args(["audit", "--data"]).arg(scene.path("other")).output();
     assert_eq!(refused.expect("the binary runs").status.code(), Some(4));
 
     // An operator keeps a copy of the folder, lets time go by, and takes the copy again.

@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary as hub, workers and command line, each a process of its own.
 
+mod audit;
 mod clock;
 mod damage;
 mod disk;

@@ -59,7 +59,7 @@ pub(super) fn sound(audit: &Audit, round: &Round, out: &Output) -> Result<(), Cl
         ),
         Style::Plain,
     );
-    let kept = format!("{} checkpoints in {}", auditor.checkpoints(), audit.data.display());
+    let kept = format!("checkpoints kept: {}, in {}", auditor.checkpoints(), audit.data.display());
     fact("memory", kept, Style::Plain);
     out.table(&table)
 }
