@@ -1,6 +1,6 @@
 //! Child processes that never outlive us.
 
-use std::process::{Child, ChildStdout, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,7 +24,8 @@ impl Guarded {
     }
 
     /// What it writes, if it was spawned with a pipe; once.
-    pub(crate) fn stdout(&mut self) -> Option<ChildStdout> {
+    #[cfg(test)]
+    pub(crate) fn stdout(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
 

@@ -18,8 +18,8 @@ use crate::profile::base_dir;
 
 const EXAMPLES: &str = "\
 Examples:
-  pumasi witness --name witness.example --log pool.example+a0b1c2d3+AUVZ…
-  pumasi witness --name witness.example --log pool.example+a0b1c2d3+AUVZ… --listen 0.0.0.0:7880
+  pumasi witness --name witness.example --log $key
+  pumasi witness --name witness.example --log $key --listen 0.0.0.0:7880
 
 Whoever trusts nobody alone asks for the cosignatures of several witnesses, run by people who do not depend \
 on each other: a hub cannot show two histories when one witness has to sign both. The witness remembers each \
