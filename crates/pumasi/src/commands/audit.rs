@@ -27,7 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   pumasi audit                                     the hub of `pumasi login`
   pumasi audit pool.example --token TOKEN --fingerprint 3f1a…
-  pumasi audit --policy witnesses.policy --follow  only what enough witnesses have cosigned
+  pumasi audit --policy my.policy --follow          only what enough witnesses have cosigned
   pumasi audit --json | jq .sound
 
 The whole log is fetched, applied again, and held against every checkpoint that the hub ever showed to this \
