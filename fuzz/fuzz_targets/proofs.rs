@@ -63,7 +63,10 @@ fuzz_target!(|data: &[u8]| {
     let Some((number, rest)) = rest.split_first_chunk() else { return };
     let size = u64::from_le_bytes(*number).max(1);
     let tiles = TileNodes::new(Lies(rest), size);
-    let _ = root(&tiles, size);
-    let _ = prove_inclusion(&tiles, index % size, size);
-    let _ = prove_consistency(&tiles, old % size, size);
+    // Each of them reads up to 64 tiles: one is enough for one input.
+    match claim % 3 {
+        0 => drop(root(&tiles, size)),
+        1 => drop(prove_inclusion(&tiles, index % size, size)),
+        _ => drop(prove_consistency(&tiles, old % size, size)),
+    }
 });
