@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
@@ -164,11 +164,15 @@ fn many(arguments: &Arguments) -> bool {
     let until_eof = arguments.until_eof;
     let (started, last) = (Instant::now(), Mutex::new(Instant::now()));
     let every = Duration::from_secs(if std::io::stderr().is_terminal() { 2 } else { 60 });
-    let known = AtomicBool::new(false);
+    let known = AtomicUsize::new(0);
+    eprintln!("from seed {}", plan.first);
     let progress = |sum: &Sum| {
         let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_new = !sum.failures.is_empty() && !known.swap(true, Ordering::Relaxed);
-        if last.elapsed() < every && !is_new {
+        let before = known.swap(sum.failures.len(), Ordering::Relaxed);
+        for (scenario, violation) in sum.failures.iter().skip(before) {
+            eprintln!("BROKEN: {}\nagain: {}", violation.0, again(arguments, scenario));
+        }
+        if last.elapsed() < every {
             return;
         }
         *last = Instant::now();
