@@ -1,6 +1,7 @@
 //! Benchmarks: they print figures, the machine and peers of the same run; they never judge.
 
 mod audit;
+mod paced;
 mod peers;
 mod proof;
 mod scale;
@@ -26,6 +27,8 @@ pub(crate) struct Options {
 enum What {
     /// No-op tasks: scheduled, run, verified and durably paid
     Tasks(tasks::Options),
+    /// No-op tasks at a given rate, with and without proofs: what proofs cost the hub
+    Paced(paced::Options),
     /// A real hub's log fetched and applied again by an auditor
     Audit(audit::Options),
     /// The core alone with up to so many workers and tasks: time of a decision, memory, how both grow
@@ -39,6 +42,7 @@ enum What {
 pub(crate) fn run(options: &Options) -> Outcome {
     match &options.what {
         What::Tasks(options) => tasks::run(options),
+        What::Paced(options) => paced::run(options),
         What::Audit(options) => audit::run(options),
         What::Scale(options) => scale::run(options),
         What::Proof(options) => proof::run(options),

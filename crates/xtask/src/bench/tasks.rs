@@ -160,7 +160,7 @@ pub(super) async fn put_noop(client: &HubClient) -> Outcome<Hash> {
     Ok(hash)
 }
 
-fn job(module: Hash, tasks: u32) -> wire::SubmitJob {
+pub(super) fn job(module: Hash, tasks: u32) -> wire::SubmitJob {
     let limits = wire::Limits { fuel: Some(10_000), memory_bytes: Some(1 << 20), ..wire::Limits::default() };
     let budget = format!("{}", f64::from(tasks) * 0.0001);
     wire::SubmitJob {
@@ -223,13 +223,13 @@ fn restart(pool: &mut Pool, runtime: &tokio::runtime::Runtime, token: &str, modu
 
 /// Processor time that a hub has used, and its thread that makes proofs.
 #[derive(Clone, Copy)]
-struct Cpu {
-    all_us: f64,
-    proofs_us: f64,
+pub(super) struct Cpu {
+    pub(super) all_us: f64,
+    pub(super) proofs_us: f64,
 }
 
 impl Cpu {
-    fn of(pid: u32) -> Cpu {
+    pub(super) fn of(pid: u32) -> Cpu {
         // Fields 14 and 15, in ticks of 10 ms; the second field may have spaces in it (proc(5)).
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
