@@ -83,7 +83,12 @@ impl Journal {
         };
         let mut header = [0; RECORD];
         let length = journal.file.len().map_err(|source| io_error("read", path, source))?;
-        if length < RECORD as u64 {
+        if length >= RECORD as u64 {
+            let read = journal.file.read_exact_at(&mut header, 0);
+            read.map_err(|source| io_error("read", path, source))?;
+        }
+        // A power cut during the first start can leave the name and the length, and lose the header itself.
+        if length <= RECORD as u64 && header == [0; RECORD] {
             header[..8].copy_from_slice(MAGIC);
             header[8..12].copy_from_slice(&VERSION.to_le_bytes());
             journal.file.write_all_at(&header, 0).map_err(|source| io_error("write", path, source))?;
@@ -93,7 +98,6 @@ impl Journal {
             disk.sync_dir(dir).map_err(|source| io_error("sync", dir, source))?;
             return Ok(journal);
         }
-        journal.file.read_exact_at(&mut header, 0).map_err(|source| io_error("read", path, source))?;
         if header[..8] == *MAGIC && header[8..12] == 1_u32.to_le_bytes() {
             return Journal::set_version_1_aside(disk, path);
         }
@@ -272,6 +276,25 @@ mod tests {
             let mut damaged = record;
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(decode(&damaged), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_a_power_cut_took_is_written_again_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("transfers.journal");
+        for lost in [0, RECORD - 1, RECORD] {
+            std::fs::write(&path, vec![0; lost]).unwrap();
+            let journal = Journal::open(&path).unwrap();
+            journal.write(&[transfer(1, run())]).unwrap();
+            assert_eq!(Journal::open(&path).unwrap().read(TransferId(1)).unwrap(), transfer(1, run()));
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[..RECORD].fill(0);
+        for foreign in [bytes, vec![7; RECORD]] {
+            std::fs::write(&path, &foreign).unwrap();
+            assert!(matches!(Journal::open(&path), Err(JournalError::Foreign { .. })));
+            assert_eq!(std::fs::read(&path).unwrap(), foreign, "it is left as it was");
         }
     }
 
