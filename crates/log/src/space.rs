@@ -163,6 +163,8 @@ struct State {
     next: Next,
     next_bytes: u64,
     to_zero: VecDeque<Arc<Space>>,
+    /// Whether a thread does the helper's work.
+    helped: bool,
     closing: bool,
 }
 
@@ -193,8 +195,8 @@ pub(crate) struct Preparer {
 
 impl Preparer {
     pub(crate) fn new(dir: Dir, current: Arc<Space>) -> Preparer {
-        let state =
-            State { next: Next::None, next_bytes: 0, to_zero: VecDeque::from([current]), closing: false };
+        let to_zero = VecDeque::from([current]);
+        let state = State { next: Next::None, next_bytes: 0, to_zero, helped: false, closing: false };
         Preparer { dir, names: AtomicU64::new(0), state: Mutex::new(state), wake: Condvar::new() }
     }
 
@@ -209,7 +211,7 @@ impl Preparer {
         if matches!(state.next, Next::None) {
             state.next = Next::Asked;
             state.next_bytes = bytes;
-            self.wake.notify_one();
+            self.wake.notify_all();
         }
     }
 
@@ -224,14 +226,44 @@ impl Preparer {
             Next::None | Next::Failed => {}
         }
         drop(state);
-        let space = self.create(bytes)?;
+        let space = match self.create(bytes) {
+            // The helper may be taking up the last room just now.
+            Err(LogError::DiskFull { .. }) => match self.being_made(bytes) {
+                Some(spare) => return Ok(spare),
+                None => self.create(bytes)?,
+            },
+            made => made?,
+        };
         lock(&self.state).to_zero.push_back(space.clone());
-        self.wake.notify_one();
+        self.wake.notify_all();
         Ok(space)
+    }
+
+    /// Waits for the spare that the helper makes.
+    fn being_made(&self, bytes: u64) -> Option<Arc<Space>> {
+        let mut state = lock(&self.state);
+        while state.helped && matches!(state.next, Next::Asked) {
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        match std::mem::replace(&mut state.next, Next::None) {
+            Next::Ready(space) if space.bytes == bytes => Some(space),
+            other => {
+                state.next = other;
+                None
+            }
+        }
     }
 
     /// The helper's work until [`Preparer::close`]; an error means that the log must stop.
     pub(crate) fn run(&self) -> Result<(), LogError> {
+        lock(&self.state).helped = true;
+        let ended = self.help();
+        lock(&self.state).helped = false;
+        self.wake.notify_all();
+        ended
+    }
+
+    fn help(&self) -> Result<(), LogError> {
         let mut state = lock(&self.state);
         while !state.closing {
             if let Some(job) = state.job() {
@@ -264,6 +296,7 @@ impl Preparer {
                     }
                     Err(_) => Next::Failed,
                 };
+                self.wake.notify_all();
             }
             Job::Zero(space) => {
                 if !space.zero_step()? {
@@ -281,7 +314,7 @@ impl Preparer {
         if let Next::Ready(space) = std::mem::replace(&mut state.next, Next::Failed) {
             discard(&space);
         }
-        self.wake.notify_one();
+        self.wake.notify_all();
     }
 }
 

@@ -102,6 +102,12 @@ impl Pool {
         Ok(())
     }
 
+    /// The hub will be started without the arguments that [`Pool::restart_hub`] added last.
+    #[cfg(test)]
+    pub(crate) fn forget_arguments(&mut self, count: usize) {
+        self.hub_arguments.truncate(self.hub_arguments.len() - count);
+    }
+
     fn url(&self, plain: bool) -> String {
         format!("{}://{}", if plain { "http" } else { "https" }, self.address)
     }
