@@ -71,6 +71,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     say("The books: all balances of all accounts, the hub's own included, add up to zero.");
     run_cli(pool.cli(&pool.operator).arg("books"))?;
     check(&pool)?;
+    prove(&pool, &researcher)?;
 
     workers.iter_mut().try_for_each(|worker| worker.stop(Duration::from_secs(5)).map(drop))?;
     println!("\nDone in {:.0} s; nothing is left running.", started.elapsed().as_secs_f64());
@@ -81,6 +82,20 @@ pub(crate) fn run(options: &Options) -> Outcome {
     println!("    cargo run --release -- serve\n");
     println!("and read docs/guests.md to bring your own program.");
     Ok(())
+}
+
+/// Sora checks a receipt without the hub, and an outsider the whole history.
+fn prove(pool: &Pool, researcher: &str) -> Outcome {
+    let path = |name: &str| pool.dir.path().join(name);
+    let output = pool.cli(researcher).args(["proof", "key", "--quiet"]).output()?;
+    let key = String::from_utf8(output.stdout)?.trim().to_owned();
+    say("Sora keeps a receipt of what task 299 cost, and checks it with nothing but the hub's public key.");
+    run_cli(pool.cli(researcher).args(["receipt", "get", "601", "--out"]).arg(path("601.tlog-proof")))?;
+    let mut offline = Command::new(&pool.program);
+    run_cli(offline.args(["receipt", "verify", "--key", &key]).arg(path("601.tlog-proof")))?;
+    say("An auditor, who believes only that key, applies everything that the hub ever did again.");
+    let auditor = pool.open_account("auditor", "auditor")?;
+    run_cli(pool.cli(&auditor).args(["audit", "--key", &key, "--data"]).arg(path("audit")))
 }
 
 fn say(text: &str) {

@@ -28,7 +28,7 @@ pub(crate) struct Pool {
     pub(crate) launcher: Vec<String>,
     /// Variables that only the hub sees.
     pub(crate) hub_env: Vec<(String, String)>,
-    program: PathBuf,
+    pub(crate) program: PathBuf,
     hub: Option<Guarded>,
     hub_arguments: Vec<String>,
 }
