@@ -44,14 +44,14 @@ impl Comparison<'_> {
         self.head = entry.head();
         let applied = self.state.apply(entry.time, requests);
         let Some(entry) = self.entry else { return Ok(None) };
-        for now in applied.effects.transfers {
-            let before = match now.id {
+        for second in applied.effects.transfers {
+            let before = match second.id {
                 id if id.0 > self.auditor.transfers() => None,
                 id => Some(Box::new(self.auditor.books.folder.transfer(id)?)),
             };
-            if before.as_deref() != Some(&now) {
-                let transfer = Some(now.id);
-                return Ok(Some(Finding::Rewritten { entry, transfer, before, now: Some(Box::new(now)) }));
+            if before.as_deref() != Some(&second) {
+                let transfer = Some(second.id);
+                return Ok(Some(Finding::Rewritten { entry, transfer, before, now: Some(Box::new(second)) }));
             }
         }
         Ok(None)
