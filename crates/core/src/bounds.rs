@@ -31,8 +31,11 @@ impl Bounds {
     pub const RUN_OUTPUT: ByteSize = ByteSize(1 << 30);
     /// Wall-clock time that one run may be given.
     pub const RUN_WALL: Duration = Duration::from_secs(30 * 24 * 3600);
-    /// How long a request id is remembered, in log time.
+    /// How long a request id is remembered, in log time, counting [`Bounds::REQUEST_GAP`] at most.
     pub const REQUEST_MEMORY: Duration = Duration::from_secs(48 * 3600);
+    /// What the time between two entries counts for [`Bounds::REQUEST_MEMORY`] at most, so that a clock that
+    /// leaps ahead, or a hub that was down for days, does not forget what a client is about to ask again.
+    pub const REQUEST_GAP: Duration = Duration::from_secs(60);
     /// How long a finished job stays readable, in log time.
     pub const JOB_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
     /// How long a worker that is away is remembered at least, in log time.

@@ -1,13 +1,12 @@
 //! Exactly once: what each account used its request ids for and what it was answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use pumasi_types::{AccountId, Hash, RequestId, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::Bounds;
 use crate::state::Answer;
-use crate::timers::{Timer, Timers};
 use crate::{Command, Refusal};
 
 /// A request id is scoped to the account that chose it.
@@ -15,7 +14,15 @@ pub(crate) type RequestKey = (AccountId, RequestId);
 
 /// Answers by request, for [`Bounds::REQUEST_MEMORY`] of log time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Requests(BTreeMap<RequestKey, Remembered>);
+pub(crate) struct Requests {
+    answers: BTreeMap<RequestKey, Remembered>,
+    /// When each was asked, by `clock`; the first is forgotten first.
+    asked: VecDeque<(Time, RequestKey)>,
+    /// Log time without the gaps: [`Bounds::REQUEST_GAP`] is all that passes between two entries.
+    clock: Time,
+    /// Log time up to which it went on.
+    counted: Time,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
@@ -27,7 +34,7 @@ impl Requests {
     /// The answer that this request got before, a conflict if the id stood for something else, or `None`
     /// if it is new.
     pub(crate) fn recall(&self, key: RequestKey, content: Hash) -> Option<Answer> {
-        let before = self.0.get(&key)?;
+        let before = self.answers.get(&key)?;
         Some(if before.content == content {
             before.answer.clone()
         } else {
@@ -35,20 +42,27 @@ impl Requests {
         })
     }
 
-    pub(crate) fn remember(
-        &mut self,
-        now: Time,
-        key: RequestKey,
-        content: Hash,
-        answer: Answer,
-        timers: &mut Timers,
-    ) {
-        self.0.insert(key, Remembered { content, answer });
-        timers.set(now.after(Bounds::REQUEST_MEMORY), Timer::ForgetRequest(key));
+    pub(crate) fn remember(&mut self, key: RequestKey, content: Hash, answer: Answer) {
+        self.answers.insert(key, Remembered { content, answer });
+        self.asked.push_back((self.clock, key));
     }
 
-    pub(crate) fn forget(&mut self, key: RequestKey) {
-        self.0.remove(&key);
+    /// Counts the time until `now`, and forgets what was asked too long ago: `most` requests at most.
+    pub(crate) fn pass(&mut self, now: Time, most: usize) {
+        self.clock = self.clock.after(now.since(self.counted).min(Bounds::REQUEST_GAP));
+        self.counted = now;
+        for _ in 0..most {
+            let old = self.asked.pop_front_if(|(asked, _)| asked.after(Bounds::REQUEST_MEMORY) <= self.clock);
+            let Some((_, key)) = old else { break };
+            self.answers.remove(&key);
+        }
+    }
+
+    /// Panics unless every answer is forgotten some day.
+    pub(crate) fn sanity_check(&self) {
+        assert_eq!(self.asked.len(), self.answers.len(), "every request is remembered once");
+        assert!(self.asked.iter().is_sorted_by_key(|(asked, _)| asked), "requests are forgotten in order");
+        assert!(self.asked.iter().all(|(_, key)| self.answers.contains_key(key)), "a request has its answer");
     }
 }
 

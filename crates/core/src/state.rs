@@ -68,6 +68,8 @@ impl State {
         self.now = self.now.max(time);
         let mut effects = Effects::default();
         self.do_what_is_due(&mut effects);
+        // More than come, so that they never pile up.
+        self.requests.pass(self.now, State::DUE_STEPS + 2 * requests.len());
         let answers = requests.iter().map(|request| self.answer(request, &mut effects)).collect();
         let (compute, mut ctx) = self.compute(&mut effects);
         compute.schedule(&mut ctx);
@@ -97,7 +99,6 @@ impl State {
                 Timer::Overdue(worker) => compute.check_overdue(worker, &mut steps, &mut ctx),
                 Timer::ForgetJob(job) => compute.forget(job, &mut ctx),
                 Timer::Tab(owner) => compute.check_tab(owner, &mut steps, &mut ctx),
-                Timer::ForgetRequest(key) => self.requests.forget(key),
                 Timer::Retry(worker) => compute.retry(worker),
             }
         }
@@ -111,7 +112,7 @@ impl State {
             return before;
         }
         let answer = self.carry_out(request, effects);
-        self.requests.remember(self.now, key, content, answer.clone(), &mut self.timers);
+        self.requests.remember(key, content, answer.clone());
         answer
     }
 
@@ -326,5 +327,6 @@ impl State {
     pub fn sanity_check(&self) {
         self.ledger.sanity_check();
         self.compute.sanity_check(&self.ledger);
+        self.requests.sanity_check();
     }
 }

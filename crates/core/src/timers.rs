@@ -5,8 +5,6 @@ use std::collections::BTreeSet;
 use pumasi_types::{AccountId, HoldId, JobId, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
-use crate::requests::RequestKey;
-
 /// Something that happens by itself when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Timer {
@@ -18,8 +16,6 @@ pub(crate) enum Timer {
     Overdue(WorkerId),
     /// A finished job is forgotten.
     ForgetJob(JobId),
-    /// A request id is forgotten.
-    ForgetRequest(RequestKey),
     /// Findings of an owner may have waited too long for a check.
     Tab(AccountId),
     /// A worker that only failed is tried again.

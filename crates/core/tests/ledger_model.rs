@@ -20,13 +20,18 @@ enum Step {
     Hold { of: u64, currency: Currency, amount: i64, seconds: Option<u64> },
     Settle { by: u64, hold: u64, to: u64, amount: i64 },
     Release { by: u64, hold: u64 },
+    /// An entry, and none for so long before it.
     Wait { seconds: u64 },
+    /// Two days with an entry every minute.
+    Live,
 }
 
 /// Written without a look at the ledger: 128-bit sums and one list.
 #[derive(Default)]
 struct Model {
     now: Time,
+    /// Log time without the gaps beyond a minute between entries.
+    lived: Time,
     balances: BTreeMap<(u64, Currency), i128>,
     holds: BTreeMap<u64, ModelHold>,
     holds_made: u64,
@@ -152,7 +157,7 @@ impl Model {
 
     /// The answer to a request: the one from before, if it was asked before.
     fn answer_once(&mut self, step: &Step, request: &Request) -> Answer {
-        self.asked.retain(|_, (_, _, until)| *until > self.now);
+        self.asked.retain(|_, (_, _, until)| *until > self.lived);
         let Some(id) = request.id else { return self.answer(step) };
         let key = (request.caller, id);
         match self.asked.get(&key) {
@@ -160,7 +165,7 @@ impl Model {
             Some(_) => Err(Refusal::RequestConflict { id }),
             None => {
                 let answer = self.answer(step);
-                let until = self.now.after(Duration::from_secs(48 * 3600));
+                let until = self.lived.after(Duration::from_secs(48 * 3600));
                 self.asked.insert(key, (request.command.clone(), answer.clone(), until));
                 answer
             }
@@ -177,7 +182,7 @@ impl Model {
             }
             Step::Settle { by, hold, to, amount } => self.settle(by, hold, to, amount),
             Step::Release { by, hold } => self.release(by, hold),
-            Step::Wait { .. } => self.pass_time(),
+            Step::Wait { .. } | Step::Live => self.pass_time(),
         }
     }
 }
@@ -199,7 +204,7 @@ fn command(step: &Step, now: Time) -> (AccountId, Command) {
             (AccountId(by), Command::Settle { hold, to, amount: Amount(amount) })
         }
         Step::Release { by, hold } => (AccountId(by), Command::Release { hold: HoldId(hold) }),
-        Step::Wait { .. } => (State::SYSTEM, Command::Tick),
+        Step::Wait { .. } | Step::Live => (State::SYSTEM, Command::Tick),
     }
 }
 
@@ -222,6 +227,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(by, hold, to, amount)| Step::Settle { by, hold, to, amount }),
         3 => (payer(), hold()).prop_map(|(by, hold)| Step::Release { by, hold }),
         3 => prop_oneof![0..20_u64, Just(48 * 3600)].prop_map(|seconds| Step::Wait { seconds }),
+        1 => Just(Step::Live),
     ]
 }
 
@@ -260,6 +266,15 @@ proptest! {
             let mut request = Request { caller, id: id.map(RequestId), command };
             if let Step::Wait { seconds } = step {
                 model.now = model.now.after(Duration::from_secs(*seconds));
+                model.lived = model.lived.after(Duration::from_secs((*seconds).min(60)));
+                request.id = None;
+            }
+            if let Step::Live = step {
+                for _ in 0..48 * 60 {
+                    let minute = Duration::from_secs(60);
+                    (model.now, model.lived) = (model.now.after(minute), model.lived.after(minute));
+                    state.apply(model.now, &[]);
+                }
                 request.id = None;
             }
             let answer = model.answer_once(step, &request);

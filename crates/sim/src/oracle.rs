@@ -8,7 +8,7 @@ use pumasi_core::{
     Answer, Cause, Checks, Command, Done, JobSpec, State, Transfer, decode_requests, encode_state,
 };
 use pumasi_log::{Head, Log, Seq};
-use pumasi_types::{AccountId, Hash, JobId, RequestId, RunId, TaskIndex, Time, TransferId};
+use pumasi_types::{AccountId, Hash, JobId, RequestId, RunId, TaskIndex, TransferId};
 
 use crate::disk::SimDisk;
 use crate::hub;
@@ -56,10 +56,8 @@ pub(crate) struct Oracle {
     payees: BTreeMap<(JobId, TaskIndex), Vec<AccountId>>,
     /// Totals of accounts as the transfers make them.
     totals: BTreeMap<AccountId, i128>,
-    /// What was answered to requests with ids, and when in log time.
-    answers: BTreeMap<(AccountId, RequestId), (Answer, Time)>,
-    /// What was done for requests that were done twice, because they came again when they were forgotten.
-    anew: Vec<Done>,
+    /// What was answered to requests with ids.
+    answers: BTreeMap<(AccountId, RequestId), Answer>,
     /// Which results may be believed.
     pub(crate) judge: Judge,
     /// Commands applied.
@@ -79,7 +77,6 @@ impl Oracle {
             payees: BTreeMap::new(),
             totals: BTreeMap::new(),
             answers: BTreeMap::new(),
-            anew: Vec::new(),
             judge: Judge::default(),
             commands: 0,
             paid_runs: 0,
@@ -119,21 +116,13 @@ impl Oracle {
     }
 
     fn answered(&mut self, key: (AccountId, RequestId), answer: &Answer) -> Holds {
-        let now = self.state.now();
         match self.answers.get(&key) {
-            // A request id is remembered for two days of log time.
-            Some((before, at)) if now.since(*at).0 >= 48 * 3_600_000_000_000 => {
-                // Its client may have been told the one or the other.
-                self.anew.extend([before, answer].into_iter().flatten().cloned());
-                self.answers.insert(key, (answer.clone(), now));
-                Ok(())
-            }
             Some(_) if matches!(answer, Err(pumasi_core::Refusal::RequestConflict { .. })) => Ok(()),
-            Some((before, _)) => require(before == answer, || {
+            Some(before) => require(before == answer, || {
                 format!("request {} of account {} was answered {before:?}, then {answer:?}", key.1.0, key.0)
             }),
             None => {
-                self.answers.insert(key, (answer.clone(), now));
+                self.answers.insert(key, answer.clone());
                 Ok(())
             }
         }
@@ -144,7 +133,7 @@ impl Oracle {
         if matches!(answer, Err(pumasi_core::Refusal::RequestConflict { .. })) {
             return Ok(());
         }
-        let logged = self.answers.get(&(caller, id)).map(|(answer, _)| answer);
+        let logged = self.answers.get(&(caller, id));
         require(logged == Some(answer), || {
             format!("account {caller} was told {answer:?} to request {}, the log says {logged:?}", id.0)
         })
@@ -284,10 +273,9 @@ impl Oracle {
         Ok(())
     }
 
-    /// What happened in a client's name is what it asked for and was told, once each; but a request that comes
-    /// again after two days of log time, which a clock can jump over in a moment, is done anew.
+    /// What happened in a client's name is what it asked for and was told, once each.
     pub(crate) fn only_asked(&self, account: AccountId, told: &[&Done]) -> Holds {
-        let was_told = |done: &Done| told.contains(&done) || self.anew.contains(done);
+        let was_told = |done: &Done| told.contains(&done);
         let asked = |transfer: &&Transfer| !matches!(transfer.cause, Cause::Run { .. } | Cause::Issue);
         let made = self.transfers.iter().filter(|transfer| transfer.payer == account).filter(asked);
         for transfer in made {

@@ -183,6 +183,15 @@ impl Pool {
                 self.now = self.now.after(duration(next(args, "how long")?)?);
                 self.ask(State::SYSTEM, args, Command::Tick)
             }
+            "live" => {
+                let end = self.now.after(duration(next(args, "how long")?)?);
+                while self.now < end {
+                    self.now = self.now.after(Duration::from_secs(60)).min(end);
+                    self.state.apply(self.now, &[]);
+                    self.log.push((self.now, Vec::new()));
+                }
+                self.ask(State::SYSTEM, args, Command::Tick)
+            }
             "tick" => self.ask(State::SYSTEM, args, Command::Tick),
             "draw" => {
                 let seed = next(args, "seed")?.parse()?;
