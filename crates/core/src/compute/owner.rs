@@ -95,14 +95,21 @@ impl Owner {
         (self.standing == Standing::Proven).then_some(Trust::Proven)
     }
 
-    /// What it will be paid once its findings are checked.
+    /// What it will be paid once its findings are checked. Those that a check did not confirm are among them
+    /// until that is settled, so that nobody learns of it before.
     pub fn unpaid(&self) -> Amount {
-        self.tab.sum
+        Amount(self.tab.sum.0 + self.tab.disputed.values().map(|cost| cost.0).sum::<i64>())
     }
 
     /// How many of its findings wait for that.
     pub fn unpaid_findings(&self) -> usize {
-        self.tab.entries.len()
+        self.tab.entries.len() + self.tab.disputed.len()
+    }
+
+    /// How many of its findings others confirmed, as far as it may know: a good check counts when it is paid
+    /// for, which is later where something before it is in doubt.
+    pub fn agreed_openly(&self) -> u64 {
+        self.agreed.saturating_sub(self.tab.passed.len() as u64)
     }
 
     /// Agreements with trusted owners that it still lacks to be proven.
@@ -159,6 +166,8 @@ pub(crate) struct Tab {
     pub(crate) entries: BTreeMap<u64, Unpaid>,
     /// Places whose check or dispute is not over; those of disputes have no entry.
     pub(crate) doubted: BTreeSet<u64>,
+    /// Of these, those of disputes, and what each would be paid.
+    disputed: BTreeMap<u64, Amount>,
     /// Places whose check was good, while something before them is doubted.
     passed: BTreeSet<u64>,
     /// Everything up to this place is before a good check, and to be paid.
@@ -189,9 +198,22 @@ impl Tab {
         place <= self.good || self.doubted.contains(&place) || self.passed.contains(&place)
     }
 
+    /// A check did not confirm this place: it is not to be paid with the others any more.
+    pub(crate) fn dispute(&mut self, place: u64) {
+        if let Some(unpaid) = self.remove(place) {
+            self.disputed.insert(place, unpaid.cost);
+        }
+    }
+
+    /// The check or dispute of this place is over.
+    pub(crate) fn undoubt(&mut self, place: u64) {
+        self.doubted.remove(&place);
+        self.disputed.remove(&place);
+    }
+
     /// A check of this place was good.
     pub(crate) fn pass(&mut self, place: u64) {
-        self.doubted.remove(&place);
+        self.undoubt(place);
         self.passed.insert(place);
     }
 
@@ -236,6 +258,8 @@ impl Tab {
         assert!(self.entries.last_key_value().is_none_or(|(place, _)| *place <= self.last));
         assert!(self.entries.is_empty() || self.alarm.is_some(), "owner {owner}: nobody looks at its tab");
         assert!(self.passed.is_disjoint(&self.doubted), "owner {owner}: passed and doubted");
+        let known = |place: &u64| self.doubted.contains(place) && !self.entries.contains_key(place);
+        assert!(self.disputed.keys().all(known), "owner {owner}: disputed and not in doubt");
         assert!(
             self.doubted.first().is_none_or(|place| *place > self.good),
             "owner {owner}: paid and doubted"

@@ -345,6 +345,7 @@ impl Compute {
         let count = share.max(worker.idle_cores()).min(worker.appetite(job));
         let mut runs = Vec::new();
         for task in job.take_runs(owner, alone, count) {
+            // As `next_run` does, which would borrow all of it.
             self.last_run.0 += 1;
             let run = Run { job: rank.1, task, price: worker.spec.ask, given: ctx.now };
             worker.runs.insert(self.last_run, run);
@@ -371,16 +372,21 @@ impl Compute {
         true
     }
 
-    /// Gives a worker one run of a task, whatever else it has.
+    /// The number of a new run.
+    pub(super) fn next_run(&mut self) -> RunId {
+        self.last_run.0 += 1;
+        self.last_run
+    }
+
+    /// Gives a worker a new run of a task, whatever else it has.
     pub(super) fn hand_out(
         &mut self,
+        id: RunId,
         worker_id: WorkerId,
         job_id: JobId,
         task: TaskIndex,
         ctx: &mut Context<'_>,
-    ) -> RunId {
-        self.last_run.0 += 1;
-        let id = self.last_run;
+    ) {
         let mut wall = Duration(0);
         if let Some(job) = self.jobs.get_mut(&job_id) {
             wall = job.spec.limits.wall;
@@ -395,7 +401,6 @@ impl Compute {
         ctx.effects.actions.push(Action::Assign { worker: worker_id, job: job_id, runs });
         self.touch_worker(worker_id);
         self.note_worker(worker_id);
-        id
     }
 
     /// Runs of a worker may be overdue: those that are, are lost, and their worker is told.

@@ -138,17 +138,19 @@ impl Compute {
     ) {
         let Some(owner) = self.owners.get(&vote.owner) else { return };
         let (one_in, due) = (owner.check_one_in(), owner.due);
+        // Taken in any case: an owner sees the numbers of its runs, and must not see a gap where a check is made.
+        let number = self.next_run();
         // A failure that would end the job is not left to one owner.
         let ends_it = self.jobs.get(&job).is_some_and(Job::has_failed_too_often);
         if ends_it || self.entropy.one_in(one_in) {
-            if !self.start_check(job, task, vote, place, ctx) {
+            if !self.start_check(number, (job, task), vote, place, ctx) {
                 self.owner_mut(vote.owner).put_off();
             }
         } else if due > 0 {
             // Which finding it is must stay a surprise: a check that is due is of any unpaid one.
             let made = match place {
-                None => self.start_check(job, task, vote, None, ctx),
-                Some(_) => self.check_any(vote.owner, ctx),
+                None => self.start_check(number, (job, task), vote, None, ctx),
+                Some(_) => self.check_any(number, vote.owner, ctx),
             };
             if made {
                 self.owner_mut(vote.owner).due -= 1;
@@ -157,7 +159,7 @@ impl Compute {
     }
 
     /// Checks one of the findings on an owner's tab. Whether somebody could.
-    fn check_any(&mut self, owner: AccountId, ctx: &mut Context<'_>) -> bool {
+    fn check_any(&mut self, number: RunId, owner: AccountId, ctx: &mut Context<'_>) -> bool {
         let Some(tab) = self.owners.get(&owner).map(|owner| &owner.tab) else { return false };
         let places = tab.entries.first_key_value().zip(tab.entries.last_key_value());
         let Some((first, last)) = places.map(|(first, last)| (*first.0, *last.0)) else { return false };
@@ -172,14 +174,14 @@ impl Compute {
         let Some((place, unpaid, finding)) = checkable.next() else { return false };
         let Unpaid { job, task, run, worker, price, cost, .. } = unpaid;
         let vote = Vote { owner, worker, run, finding, price, cost, trust: Some(Trust::Proven), paid: false };
-        self.start_check(job, task, vote, Some(place), ctx)
+        self.start_check(number, (job, task), vote, Some(place), ctx)
     }
 
     /// Has a decided task of a job that is not over computed by somebody trusted. Whether that could be.
     fn start_check(
         &mut self,
-        job_id: JobId,
-        task: TaskIndex,
+        run: RunId,
+        (job_id, task): (JobId, TaskIndex),
         vote: Vote,
         place: Option<u64>,
         ctx: &mut Context<'_>,
@@ -190,7 +192,7 @@ impl Compute {
         else {
             return false;
         };
-        let run = self.hand_out(worker, job_id, task, ctx);
+        self.hand_out(run, worker, job_id, task, ctx);
         if let Some(job) = self.jobs.get_mut(&job_id) {
             job.committed.0 += job.cap.0;
             job.checks.insert(task, Check { run, vote, place });
@@ -216,7 +218,8 @@ impl Compute {
             (ballot.involved().collect(), ballot.oath.unwrap_or(Trust::Proven));
         let Some(worker) = self.pick(job_id, &involved, urgent, oath) else { return false };
         let Some(owner) = self.worker(worker).map(|worker| worker.owner) else { return false };
-        self.hand_out(worker, job_id, task, ctx);
+        let run = self.next_run();
+        self.hand_out(run, worker, job_id, task, ctx);
         if let Some(job) = self.jobs.get_mut(&job_id) {
             job.start_chosen(owner, task);
         }
@@ -247,7 +250,8 @@ impl Compute {
     /// A check ended without a finding: somebody else makes it, now or later.
     pub(super) fn check_failed(&mut self, job_id: JobId, task: TaskIndex, ctx: &mut Context<'_>) {
         let Some(check) = self.take_check(job_id, task) else { return };
-        if !self.start_check(job_id, task, check.vote, check.place, ctx) {
+        let number = self.next_run();
+        if !self.start_check(number, (job_id, task), check.vote, check.place, ctx) {
             self.drop_doubt(Dispute { owner: check.vote.owner, place: check.place }, ctx);
         }
         self.end_if_settled(job_id, ctx);
@@ -269,7 +273,7 @@ impl Compute {
             owner.put_off();
         }
         if let Some(place) = doubt.place {
-            owner.tab.doubted.remove(&place);
+            owner.tab.undoubt(place);
             self.close_tab(doubt.owner, ctx);
         }
     }
@@ -278,7 +282,7 @@ impl Compute {
     fn dispute(&mut self, job_id: JobId, task: TaskIndex, check: Check, vote: Vote, ctx: &mut Context<'_>) {
         let first = check.vote;
         if let Some(place) = check.place {
-            self.owner_mut(first.owner).tab.remove(place);
+            self.owner_mut(first.owner).tab.dispute(place);
         }
         let job = self.jobs.get_mut(&job_id).expect("a job has its checks");
         if !first.paid {
@@ -303,7 +307,7 @@ impl Compute {
         if tab.doubted.contains(&place) && won {
             tab.pass(place);
         }
-        tab.doubted.remove(&place);
+        tab.undoubt(place);
         self.close_tab(dispute.owner, ctx);
     }
 
@@ -500,7 +504,8 @@ impl Compute {
         if next <= ctx.now {
             next = ctx.now.after(window);
             let waits = !owner.tab.doubted.is_empty();
-            if !waits && !self.check_any(id, ctx) {
+            let number = self.next_run();
+            if !waits && !self.check_any(number, id, ctx) {
                 next = self.pay_unchecked(id, steps, ctx);
             }
         }

@@ -43,7 +43,7 @@ fn record(owner: &Owner) -> wire::OwnerRecord {
         standing: standing.to_owned(),
         vouched: owner.is_vouched(),
         lacks: owner.lacks_to_be_proven(),
-        agreed: owner.agreed,
+        agreed: owner.agreed_openly(),
         outvoted: owner.outvoted,
         unpaid_findings: owner.unpaid_findings() as u64,
         unpaid: credits(owner.unpaid()),
