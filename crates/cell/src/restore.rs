@@ -106,3 +106,47 @@ pub(crate) fn replay(
     journal.write(&applied.effects.transfers)?;
     Ok(entry.head())
 }
+
+#[cfg(test)]
+mod tests {
+    use pumasi_core::{Command, Request, Role, Roles, STATE_VERSION, encode_request};
+    use pumasi_log::{FileLog, FileLogOptions};
+    use pumasi_types::{CellId, Hash, Time};
+
+    use super::*;
+
+    fn open(dir: &std::path::Path) -> Restored<FileLog> {
+        let log = FileLog::open(&dir.join("log"), FileLogOptions::new(CellId(0))).unwrap().log;
+        let snapshots = SnapshotStore::open(&dir.join("snapshots")).unwrap();
+        restore(log, snapshots, Journal::open(&dir.join("journal")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_of_another_version_is_passed_over_and_the_log_makes_the_same_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cell = open(dir.path());
+        let mut state = State::new();
+        for (at, name) in [(1, "alice"), (2, "bob")] {
+            let roles = Roles::from_iter([Role::Owner]);
+            let command =
+                Command::OpenAccount { name: name.to_owned(), roles, token: Hash::of(name.as_bytes()) };
+            let request = Request { caller: State::SYSTEM, id: None, command };
+            let mut payload = Vec::new();
+            encode_request(&mut payload, &request);
+            let seq = cell.log.submit(Time(at), &payload).unwrap();
+            cell.log.wait(seq).unwrap();
+            state.apply(Time(at), &[request]);
+        }
+        for version in [STATE_VERSION - 1, STATE_VERSION + 1] {
+            let write = |out: &mut dyn std::io::Write| out.write_all(b"in another layout");
+            cell.snapshots.write(cell.log.head(), version, write).unwrap();
+            drop(cell);
+            cell = open(dir.path());
+            assert!(cell.state == state);
+            assert_eq!((cell.replayed, cell.snapshot), (2, Head::default()));
+            let said = cell.notes.join("\n");
+            assert!(said.contains(&format!("snapshot has version {version}")), "{said}");
+            assert!(said.contains("replaying the log instead"), "{said}");
+        }
+    }
+}

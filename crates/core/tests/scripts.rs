@@ -39,7 +39,8 @@ scripts! {
     first_job quorum owners_apart disagreement loser_unpaid hopeless_disagreement failing_tasks
     losses unfit_workers overdue reattach detach_and_lose stale_link pause_and_return
     cancel deadline dependencies priorities budgets mismatch prices
-    new_owner new_owners_agree becoming_proven check_passes sleeper_caught proven_liars checker_outvoted sybils vouching
-    check_window check_budget withdrawn_too_late
+    new_owner new_owners_agree becoming_proven check_passes sleeper_caught proven_liars checker_outvoted sybils
+    sybils_and_proven vouching
+    check_window check_budget withdrawn_too_late withdrawn_unaffordable
     late_and_wrong_reports self_computed forgetting restart bad_orders
 }

@@ -5,7 +5,7 @@
 //! unpaid on its *tab* until a later check is good. When a check disagrees, further owners decide; whoever
 //! was wrong against a trusted owner is caught, and everything on its tab is computed again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pumasi_types::{AccountId, Ending, JobId, RunId, TaskIndex, Time, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -567,11 +567,37 @@ impl Compute {
         self.check_trusted();
         for (id, job) in &self.jobs {
             assert_eq!(owed.remove(id).unwrap_or_default(), (job.owed.0, job.provisional), "job {id}: owed");
-            let doubts = job.checks.values().map(|check| (check.vote.owner, check.place));
-            for (owner, place) in doubts {
+        }
+        self.check_doubts();
+    }
+
+    /// Panics unless each doubted place of a tab has one check or dispute, and checks are made by others.
+    fn check_doubts(&self) {
+        let makers: BTreeMap<RunId, AccountId> = self
+            .workers()
+            .flat_map(|(_, worker)| worker.runs.keys().map(|run| (*run, worker.owner)))
+            .collect();
+        let mut doubts: BTreeSet<(AccountId, u64)> = BTreeSet::new();
+        for (id, job) in &self.jobs {
+            for check in job.checks.values() {
+                let (owner, place) = (check.vote.owner, check.place);
                 let doubted = place.is_none_or(|place| self.owners[&owner].tab.doubted.contains(&place));
                 assert!(doubted, "job {id}: a check that its owner's tab does not know");
+                let maker = makers.get(&check.run).copied();
+                let fit = maker.is_some_and(|maker| maker != owner && maker != job.owner);
+                assert!(fit, "job {id}: run {} checks owner {owner} and is {maker:?}'s", check.run);
             }
+            let checks = job.checks.values().map(|check| (check.vote.owner, check.place));
+            let disputes = job.disputes.values().map(|dispute| (dispute.owner, dispute.place));
+            let places = checks.chain(disputes).filter_map(|(owner, place)| Some((owner, place?)));
+            for doubt in places {
+                assert!(doubts.insert(doubt), "job {id}: doubted twice: {doubt:?}");
+            }
+        }
+        // Else nothing behind such a place would ever be paid.
+        for (id, owner) in &self.owners {
+            let known = |place: &u64| doubts.contains(&(*id, *place));
+            assert!(owner.tab.doubted.iter().all(known), "owner {id}: doubted and not checked");
         }
     }
 }
