@@ -539,4 +539,7 @@ pub struct ProofInfo {
     pub rotations: String,
     /// How many transfers the newest checkpoint covers.
     pub size: u64,
+    /// How old an entry of the log is before auditors may read it, in milliseconds.
+    #[serde(default)]
+    pub audit_lag_ms: u64,
 }

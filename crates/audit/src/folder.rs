@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use pumasi_cell::Journal;
 use pumasi_core::{STATE_VERSION, State, Transfer, decode_state, encode_state};
@@ -32,6 +33,14 @@ pub(crate) struct Folder {
     gathered: (Seq, Vec<u8>),
     journal: Journal,
     position: SnapshotStore,
+}
+
+/// A checkpoint that was kept.
+pub(crate) struct Kept {
+    pub(crate) path: PathBuf,
+    /// When it was first seen.
+    pub(crate) at: SystemTime,
+    pub(crate) note: Note,
 }
 
 /// Where an audit stopped.
@@ -92,7 +101,7 @@ impl Folder {
     }
 
     /// All kept checkpoints.
-    pub(crate) fn checkpoints(&self) -> Result<Vec<(PathBuf, Note)>, AuditError> {
+    pub(crate) fn checkpoints(&self) -> Result<Vec<Kept>, AuditError> {
         let dir = self.dir.join("checkpoints");
         let mut notes = Vec::new();
         for file in fs::read_dir(&dir).map_err(io_error("read", &dir))? {
@@ -101,12 +110,14 @@ impl Folder {
                 continue;
             }
             let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+            let at =
+                fs::metadata(&path).and_then(|file| file.modified()).map_err(io_error("look at", &path))?;
             match Note::parse(&text) {
-                Ok(note) => notes.push((path, note)),
+                Ok(note) => notes.push(Kept { path, at, note }),
                 Err(error) => return Err(AuditError::Damaged { path, problem: error.to_string() }),
             }
         }
-        notes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        notes.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(notes)
     }
 

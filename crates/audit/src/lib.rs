@@ -14,9 +14,11 @@ mod folder;
 mod reader;
 mod replay;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use pumasi_core::{Command, Request, State, decode_requests};
 use pumasi_log::{Entry, Head, Seq};
@@ -28,7 +30,7 @@ pub use self::finding::{AuditError, Finding};
 pub use self::reader::Reader;
 
 use self::books::{Books, Settled};
-use self::folder::Folder;
+use self::folder::{Folder, Kept};
 use self::replay::Replay;
 
 /// Entries whose transfers may wait for the tree.
@@ -67,6 +69,8 @@ pub struct Auditor {
     policy: Policy,
     replay: Replay,
     books: Books,
+    /// What was signed, and when this auditor was first shown it.
+    signed: BTreeMap<(u64, Seq), SystemTime>,
 }
 
 impl Auditor {
@@ -78,11 +82,11 @@ impl Auditor {
         let (folder, saved) = Folder::open(dir)?;
         let kept = folder.checkpoints()?;
         let (replay, books) = (Replay::new(saved.state, saved.head), Books::new(folder, saved.tree));
-        let mut auditor = Auditor { policy, replay, books };
-        for (path, note) in kept {
+        let mut auditor = Auditor { policy, replay, books, signed: BTreeMap::new() };
+        for Kept { path, at, note } in kept {
             let checkpoint = Checkpoint::parse(note.text())
                 .map_err(|error| AuditError::Damaged { path, problem: error.to_string() })?;
-            auditor.claim(&checkpoint, &note)?;
+            auditor.claim(&checkpoint, &note, at)?;
         }
         Ok(auditor)
     }
@@ -123,7 +127,7 @@ impl Auditor {
         // First kept, then judged: a checkpoint that contradicts is the evidence.
         self.books.folder.keep_checkpoint(checkpoint, note)?;
         let signed_before = self.books.signed();
-        self.claim(checkpoint, note)?;
+        self.claim(checkpoint, note, SystemTime::now())?;
         if checkpoint.size < signed_before {
             return Err(Finding::Shrunk { size: checkpoint.size, kept: signed_before }.into());
         }
@@ -135,8 +139,11 @@ impl Auditor {
     }
 
     /// Remembers what a checkpoint says.
-    fn claim(&mut self, checkpoint: &Checkpoint, note: &Note) -> Result<(), Finding> {
-        if let Some((seq, hash)) = log_line(checkpoint) {
+    fn claim(&mut self, checkpoint: &Checkpoint, note: &Note, at: SystemTime) -> Result<(), Finding> {
+        let line = log_line(checkpoint);
+        let named = line.map_or(Seq::ZERO, |(seq, _)| seq);
+        self.signed.entry((checkpoint.size, named)).or_insert(at);
+        if let Some((seq, hash)) = line {
             self.replay.name(seq, hash)?;
         }
         self.books.claim(checkpoint, note)
@@ -165,12 +172,16 @@ impl Auditor {
         })
     }
 
-    /// The hub's log is at its end: it must hold all that the hub signed.
+    /// The hub's log is at its end: it must hold all that this auditor was shown a checkpoint of so long ago.
     ///
     /// # Errors
     /// When a checkpoint says that there is more.
-    pub fn check_complete(&self) -> Result<(), AuditError> {
-        let (signed, named) = (self.books.signed(), self.signed());
+    pub fn check_complete(&self, lag: Duration) -> Result<(), AuditError> {
+        // A clock that was set back makes no checkpoint old.
+        let is_due = |at: &SystemTime| at.elapsed().is_ok_and(|age| age >= lag);
+        let due = self.signed.iter().filter(|(_, at)| is_due(at)).map(|(claim, _)| *claim);
+        let (signed, named) =
+            due.fold((0, Seq::ZERO), |most, (size, seq)| (most.0.max(size), most.1.max(seq)));
         if signed > self.transfers() || named > self.head().seq {
             let (transfers, entries) = (self.transfers(), self.head().seq);
             return Err(Finding::Incomplete { signed, named, transfers, entries }.into());

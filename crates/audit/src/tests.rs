@@ -1,5 +1,7 @@
 //! Good logs pass; every way to rewrite history is told, with the first entry and transfer that differ.
 
+use std::fs::File;
+
 use bytes::Bytes;
 use pumasi_core::{Command, Role, Roles, encode_request};
 use pumasi_log::Epoch;
@@ -261,7 +263,22 @@ fn a_log_that_ends_before_what_was_signed_is_told() {
     let mut auditor = hub.auditor(dir.path());
     auditor.take_checkpoint(&note).unwrap();
     auditor.apply(&[Decoded::new(hub.entries[0].clone()).unwrap()]).unwrap();
-    assert!(matches!(finding(auditor.check_complete()), Finding::Incomplete { signed: 2, .. }));
+    let missing = |auditor: &Auditor| finding(auditor.check_complete(Duration::ZERO));
+    assert!(matches!(missing(&auditor), Finding::Incomplete { signed: 2, .. }));
+    // A hub that shows its log an hour later may hold back what it signed just now, and no longer.
+    let hour = Duration::from_secs(3_600);
+    auditor.check_complete(hour).unwrap();
+    auditor.save().unwrap();
+    drop(auditor);
+    for file in std::fs::read_dir(dir.path().join("checkpoints")).unwrap() {
+        let file = File::options().write(true).open(file.unwrap().path()).unwrap();
+        file.set_modified(SystemTime::now() - hour).unwrap();
+    }
+    let mut auditor = hub.auditor(dir.path());
+    assert!(matches!(finding(auditor.check_complete(hour)), Finding::Incomplete { signed: 2, .. }));
+    // That it was seen again makes it no younger.
+    auditor.take_checkpoint(&note).unwrap();
+    assert!(auditor.check_complete(hour).is_err());
     auditor.apply(&[Decoded::new(hub.entries[1].clone()).unwrap()]).unwrap();
-    auditor.check_complete().unwrap();
+    auditor.check_complete(Duration::ZERO).unwrap();
 }

@@ -37,6 +37,9 @@ pub struct ServeOptions {
     pub witnesses: Vec<WitnessAddress>,
     /// How long the hub waits between two checkpoints.
     pub checkpoint_every: Duration,
+    /// How old an entry of the log is before auditors may read it; operators may at once. The log tells which
+    /// work is being checked, which its owner must not know before the check is over.
+    pub audit_lag: Duration,
     /// Whether the log forgets what two snapshots cover. Off: the whole log stays, for audits.
     pub trim_log: bool,
 }
@@ -58,6 +61,7 @@ impl ServeOptions {
             origin: None,
             witnesses: Vec::new(),
             checkpoint_every: Duration::from_secs(1),
+            audit_lag: Duration::from_secs(2 * 3600),
             trim_log: false,
         }
     }

@@ -54,11 +54,19 @@ pub(crate) fn about(fuel: u64) -> String {
 
 /// A span of time, as `90s`, `1h30m` or `7d` of 24 hours each; in milliseconds.
 pub(crate) fn parse_span_ms(text: &str) -> Result<u64, String> {
-    let error =
-        || format!("'{text}' is not a span of time: expected a number with a unit, like 90s, 10m or 1h30m");
+    parse_span_or_none_ms(text).ok().filter(|ms| *ms > 0).ok_or_else(|| no_span(text))
+}
+
+/// The same, or `0s`.
+pub(crate) fn parse_span_or_none_ms(text: &str) -> Result<u64, String> {
+    let error = || no_span(text);
     let span: Span = text.parse().map_err(|_| error())?;
     let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| error())?;
-    u64::try_from(span.as_millis()).ok().filter(|ms| *ms > 0).ok_or_else(error)
+    u64::try_from(span.as_millis()).map_err(|_| error())
+}
+
+fn no_span(text: &str) -> String {
+    format!("'{text}' is not a span of time: expected a number with a unit, like 90s, 10m or 1h30m")
 }
 
 /// A moment, as a span from now (`2h`), a local time (`2026-03-01T18:00`) or a timestamp; ms since 1970.

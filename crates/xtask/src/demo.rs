@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let started = Instant::now();
 
     say("A hub starts on this machine, and an operator opens three accounts.");
-    let pool = Pool::start(&program, &["--link-grace", "2s"])?;
+    let pool = Pool::start(&program, &["--link-grace", "2s", "--audit-lag", "0s"])?;
     let researcher = pool.open_account("sora", "researcher")?;
     let owners =
         [("haeun", pool.open_account("haeun", "owner")?), ("jiho", pool.open_account("jiho", "owner")?)];

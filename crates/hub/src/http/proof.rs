@@ -14,7 +14,7 @@ use pumasi_api::wire;
 use pumasi_core::{Cause, Refusal, Role, State as CellState};
 use pumasi_log::{Entries, LogError, Seq, format};
 use pumasi_proof::{TileKind, TilePath};
-use pumasi_types::{CellId, EngineId, EngineTag, TransferId};
+use pumasi_types::{CellId, EngineId, EngineTag, Time, TransferId};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,6 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::extract::{Caller, Path, Query};
 use super::{ApiError, Peer};
 use crate::auth;
+use crate::cell;
 use crate::proof::{ProofFailure, Prover};
 use crate::server::{Hub, neighbourhood};
 
@@ -127,6 +128,7 @@ pub(super) async fn info(State(hub): State<Arc<Hub>>, _: Public) -> Result<Json<
         keys: prover.keys.iter().map(ToString::to_string).collect(),
         rotations: prover.rotations.to_string(),
         size: prover.published().map_or(0, |now| now.checkpoint.size),
+        audit_lag_ms: hub.options.audit_lag.as_millis() as u64,
     }))
 }
 
@@ -183,7 +185,8 @@ pub(super) struct LogQuery {
 }
 
 /// The entries of the log from `from` on, one behind the other, each as 104 bytes of header and its payload (see
-/// docs/proof.md); for auditors. Ends with the last entry that was durable when it began.
+/// docs/proof.md); for auditors. Ends with the last entry that was durable when it began, or for who is no operator with
+/// the last one that was old enough.
 #[utoipa::path(get, path = "/v1/log", params(("from" = Option<u64>, Query)),
     responses((status = 200, content_type = "application/octet-stream"), (status = 410, body = wire::ErrorBody)))]
 pub(super) async fn log(
@@ -201,6 +204,10 @@ pub(super) async fn log(
         .retry_after(Duration::from_secs(2))
     })?;
     let from = Seq(query.from.unwrap_or(1).max(1));
+    // By the log's own clock, which does not go back.
+    let now = hub.cell.read(CellState::now).await?.max(cell::now());
+    let lag = hub.options.audit_lag.as_nanos() as u64;
+    let shown = if caller.is_operator() { Time(u64::MAX) } else { Time(now.0.saturating_sub(lag)) };
     let entries = match hub.cell.read_log(from).await? {
         Err(error @ LogError::Trimmed { .. }) => {
             return Err(ApiError::new(StatusCode::GONE, "trimmed", error.to_string()));
@@ -210,16 +217,16 @@ pub(super) async fn log(
     let (chunks, body) = mpsc::channel(4);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        send_entries(entries, &chunks);
+        send_entries(entries, shown, &chunks);
     });
     let body = Body::from_stream(ReceiverStream::new(body));
     Ok(([(header::CONTENT_TYPE, BYTES)], body).into_response())
 }
 
-/// Ends early when nobody listens any more.
-fn send_entries(entries: Entries, to: &mpsc::Sender<Result<Bytes, LogError>>) {
+/// Sends the entries that are not younger than this. Ends early when nobody listens any more.
+fn send_entries(entries: Entries, shown: Time, to: &mpsc::Sender<Result<Bytes, LogError>>) {
     let mut chunk = Vec::with_capacity(LOG_CHUNK);
-    for entry in entries {
+    for entry in entries.take_while(|entry| entry.as_ref().map_or(true, |entry| entry.time <= shown)) {
         let full = match &entry {
             Ok(entry) => {
                 format::encode_wire(CellId(0), entry, &mut chunk);

@@ -37,11 +37,17 @@ pub(super) async fn healthz(State(hub): State<Arc<Hub>>) -> Result<&'static str,
     }
 }
 
-/// Prometheus metrics.
+/// Prometheus metrics; operators only: in a quiet pool an owner would see from them who reports when.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain")))]
-pub(super) async fn metrics(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
+pub(super) async fn metrics(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+) -> Result<impl IntoResponse, ApiError> {
+    if !caller.is_operator() {
+        return Err(ApiError::forbidden("the metrics are for operators"));
+    }
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, format)], hub.metrics.text())
+    Ok(([(header::CONTENT_TYPE, format)], hub.metrics.text()))
 }
 
 /// This document.

@@ -123,6 +123,7 @@ pub(crate) fn options(data: &Path) -> ServeOptions {
     let mut options = ServeOptions::new(data.to_owned(), "127.0.0.1:0".parse().unwrap());
     options.tls = false;
     options.checkpoint_every = Duration::from_millis(50);
+    options.audit_lag = Duration::ZERO;
     options
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pumasi_api::client::HubClient;
 use pumasi_api::wire;
@@ -140,6 +141,27 @@ async fn auditors_read_the_log_that_checkpoints_name() {
     let tail = auditor.get_bytes(&format!("/v1/log?from={seq}"), 1 << 24).await.unwrap();
     assert!(bytes.ends_with(&tail) && !tail.is_empty());
     assert!(auditor.get_bytes("/v1/log?from=1000000", 1 << 20).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn only_operators_read_what_the_log_has_just_taken_in() {
+    let mut hub = TestHub::with(|options| options.audit_lag = Duration::from_secs(3_600)).await;
+    issue(&hub, 3).await;
+    let auditor = hub.open("auditor", &["auditor"]).await;
+    let all = hub.operator().get_bytes("/v1/log", 1 << 24).await.unwrap();
+    assert!(!all.is_empty());
+    assert!(hub.client(&auditor).get_bytes("/v1/log", 1 << 24).await.unwrap().is_empty());
+    let info: wire::ProofInfo = hub.client(&auditor).get("/v1/proof").await.unwrap();
+    assert_eq!(info.audit_lag_ms, 3_600_000);
+    hub.options.audit_lag = Duration::from_millis(300);
+    let hub = hub.restarted().await;
+    let client = hub.client(&auditor);
+    let shown = async {
+        while !client.get_bytes("/v1/log", 1 << 24).await.unwrap().starts_with(&all) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, shown).await.expect("it is shown in the end");
 }
 
 #[tokio::test]

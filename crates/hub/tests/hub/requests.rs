@@ -513,7 +513,10 @@ async fn the_document_names_every_route_and_metrics_are_in_the_format_of_prometh
         }
     }
 
-    let answer = hub.raw("GET", "/metrics", &[], b"").await;
+    hub.raw("GET", "/metrics", &[], b"").await.expect(401, "unknown_token");
+    let owner = hub.open("owner", &["owner"]).await;
+    hub.json(&owner, "GET", "/metrics", "").await.expect(403, "not_yours");
+    let answer = hub.json(&hub.operator_token(), "GET", "/metrics", "").await;
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     assert!(answer.body.ends_with("# EOF\n"));
     let mut names = Vec::new();

@@ -32,9 +32,13 @@ Examples:
 
 The whole log is fetched, applied again, and held against every checkpoint that the hub ever showed to this \
 auditor; the next time only what is new. The token must be that of an account with the role auditor, which \
-an operator opens: `pumasi account open NAME --role auditor`. The folder is the auditor's memory: a hub \
+an operator opens: `pumasi account open NAME --role auditor`. It is shown an entry when that is some hours \
+old, because the log tells what is being checked. The folder is the auditor's memory: a hub \
 that writes another history and signs it again is found out only by what is kept there, or by witnesses. \
 Ends with 1 when something is wrong.";
+
+/// After so long everything that the hub signed must be shown, whatever it says.
+const LAG_MAX: Duration = Duration::from_secs(48 * 3600);
 
 /// Check everything that a hub ever did, as an outsider
 #[derive(Args, Debug)]
@@ -67,6 +71,8 @@ struct Audit {
     client: HubClient,
     data: PathBuf,
     auditor: Auditor,
+    /// How old the hub lets an entry become before it shows it.
+    lag: Duration,
 }
 
 impl AuditArgs {
@@ -92,7 +98,8 @@ impl AuditArgs {
             }
             opened => opened.map_err(failed)?,
         };
-        let audit = Audit { client, data, auditor };
+        let lag = Duration::from_millis(info.audit_lag_ms);
+        let audit = Audit { client, data, auditor, lag };
         let every = self.follow.then(|| Duration::from_millis(self.every));
         audit.run(every, out).await
     }
@@ -153,7 +160,9 @@ impl Audit {
             Err(AuditError::Found(finding)) => return Ok(Err(finding)),
             taken => taken.map_err(failed)?,
         };
-        match follow::apply_new(&self.client, &mut self.auditor, out).await? {
+        // Its clock is not ours, so it has twice the time that it asks for; but not for ever.
+        let lag = (self.lag * 2).min(LAG_MAX);
+        match follow::apply_new(&self.client, &mut self.auditor, lag, out).await? {
             Ok(applied) => Ok(Ok(Round { accepted, applied })),
             Err(finding) => Ok(Err(finding)),
         }

@@ -16,7 +16,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::profile::data_folder;
-use crate::units::parse_span_ms;
+use crate::units::{parse_span_ms, parse_span_or_none_ms};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -78,6 +78,9 @@ pub(crate) struct ServeArgs {
     /// How long to wait between two checkpoints while something is paid
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_span_ms, help_heading = "Proofs")]
     checkpoint_every: u64,
+    /// How old an entry of the log is before auditors may read it: it tells which work is being checked
+    #[arg(long, value_name = "TIME", default_value = "2h", value_parser = parse_span_or_none_ms, help_heading = "Proofs")]
+    audit_lag: u64,
     /// Prove nothing: no checkpoints, no receipts
     #[arg(long, conflicts_with_all = ["origin", "witness", "checkpoint_every"], help_heading = "Proofs")]
     no_proofs: bool,
@@ -148,6 +151,7 @@ impl ServeArgs {
             origin: self.origin,
             witnesses: self.witness,
             checkpoint_every: Duration::from_millis(self.checkpoint_every),
+            audit_lag: Duration::from_millis(self.audit_lag),
             link_lease: Duration::from_millis(self.link_lease.max(LINK_LEASE_MS_MIN)),
             link_grace: Duration::from_millis(self.link_grace),
             ..ServeOptions::new(data, self.listen)

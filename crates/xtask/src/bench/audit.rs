@@ -25,7 +25,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Outcome {
     let program = build::pumasi(Profile::Release)?;
-    let pool = Pool::start(&program, &[])?;
+    let pool = Pool::start(&program, &["--audit-lag", "0s"])?;
     let researcher = pool.open_account("researcher", "researcher")?;
     let owner = pool.open_account("owner", "owner")?;
     let _: Value = pool.ask(&pool.operator, &["account", "issue", "researcher", "1000000"])?;

@@ -12,7 +12,7 @@ use crate::process::Guarded;
 
 /// A pool whose hub signs often.
 fn scene(arguments: &[&str]) -> Scene {
-    Scene::with(2, &[&["--checkpoint-every", "100ms"], arguments].concat())
+    Scene::with(2, &[&["--checkpoint-every", "100ms", "--audit-lag", "0s"], arguments].concat())
 }
 
 /// The researcher pays so many tasks.

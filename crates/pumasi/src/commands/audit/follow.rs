@@ -121,10 +121,11 @@ fn decode_all(reader: &mut Reader) -> Result<Vec<Decoded>, AuditError> {
     Ok(batch)
 }
 
-/// Applies all that is new, and saves.
+/// Applies all that is new, and saves. What was signed longer than `lag` ago must be there.
 pub(super) async fn apply_new(
     client: &HubClient,
     auditor: &mut Auditor,
+    lag: Duration,
     out: &Output,
 ) -> Result<Result<Applied, Box<Finding>>, CliError> {
     let started = Instant::now();
@@ -152,7 +153,7 @@ pub(super) async fn apply_new(
         }
     }
     progress.finish("");
-    if let Err(finding) = found(auditor.check_complete())? {
+    if let Err(finding) = found(auditor.check_complete(lag))? {
         return Ok(Err(finding));
     }
     if applied.entries > 0 {

@@ -28,6 +28,7 @@ pub(super) fn sound(audit: &Audit, round: &Round, out: &Output) -> Result<(), Cl
             "checkpoint": { "size": accepted.checkpoint.size, "root": accepted.checkpoint.root.to_string() },
             "witnesses": witnesses,
             "checkpoints_kept": auditor.checkpoints(),
+            "lag_ms": audit.lag.as_millis() as u64,
             "new_entries": applied.entries,
             "new_commands": applied.commands,
             "commands_per_s": applied.commands_per_s(),
@@ -42,11 +43,16 @@ pub(super) fn sound(audit: &Audit, round: &Round, out: &Output) -> Result<(), Cl
     fact("hub", format!("{}, log {}", audit.client.address(), checkpoint.origin), Style::Plain);
     fact("verdict", "the log is what the hub signed".to_owned(), Style::Good);
     fact("log", format!("{} entries, the last is {}", head.seq, head.hash), Style::Plain);
-    fact(
-        "transfers",
-        format!("{}, of which {} are signed", auditor.transfers(), checkpoint.size),
-        Style::Plain,
-    );
+    let transfers = if auditor.transfers() < checkpoint.size {
+        let (shown, minutes) = (auditor.transfers(), audit.lag.as_secs().div_ceil(60));
+        format!(
+            "{shown} of the {} that are signed; the hub shows the rest {minutes} minutes later",
+            checkpoint.size
+        )
+    } else {
+        format!("{}, of which {} are signed", auditor.transfers(), checkpoint.size)
+    };
+    fact("transfers", transfers, Style::Plain);
     let cosigned = if witnesses.is_empty() { "nobody".to_owned() } else { witnesses.join(", ") };
     fact("cosigned by", cosigned, Style::Plain);
     fact(
