@@ -287,10 +287,18 @@ fn work_on(pool: &mut Pool, owner: AccountId, result: &str, first_is_checked: bo
 #[test]
 fn the_owner_sees_nothing_of_a_check_before_it_closes_the_tab() {
     // Whose finding is checked, and by whom.
-    for (owner, checker) in [(MALLORY, DAN), (MALLORY, BOB), (CHO, DAN), (CHO, MALLORY)] {
+    let pairs = [(MALLORY, DAN), (MALLORY, BOB), (CHO, DAN), (CHO, MALLORY)];
+    // And after how much other work.
+    for ((owner, checker), before) in
+        pairs.into_iter().flat_map(|pair| [0, 1, 6].map(|before| (pair, before)))
+    {
         let mut pool = Pool::new();
         pool.only(&[owner, checker]);
         let job = pool.submit(checked("job", 1_000));
+        for _ in 0..before {
+            let run = pool.runs(owner)[0];
+            pool.report_drawing(owner, &[run], "right", 0);
+        }
         pool.look(owner, Vec::new());
         let mut other = pool.clone();
         let task = pool.in_hand[&of(owner)].first_key_value().map(|(_, (_, task))| *task);
