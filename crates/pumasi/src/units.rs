@@ -128,6 +128,8 @@ mod tests {
         assert_eq!(parse_span_ms("1h30m"), Ok(5_400_000));
         assert_eq!(parse_span_ms("7d"), Ok(7 * 86_400_000));
         assert_eq!(parse_span_ms("300ms"), Ok(300));
+        assert_eq!(parse_span_or_none_ms("0s"), Ok(0));
+        assert!(parse_span_ms("0s").is_err());
         for text in ["", "10", "-5s", "0s", "1month", "later", "99999999999999999999h"] {
             assert!(parse_span_ms(text).is_err(), "{text}");
         }

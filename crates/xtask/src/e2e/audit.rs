@@ -125,6 +125,21 @@ fn an_auditor_tells_where_a_hub_that_begins_its_history_anew_differs() {
     assert_eq!((code, &fresh["sound"]), (Some(0), &Value::Bool(true)), "{fresh}");
 }
 
+#[test]
+fn an_auditor_waits_for_what_a_hub_shows_later_and_an_operator_does_not() {
+    let scene = Scene::with(2, &["--checkpoint-every", "100ms"]);
+    let auditor = scene.pool.open_account("auditor", "auditor").expect("an account opens");
+    pay(&scene, 5);
+    let signed = wait_for_checkpoint(&scene);
+    let (code, later) = audit(&scene, &auditor, &scene.path("later"), &[]);
+    assert_eq!((code, &later["sound"]), (Some(0), &Value::Bool(true)), "{later}");
+    assert_eq!((number(&later, "transfers"), number(&later, "lag_ms")), (0, 7_200_000), "{later}");
+    assert!(number(&later["checkpoint"], "size") >= signed, "{later}");
+    let (code, now) = audit(&scene, &scene.pool.operator, &scene.path("now"), &[]);
+    assert_eq!((code, &now["sound"]), (Some(0), &Value::Bool(true)), "{now}");
+    assert!(number(&now, "transfers") >= signed, "{now}");
+}
+
 /// `pumasi witness` as a process; its key and address.
 fn witness(scene: &Scene, log: &str) -> (String, String, Guarded) {
     let mut command = Command::new(super::program());
