@@ -132,7 +132,7 @@ impl Auditor {
             return Err(Finding::Shrunk { size: checkpoint.size, kept: signed_before }.into());
         }
         self.books.check_kept(checkpoint.size)?;
-        if let Some((seq, hash)) = log_line(checkpoint).filter(|(seq, _)| *seq <= self.head().seq) {
+        if let Some((seq, hash)) = bound_entry(checkpoint).filter(|(seq, _)| *seq <= self.head().seq) {
             replay::check_entry(seq, self.books.folder.entry_hash(seq)?, hash)?;
         }
         Ok(accepted)
@@ -140,7 +140,7 @@ impl Auditor {
 
     /// Remembers what a checkpoint says.
     fn claim(&mut self, checkpoint: &Checkpoint, note: &Note, at: SystemTime) -> Result<(), Finding> {
-        let line = log_line(checkpoint);
+        let line = bound_entry(checkpoint);
         let named = line.map_or(Seq::ZERO, |(seq, _)| seq);
         self.signed.entry((checkpoint.size, named)).or_insert(at);
         if let Some((seq, hash)) = line {
@@ -206,11 +206,9 @@ impl Auditor {
     }
 }
 
-/// The extension line `pumasi-log SEQ HASH`: at which entry of the log a checkpoint was made.
-fn log_line(checkpoint: &Checkpoint) -> Option<(Seq, Hash)> {
-    let rest = checkpoint.extensions.iter().find_map(|line| line.strip_prefix("pumasi-log "))?;
-    let (seq, hash) = rest.split_once(' ')?;
-    Some((Seq(seq.parse().ok()?), hash.parse().ok()?))
+/// At which entry of the log a checkpoint was made.
+fn bound_entry(checkpoint: &Checkpoint) -> Option<(Seq, Hash)> {
+    checkpoint.extensions.iter().find_map(|line| Head::named_in(line))
 }
 
 #[cfg(test)]

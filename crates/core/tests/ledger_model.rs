@@ -15,13 +15,37 @@ const ACCOUNTS: u64 = 5;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Issue { to: u64, currency: Currency, amount: i64 },
-    Transfer { from: u64, to: u64, currency: Currency, amount: i64 },
-    Hold { of: u64, currency: Currency, amount: i64, seconds: Option<u64> },
-    Settle { by: u64, hold: u64, to: u64, amount: i64 },
-    Release { by: u64, hold: u64 },
+    Issue {
+        to: u64,
+        currency: Currency,
+        amount: i64,
+    },
+    Transfer {
+        from: u64,
+        to: u64,
+        currency: Currency,
+        amount: i64,
+    },
+    Hold {
+        of: u64,
+        currency: Currency,
+        amount: i64,
+        seconds: Option<u64>,
+    },
+    Settle {
+        by: u64,
+        hold: u64,
+        to: u64,
+        amount: i64,
+    },
+    Release {
+        by: u64,
+        hold: u64,
+    },
     /// An entry, and none for so long before it.
-    Wait { seconds: u64 },
+    Wait {
+        seconds: u64,
+    },
     /// Two days with an entry every minute.
     Live,
 }

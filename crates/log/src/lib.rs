@@ -85,6 +85,22 @@ pub struct Head {
     pub hash: Hash,
 }
 
+impl Head {
+    /// What a line begins with that names an entry.
+    const LINE: &str = "pumasi-log ";
+
+    /// Place and hash as a line of text, `pumasi-log SEQ HASH`: whoever signs it vouches for all up to there.
+    pub fn to_line(&self) -> String {
+        format!("{}{} {}", Head::LINE, self.seq, self.hash)
+    }
+
+    /// Place and hash in a line that [`Head::to_line`] wrote; `None` for any other line.
+    pub fn named_in(line: &str) -> Option<(Seq, Hash)> {
+        let (seq, hash) = line.strip_prefix(Head::LINE)?.split_once(' ')?;
+        Some((Seq(seq.parse().ok()?), hash.parse().ok()?))
+    }
+}
+
 /// One batch of commands in the log, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

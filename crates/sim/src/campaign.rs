@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::disk::FaultCounts;
-use crate::faults::{Kind, Tally};
-use crate::{Report, RunOptions, Sabotage, Scenario, Violation, run};
+use crate::faults::Kind;
+use crate::{Counts, Report, RunOptions, Sabotage, Scenario, Violation, run};
 
 /// Each world of so many is run twice, to compare the traces.
 const TWICE: u64 = 16;
@@ -46,28 +45,8 @@ pub struct Sum {
     pub busy: u128,
     /// The same of worlds of at least 50 machines.
     pub busy_50: u128,
-    /// Events.
-    pub events: u64,
-    /// Steps of hubs' loops.
-    pub steps: u64,
-    /// Commands that became durable.
-    pub commands: u64,
-    /// Runs that were paid.
-    pub runs: u64,
-    /// Tasks with a wrong result that was accepted because enough owners said it.
-    pub deceived: u64,
-    /// Wrong results that one trusted owner was believed at first.
-    pub believed: u64,
-    /// How many of them stood in the end.
-    pub standing_lies: u64,
-    /// How often an owner was caught.
-    pub catches: u64,
-    /// Sudden ends of hubs.
-    pub crashes: u64,
-    /// Faults by kind.
-    pub tally: Tally,
-    /// What the disks did.
-    pub disk: FaultCounts,
+    /// What happened in them.
+    pub counts: Counts,
     /// Worlds in which a promise was broken.
     pub failures: Vec<(Scenario, Violation)>,
 }
@@ -81,17 +60,7 @@ impl Sum {
             self.simulated_50 += u128::from(report.simulated);
             self.busy_50 += took.as_nanos();
         }
-        self.events += report.events;
-        self.steps += report.steps;
-        self.commands += report.commands;
-        self.runs += report.runs;
-        self.deceived += report.deceived;
-        self.believed += report.believed;
-        self.standing_lies += report.standing_lies;
-        self.catches += report.catches;
-        self.crashes += report.crashes;
-        self.tally.add(&report.tally);
-        self.disk += report.disk;
+        self.counts += &report.counts;
         if let Some(violation) = &report.violation {
             self.failures.push((report.scenario.clone(), violation.clone()));
         }
@@ -110,7 +79,7 @@ impl Sum {
     /// Kinds of faults that were made and never seen to matter, or not even made.
     pub fn uncovered(&self) -> Vec<Kind> {
         let uncovered = |kind: &Kind| {
-            let (made, seen) = self.tally.of(*kind);
+            let (made, seen) = self.counts.tally.of(*kind);
             made == 0 || seen == 0
         };
         Kind::ALL.iter().copied().filter(uncovered).collect()

@@ -6,6 +6,7 @@
 
 mod campaign;
 mod client;
+mod counts;
 mod dice;
 pub mod disk;
 mod faults;
@@ -22,6 +23,7 @@ mod truth;
 mod world;
 
 pub use campaign::{Campaign, Sum, campaign};
+pub use counts::Counts;
 pub use faults::{Kind, Kinds, Tally};
 pub use oracle::Violation;
 pub use sabotage::Sabotage;

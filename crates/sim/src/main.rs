@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use pumasi_sim::{
-    Campaign, Kind, Kinds, Report, RunOptions, Sabotage, Scenario, Sum, campaign, quiet_panics, run, shrink,
+    Campaign, Counts, Kind, Kinds, Report, RunOptions, Sabotage, Scenario, Sum, campaign, quiet_panics, run,
+    shrink,
 };
 use serde_json::json;
 
@@ -115,7 +116,8 @@ fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
         println!("{line}");
     }
     let again = again(arguments, &scenario);
-    let Report { simulated, events, steps, commands, runs, crashes, trace, .. } = &report;
+    let Report { simulated, trace, counts, .. } = &report;
+    let Counts { events, steps, commands, runs, crashes, .. } = counts;
     println!(
         "{:.1} simulated hours in {:.2} s: {} machines, {events} events, {steps} steps, {commands} commands, \
          {runs} paid runs, {crashes} crashes; trace {trace:016x}",
@@ -184,8 +186,8 @@ fn many(arguments: &Arguments) -> bool {
             sum.worlds as f64 / seconds,
             sum.simulated as f64 / 3.6e12,
             sum.speed(),
-            sum.crashes,
-            sum.commands,
+            sum.counts.crashes,
+            sum.counts.commands,
             sum.failures.len()
         );
     };
@@ -220,20 +222,20 @@ fn print_sum(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
     );
     println!(
         "{} events, {} steps of the hub, {} commands, {} paid runs, {} crashes",
-        sum.events, sum.steps, sum.commands, sum.runs, sum.crashes
+        sum.counts.events, sum.counts.steps, sum.counts.commands, sum.counts.runs, sum.counts.crashes
     );
     println!(
         "{} owners caught; {} wrong results that enough owners agreed on; {} of a trusted owner alone, of which \
          {} stood",
-        sum.catches, sum.deceived, sum.believed, sum.standing_lies
+        sum.counts.catches, sum.counts.deceived, sum.counts.believed, sum.counts.standing_lies
     );
     println!("\n{:<16} {:>10} {:>10}", "fault", "made", "mattered");
     for kind in Kind::ALL {
-        let (made, seen) = sum.tally.of(*kind);
+        let (made, seen) = sum.counts.tally.of(*kind);
         println!("{:<16} {made:>10} {seen:>10}", kind.name());
     }
     println!("\n{:<16} {:>10}", "disk", "times");
-    for (name, count) in sum.disk.iter() {
+    for (name, count) in sum.counts.disk.iter() {
         println!("{name:<16} {count:>10}");
     }
     let uncovered: Vec<&str> = sum.uncovered().into_iter().map(Kind::name).collect();
@@ -251,12 +253,12 @@ fn print_json(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
     let faults: serde_json::Map<String, serde_json::Value> = Kind::ALL
         .iter()
         .map(|kind| {
-            let (made, mattered) = sum.tally.of(*kind);
+            let (made, mattered) = sum.counts.tally.of(*kind);
             (kind.name().to_owned(), json!({ "made": made, "mattered": mattered }))
         })
         .collect();
     let disk: serde_json::Map<String, serde_json::Value> =
-        sum.disk.iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
+        sum.counts.disk.iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
     let failures: Vec<serde_json::Value> = sum
         .failures
         .iter()
@@ -271,15 +273,15 @@ fn print_json(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
         "simulated_hours": sum.simulated as f64 / 3.6e12,
         "hours_per_core_hour": sum.speed(),
         "hours_per_core_hour_50_machines": sum.speed_50(),
-        "events": sum.events,
-        "steps": sum.steps,
-        "commands": sum.commands,
-        "paid_runs": sum.runs,
-        "crashes": sum.crashes,
-        "caught": sum.catches,
-        "deceived": sum.deceived,
-        "believed": sum.believed,
-        "standing_lies": sum.standing_lies,
+        "events": sum.counts.events,
+        "steps": sum.counts.steps,
+        "commands": sum.counts.commands,
+        "paid_runs": sum.counts.runs,
+        "crashes": sum.counts.crashes,
+        "caught": sum.counts.catches,
+        "deceived": sum.counts.deceived,
+        "believed": sum.counts.believed,
+        "standing_lies": sum.counts.standing_lies,
         "faults": faults,
         "disk": disk,
         "incomplete": sum.is_incomplete(),

@@ -42,7 +42,7 @@ pub fn shrink(
     }
     let violation = report.violation?;
     // Nothing after the failure matters.
-    best.steps = Some(report.events + 1);
+    best.steps = Some(report.counts.events + 1);
     Some((best, violation))
 }
 

@@ -15,8 +15,9 @@ use pumasi_core::{Answer, Request};
 use pumasi_types::{AccountId, Hash, Time, WorkerId};
 
 use crate::client::{Client, Part};
+use crate::counts::Counts;
 use crate::dice::Dice;
-use crate::disk::{FaultCounts, SimDisk};
+use crate::disk::SimDisk;
 use crate::faults::{Kind, Tally};
 use crate::hub::{Attempt, Hub, LinkNumber, Out};
 use crate::machine::{Machine, Pending};
@@ -187,28 +188,8 @@ pub struct Report {
     pub trace: u64,
     /// Simulated time, in nanoseconds.
     pub simulated: u64,
-    /// Events.
-    pub events: u64,
-    /// Steps of the hub's loop.
-    pub steps: u64,
-    /// Commands that became durable.
-    pub commands: u64,
-    /// Runs that were paid.
-    pub runs: u64,
-    /// Tasks with a wrong result that was accepted because enough owners said it.
-    pub deceived: u64,
-    /// Wrong results that one trusted owner was believed at first.
-    pub believed: u64,
-    /// How many of them stood in the end, of jobs that are remembered.
-    pub standing_lies: u64,
-    /// How often an owner was caught.
-    pub catches: u64,
-    /// Sudden ends of the hub.
-    pub crashes: u64,
-    /// Faults by kind.
-    pub tally: Tally,
-    /// What the disk did.
-    pub disk: FaultCounts,
+    /// What happened in it.
+    pub counts: Counts,
     /// The last lines of the trace.
     pub lines: Vec<String>,
 }
@@ -242,17 +223,19 @@ pub fn run(scenario: &Scenario, options: RunOptions) -> Report {
         violation,
         trace: world.trace.hash(),
         simulated: world.now,
-        events: world.events,
-        steps: world.steps,
-        commands: world.oracle.commands,
-        runs: world.oracle.paid_runs,
-        deceived: world.oracle.judge.deceived.len() as u64,
-        believed: world.oracle.judge.believed,
-        standing_lies: world.oracle.judge.standing_lies(&world.oracle.state, &World::truth()),
-        catches: world.oracle.judge.catches,
-        crashes: world.crashes,
-        tally: world.tally.clone(),
-        disk: world.disk.counts(),
+        counts: Counts {
+            events: world.events,
+            steps: world.steps,
+            commands: world.oracle.commands,
+            runs: world.oracle.paid_runs,
+            deceived: world.oracle.judge.deceived.len() as u64,
+            believed: world.oracle.judge.believed,
+            standing_lies: world.oracle.judge.standing_lies(&world.oracle.state, &World::truth()),
+            catches: world.oracle.judge.catches,
+            crashes: world.crashes,
+            tally: world.tally.clone(),
+            disk: world.disk.counts(),
+        },
         lines: world.trace.lines(),
     }
 }

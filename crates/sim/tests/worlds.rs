@@ -18,7 +18,10 @@ fn live(plan: &Campaign) -> Sum {
 fn worlds_keep_their_promises() {
     let sum = live(&plan(1, 12, None));
     assert_eq!(sum.failures, []);
-    assert!(sum.twice > 0 && sum.crashes > 20 && sum.runs > 1_000 && sum.catches > 0, "{sum:?}");
+    assert!(
+        sum.twice > 0 && sum.counts.crashes > 20 && sum.counts.runs > 1_000 && sum.counts.catches > 0,
+        "{sum:?}"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::witnesses::Witnesses;
-use super::{LOG_LINE, Levels, ProofFailure, ProofKeys, Prover, Published, keys};
+use super::{Levels, ProofFailure, ProofKeys, Prover, Published, keys};
 use crate::ServeOptions;
 use crate::cell::{Follow, now};
 
@@ -113,7 +113,7 @@ impl Builder {
             origin: keys.origin().to_owned(),
             size: frontier.size(),
             root: frontier.root(),
-            extensions: vec![format!("{LOG_LINE} {} {}", settled.head.seq, settled.head.hash)],
+            extensions: vec![settled.head.to_line()],
         };
         let mut note = Note::new(checkpoint.to_string())?;
         let time_s = now().0 / 1_000_000_000;

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use pumasi_cell::{Journal, JournalError, Restored};
 use pumasi_core::Transfer;
-use pumasi_log::{Log, LogError, Seq};
+use pumasi_log::{Head, Log, LogError, Seq};
 use pumasi_proof::{
     Checkpoint, Malformed, Note, ProofFile, TilePath, TreeHash, VerifierKey, prove_inclusion,
 };
@@ -32,10 +32,6 @@ pub(crate) use self::builder::{Builder, Source};
 pub use self::keys::{KeyPair, ProofKeys};
 pub(crate) use self::levels::Levels;
 pub use self::witnesses::{ParseWitnessError, WitnessAddress};
-
-/// What the extension line of a checkpoint begins with that binds the log: the place and hash of the last
-/// entry whose transfers are in the tree.
-pub const LOG_LINE: &str = "pumasi-log";
 
 /// Why transfers cannot be proven.
 #[derive(Debug, thiserror::Error)]
@@ -223,11 +219,9 @@ impl Prover {
     }
 }
 
-/// Reads the extension line that binds the log: place and hash of an entry.
+/// The last entry whose transfers are in the tree: the extension line that binds the log.
 pub fn bound_entry(checkpoint: &Checkpoint) -> Option<(Seq, Hash)> {
-    let line = checkpoint.extensions.iter().find_map(|line| line.strip_prefix(LOG_LINE))?;
-    let (seq, hash) = line.strip_prefix(' ')?.split_once(' ')?;
-    Some((Seq(seq.parse().ok()?), hash.parse().ok()?))
+    checkpoint.extensions.iter().find_map(|line| Head::named_in(line))
 }
 
 /// Checks that what was signed before is still what the log says, and opens everything.
