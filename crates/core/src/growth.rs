@@ -55,20 +55,21 @@ impl Pool {
 
     /// The machine of an owner joins.
     fn attach(&mut self, owner: u64) -> Vec<Action> {
-        self.attach_with(owner, 1)
+        self.attach_with(owner, |_| ())
     }
 
-    fn attach_with(&mut self, owner: u64, cores: u32) -> Vec<Action> {
-        let spec = WorkerSpec {
+    fn attach_with(&mut self, owner: u64, change: impl FnOnce(&mut WorkerSpec)) -> Vec<Action> {
+        let mut spec = WorkerSpec {
             machine_key: 0,
             name: "machine".to_owned(),
-            cores,
+            cores: 1,
             memory: ByteSize::mib(4096),
             speed: Speed(1),
             engine: EngineId("engine".to_owned()),
             ask: Price::ONE_CREDIT,
             held: Vec::new(),
         };
+        change(&mut spec);
         self.ask(AccountId(owner), Command::AttachWorker(spec))
     }
 
@@ -135,20 +136,36 @@ fn hardly_grows(measure: impl Fn(u64) -> u64) {
     assert!(large <= 3 * small, "{small} looks became {large}");
 }
 
+/// A new owner's machine comes where this is all that so many trusted owners have, and nobody can help it.
+fn newcomer(trusted: u64, has: impl Fn(u64, &mut WorkerSpec)) -> u64 {
+    let mut pool = Pool::new(trusted + 2);
+    for owner in 2..trusted + 2 {
+        pool.ask(State::SYSTEM, Command::Vouch { account: AccountId(owner), vouched: true });
+        pool.attach_with(owner, |spec| has(owner, spec));
+    }
+    pool.submit(|spec| (spec.tasks, spec.limits.memory) = (100_000, ByteSize::mib(2048)));
+    // A large machine of a new owner gives all of them as much to do as they may have.
+    pool.attach_with(trusted + 2, |spec| spec.cores = 3 * trusted as u32);
+    pool.looks(|pool| {
+        // It has a part in what was begun, so it begins something that needs a second owner.
+        let given = pool.attach_with(trusted + 2, |spec| spec.machine_key = 1);
+        assert_eq!(given.len(), 1, "nobody trusted has room: {given:?}");
+    })
+}
+
 #[test]
 fn a_new_owner_is_served_alike_however_many_trusted_machines_are_busy() {
+    hardly_grows(|trusted| newcomer(trusted, |_, _| ()));
+}
+
+#[test]
+fn a_new_owner_is_served_alike_however_many_trusted_machines_lack_one_thing() {
     hardly_grows(|trusted| {
-        let mut pool = Pool::new(trusted + 2);
-        for owner in 2..trusted + 2 {
-            pool.ask(State::SYSTEM, Command::Vouch { account: AccountId(owner), vouched: true });
-            pool.attach(owner);
-        }
-        pool.submit(|spec| spec.tasks = 100_000);
-        // A large machine of a new owner gives all of them as much to do as they may have.
-        pool.attach_with(trusted + 2, 3 * trusted as u32);
-        pool.looks(|pool| {
-            let given = pool.attach(trusted + 3);
-            assert_eq!(given.len(), 1, "nobody trusted has room: {given:?}");
+        newcomer(trusted, |owner, spec| match owner % 3 {
+            0 => spec.ask = Price(2 * Price::ONE_CREDIT.0),
+            1 => spec.memory = ByteSize::mib(1024),
+            // It is busy.
+            _ => {}
         })
     });
 }
@@ -163,7 +180,7 @@ fn tasks_that_a_new_owner_may_not_take_up_are_passed_by() {
         let budget = Amount(cap * (tasks as i64 + 1));
         pool.submit(|spec| (spec.tasks, spec.budget) = (tasks as u32, budget));
         // Whoever is trusted takes them all, and its link breaks for good.
-        pool.attach_with(2, 2 * tasks as u32);
+        pool.attach_with(2, |spec| spec.cores = 2 * tasks as u32);
         assert_eq!(pool.0.worker(WorkerId(1)).map(crate::Worker::running), Some(tasks as usize));
         pool.ask(State::SYSTEM, Command::LoseWorker { worker: WorkerId(1), link: 1 });
         // The first two new owners do one of them together, which takes up that money.

@@ -106,7 +106,17 @@ impl<K: Ord + Copy, V, S: Summary<V>> Tree<K, V, S> {
         may_hold: impl Fn(&S) -> bool,
         wanted: impl Fn(&K, &V) -> bool,
     ) -> Option<(K, &V)> {
-        self.root.as_ref()?.first_after(after.as_ref(), &may_hold, &wanted)
+        self.first_between((after, None), may_hold, wanted)
+    }
+
+    /// The same, but none behind `end`.
+    pub(crate) fn first_between(
+        &self,
+        (after, end): (Option<K>, Option<K>),
+        may_hold: impl Fn(&S) -> bool,
+        wanted: impl Fn(&K, &V) -> bool,
+    ) -> Option<(K, &V)> {
+        self.root.as_ref()?.first_between((after, end), &may_hold, &wanted)
     }
 
     /// All entries in order.
@@ -213,9 +223,9 @@ impl<K: Ord + Copy, V, S: Summary<V>> Subtree<K, V, S> {
         }
     }
 
-    fn first_after(
+    fn first_between(
         &self,
-        after: Option<&K>,
+        (after, end): (Option<K>, Option<K>),
         may_hold: &impl Fn(&S) -> bool,
         wanted: &impl Fn(&K, &V) -> bool,
     ) -> Option<(K, &V)> {
@@ -226,15 +236,18 @@ impl<K: Ord + Copy, V, S: Summary<V>> Subtree<K, V, S> {
         }
         match &self.node {
             Node::Leaf(entries) => {
-                let from = after.map_or(0, |after| entries.partition_point(|(key, _)| key <= after));
+                let from = after.map_or(0, |after| entries.partition_point(|(key, _)| *key <= after));
                 #[cfg(test)]
                 let wanted = |key: &K, value: &V| (crate::growth::look(), wanted(key, value)).1;
-                let found = entries[from..].iter().find(|(key, value)| wanted(key, value));
-                found.map(|(key, value)| (*key, value))
+                let within = |(key, _): &&(K, V)| end.is_none_or(|end| *key <= end);
+                let mut entries = entries[from..].iter().take_while(within);
+                entries.find(|(key, value)| wanted(key, value)).map(|(key, value)| (*key, value))
             }
             Node::Inner(children) => {
-                let from = after.map_or(0, |after| children.partition_point(|child| child.last <= *after));
-                children[from..].iter().find_map(|child| child.first_after(after, may_hold, wanted))
+                let from = after.map_or(0, |after| children.partition_point(|child| child.last <= after));
+                let upto = end.map_or(children.len(), |end| (place(children, &end) + 1).min(children.len()));
+                let mut children = children.get(from..upto)?.iter();
+                children.find_map(|child| child.first_between((after, end), may_hold, wanted))
             }
         }
     }
@@ -332,8 +345,9 @@ where
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::ops::Bound::{Excluded, Unbounded};
+    use std::ops::Bound::{Excluded, Included, Unbounded};
 
+    use proptest::option;
     use proptest::prelude::*;
 
     use super::*;
@@ -389,8 +403,8 @@ mod tests {
     enum Step {
         Insert(u16, u16),
         Remove(u16),
-        /// The first behind a key whose value is at least so much.
-        Find(Option<u16>, u16),
+        /// The first behind a key, and up to one that much greater, whose value is at least so much.
+        Find(Option<u16>, Option<u16>, u16),
         /// Rising keys from here.
         Append(u16, u16),
         /// All keys from here are removed.
@@ -402,7 +416,7 @@ mod tests {
         prop_oneof![
             4 => (key.clone(), 0..100_u16).prop_map(|(key, value)| Step::Insert(key, value)),
             4 => key.clone().prop_map(Step::Remove),
-            4 => (proptest::option::of(key.clone()), 0..110_u16).prop_map(|(after, least)| Step::Find(after, least)),
+            4 => (option::of(key.clone()), option::of(0..600_u16), 0..110_u16).prop_map(|(a, b, c)| Step::Find(a, b, c)),
             1 => (key.clone(), 1..400_u16).prop_map(|(from, count)| Step::Append(from, count)),
             1 => (key, 1..400_u16).prop_map(|(from, count)| Step::Clear(from, count)),
         ]
@@ -420,10 +434,12 @@ mod tests {
                     Step::Remove(key) => {
                         assert_eq!(tree.remove(&key), model.remove(&key));
                     }
-                    Step::Find(after, least) => {
-                        let found = tree.first_after(after, |range| range.1 >= least, |_, value| *value >= least);
-                        let behind = (after.map_or(Unbounded, Excluded), Unbounded);
-                        let walked = model.range(behind).find(|(_, value)| **value >= least);
+                    Step::Find(after, reach, least) => {
+                        let end = reach.map(|reach| after.unwrap_or(0) + reach);
+                        let found =
+                            tree.first_between((after, end), |range| range.1 >= least, |_, value| *value >= least);
+                        let between = (after.map_or(Unbounded, Excluded), end.map_or(Unbounded, Included));
+                        let walked = model.range(between).find(|(_, value)| **value >= least);
                         assert_eq!(found, walked.map(|(key, value)| (*key, value)));
                     }
                     Step::Append(from, count) => (from..from + count).for_each(|key| {

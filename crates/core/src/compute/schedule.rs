@@ -457,16 +457,16 @@ fn allowance(wall: Duration) -> Duration {
     Duration(wall.0.saturating_mul(3).saturating_add(Duration::from_secs(60).0))
 }
 
-/// Takes an entry out of the tree of an engine, and the tree with the last of them.
-pub(super) fn remove<K: Ord + Copy, V, S: Summary<V>>(
-    trees: &mut BTreeMap<EngineId, Tree<K, V, S>>,
-    engine: &EngineId,
+/// Takes an entry out of one of several trees, and the tree with the last of its entries.
+pub(super) fn remove<N: Ord, K: Ord + Copy, V, S: Summary<V>>(
+    trees: &mut BTreeMap<N, Tree<K, V, S>>,
+    name: &N,
     key: &K,
 ) {
-    if let Some(tree) = trees.get_mut(engine) {
+    if let Some(tree) = trees.get_mut(name) {
         tree.remove(key);
         if tree.is_empty() {
-            trees.remove(engine);
+            trees.remove(name);
         }
     }
 }

@@ -5,26 +5,53 @@ use std::collections::BTreeMap;
 use pumasi_types::{AccountId, ByteSize, EngineId, JobId, Price, WorkerId};
 use serde::{Deserialize, Serialize};
 
-use super::index::{Needs, Owners};
 use super::owner::{Owner, Trust};
 use super::schedule::remove;
 use super::{Compute, Job, Worker};
+use crate::JobSpec;
 use crate::tree::{Summary, Tree};
 
 /// The place of a machine: by its owner's kind of trust, then its owner.
 pub(crate) type Seat = (Trust, AccountId, WorkerId);
 
-/// Machines of trusted owners that may be given work, by engine.
+/// How much a machine has to do already, and how much memory it has: the logarithms of both.
+///
+/// Machines of a class differ in their price only, as far as a search goes, so a summary that says how cheap they
+/// are tells where one is. In a mixed tree almost every subtree has a cheap machine, an idle one and a large
+/// one, and it takes a walk over all of them to find that none is all three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Class {
+    load: u32,
+    memory: u32,
+}
+
+impl Class {
+    fn of(worker: &Worker) -> Class {
+        Class { load: Class::of_load(worker.load()), memory: Class::of_memory(worker.spec.memory) }
+    }
+
+    /// 0 for fewer than four runs per core, then one more for each doubling.
+    fn of_load(load: u32) -> u32 {
+        load.max(2).ilog2() - 1
+    }
+
+    fn of_memory(memory: ByteSize) -> u32 {
+        memory.0.max(1).ilog2()
+    }
+}
+
+/// Machines of trusted owners that may be given work, by engine and class.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TrustedMachines(BTreeMap<EngineId, Tree<Seat, Spare, SpareOfMany>>);
+pub(crate) struct TrustedMachines(BTreeMap<EngineId, BTreeMap<Class, Machines>>);
+
+/// Machines of a class.
+type Machines = Tree<Seat, Spare, SpareOfMany>;
 
 /// What a machine has to offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Spare {
     ask: Price,
     memory: ByteSize,
-    /// Whole runs per core that it has already.
-    load: u32,
 }
 
 /// The best of several machines in each respect.
@@ -32,50 +59,60 @@ pub(crate) struct Spare {
 pub(crate) struct SpareOfMany {
     least_ask: Price,
     most_memory: ByteSize,
-    least_load: u32,
 }
 
 impl Summary<Spare> for SpareOfMany {
     fn of(spare: &Spare) -> SpareOfMany {
-        SpareOfMany { least_ask: spare.ask, most_memory: spare.memory, least_load: spare.load }
+        SpareOfMany { least_ask: spare.ask, most_memory: spare.memory }
     }
 
     fn merge(&mut self, other: &SpareOfMany) {
         self.least_ask = self.least_ask.min(other.least_ask);
         self.most_memory = self.most_memory.max(other.most_memory);
-        self.least_load = self.least_load.min(other.least_load);
     }
 }
 
 impl TrustedMachines {
-    /// The first machine behind a seat with what a job needs and with less than this load.
-    fn first_after(&self, engine: &EngineId, after: Seat, needs: &Needs, load_end: u32) -> Option<Seat> {
-        let (bid, memory) = (needs.bid, needs.memory);
-        let found = self.0.get(engine)?.first_after(
-            Some(after),
-            |many| many.least_ask <= bid && many.most_memory >= memory && many.least_load < load_end,
-            |_, spare| spare.ask <= bid && spare.memory >= memory && spare.load < load_end,
-        );
-        found.map(|(seat, _)| seat)
+    /// The first machine behind a seat, and not behind another, with what a job needs and with a load below
+    /// this class.
+    fn first_between(&self, job: &JobSpec, (after, end): (Seat, Seat), load_end: u32) -> Option<Seat> {
+        let (bid, memory) = (job.bid, job.limits.memory);
+        let least = Class::of_memory(memory);
+        let suits = |class: &Class| class.load < load_end && class.memory >= least;
+        let mut found = None;
+        for (_, machines) in self.0.get(&job.engine)?.iter().filter(|(class, _)| suits(class)) {
+            let first = machines.first_between(
+                (Some(after), found.or(Some(end))),
+                |many| many.least_ask <= bid && many.most_memory >= memory,
+                |_, spare| spare.ask <= bid && spare.memory >= memory,
+            );
+            found = first.map(|(seat, _)| seat).or(found);
+        }
+        found
     }
 
     /// Brings a worker's seat up to date; `willing` is whether it may be given work.
     pub(super) fn note(&mut self, id: WorkerId, worker: &mut Worker, willing: bool) {
-        let seat = worker.trust.filter(|_| willing).map(|trust| (trust, worker.load()));
-        if worker.noted_trusted == seat {
+        let place = worker.trust.filter(|_| willing).map(|trust| (trust, Class::of(worker)));
+        if worker.noted_trusted == place {
             return;
         }
-        let before = std::mem::replace(&mut worker.noted_trusted, seat).map(|(trust, _)| trust);
-        let engine = &worker.spec.engine;
-        if let Some(trust) = before.filter(|before| seat.map(|(trust, _)| trust) != Some(*before)) {
-            remove(&mut self.0, engine, &(trust, worker.owner, id));
+        let (engine, owner) = (&worker.spec.engine, worker.owner);
+        if let Some((trust, class)) = std::mem::replace(&mut worker.noted_trusted, place)
+            && let Some(classes) = self.0.get_mut(engine)
+        {
+            remove(classes, &class, &(trust, owner, id));
+            if classes.is_empty() {
+                self.0.remove(engine);
+            }
         }
-        let Some((trust, load)) = seat else { return };
-        let (seat, spare) =
-            ((trust, worker.owner, id), Spare { ask: worker.spec.ask, memory: worker.spec.memory, load });
-        match self.0.get_mut(engine) {
-            Some(machines) => drop(machines.insert(seat, spare)),
-            None => drop(self.0.insert(engine.clone(), Tree::from_iter([(seat, spare)]))),
+        let Some((trust, class)) = place else { return };
+        let spare = Spare { ask: worker.spec.ask, memory: worker.spec.memory };
+        if !self.0.contains_key(engine) {
+            self.0.insert(engine.clone(), BTreeMap::new());
+        }
+        if let Some(classes) = self.0.get_mut(engine) {
+            classes.entry(class).or_default().insert((trust, owner, id), spare);
         }
     }
 
@@ -112,7 +149,8 @@ impl Compute {
         let kinds = [(Trust::Vouched, &self.vouched), (Trust::Proven, &self.proven)];
         kinds.into_iter().filter(|(trust, _)| *trust <= oath).find_map(|(trust, roster)| {
             let start = roster.list.get((draws[0] % roster.list.len().max(1) as u64) as usize)?;
-            let load_end = if urgent { u32::MAX } else { Worker::load_end(job, 2) };
+            let load_end = if urgent { u32::MAX } else { Worker::load_end(job, 2).next_power_of_two() };
+            let load_end = Class::of_load(load_end);
             self.machine_from(job, (trust, *start), not, load_end, draws[1])
         })
     }
@@ -126,34 +164,33 @@ impl Compute {
         load_end: u32,
         draw: u64,
     ) -> Option<WorkerId> {
-        let needs = Needs::of(&job.spec, Owners::default());
-        let first = |after| self.trusted.first_after(&job.spec.engine, after, &needs, load_end);
         // No worker has the number 0, so this is before all of an owner's machines.
         let before = |owner| (trust, owner, WorkerId(0));
-        let (mut after, mut round) = (before(start), 0);
-        // Owners that must not do it are passed by whole, and so are machines that this entry took away.
-        for _ in 0..Self::CANDIDATES {
-            let Some(seat) = first(after).filter(|seat| seat.0 == trust && (round == 0 || seat.1 < start))
-            else {
-                if round == 1 {
-                    return None;
+        let behind = |owner| (trust, owner, WorkerId(u64::MAX));
+        let mut candidates = Self::CANDIDATES;
+        for (mut after, end) in
+            [(before(start), behind(AccountId(u64::MAX))), (before(AccountId(0)), before(start))]
+        {
+            // Owners that must not do it are passed by whole, and so are machines that this entry took away.
+            while candidates > 0
+                && let Some(seat) = self.trusted.first_between(&job.spec, (after, end), load_end)
+            {
+                candidates -= 1;
+                let owner = seat.1;
+                let record = self.owners.get(&owner).filter(|record| record.trust() == Some(trust));
+                let last = record.and_then(|record| record.willing.last());
+                let Some(last) = last.filter(|_| owner != job.owner && !not.contains(&owner)) else {
+                    after = behind(owner);
+                    continue;
+                };
+                let from = (trust, owner, WorkerId(draw % (last.0 + 1)));
+                let drawn = self.trusted.first_between(&job.spec, (from, behind(owner)), load_end);
+                let willing = |id: &WorkerId| self.worker(*id).is_some_and(Worker::is_willing);
+                if let Some(id) = [drawn.unwrap_or(seat).2, seat.2].into_iter().find(willing) {
+                    return Some(id);
                 }
-                (after, round) = (before(AccountId(0)), 1);
-                continue;
-            };
-            let owner = seat.1;
-            let record = self.owners.get(&owner).filter(|record| record.trust() == Some(trust));
-            let last = record.and_then(|record| record.willing.last());
-            let Some(last) = last.filter(|_| owner != job.owner && !not.contains(&owner)) else {
-                after = (trust, owner, WorkerId(u64::MAX));
-                continue;
-            };
-            let drawn = first((trust, owner, WorkerId(draw % (last.0 + 1)))).filter(|other| other.1 == owner);
-            let willing = |id: &WorkerId| self.worker(*id).is_some_and(Worker::is_willing);
-            if let Some(id) = [drawn.unwrap_or(seat).2, seat.2].into_iter().find(willing) {
-                return Some(id);
+                after = seat;
             }
-            after = seat;
         }
         None
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::index::{Idle, Needs, Place};
 use super::job::Job;
 use super::owner::Trust;
+use super::trusted::Class;
 use crate::WorkerSpec;
 use crate::bounds::Bounds;
 
@@ -50,8 +51,8 @@ pub struct Worker {
     pub(crate) noted_willing: bool,
     /// Whether the scheduler counts it among those with idle cores.
     pub(crate) noted_hungry: bool,
-    /// Where those that can be asked for checks count it, and with which load.
-    pub(crate) noted_trusted: Option<(Trust, u32)>,
+    /// Where those that can be asked for checks have it.
+    pub(crate) noted_trusted: Option<(Trust, Class)>,
 }
 
 /// One attempt of a task.
@@ -109,10 +110,13 @@ impl Worker {
 
     /// Whether nobody will miss it: it was away for long, and had nothing to do. What its owner earned and
     /// is trusted with is kept elsewhere; if it comes back it is a new worker.
+    ///
+    /// At the end of time everything was long ago, even what the scheduler has not noted yet.
     pub(crate) fn is_forgettable(&self, now: Time) -> bool {
         let known = self.verified > 0 || self.lost > 0 || self.outvoted > 0;
         let memory = if known { Bounds::WORKER_MEMORY } else { Bounds::STRANGER_MEMORY };
-        !self.attached && self.runs.is_empty() && self.left.after(memory) <= now
+        let gone = !self.attached && self.runs.is_empty() && !self.noted_willing;
+        gone && self.left.after(memory) <= now
     }
 
     /// How many runs it has now.
