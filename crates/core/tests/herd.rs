@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use common::{BEGIN, ask, job, machine, open, success};
 use pumasi_core::{
-    Action, Applied, Checks, Command, Done, Request, Role, STATE_VERSION, State, decode_state, encode_state,
+    Action, Applied, Checks, Command, Done, Owner, Request, Role, STATE_VERSION, State, decode_state,
+    encode_state,
 };
 use pumasi_types::{AccountId, Amount, Currency, Duration, Hash, JobId, RunId, Time, WorkerId};
 
@@ -171,8 +172,8 @@ fn runs_that_are_overdue_together_are_lost_over_several_entries() {
 }
 
 /// Only two machines: one of an owner that is proven then, one of an owner that is vouched for and pauses.
-/// The first one delivers six thousand findings that nobody checks.
-fn long_tab() -> (Herd, WorkerId, WorkerId) {
+/// The first one delivers six thousand findings that nobody checks, with this result.
+fn long_tab(result: &[u8]) -> (Herd, WorkerId, WorkerId) {
     let mut herd = Herd { state: State::new(), now: BEGIN, hands: BTreeMap::new() };
     let issue = Command::Issue { to: RESEARCHER, currency: Currency::CREDIT, amount: Amount(1 << 60) };
     let vouched = AccountId(3);
@@ -200,7 +201,10 @@ fn long_tab() -> (Herd, WorkerId, WorkerId) {
     herd.apply(&[ask(vouched, pause)]);
     order(&mut herd, 12_000);
     while herd.state.owner(OWNER).is_some_and(|owner| owner.unpaid_findings() < 6_000) {
-        let report = herd.report(proven);
+        let mut report = herd.report(proven);
+        if let Command::Report { runs, .. } = &mut report.command {
+            runs.iter_mut().for_each(|run| run.result = Hash::of(result));
+        }
         herd.apply(&[report]);
     }
     (herd, proven, checker)
@@ -226,7 +230,7 @@ impl Herd {
 
 #[test]
 fn what_nobody_could_check_is_paid_over_several_entries() {
-    let (mut herd, ..) = long_tab();
+    let (mut herd, ..) = long_tab(b"result");
     let unpaid = herd.state.owner(OWNER).expect("has a machine").unpaid_findings();
     herd.apply(&[ask(RESEARCHER, Command::CancelJob { job: JobId(2) })]);
     herd.settle();
@@ -237,7 +241,7 @@ fn what_nobody_could_check_is_paid_over_several_entries() {
 
 #[test]
 fn what_a_good_check_confirms_is_paid_over_several_entries() {
-    let (mut herd, proven, checker) = long_tab();
+    let (mut herd, proven, checker) = long_tab(b"result");
     let resume = Command::SetWorker { worker: checker, accepting: true, returned: Vec::new() };
     herd.apply(&[ask(AccountId(3), resume)]);
     let before = herd.state.owner(OWNER).expect("has a machine").passed;
@@ -254,4 +258,43 @@ fn what_a_good_check_confirms_is_paid_over_several_entries() {
         sum += count + herd.pay().0;
     }
     assert!(sum > 1 << 12, "{sum} findings were paid");
+}
+
+#[test]
+fn what_a_liar_found_is_taken_back_over_several_entries_and_nothing_of_it_is_paid() {
+    let (mut herd, liar, checker) = long_tab(b"a lie");
+    let (vouched, third) = (AccountId(3), AccountId(4));
+    herd.apply(&[
+        ask(State::SYSTEM, open("joe", &[Role::Owner])),
+        ask(third, Command::AttachWorker(machine(0, 4))),
+        ask(vouched, Command::SetWorker { worker: checker, accepting: true, returned: Vec::new() }),
+    ]);
+    let others = |herd: &mut Herd| [herd.report_of(checker, vouched), herd.report_of(WorkerId(3), third)];
+    let record = |herd: &Herd| herd.state.owner(OWNER).cloned().expect("has a machine");
+    while record(&herd).caught_at.is_none() {
+        // Whenever it reports, a check that is due is made of one of its findings.
+        let report = herd.report(liar);
+        herd.apply(&[report]);
+        let reports = others(&mut herd);
+        herd.apply(&reports);
+    }
+    let withdrawn = |herd: &Herd| herd.state.job(JobId(2)).map_or(0, |job| u64::from(job.withdrawn));
+    let void = record(&herd).withdrawn;
+    assert_eq!((record(&herd).unpaid(), record(&herd).unpaid_findings()), (Amount::ZERO, 0));
+    assert!(herd.hands[&liar].is_empty(), "it has no runs any more");
+    let mut entries = 0;
+    while herd.state.next_due().is_some_and(|due| due <= herd.now) {
+        let before = withdrawn(&herd);
+        // Checks of what is void already come to an end meanwhile.
+        let reports = others(&mut herd);
+        assert_eq!(paid(&herd.apply(&reports)), 0);
+        let taken = withdrawn(&herd) - before;
+        assert!(taken <= 1 << 13, "{taken} findings in one entry");
+        entries += 1;
+    }
+    let job = herd.state.job(JobId(2)).expect("ordered");
+    assert!(void > 1 << 12 && entries > 1, "{void} findings in {entries} entries");
+    // Who helps to find it out may become proven meanwhile, with a tab of its own.
+    let others = herd.state.owner(third).map_or(0, Owner::unpaid_findings);
+    assert_eq!((job.provisional as usize, record(&herd).withdrawn), (others, void));
 }

@@ -164,6 +164,8 @@ pub(crate) struct Unpaid {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tab {
     pub(crate) entries: BTreeMap<u64, Unpaid>,
+    /// What is never paid, because its owner was wrong, and was not taken back yet.
+    pub(crate) void: BTreeMap<u64, Unpaid>,
     /// Places whose check or dispute is not over; those of disputes have no entry.
     pub(crate) doubted: BTreeSet<u64>,
     /// Of these, those of disputes, and what each would be paid.
@@ -202,6 +204,9 @@ impl Tab {
     pub(crate) fn dispute(&mut self, place: u64) {
         if let Some(unpaid) = self.remove(place) {
             self.disputed.insert(place, unpaid.cost);
+        } else if self.void.remove(&place).is_some() {
+            self.doubted.remove(&place);
+            self.close();
         }
     }
 
@@ -214,7 +219,9 @@ impl Tab {
     /// A check of this place was good.
     pub(crate) fn pass(&mut self, place: u64) {
         self.undoubt(place);
-        self.passed.insert(place);
+        if !self.void.contains_key(&place) {
+            self.passed.insert(place);
+        }
     }
 
     /// Everything up to the last good check before the first doubt is to be paid.
@@ -243,20 +250,39 @@ impl Tab {
         places.into_iter().filter_map(|place| self.remove(place)).collect()
     }
 
-    /// Empties it: what a good check of its own confirmed, and the rest. Places go on behind the last.
-    pub(crate) fn clear(&mut self) -> (Vec<Unpaid>, Vec<Unpaid>) {
-        let kept = Tab { last: self.last, alarm: self.alarm, ..Tab::default() };
-        let Tab { entries: mut good, passed, good: end, .. } = std::mem::replace(self, kept);
-        let mut entries = good.split_off(&(end + 1));
-        let passed = passed.iter().filter_map(|place| entries.remove(place)).collect::<Vec<_>>();
-        (good.into_values().chain(passed).collect(), entries.into_values().collect())
+    /// Makes everything void but what a good check of its own confirmed, which is taken out. Places go on behind
+    /// the last.
+    pub(crate) fn make_void(&mut self) -> Vec<Unpaid> {
+        let mut good = std::mem::take(&mut self.entries);
+        let mut void = good.split_off(&(self.good + 1));
+        let passed: Vec<Unpaid> = self.passed.iter().filter_map(|place| void.remove(place)).collect();
+        self.void.append(&mut void);
+        self.doubted.retain(|place| self.void.contains_key(place));
+        self.disputed.clear();
+        self.passed.clear();
+        (self.good, self.sum) = (0, Amount::ZERO);
+        good.into_values().chain(passed).collect()
+    }
+
+    /// Takes out the first of what is void.
+    pub(crate) fn take_void(&mut self, most: usize) -> Vec<Unpaid> {
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some((place, unpaid)) = self.void.pop_first()
+        {
+            self.doubted.remove(&place);
+            taken.push(unpaid);
+        }
+        self.close();
+        taken
     }
 
     pub(crate) fn sanity_check(&self, owner: AccountId) {
         let sum: i64 = self.entries.values().map(|unpaid| unpaid.cost.0).sum();
         assert_eq!(sum, self.sum.0, "owner {owner}: sum of its tab");
         assert!(self.entries.last_key_value().is_none_or(|(place, _)| *place <= self.last));
-        assert!(self.entries.is_empty() || self.alarm.is_some(), "owner {owner}: nobody looks at its tab");
+        let idle = self.entries.is_empty() && self.void.is_empty();
+        assert!(idle || self.alarm.is_some(), "owner {owner}: nobody looks at its tab");
         assert!(self.passed.is_disjoint(&self.doubted), "owner {owner}: passed and doubted");
         let known = |place: &u64| self.doubted.contains(place) && !self.entries.contains_key(place);
         assert!(self.disputed.keys().all(known), "owner {owner}: disputed and not in doubt");

@@ -380,8 +380,9 @@ impl Compute {
     fn take_all_back(&mut self, id: AccountId, ctx: &mut Context<'_>) {
         let owner = self.owner_mut(id);
         owner.due = 0;
-        let (confirmed, unpaid) = owner.tab.clear();
-        owner.withdrawn += unpaid.len() as u64;
+        let before = owner.tab.void.len();
+        let confirmed = owner.tab.make_void();
+        owner.withdrawn += (owner.tab.void.len() - before) as u64;
         self.pay_tab(id, &confirmed, ctx);
         self.standing_changed(id);
         if self.owner_mut(id).standing == Standing::Caught {
@@ -395,13 +396,37 @@ impl Compute {
                 self.want_more(job_id, task, ctx);
             }
         }
+        self.take_back(id, &mut { Self::TAKEN_AT_ONCE }, ctx);
+    }
+
+    /// How many findings are taken back in the very entry in which their owner was caught; the rest follows in
+    /// the next ones.
+    const TAKEN_AT_ONCE: usize = 1 << 10;
+
+    /// Takes back what is void. Whether that is all.
+    fn take_back(&mut self, id: AccountId, steps: &mut usize, ctx: &mut Context<'_>) -> bool {
+        let tab = &mut self.owner_mut(id).tab;
         let mut by_job: BTreeMap<JobId, Vec<Unpaid>> = BTreeMap::new();
-        for unpaid in unpaid {
+        for unpaid in tab.take_void(*steps) {
+            *steps -= 1;
             by_job.entry(unpaid.job).or_default().push(unpaid);
+        }
+        let all = tab.void.is_empty();
+        if !all {
+            self.go_on_with_tab(id, ctx);
         }
         for (job, unpaid) in by_job {
             self.withdraw(job, &unpaid, ctx);
         }
+        all
+    }
+
+    /// Has an owner's tab looked at again at once.
+    fn go_on_with_tab(&mut self, id: AccountId, ctx: &mut Context<'_>) {
+        if let Some(later) = self.owner_mut(id).tab.alarm.replace(ctx.now) {
+            ctx.timers.clear(later, Timer::Tab(id));
+        }
+        ctx.timers.set(ctx.now, Timer::Tab(id));
     }
 
     /// Takes all runs out of a worker's hands; others do them.
@@ -464,10 +489,7 @@ impl Compute {
         *steps -= unpaid.len();
         let all = !tab.has_good();
         if !all {
-            if let Some(later) = tab.alarm.replace(ctx.now) {
-                ctx.timers.clear(later, Timer::Tab(id));
-            }
-            ctx.timers.set(ctx.now, Timer::Tab(id));
+            self.go_on_with_tab(id, ctx);
         }
         self.pay_tab(id, &unpaid, ctx);
         all
@@ -488,14 +510,14 @@ impl Compute {
         }
     }
 
-    /// Findings of an owner may have waited too long.
+    /// Findings of an owner may have waited too long, or not all that is due was done.
     ///
     /// At most so many steps are taken, and counted off; the rest is due at once.
     pub(crate) fn check_tab(&mut self, id: AccountId, steps: &mut usize, ctx: &mut Context<'_>) {
         let window = Owner::CHECK_WINDOW;
         let Some(owner) = self.owners.get_mut(&id) else { return };
         owner.tab.alarm = None;
-        if !self.pay_good(id, steps, ctx) {
+        if !self.take_back(id, steps, ctx) || !self.pay_good(id, steps, ctx) {
             return;
         }
         let Some(owner) = self.owners.get(&id) else { return };
@@ -557,7 +579,7 @@ impl Compute {
             }
             let willing = self.workers().filter(|(_, w)| w.owner == *id && w.is_willing());
             assert!(willing.map(|(id, _)| id).eq(owner.willing.iter().copied()), "machines of owner {id}");
-            for unpaid in owner.tab.entries.values() {
+            for unpaid in owner.tab.entries.values().chain(owner.tab.void.values()) {
                 let job = &self.jobs[&unpaid.job];
                 assert!(job.finding(unpaid.task).is_some(), "job {}: unpaid and undecided", unpaid.job);
                 let sums = owed.entry(unpaid.job).or_default();
