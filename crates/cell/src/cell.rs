@@ -141,6 +141,8 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         batch: &mut Batch<O>,
         outlet: &mut O,
     ) -> Result<(), CellFailure> {
+        // What a snapshot's failed sync dropped is written again by the next start, and by nobody before.
+        self.journal.check()?;
         let mut answers = Vec::with_capacity(batch.requests.len());
         let mut actions = Vec::new();
         let mut requests = std::mem::take(&mut batch.requests).into_iter();

@@ -144,14 +144,23 @@ impl Journal {
     /// When the disk refuses. It is not asked again then: what a failed sync covered may be lost though a
     /// second one succeeds, and only the next start writes it again, from the log.
     pub fn sync(&self) -> Result<(), JournalError> {
-        if self.unsynced.load(Ordering::Acquire) {
-            let source = io::Error::other("an earlier sync failed; restart the hub");
-            return Err(io_error("sync", &self.path, source));
-        }
+        self.check()?;
         self.file.sync().map_err(|source| {
             self.unsynced.store(true, Ordering::Release);
             io_error("sync", &self.path, source)
         })
+    }
+
+    /// Whether everything written is still there.
+    ///
+    /// # Errors
+    /// When a sync failed: systems may drop what it covered, even from memory.
+    pub(crate) fn check(&self) -> Result<(), JournalError> {
+        if self.unsynced.load(Ordering::Acquire) {
+            let source = io::Error::other("an earlier sync failed; start the hub again");
+            return Err(io_error("sync", &self.path, source));
+        }
+        Ok(())
     }
 
     /// Reads the records of `count` transfers from `first` on, checked, and hands over one after another.

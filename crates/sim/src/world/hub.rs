@@ -105,6 +105,9 @@ impl World {
             Err(error) => {
                 self.saw_disk_error();
                 self.say(|| format!("hub: no snapshot: {error}"));
+                // The loop hears of it as of any other work.
+                self.hub.iter_mut().for_each(|hub| hub.is_asked = true);
+                self.wake_hub();
             }
         }
         Ok(())
