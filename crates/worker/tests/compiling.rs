@@ -120,7 +120,8 @@ fn bombs_are_compiled_or_refused_within_bounds() {
             }
         };
         println!("{name}: {} KiB, {ended}, {:?}", wasm.len() >> 10, started.elapsed());
-        assert!(started.elapsed().as_secs() < 120, "{name}");
+        // The deadline of the compiler, however busy the machine is.
+        assert!(started.elapsed().as_secs() < 660, "{name}");
     }
     // The worker is as well as before.
     engine.load(&command("(func (export \"_start\"))")).unwrap();
