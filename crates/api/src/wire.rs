@@ -4,7 +4,7 @@
 //! milliseconds since the Unix epoch, hashes 64 hexadecimal digits. Unknown fields in requests are refused:
 //! a mistyped limit must not become a default.
 
-use pumasi_types::{AccountId, Ending, Hash, HoldId, JobId, RunId, TaskIndex, TransferId, WorkerId};
+use pumasi_types::{AccountId, Ending, Hash, HoldId, JobId, OrderId, RunId, TaskIndex, TransferId, WorkerId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -216,10 +216,13 @@ pub struct StatementLine {
     pub amount: String,
     /// The other account's name.
     pub other: String,
-    /// `issue`, `transfer`, `settle` or `run`.
+    /// `issue`, `transfer`, `settle`, `run` or `sale`.
     pub cause: String,
     /// For `run`: what was computed.
     pub run: Option<PaidRun>,
+    /// For `sale`: which order.
+    #[schema(value_type = Option<u64>)]
+    pub order: Option<OrderId>,
 }
 
 /// The run that was paid.

@@ -129,7 +129,7 @@ impl<L: Log, O: Outlet> Cell<L, O> {
     ///
     /// A batch without requests lets a state that [is behind](State::is_behind) go on with what was too much for
     /// one entry. `now` is the clock's time; it may jump, the log's time does not run backwards. `seed` own what nobody
-    /// can foresee; every entry with reports begins with one.
+    /// can foresee; every entry with reports begins with one, and the first of a process.
     ///
     /// # Errors
     /// The cell has stopped then: its state may be ahead of the log and must not be seen any more. What is
@@ -179,7 +179,9 @@ impl<L: Log, O: Outlet> Cell<L, O> {
     fn form(&mut self, requests: &mut std::vec::IntoIter<Request>, seed: &mut dyn FnMut() -> u128) {
         self.payload.clear();
         self.entry.clear();
-        if requests.as_slice().iter().any(|request| matches!(request.command, Command::Report { .. })) {
+        // The first entry of a process begins with one as well, so that nobody foresees what its tables use.
+        let draws = |request: &Request| matches!(request.command, Command::Report { .. } | Command::Start);
+        if requests.as_slice().iter().any(draws) {
             let command = Command::Draw { seed: seed() };
             self.add(Request { caller: State::SYSTEM, id: None, command });
         }

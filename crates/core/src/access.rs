@@ -19,11 +19,25 @@ pub enum Role {
     Operator,
     /// Follows the whole log and checks it; changes nothing.
     Auditor,
+    /// Sells goods.
+    Merchant,
+    /// Orders in customers' names.
+    Storefront,
+    /// Carries parcels.
+    Carrier,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 4] = [Role::Researcher, Role::Owner, Role::Operator, Role::Auditor];
+    pub const ALL: [Role; 7] = [
+        Role::Researcher,
+        Role::Owner,
+        Role::Operator,
+        Role::Auditor,
+        Role::Merchant,
+        Role::Storefront,
+        Role::Carrier,
+    ];
 }
 
 impl fmt::Display for Role {
@@ -33,6 +47,9 @@ impl fmt::Display for Role {
             Role::Owner => "owner",
             Role::Operator => "operator",
             Role::Auditor => "auditor",
+            Role::Merchant => "merchant",
+            Role::Storefront => "storefront",
+            Role::Carrier => "carrier",
         })
     }
 }
@@ -41,10 +58,10 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Role, String> {
-        Role::ALL
-            .into_iter()
-            .find(|role| role.to_string() == text)
-            .ok_or_else(|| format!("'{text}' is not a role: use researcher, owner, operator or auditor"))
+        Role::ALL.into_iter().find(|role| role.to_string() == text).ok_or_else(|| {
+            let known = Role::ALL.map(|role| role.to_string()).join(", ");
+            format!("'{text}' is not a role: use one of {known}")
+        })
     }
 }
 

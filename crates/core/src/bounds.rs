@@ -1,6 +1,6 @@
 //! The largest things that a command may ask for; beyond them it is refused.
 
-use pumasi_types::{ByteSize, Duration};
+use pumasi_types::{Amount, ByteSize, Duration};
 
 /// Upper bounds of what clients may send, so that no request can make the state grow without limit.
 #[derive(Debug)]
@@ -44,4 +44,22 @@ impl Bounds {
     pub const STRANGER_MEMORY: Duration = Duration::from_secs(3600);
     /// How far ahead an expiry or deadline may lie.
     pub const HORIZON: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+    /// What an article costs at most, in minor units.
+    pub const PRICE: Amount = Amount(1_000_000_000_000);
+    /// How many of an article one order can have.
+    pub const QUANTITY: u32 = 1_000_000;
+    /// How many of an article one place can have.
+    pub const STOCK: u32 = 2_000_000_000;
+    /// Places where one article lies.
+    pub const PLACES: usize = 10_000;
+    /// Articles of all merchants of a cell.
+    pub const ARTICLES: usize = 100_000_000;
+    /// How long stock can be reserved for an order that is not paid, in log time.
+    pub const RESERVATION: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// How long an order can wait to be completed by itself, and how long it can be returned, in log time.
+    pub const AFTER_SALES: Duration = Duration::from_secs(366 * 24 * 3600);
+    /// Parcels of one order.
+    pub const PARCELS: usize = 255;
+    /// Bytes of a parcel's tracking text.
+    pub const TRACKING_BYTES: usize = 64;
 }

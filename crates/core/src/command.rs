@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use pumasi_types::{
-    AccountId, Amount, ByteSize, Currency, Duration, Ending, EngineId, Fuel, Hash, HoldId, JobId, Limits,
-    Price, RequestId, RunId, Speed, TaskIndex, Time, WorkerId,
+    AccountId, Amount, ArticleId, ByteSize, Currency, Duration, Ending, EngineId, Fuel, Hash, HoldId, JobId,
+    Limits, OrderId, PlaceId, Price, RequestId, RunId, Speed, TaskIndex, Time, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Roles;
+use crate::{ArticleSpec, MarketTerms, OrderBatch, OrderStep, Roles, ShopTerms, StockChange};
 
 /// One command of one caller, as it stands in an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +142,23 @@ pub enum Command {
         account: AccountId,
         /// Whether.
         vouched: bool,
+    },
+    /// Says what the platform takes of sales. Operators only.
+    SetMarket(MarketTerms),
+    /// Says how the caller sells. Merchants only.
+    SetShop(ShopTerms),
+    /// Adds articles, or changes those of the same SKUs: all of them or none. Merchants only.
+    PutArticles(Vec<ArticleSpec>),
+    /// Changes what there is of articles: all of it or nothing. Merchants only.
+    ChangeStock(Vec<(ArticleId, PlaceId, StockChange)>),
+    /// Places orders, each on its own: what is wrong with one does not touch the others.
+    PlaceOrders(OrderBatch),
+    /// Takes an order a step further. Its customer or a storefront, its merchant, or the carrier of a parcel.
+    StepOrder {
+        /// Which order.
+        order: OrderId,
+        /// What is done.
+        step: OrderStep,
     },
 }
 

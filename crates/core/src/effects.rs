@@ -1,10 +1,12 @@
 //! What an entry leads to: answers for its callers, transfers for the journal, actions for the hub.
 
 use pumasi_types::{
-    AccountId, Amount, Currency, EngineTag, Fuel, HoldId, JobId, Price, RunId, TaskIndex, Time, TransferId,
-    WorkerId,
+    AccountId, Amount, ArticleId, Currency, EngineTag, Fuel, HoldId, JobId, OrderId, ParcelId, Price, RunId,
+    TaskIndex, Time, TransferId, WorkerId,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::OrderAnswer;
 
 /// What a command that was done answers.
 ///
@@ -37,6 +39,12 @@ pub enum Done {
         /// Runs in it that were not the worker's any more: not counted, not paid.
         refused: Vec<RunId>,
     },
+    /// The articles that were added or changed, in the order of the request.
+    Articles(Vec<ArticleId>),
+    /// What came of each order, in the order of the batch.
+    Orders(Vec<OrderAnswer>),
+    /// The parcel that was sent.
+    Parcel(ParcelId),
 }
 
 /// Everything that an entry leads to besides answers.
@@ -143,4 +151,82 @@ pub enum Cause {
         /// What its fuel is comparable for.
         engine: EngineTag,
     },
+    /// An order of goods, or a part of it. The payee gets the amount without fee and tax.
+    Sale {
+        /// Which order.
+        order: OrderId,
+        /// What the platform gets of the amount.
+        fee: Amount,
+        /// Who gets it.
+        fee_to: AccountId,
+        /// That account's transfer before this one in this currency; 0: none, or there is no fee.
+        fee_prev: TransferId,
+        /// What is tax of the amount.
+        tax: Amount,
+        /// Who hands it on.
+        tax_to: AccountId,
+        /// That account's transfer before this one in this currency; 0: none, or there is no tax.
+        tax_prev: TransferId,
+    },
+    /// Money of an order that goes back the way it came. The payee, who bought, gets the amount; the payer, who sold,
+    /// gives it without fee and tax; these come from who got them.
+    Refund {
+        /// Which order.
+        order: OrderId,
+        /// What the platform gives of the amount.
+        fee: Amount,
+        /// Who gives it.
+        fee_to: AccountId,
+        /// That account's transfer before this one in this currency; 0: none, or there is no fee.
+        fee_prev: TransferId,
+        /// What is tax of the amount.
+        tax: Amount,
+        /// Who gives it.
+        tax_to: AccountId,
+        /// That account's transfer before this one in this currency; 0: none, or there is no tax.
+        tax_prev: TransferId,
+    },
+}
+
+impl Transfer {
+    /// Who gains or loses how much by it, the payer first; an account can stand there several times.
+    pub fn legs(&self) -> impl Iterator<Item = (AccountId, Amount)> {
+        let (fee, tax, back) = match self.cause {
+            Cause::Sale { fee, fee_to, tax, tax_to, .. } => ((fee_to, fee), (tax_to, tax), false),
+            Cause::Refund { fee, fee_to, tax, tax_to, .. } => ((fee_to, fee), (tax_to, tax), true),
+            _ => ((self.payee, Amount::ZERO), (self.payee, Amount::ZERO), false),
+        };
+        let net = self.amount.0 - fee.1.0 - tax.1.0;
+        // A refund is a sale backwards: the side of the merchant is the net one.
+        let (given, taken) = if back { (net, self.amount.0) } else { (self.amount.0, net) };
+        let sides = [(self.payer, Amount(-given)), (self.payee, Amount(taken))];
+        let parts = [fee, tax].into_iter().filter(|(_, part)| *part != Amount::ZERO);
+        let signed = move |part: Amount| if back { Amount(-part.0) } else { part };
+        sides.into_iter().chain(parts.map(move |(of, part)| (of, signed(part))))
+    }
+
+    /// What an account gained by it, or lost; `None` when it has no part in it.
+    pub fn change_of(&self, account: AccountId) -> Option<Amount> {
+        let mine = self.legs().filter(|(of, _)| *of == account);
+        mine.map(|(_, amount)| amount).reduce(|sum, amount| Amount(sum.0 + amount.0))
+    }
+
+    /// The transfer of an account before this one in this currency; 0: none, or it has no part in this one.
+    pub fn before_of(&self, account: AccountId) -> TransferId {
+        match self.cause {
+            _ if account == self.payer => self.payer_prev,
+            _ if account == self.payee => self.payee_prev,
+            Cause::Sale { fee_to, fee_prev, fee, .. } | Cause::Refund { fee_to, fee_prev, fee, .. }
+                if account == fee_to && fee != Amount::ZERO =>
+            {
+                fee_prev
+            }
+            Cause::Sale { tax_to, tax_prev, .. } | Cause::Refund { tax_to, tax_prev, .. }
+                if account == tax_to =>
+            {
+                tax_prev
+            }
+            _ => TransferId(0),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The machines of Pumasi: ledger and compute, as one pure state that log entries change.
+//! The machines of Pumasi: ledger, compute and market, as one pure state that log entries change.
 //!
 //! [`State::apply`] is the only way the state changes, and the log is the only truth: a restart, a
 //! follower, an audit and a simulation all call it with the same entries and get the same state, the same
@@ -17,6 +17,7 @@ mod effects;
 #[cfg(test)]
 mod growth;
 mod ledger;
+mod market;
 mod record;
 mod refusal;
 mod requests;
@@ -32,5 +33,10 @@ pub use command::{Checks, Command, InputFile, JobSpec, Request, RunReport, Worke
 pub use compute::{Job, JobCounts, JobOutcome, JobState, Owner, Standing, Task, TaskState, Worker};
 pub use effects::{Action, Assignment, Cause, Done, Effects, Transfer};
 pub use ledger::{Account, Balance, Books, Hold, Ledger};
+pub use market::{
+    Article, ArticleSpec, ArticleText, BadBatch, Course, Line, Market, MarketTerms, Order, OrderAnswer,
+    OrderBatch, OrderLines, OrderRefusal, OrderSpec, OrderState, OrderStep, OrderView, Parcel, Progress,
+    Rate, SettleAt, Shelf, Shipment, ShopTerms, StepKind, StockChange, Tracking,
+};
 pub use refusal::Refusal;
 pub use state::{Answer, Applied, State};

@@ -3,9 +3,14 @@
 //! Little-endian: id, time, payer, payee, amount (8 bytes each), currency (3), cause (1), task (4), job or
 //! hold, run, worker, fuel, price, payer_prev, payee_prev (8 each), engine tag (16). What a cause does not
 //! have is zero.
+//!
+//! A sale has its order in the place of the job, its fee and tax in those of run and worker, the chains of the
+//! accounts that get these in those of fuel and price, and the accounts themselves in that of the engine tag. A refund
+//! has the same in the same places.
 
 use pumasi_types::{
-    AccountId, Amount, EngineTag, Fuel, HoldId, JobId, Price, RunId, TaskIndex, Time, TransferId, WorkerId,
+    AccountId, Amount, EngineTag, Fuel, HoldId, JobId, OrderId, Price, RunId, TaskIndex, Time, TransferId,
+    WorkerId,
 };
 
 use crate::{Cause, Transfer};
@@ -22,6 +27,12 @@ impl Transfer {
             Cause::Settle { hold } => (2, 0, hold.0, 0, 0, 0, 0, EngineTag::default()),
             Cause::Run { job, task, run, worker, fuel, price, engine } => {
                 (3_u8, task.0, job.0, run.0, worker.0, fuel.0, price.0, engine)
+            }
+            Cause::Sale { order, fee, fee_to, fee_prev, tax, tax_to, tax_prev }
+            | Cause::Refund { order, fee, fee_to, fee_prev, tax, tax_to, tax_prev } => {
+                let kind = if matches!(self.cause, Cause::Sale { .. }) { 4 } else { 5 };
+                let (fee, tax) = (fee.0.cast_unsigned(), tax.0.cast_unsigned());
+                (kind, 0, order.0, fee, tax, fee_prev.0, tax_prev.0, accounts(fee_to, tax_to))
             }
         };
         let mut record = [0; Transfer::RECORD_BYTES];
@@ -56,6 +67,17 @@ impl Transfer {
                 price: Price(word(80)),
                 engine: EngineTag(record[104..].try_into().expect("sixteen bytes")),
             },
+            kind @ (4 | 5) => {
+                let order = OrderId(word(48));
+                let (fee, tax) = (Amount(word(56).cast_signed()), Amount(word(64).cast_signed()));
+                let (fee_prev, tax_prev) = (TransferId(word(72)), TransferId(word(80)));
+                let (fee_to, tax_to) = (AccountId(word(104)), AccountId(word(112)));
+                if kind == 4 {
+                    Cause::Sale { order, fee, fee_to, fee_prev, tax, tax_to, tax_prev }
+                } else {
+                    Cause::Refund { order, fee, fee_to, fee_prev, tax, tax_to, tax_prev }
+                }
+            }
             _ => return None,
         };
         let transfer = Transfer {
@@ -74,6 +96,11 @@ impl Transfer {
     }
 }
 
+/// Two accounts where a run has its engine tag.
+fn accounts(first: AccountId, second: AccountId) -> EngineTag {
+    EngineTag((u128::from(first.0) | u128::from(second.0) << 64).to_le_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -86,6 +113,17 @@ mod tests {
             0 => Cause::Issue,
             1 => Cause::Transfer,
             2 => Cause::Settle { hold: HoldId(words[0]) },
+            kind @ (4 | 5) => {
+                let order = OrderId(words[0]);
+                let (fee, tax) = (Amount(words[1].cast_signed()), Amount(words[2].cast_signed()));
+                let (fee_prev, tax_prev) = (TransferId(words[3]), TransferId(words[4]));
+                let (fee_to, tax_to) = (AccountId(words[11]), AccountId(words[12]));
+                if kind == 4 {
+                    Cause::Sale { order, fee, fee_to, fee_prev, tax, tax_to, tax_prev }
+                } else {
+                    Cause::Refund { order, fee, fee_to, fee_prev, tax, tax_to, tax_prev }
+                }
+            }
             _ => Cause::Run {
                 job: JobId(words[0]),
                 task: TaskIndex(task),
@@ -121,7 +159,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_transfer_is_read_back(
-            words in proptest::array::uniform16(any::<u64>()), task: u32, amount: i64, kind in 0..4_u8,
+            words in proptest::array::uniform16(any::<u64>()), task: u32, amount: i64, kind in 0..6_u8,
             engine: [u8; 16],
         ) {
             let transfer = transfer(words, task, amount, kind, engine);
@@ -129,7 +167,7 @@ mod tests {
         }
 
         #[test]
-        fn each_transfer_has_one_record(mut record in proptest::array::uniform(any::<u8>()), kind in 0..5_u8) {
+        fn each_transfer_has_one_record(mut record in proptest::array::uniform(any::<u8>()), kind in 0..7_u8) {
             record[40..43].copy_from_slice(b"CRD");
             record[43] = kind;
             if let Some(transfer) = Transfer::from_record(&record) {

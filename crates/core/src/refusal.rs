@@ -1,9 +1,13 @@
 //! Refusals: deterministic failures, recorded and answered like results.
 
-use pumasi_types::{AccountId, Amount, Currency, EngineId, HoldId, JobId, RequestId, WorkerId};
+use pumasi_types::{
+    AccountId, Amount, ArticleId, Currency, EngineId, HoldId, JobId, OrderId, ParcelId, PlaceId, RequestId,
+    WorkerId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Role;
+use crate::market::{OrderState, StepKind};
 
 /// Why a command was not done. Nothing changed.
 ///
@@ -138,6 +142,116 @@ pub enum Refusal {
         /// Which.
         engine: EngineId,
     },
+    /// No such article of the caller's.
+    #[error("you have no article {article}")]
+    NoOwnArticle {
+        /// Which.
+        article: ArticleId,
+    },
+    /// One thing of a list was wrong, so nothing of it was done.
+    #[error("number {number} of the list: {problem}")]
+    InList {
+        /// Which one, from 1.
+        number: u32,
+        /// What is wrong with it.
+        problem: Box<Refusal>,
+    },
+    /// No such order, or it was over long ago.
+    #[error("there is no order {order}, or it was over long ago")]
+    NoOrder {
+        /// Which.
+        order: OrderId,
+    },
+    /// The order is in another state than the step is for.
+    #[error("order {order} is {state}, so that you cannot {step} it; {}", and_now(possible))]
+    WrongState {
+        /// Which order.
+        order: OrderId,
+        /// Where it stands.
+        state: OrderState,
+        /// What was asked.
+        step: StepKind,
+        /// What the caller can do instead.
+        possible: Vec<StepKind>,
+    },
+    /// The order has no such parcel.
+    #[error("order {order} has no parcel {parcel}")]
+    NoParcel {
+        /// Which order.
+        order: OrderId,
+        /// Which parcel.
+        parcel: ParcelId,
+    },
+    /// The parcel has arrived before.
+    #[error("parcel {parcel} of order {order} is delivered already")]
+    ParcelDelivered {
+        /// Which order.
+        order: OrderId,
+        /// Which parcel.
+        parcel: ParcelId,
+    },
+    /// More than the order has left for this step.
+    #[error("order {order} has {left} of article {article} left for this")]
+    TooManyOfArticle {
+        /// Which order.
+        order: OrderId,
+        /// Of what.
+        article: ArticleId,
+        /// How many it can be.
+        left: u32,
+    },
+    /// What is to be shipped is not there.
+    #[error(
+        "{needed} of article {article} are to be shipped from place {place}, where {on_hand} are: correct the stock, or ship fewer"
+    )]
+    NotInStock {
+        /// What.
+        article: ArticleId,
+        /// From where.
+        place: PlaceId,
+        /// How many.
+        needed: u32,
+        /// How many are there.
+        on_hand: u32,
+    },
+    /// Nothing of the order can be returned any more.
+    #[error("order {order} cannot be returned any more, but its merchant can still refund it")]
+    ReturnsOver {
+        /// Which order.
+        order: OrderId,
+    },
+    /// More than what was settled and not refunded yet.
+    #[error("of order {order}, {} {currency} at most can be refunded", currency.format_amount(*left))]
+    RefundTooLarge {
+        /// Which order.
+        order: OrderId,
+        /// Which currency.
+        currency: Currency,
+        /// What can be.
+        left: Amount,
+    },
+    /// Somebody who was paid for the order has not enough to give it back.
+    #[error(
+        "account {account} must give back {} {currency}, and has less available: it needs money first",
+        currency.format_amount(*needed)
+    )]
+    RefundNotCovered {
+        /// Who.
+        account: AccountId,
+        /// Which currency.
+        currency: Currency,
+        /// How much it must give.
+        needed: Amount,
+    },
+}
+
+/// What can be done, as the end of a sentence.
+fn and_now(possible: &[StepKind]) -> String {
+    if possible.is_empty() {
+        return "there is nothing that you can do with it now".to_owned();
+    }
+    let words: Vec<String> = possible.iter().map(StepKind::to_string).collect();
+    format!("you can {} it", words.join(" or "))
 }
 
 impl Refusal {
@@ -169,6 +283,16 @@ impl Refusal {
             Refusal::DependencyFailed { .. } => "dependency_failed",
             Refusal::NoWorker { .. } => "no_worker",
             Refusal::BadEngine { .. } => "bad_engine",
+            Refusal::NoOwnArticle { .. } => "no_article",
+            Refusal::InList { problem, .. } => problem.code(),
+            Refusal::NoOrder { .. } => "no_order",
+            Refusal::WrongState { .. } | Refusal::ParcelDelivered { .. } => "wrong_state",
+            Refusal::NoParcel { .. } => "no_parcel",
+            Refusal::TooManyOfArticle { .. } => "too_many",
+            Refusal::NotInStock { .. } => "not_in_stock",
+            Refusal::ReturnsOver { .. } => "returns_over",
+            Refusal::RefundTooLarge { .. } => "refund_too_large",
+            Refusal::RefundNotCovered { .. } => "refund_not_covered",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::command::{Command, Request};
 use crate::compute::{Compute, Context};
 use crate::effects::{Cause, Done, Effects};
 use crate::ledger::Movement;
+use crate::market::Market;
 use crate::requests::{Requests, content_of};
 use crate::timers::{Timer, Timers};
 use crate::{Job, Ledger, Owner, Refusal, Role, Worker};
@@ -33,6 +34,7 @@ pub struct State {
     tokens: Tokens,
     ledger: Ledger,
     compute: Compute,
+    market: Market,
     requests: Requests,
     timers: Timers,
 }
@@ -48,6 +50,8 @@ impl State {
     pub const SYSTEM: AccountId = Ledger::ISSUER;
     /// How much of what is due is done in one entry, so that none takes long; the rest stays due.
     const DUE_STEPS: usize = 1 << 12;
+    /// The same for pages of orders: no request brings more than a few pages' worth.
+    const PAGES: usize = 1 << 7;
 
     /// The state before the first entry.
     pub fn new() -> State {
@@ -56,6 +60,7 @@ impl State {
             tokens: Tokens::default(),
             ledger: Ledger::new(),
             compute: Compute::default(),
+            market: Market::default(),
             requests: Requests::default(),
             timers: Timers::default(),
         }
@@ -70,6 +75,7 @@ impl State {
         self.do_what_is_due(&mut effects);
         // More than come, so that they never pile up.
         self.requests.pass(self.now, State::DUE_STEPS + 2 * requests.len());
+        self.market.pass(self.now, State::PAGES + 2 * requests.len());
         let answers = requests.iter().map(|request| self.answer(request, &mut effects)).collect();
         let (compute, mut ctx) = self.compute(&mut effects);
         compute.schedule(&mut ctx);
@@ -80,6 +86,12 @@ impl State {
     fn compute<'a>(&'a mut self, effects: &'a mut Effects) -> (&'a mut Compute, Context<'a>) {
         let (ledger, timers) = (&mut self.ledger, &mut self.timers);
         (&mut self.compute, Context { now: self.now, ledger, timers, effects })
+    }
+
+    /// The market machine and what it works on.
+    fn selling<'a>(&'a mut self, effects: &'a mut Effects) -> (&'a mut Market, Context<'a>) {
+        let (ledger, timers) = (&mut self.ledger, &mut self.timers);
+        (&mut self.market, Context { now: self.now, ledger, timers, effects })
     }
 
     fn do_what_is_due(&mut self, effects: &mut Effects) {
@@ -100,6 +112,10 @@ impl State {
                 Timer::ForgetJob(job) => compute.forget(job, &mut ctx),
                 Timer::Tab(owner) => compute.check_tab(owner, &mut steps, &mut ctx),
                 Timer::Retry(worker) => compute.retry(worker),
+                Timer::Order(order) => {
+                    let (market, mut ctx) = self.selling(effects);
+                    steps = steps.saturating_sub(market.fall_due(order, &mut ctx));
+                }
             }
         }
     }
@@ -128,6 +144,7 @@ impl State {
             Command::Draw { seed } => {
                 self.hub_only(caller)?;
                 self.compute.draw(*seed);
+                self.market.scatter(*seed as u64);
                 Ok(Done::Ok)
             }
             Command::Vouch { account, vouched } => {
@@ -144,6 +161,12 @@ impl State {
             | Command::Hold { .. }
             | Command::Settle { .. }
             | Command::Release { .. } => self.money(caller, &request.command, effects),
+            Command::SetMarket(_)
+            | Command::SetShop(_)
+            | Command::PutArticles(_)
+            | Command::ChangeStock(_)
+            | Command::PlaceOrders(_)
+            | Command::StepOrder { .. } => self.sales(caller, &request.command, effects),
             _ => self.computation(caller, &request.command, effects),
         }
     }
@@ -203,6 +226,38 @@ impl State {
             Command::Release { hold } => {
                 self.own_free_hold(caller, hold)?;
                 self.ledger.release(hold, &mut self.timers).map(Done::Released)
+            }
+            _ => Err(Refusal::HubOnly),
+        }
+    }
+
+    fn sales(&mut self, caller: AccountId, command: &Command, effects: &mut Effects) -> Answer {
+        match command {
+            Command::SetMarket(terms) => {
+                self.needs(caller, Role::Operator)?;
+                self.market.set_terms(*terms, &self.ledger).map(|()| Done::Ok)
+            }
+            Command::SetShop(terms) => {
+                self.needs(caller, Role::Merchant)?;
+                self.market.set_shop(caller, *terms).map(|()| Done::Ok)
+            }
+            Command::PutArticles(specs) => {
+                self.needs(caller, Role::Merchant)?;
+                self.market.put_articles(caller, specs).map(Done::Articles)
+            }
+            Command::ChangeStock(changes) => {
+                self.needs(caller, Role::Merchant)?;
+                self.market.change_stock(caller, changes).map(|()| Done::Ok)
+            }
+            Command::PlaceOrders(batch) => {
+                let storefront = self.has_role(caller, Role::Storefront);
+                let (market, mut ctx) = self.selling(effects);
+                Ok(Done::Orders(market.place_orders(caller, storefront, batch, &mut ctx)))
+            }
+            Command::StepOrder { order, step } => {
+                let storefront = self.has_role(caller, Role::Storefront);
+                let (market, mut ctx) = self.selling(effects);
+                market.step(caller, storefront, *order, step, &mut ctx)
             }
             _ => Err(Refusal::HubOnly),
         }
@@ -293,6 +348,11 @@ impl State {
         &self.ledger
     }
 
+    /// Articles, stock and orders.
+    pub fn market(&self) -> &Market {
+        &self.market
+    }
+
     /// All jobs that are not forgotten.
     pub fn jobs(&self) -> &BTreeMap<JobId, Job> {
         self.compute.jobs()
@@ -325,7 +385,8 @@ impl State {
 
     /// Panics unless every invariant holds. For tests, simulation and audits; walks the whole state.
     pub fn sanity_check(&self) {
-        self.ledger.sanity_check();
+        self.ledger.sanity_check(self.market.held());
+        self.market.sanity_check(&self.timers);
         self.compute.sanity_check(&self.ledger);
         self.requests.sanity_check();
     }

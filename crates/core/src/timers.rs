@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pumasi_types::{AccountId, HoldId, JobId, Time, WorkerId};
+use pumasi_types::{AccountId, HoldId, JobId, OrderId, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// Something that happens by itself when its time has come.
@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Tab(AccountId),
     /// A worker that only failed is tried again.
     Retry(WorkerId),
+    /// An order does by itself what is next: it expires, is completed, or is over.
+    Order(OrderId),
 }
 
 /// Timers in the order in which they are due.
@@ -33,6 +35,11 @@ impl Timers {
 
     pub(crate) fn clear(&mut self, when: Time, timer: Timer) {
         self.0.remove(&(when, timer));
+    }
+
+    /// Whether this is due then.
+    pub(crate) fn has(&self, when: Time, timer: Timer) -> bool {
+        self.0.contains(&(when, timer))
     }
 
     pub(crate) fn next(&self) -> Option<Time> {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use common::{BEGIN, ask, job, machine, open, success};
 use proptest::prelude::*;
 use pumasi_core::{
-    Checks, Command, InputFile, Request, Role, RunReport, STATE_VERSION, State, decode_requests,
-    decode_state, encode_request, encode_state,
+    ArticleSpec, Checks, Command, InputFile, MarketTerms, OrderBatch, OrderLines, OrderSpec, OrderStep, Rate,
+    Request, Role, RunReport, STATE_VERSION, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
+    decode_requests, decode_state, encode_request, encode_state,
 };
 use pumasi_types::{
-    AccountId, Amount, ByteSize, Currency, Duration, Ending, EngineId, Fuel, Hash, HoldId, JobId, Limits,
-    Price, RequestId, RunId, Speed, Time, WorkerId,
+    AccountId, Amount, ArticleId, ByteSize, Currency, Duration, Ending, EngineId, Fuel, Hash, HoldId, JobId,
+    Limits, OrderId, ParcelId, PlaceId, Price, RequestId, RunId, Speed, Time, WorkerId,
 };
 
 /// Small, ordinary and extreme numbers.
@@ -103,6 +104,102 @@ fn sound() -> impl Strategy<Value = Command> {
     prop_oneof![orders, machines, reports]
 }
 
+fn rate() -> impl Strategy<Value = Rate> {
+    (0..=Rate::WHOLE).prop_map(|parts| Rate::new(parts).expect("in range"))
+}
+
+fn article() -> impl Strategy<Value = ArticleSpec> {
+    let tracking = prop_oneof![
+        Just(Tracking::Untracked),
+        Just(Tracking::Counted),
+        any::<u32>().prop_map(Tracking::Backorder)
+    ];
+    let price = prop_oneof![4 => (0..5_i64).prop_map(Amount), 1 => amount()];
+    let sku = prop_oneof![4 => "[ab]", 1 => text()];
+    (sku, text(), price, currency(), rate(), tracking, any::<bool>()).prop_map(
+        |(sku, text, price, currency, tax, tracking, on_sale)| ArticleSpec {
+            sku,
+            gtin: 0,
+            title_ko: text.clone(),
+            title_en: text.clone(),
+            category: text,
+            price,
+            currency,
+            tax,
+            tracking,
+            on_sale,
+        },
+    )
+}
+
+fn stock_change() -> impl Strategy<Value = (ArticleId, PlaceId, StockChange)> {
+    let change = prop_oneof![
+        any::<u32>().prop_map(StockChange::Receive),
+        any::<u32>().prop_map(StockChange::Count),
+        any::<i32>().prop_map(StockChange::Correct),
+        (any::<u32>(), 0..3_u32).prop_map(|(quantity, to)| StockChange::Move { quantity, to: PlaceId(to) }),
+    ];
+    (0..4_u32, 0..3_u32, change)
+        .prop_map(|(article, place, change)| (ArticleId(article), PlaceId(place), change))
+}
+
+fn orders() -> impl Strategy<Value = OrderBatch> {
+    let quantity = prop_oneof![4 => 1..4_u32, 1 => any::<u32>()];
+    let lines = proptest::collection::vec((0..4_u32, quantity), 1..4);
+    let total = prop_oneof![4 => (0..20_i64).prop_map(Amount), 1 => amount()];
+    let order = (0..20_u128, 0..4_u64, total, currency(), 0..2_u32, 0..3_u32, any::<bool>(), lines);
+    proptest::collection::vec(order, 0..6).prop_map(|orders| {
+        let mut batch = OrderBatch::default();
+        for (key, customer, total, currency, coupon, place, pay_later, lines) in orders {
+            let (key, customer) = (RequestId(key), AccountId(customer));
+            let place = Some(PlaceId(place)).filter(|place| place.0 != 0);
+            let lines_of = OrderLines::default();
+            let order =
+                OrderSpec { key, customer, total, currency, coupon, place, pay_later, lines: lines_of };
+            batch.push(&order, lines.into_iter().map(|(article, quantity)| (ArticleId(article), quantity)));
+        }
+        batch
+    })
+}
+
+fn sales() -> impl Strategy<Value = Command> {
+    let settle_at = prop_oneof![Just(SettleAt::Placing), Just(SettleAt::Shipping)];
+    let accounts = || (0..5_u64).prop_map(AccountId);
+    prop_oneof![
+        1 => (accounts(), accounts(), rate())
+            .prop_map(|(fee_to, tax_to, fee)| Command::SetMarket(MarketTerms { fee_to, tax_to, fee })),
+        1 => (settle_at, number(), number(), number()).prop_map(|(settle_at, reservation, after, returns)| {
+            let (completion, returns) = (Duration(after), Duration(returns));
+            Command::SetShop(ShopTerms { settle_at, reservation: Duration(reservation), completion, returns })
+        }),
+        2 => proptest::collection::vec(article(), 0..3).prop_map(Command::PutArticles),
+        2 => proptest::collection::vec(stock_change(), 0..3).prop_map(Command::ChangeStock),
+        6 => orders().prop_map(Command::PlaceOrders),
+        12 => (0..12_u64, step()).prop_map(|(order, step)| Command::StepOrder { order: OrderId(order), step }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = OrderStep> {
+    let quantity = prop_oneof![8 => 1..3_u32, 1 => any::<u32>()];
+    let line = (0..4_u32, quantity).prop_map(|(article, quantity)| (ArticleId(article), quantity));
+    let lines = prop_oneof![2 => Just(Vec::new()), 1 => proptest::collection::vec(line, 0..4)].boxed();
+    let carrier = (0..4_u64).prop_map(AccountId);
+    let ship = (carrier, text(), lines.clone())
+        .prop_map(|(carrier, tracking, lines)| OrderStep::Ship(Shipment { carrier, tracking, lines }));
+    prop_oneof![
+        1 => Just(OrderStep::Pay),
+        2 => Just(OrderStep::Allocate),
+        3 => ship,
+        3 => (0..4_u32).prop_map(|parcel| OrderStep::Deliver { parcel: ParcelId(parcel) }),
+        1 => Just(OrderStep::Complete),
+        1 => Just(OrderStep::Cancel),
+        1 => lines.clone().prop_map(|lines| OrderStep::RequestReturn { lines }),
+        1 => (lines, any::<bool>()).prop_map(|(lines, restock)| OrderStep::AcceptReturn { lines, restock }),
+        1 => Just(OrderStep::RefuseReturn),
+        1 => amount().prop_map(|amount| OrderStep::Refund { amount }),
+    ]
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let account = || (0..4_u64).prop_map(AccountId);
     let worker = || prop_oneof![0..4_u64, Just(u64::MAX)].prop_map(WorkerId);
@@ -122,6 +219,7 @@ fn command() -> impl Strategy<Value = Command> {
     let expires = proptest::option::of(number().prop_map(Time));
     prop_oneof![
         12 => sound(),
+        10 => sales(),
         1 => Just(Command::Start),
         1 => Just(Command::Tick),
         1 => any::<u128>().prop_map(|seed| Command::Draw { seed }),

@@ -262,10 +262,10 @@ fn check_statements(state: &State, journal: &[Transfer]) {
             let (mut total, mut at) = (0_i128, balance.last_transfer);
             while at.0 > 0 {
                 let transfer = &journal[at.0 as usize - 1];
-                let (paid, got) = (transfer.payer == id, transfer.payee == id);
-                assert!(transfer.id == at && transfer.currency == currency && (paid || got));
-                total += i128::from(transfer.amount.0) * (i128::from(got) - i128::from(paid));
-                at = if paid { transfer.payer_prev } else { transfer.payee_prev };
+                let change = transfer.change_of(id).expect("the chain of an account has its transfers only");
+                assert!(transfer.id == at && transfer.currency == currency);
+                total += i128::from(change.0);
+                at = transfer.before_of(id);
             }
             assert_eq!(total, i128::from(balance.total().0), "statement of account {id} in {currency}");
         }

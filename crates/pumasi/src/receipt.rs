@@ -4,7 +4,7 @@ use pumasi_api::wire::PaidRun;
 use pumasi_core::{Cause, Transfer};
 use pumasi_hub::proof::bound_entry;
 use pumasi_proof::{Accepted, Checkpoint, Malformed, Policy, PolicyError, ProofFile, TreeHash, Unproven};
-use pumasi_types::{AccountId, Amount, EngineId, EngineTag, TransferId};
+use pumasi_types::{AccountId, Amount, EngineId, EngineTag, OrderId, TransferId};
 use serde::Serialize;
 
 use crate::output::Table;
@@ -110,13 +110,20 @@ impl Receipt {
     /// What it says.
     pub(crate) fn said(&self) -> Said {
         let transfer = &self.transfer;
-        let (cause, run) = match transfer.cause {
-            Cause::Issue => ("issue", None),
-            Cause::Transfer => ("transfer", None),
-            Cause::Settle { .. } => ("settle", None),
+        let shown = |amount: Amount| transfer.currency.format_amount(amount);
+        let (cause, run, sale) = match transfer.cause {
+            Cause::Issue => ("issue", None, None),
+            Cause::Transfer => ("transfer", None, None),
+            Cause::Settle { .. } => ("settle", None, None),
             Cause::Run { job, task, run, worker, fuel, price, .. } => {
                 let price = units::credits(price.as_amount());
-                ("run", Some(PaidRun { job, task, run, worker, fuel: fuel.0, price }))
+                ("run", Some(PaidRun { job, task, run, worker, fuel: fuel.0, price }), None)
+            }
+            Cause::Sale { order, fee, fee_to, tax, tax_to, .. } => {
+                ("sale", None, Some(SaidSale { order, fee: shown(fee), fee_to, tax: shown(tax), tax_to }))
+            }
+            Cause::Refund { order, fee, fee_to, tax, tax_to, .. } => {
+                ("refund", None, Some(SaidSale { order, fee: shown(fee), fee_to, tax: shown(tax), tax_to }))
             }
         };
         let engine = match transfer.cause {
@@ -135,6 +142,7 @@ impl Receipt {
             amount: transfer.currency.format_amount(transfer.amount),
             cause,
             run,
+            sale,
             engine,
             log: Place {
                 origin: self.checkpoint.origin.clone(),
@@ -158,8 +166,20 @@ pub(crate) struct Said {
     amount: String,
     cause: &'static str,
     run: Option<PaidRun>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sale: Option<SaidSale>,
     engine: Option<String>,
     log: Place,
+}
+
+/// The order that was paid for, and who got which part of the amount; the rest is the payee's.
+#[derive(Debug, Serialize)]
+struct SaidSale {
+    order: OrderId,
+    fee: String,
+    fee_to: AccountId,
+    tax: String,
+    tax_to: AccountId,
 }
 
 /// Where it stands, by its own account.
@@ -176,12 +196,16 @@ struct Place {
 impl Said {
     /// As names and values, with what was found about it.
     pub(crate) fn facts(&self, verdict: String) -> Table {
-        let (cause, bill) = match &self.run {
-            Some(run) => (
+        let (cause, bill) = match (&self.run, &self.sale) {
+            (Some(run), _) => (
                 format!("task {} of job {}, run {} on worker {}", run.task, run.job, run.run, run.worker),
                 Some(format!("{} fuel at {} CRD a core-second", run.fuel, run.price)),
             ),
-            None => (self.cause.to_owned(), None),
+            (None, Some(SaidSale { order, fee, fee_to, tax, tax_to })) => (
+                format!("order {order}"),
+                Some(format!("of it {fee} fee to account {fee_to}, {tax} tax to account {tax_to}")),
+            ),
+            (None, None) => (self.cause.to_owned(), None),
         };
         let Said { transfer, from, to, currency, amount, log, .. } = self;
         let facts = [

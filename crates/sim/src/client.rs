@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use pumasi_core::{Answer, Checks, Command, Done, JobSpec, Role, Roles};
+use pumasi_core::{Answer, Checks, Command, Done, JobSpec, OrderAnswer, Role, Roles};
 use pumasi_types::{
-    AccountId, Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, HoldId, JobId, Limits, Price,
-    RequestId, Time,
+    AccountId, Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, HoldId, JobId, Limits, OrderId,
+    Price, RequestId, Time,
 };
 
 use crate::dice::{Dice, mix};
+use crate::market;
 use crate::truth::FUEL_MAX;
 
 /// What a client is.
@@ -16,8 +17,10 @@ use crate::truth::FUEL_MAX;
 pub(crate) enum Part {
     /// Opens accounts and issues money.
     Operator,
-    /// Orders jobs and moves money.
+    /// Orders jobs and goods, and moves money.
     Researcher,
+    /// Sells goods.
+    Merchant,
 }
 
 /// A request under way.
@@ -42,6 +45,9 @@ pub(crate) struct Client {
     pub(crate) record: Vec<(RequestId, Command, Answer)>,
     jobs: Vec<JobId>,
     holds: Vec<HoldId>,
+    /// Keys of its orders, and numbers of those that were placed.
+    keys: Vec<RequestId>,
+    orders: Vec<OrderId>,
     pub(crate) jobs_left: u64,
     seed: u64,
     dice: Dice,
@@ -63,6 +69,8 @@ impl Client {
             record: Vec::new(),
             jobs: Vec::new(),
             holds: Vec::new(),
+            keys: Vec::new(),
+            orders: Vec::new(),
             jobs_left,
             seed: mix(seed, 1_000 + number),
             dice: Dice::of(mix(seed, 3), number),
@@ -76,6 +84,7 @@ impl Client {
             roles: Roles::from_iter([role]),
             name,
         };
+        self.plan.push(open(MERCHANT.to_owned(), Role::Merchant));
         for number in 0..researchers {
             self.plan.push(open(researcher(number), Role::Researcher));
         }
@@ -92,6 +101,9 @@ impl Client {
         let (id, command) = match self.plan.pop() {
             Some(command) => (self.fresh_id(), command),
             None if self.part == Part::Operator => return None,
+            None if self.part == Part::Merchant => {
+                (self.fresh_id(), market::trade(self.account?, &mut self.dice)?)
+            }
             None => self.wish(clock, accounts)?,
         };
         self.requests += 1;
@@ -109,7 +121,7 @@ impl Client {
         let id = self.fresh_id();
         let currency = Currency::CREDIT;
         let amount = Amount(self.dice.spread(1, 1_000_000) as i64);
-        let command = match self.dice.below(20) {
+        let command = match self.dice.below(26) {
             0..=7 if self.jobs_left > 0 => {
                 self.jobs_left -= 1;
                 Command::SubmitJob(Arc::new(self.job(clock)))
@@ -138,6 +150,8 @@ impl Client {
                 let (id, _, _) = self.dice.pick(&self.record);
                 return Some((*id, Command::Transfer { to: accounts[0], currency, amount }));
             }
+            23..=24 if !self.orders.is_empty() => market::follow_up(&self.orders, &mut self.dice),
+            20..=22 => market::shopping(self.account?, &mut self.keys, &mut self.dice),
             _ => return None,
         };
         Some((id, command))
@@ -198,6 +212,7 @@ impl Client {
         match answer {
             Ok(Done::Job(job)) => self.jobs.push(*job),
             Ok(Done::Hold(hold)) => self.holds.push(*hold),
+            Ok(Done::Orders(answers)) => self.orders.extend(answers.iter().filter_map(OrderAnswer::placed)),
             _ => {}
         }
         self.record.push((asked.id, asked.command.clone(), answer.clone()));
@@ -208,11 +223,19 @@ impl Client {
         &mut self.dice
     }
 
+    /// Opens the shop.
+    pub(crate) fn open_shop(&mut self) {
+        self.plan = market::opening(&mut self.dice);
+    }
+
     /// Whether nothing is left that has to be asked for.
     pub(crate) fn is_done(&self) -> bool {
         self.plan.is_empty() && self.asked.is_none()
     }
 }
+
+/// The name of the merchant.
+pub(crate) const MERCHANT: &str = "merchant";
 
 /// The name of an owner.
 pub(crate) fn owner(number: u64) -> String {

@@ -16,6 +16,10 @@ pub struct Counts {
     pub commands: u64,
     /// Runs that were paid.
     pub runs: u64,
+    /// Orders that were placed.
+    pub orders: u64,
+    /// How often an order was taken a step further.
+    pub order_steps: u64,
     /// Tasks with a wrong result that was accepted because enough owners said it.
     pub deceived: u64,
     /// Wrong results that one trusted owner was believed at first.
@@ -38,6 +42,8 @@ impl AddAssign<&Counts> for Counts {
         self.steps += more.steps;
         self.commands += more.commands;
         self.runs += more.runs;
+        self.orders += more.orders;
+        self.order_steps += more.order_steps;
         self.deceived += more.deceived;
         self.believed += more.believed;
         self.standing_lies += more.standing_lies;

@@ -13,6 +13,7 @@ mod faults;
 mod hub;
 mod judge;
 mod machine;
+mod market;
 mod oracle;
 mod sabotage;
 mod scenario;

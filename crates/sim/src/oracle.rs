@@ -5,14 +5,16 @@ use std::path::Path;
 
 use pumasi_cell::Journal;
 use pumasi_core::{
-    Answer, Cause, Checks, Command, Done, JobSpec, State, Transfer, decode_requests, encode_state,
+    Answer, Cause, Checks, Command, Done, JobSpec, OrderAnswer, State, Transfer, decode_requests,
+    encode_state,
 };
 use pumasi_log::{Head, Log, Seq};
-use pumasi_types::{AccountId, Hash, JobId, RequestId, RunId, TaskIndex, TransferId};
+use pumasi_types::{AccountId, Hash, JobId, OrderId, RequestId, RunId, TaskIndex, TransferId};
 
 use crate::disk::SimDisk;
 use crate::hub;
 use crate::judge::{Judge, Records};
+use crate::market::Sales;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(crate) struct Oracle {
     totals: BTreeMap<AccountId, i128>,
     /// What was answered to requests with ids.
     answers: BTreeMap<(AccountId, RequestId), Answer>,
+    /// What was sold.
+    pub(crate) sales: Sales,
     /// Which results may be believed.
     pub(crate) judge: Judge,
     /// Commands applied.
@@ -77,6 +81,7 @@ impl Oracle {
             payees: BTreeMap::new(),
             totals: BTreeMap::new(),
             answers: BTreeMap::new(),
+            sales: Sales::default(),
             judge: Judge::default(),
             commands: 0,
             paid_runs: 0,
@@ -106,6 +111,9 @@ impl Oracle {
         for (request, answer) in requests.iter().zip(&applied.answers) {
             if let Some(id) = request.id {
                 self.answered((request.caller, id), answer)?;
+            }
+            if let Ok(done) = answer {
+                self.sales.follow(&self.state, request.caller, &request.command, done)?;
             }
             self.judge.reported(&self.state, &records, (request, answer), truth)?;
         }
@@ -143,8 +151,9 @@ impl Oracle {
         let next = TransferId(self.transfers.len() as u64 + 1);
         require(transfer.id == next, || format!("transfer {} is number {next}", transfer.id))?;
         self.transfers.push(*transfer);
-        *self.totals.entry(transfer.payer).or_default() -= i128::from(transfer.amount.0);
-        *self.totals.entry(transfer.payee).or_default() += i128::from(transfer.amount.0);
+        for (account, change) in transfer.legs() {
+            *self.totals.entry(account).or_default() += i128::from(change.0);
+        }
         let Cause::Run { job, task, run, fuel, price, .. } = transfer.cause else { return Ok(()) };
         self.paid_runs += 1;
         require(self.paid.insert(run), || format!("run {run} was paid twice"))?;
@@ -276,9 +285,22 @@ impl Oracle {
     /// What happened in a client's name is what it asked for and was told, once each.
     pub(crate) fn only_asked(&self, account: AccountId, told: &[&Done]) -> Holds {
         let was_told = |done: &Done| told.contains(&done);
-        let asked = |transfer: &&Transfer| !matches!(transfer.cause, Cause::Run { .. } | Cause::Issue);
+        let orders = told.iter().filter_map(|done| match done {
+            Done::Orders(answers) => Some(answers),
+            _ => None,
+        });
+        let orders: BTreeSet<OrderId> = orders.flatten().filter_map(OrderAnswer::placed).collect();
+        // A merchant gives back what its customers ask back.
+        let unasked = |cause| matches!(cause, Cause::Run { .. } | Cause::Issue | Cause::Refund { .. });
+        let asked = |transfer: &&Transfer| !unasked(transfer.cause);
         let made = self.transfers.iter().filter(|transfer| transfer.payer == account).filter(asked);
         for transfer in made {
+            if let Cause::Sale { order, .. } = transfer.cause {
+                require(orders.contains(&order), || {
+                    format!("account {account} paid for order {order} and nobody asked for it")
+                })?;
+                continue;
+            }
             require(was_told(&Done::Transfer(transfer.id)), || {
                 format!("transfer {} of account {account} was made and nobody asked for it", transfer.id)
             })?;

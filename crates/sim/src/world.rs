@@ -228,6 +228,8 @@ pub fn run(scenario: &Scenario, options: RunOptions) -> Report {
             steps: world.steps,
             commands: world.oracle.commands,
             runs: world.oracle.paid_runs,
+            orders: world.oracle.sales.placed(),
+            order_steps: world.oracle.sales.steps,
             deceived: world.oracle.judge.deceived.len() as u64,
             believed: world.oracle.judge.believed,
             standing_lies: world.oracle.judge.standing_lies(&world.oracle.state, &World::truth()),
@@ -317,6 +319,7 @@ impl World {
             let jobs = world.scenario.jobs.div_ceil(researchers);
             world.clients.push(Client::new(seed, number + 1, Part::Researcher, jobs));
         }
+        world.clients.push(Client::new(seed, researchers + 1, Part::Merchant, 0));
         world.clients[0].open_all(owners, researchers);
         world.people();
         world

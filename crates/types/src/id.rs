@@ -45,12 +45,28 @@ define_id!(
     AccountId(u64), "account"
 );
 define_id!(
+    /// Something that a merchant sells; counted from 1.
+    ArticleId(u32), "article"
+);
+define_id!(
     /// A shard of a hub with its own log and state.
     CellId(u32), "cell"
 );
 define_id!(
     /// Money set aside for one purpose.
     HoldId(u64), "hold"
+);
+define_id!(
+    /// An order of goods: its place among all that were ever asked for, refused ones too, counted from 1.
+    OrderId(u64), "order"
+);
+define_id!(
+    /// A parcel of an order; counted from 1 in each order.
+    ParcelId(u32), "parcel"
+);
+define_id!(
+    /// Where goods lie, a warehouse or a store; a number that its merchant chose, from 1.
+    PlaceId(u32), "place"
 );
 define_id!(
     /// An order for computation; counted from 1.

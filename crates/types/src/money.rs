@@ -50,6 +50,11 @@ impl Currency {
         Self::TABLE.iter().find(|(code, _)| **code == self.0).map_or(0, |(_, decimals)| *decimals)
     }
 
+    /// The currency of this code, if a hub can keep it.
+    pub fn from_code(code: [u8; 3]) -> Option<Currency> {
+        Self::TABLE.iter().find(|(known, _)| **known == code).map(|_| Currency(code))
+    }
+
     /// The three letters.
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("???")
@@ -114,10 +119,9 @@ impl FromStr for Currency {
     type Err = MoneyError;
 
     fn from_str(text: &str) -> Result<Currency, MoneyError> {
-        Self::TABLE
-            .iter()
-            .find(|(code, _)| code.as_slice() == text.as_bytes())
-            .map(|(code, _)| Currency(**code))
+        <[u8; 3]>::try_from(text.as_bytes())
+            .ok()
+            .and_then(Currency::from_code)
             .ok_or_else(|| MoneyError::Currency(text.chars().take(10).collect()))
     }
 }

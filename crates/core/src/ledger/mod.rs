@@ -5,6 +5,7 @@
 //! balances of a currency, the issuer's included, add up to zero at every moment.
 
 mod account;
+mod sale;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use pumasi_types::{AccountId, Amount, Currency, HoldId, Time, TransferId};
 use serde::{Deserialize, Serialize};
 
 pub use self::account::{Account, Balance};
+pub(crate) use self::sale::{Purse, Sale};
 use crate::bounds::Bounds;
 use crate::effects::{Cause, Transfer};
 use crate::timers::{Timer, Timers};
@@ -279,12 +281,12 @@ impl Ledger {
         books
     }
 
-    /// Panics unless every rule of the ledger holds. For tests and audits; walks everything.
-    pub fn sanity_check(&self) {
+    /// Panics unless every rule of the ledger holds, when orders hold so much of accounts' money. For tests and
+    /// audits; walks everything.
+    pub(crate) fn sanity_check(&self, mut held: BTreeMap<(AccountId, Currency), i64>) {
         for (currency, books) in self.books() {
             assert_eq!(books.sum, 0, "the books of {currency} do not balance");
         }
-        let mut held: BTreeMap<(AccountId, Currency), i64> = BTreeMap::new();
         for (id, hold) in &self.holds {
             assert!(hold.left.0 >= 0, "hold {id} is negative");
             *held.entry((hold.owner, hold.currency)).or_default() += hold.left.0;
@@ -302,6 +304,7 @@ impl Ledger {
                 assert!(balance.last_transfer <= self.last_transfer);
             }
         }
+        held.retain(|_, amount| *amount != 0);
         assert!(held.is_empty(), "holds without an account: {held:?}");
         assert_eq!(self.names.len(), self.accounts.len());
     }

@@ -18,6 +18,9 @@ use pumasi_types::{
 
 use crate::common::{self, BEGIN};
 
+#[path = "market.rs"]
+mod market;
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// A hub as its clients see it, driven by hand.
@@ -93,6 +96,11 @@ impl Pool {
             Ok(Done::Transfer(transfer)) => format!("transfer {transfer}"),
             Ok(Done::Released(amount)) => format!("released {}", credits(*amount)),
             Ok(Done::Job(job)) => format!("job {job}"),
+            Ok(Done::Articles(articles)) => {
+                format!("articles {}", list(articles, |article| article.to_string()))
+            }
+            Ok(Done::Orders(answers)) => self.tell_orders(answers),
+            Ok(Done::Parcel(parcel)) => format!("parcel {parcel}"),
             Ok(Done::Attached { worker, link, unwanted }) => {
                 if let Some(spec) = self.state.worker(*worker).map(|worker| &worker.spec) {
                     self.workers.insert(spec.name.clone(), *worker);
@@ -117,6 +125,18 @@ impl Pool {
             Cause::Settle { hold } => format!("out of hold {hold}"),
             Cause::Run { job, task, run, worker, .. } => {
                 format!("run {run} of job {job}, task {task}, on {}", self.worker_name(worker))
+            }
+            Cause::Sale { order, fee, fee_to, tax, tax_to, .. } => {
+                let (fee, tax) = (currency.format_amount(fee), currency.format_amount(tax));
+                format!("order {order}; {fee} to {}, {tax} to {}", self.name(fee_to), self.name(tax_to))
+            }
+            Cause::Refund { order, fee, fee_to, tax, tax_to, .. } => {
+                let (fee, tax) = (currency.format_amount(fee), currency.format_amount(tax));
+                format!(
+                    "back of order {order}; {fee} from {}, {tax} from {}",
+                    self.name(fee_to),
+                    self.name(tax_to)
+                )
             }
         };
         let amount = currency.format_amount(amount);
@@ -179,6 +199,9 @@ impl Pool {
             "issue" | "transfer" | "hold" | "settle" | "release" => self.money(name, args),
             "submit" | "cancel" => self.order(name, args),
             "attach" | "detach" | "lose" | "pause" | "resume" | "return" | "report" => self.work(name, args),
+            "market" | "shop" | "article" | "stock" | "order" | "fill" => self.sell(name, args),
+            "pay" | "allocate" | "ship" | "deliver" | "complete" | "cancel_order" | "ask_return"
+            | "take_return" | "refuse_return" | "refund" => self.go_on(name, args),
             "wait" => {
                 self.now = self.now.after(duration(next(args, "how long")?)?);
                 self.ask(State::SYSTEM, args, Command::Tick)
@@ -360,6 +383,8 @@ impl Pool {
             "statement" => self.look_at_statement(next(args, "account")?)?,
             "job" => self.look_at_job(next(args, "job")?.parse()?)?,
             "tasks" => self.look_at_tasks(next(args, "job")?.parse()?)?,
+            "goods" => self.look_at_goods(next(args, "merchant")?)?,
+            "see" => self.look_at_order(next(args, "order")?.parse()?)?,
             "owner" => self.look_at_owner(next(args, "owner")?)?,
             "worker" => self.look_at_worker(next(args, "worker")?)?,
             "due" => match self.state.next_due() {
@@ -409,7 +434,7 @@ impl Pool {
                 let transfer = &self.transfers[at.0 as usize - 1];
                 assert_eq!((transfer.id, transfer.currency), (at, currency), "the journal has no gaps");
                 writeln!(text, "{at}: {}", self.tell_transfer(transfer))?;
-                at = if transfer.payer == id { transfer.payer_prev } else { transfer.payee_prev };
+                at = transfer.before_of(id);
             }
         }
         Ok(if text.is_empty() { "no transfers".into() } else { text })

@@ -182,35 +182,41 @@ fn walk(
     let strange = || ApiError::invalid("before: must be the `next` of the page before");
     while id.0 > 0 && lines.len() < limit {
         let transfer = journal.read(id)?;
-        let mine = transfer.payer == account || transfer.payee == account;
-        if !mine || transfer.currency != currency {
+        if transfer.change_of(account).is_none() || transfer.currency != currency {
             return Err(strange());
         }
-        id = if transfer.payer == account { transfer.payer_prev } else { transfer.payee_prev };
+        id = transfer.before_of(account);
         lines.push(transfer);
     }
     Ok((lines, Some(id).filter(|id| id.0 > 0)))
 }
 
 fn line(state: &pumasi_core::State, account: AccountId, transfer: &Transfer) -> wire::StatementLine {
-    let paid = transfer.payer == account && transfer.payee != account;
     let other = if transfer.payer == account { transfer.payee } else { transfer.payer };
-    let amount = transfer.currency.format_amount(transfer.amount);
-    let (cause, run) = match transfer.cause {
-        Cause::Issue => ("issue", None),
-        Cause::Transfer => ("transfer", None),
-        Cause::Settle { .. } => ("settle", None),
+    // What accounts pay themselves is shown as what it is.
+    let amount = if transfer.payee == account && transfer.payer == account {
+        transfer.amount
+    } else {
+        transfer.change_of(account).unwrap_or_default()
+    };
+    let (cause, run, order) = match transfer.cause {
+        Cause::Issue => ("issue", None, None),
+        Cause::Transfer => ("transfer", None, None),
+        Cause::Settle { .. } => ("settle", None, None),
         Cause::Run { job, task, run, worker, fuel, price, .. } => {
             let price = views::price(price);
-            ("run", Some(wire::PaidRun { job, task, run, worker, fuel: fuel.0, price }))
+            ("run", Some(wire::PaidRun { job, task, run, worker, fuel: fuel.0, price }), None)
         }
+        Cause::Sale { order, .. } => ("sale", None, Some(order)),
+        Cause::Refund { order, .. } => ("refund", None, Some(order)),
     };
     wire::StatementLine {
         transfer: transfer.id,
         time_ms: transfer.time.0 / 1_000_000,
-        amount: if paid { format!("-{amount}") } else { amount },
+        amount: transfer.currency.format_amount(amount),
         other: views::account_name(state, other),
         cause: cause.to_owned(),
         run,
+        order,
     }
 }

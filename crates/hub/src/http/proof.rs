@@ -147,8 +147,8 @@ pub(super) async fn receipt(
     let journal = hub.journal.clone();
     let read = tokio::task::spawn_blocking(move || journal.read(id)).await;
     let transfer = read.map_err(|error| ApiError::internal(&error))??;
-    if caller.account != transfer.payer && caller.account != transfer.payee {
-        let refused = |_| ApiError::forbidden("a receipt is for payer, payee, auditors and operators");
+    if transfer.change_of(caller.account).is_none() {
+        let refused = |_| ApiError::forbidden("a receipt is for payer, payees, auditors and operators");
         needs_auditor(&caller).map_err(refused)?;
     }
     let engine = match transfer.cause {

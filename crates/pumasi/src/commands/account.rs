@@ -423,12 +423,13 @@ impl StatementArgs {
 fn statement_table(lines: &[StatementLine]) -> Table {
     let mut table = Table::new(&[">TRANSFER", "TIME", ">AMOUNT", "WITH", "FOR"]);
     for line in lines {
-        let cause = match &line.run {
-            Some(run) => format!(
+        let cause = match (&line.run, line.order) {
+            (Some(run), _) => format!(
                 "task {} of job {} on worker {}: {} fuel at {}",
                 run.task, run.job, run.worker, run.fuel, run.price
             ),
-            None => line.cause.clone(),
+            (None, Some(order)) => format!("order {order}"),
+            (None, None) => line.cause.clone(),
         };
         let style = if line.amount.starts_with('-') { Style::Plain } else { Style::Good };
         table.styled_row([

@@ -230,6 +230,7 @@ impl World {
     /// At rest: everything is checked once more, by itself and against what clients were told.
     pub(crate) fn last_checks(&mut self) -> Holds {
         self.check_all(true)?;
+        self.oracle.sales.check_stock(&self.oracle.state)?;
         for machine in &self.machines {
             let Character { lies, fuel, .. } = machine.character;
             let record = self.oracle.state.owner(machine.owner);

@@ -1,10 +1,10 @@
 //! Owners, researchers and the operator: who they are, and their requests on the way.
 
-use pumasi_core::{Answer, Command, Done, Request, Role, Roles, State};
+use pumasi_core::{Answer, Command, Done, MarketTerms, Rate, Request, Role, Roles, State};
 use pumasi_types::{Amount, Currency, JobId, RequestId};
 
 use super::{Event, MS, S, World};
-use crate::client::{Part, owner, token};
+use crate::client::{MERCHANT, Part, owner, token};
 use crate::dice::Dice;
 use crate::faults::Kind;
 use crate::hub::{Attempt, Reply};
@@ -105,6 +105,7 @@ impl World {
         let wait = match (self.clients[client].plan.is_empty(), self.clients[client].part) {
             (false, _) => 50 * MS,
             (true, Part::Operator) => 600 * S,
+            (true, Part::Merchant) => self.clients[client].chance().spread(S / 5, 20 * S),
             (true, Part::Researcher) => self.clients[client].chance().spread(S, 60 * S),
         };
         if !is_resting || !self.clients[client].is_done() {
@@ -127,7 +128,9 @@ impl World {
         let (Some(account), Some(asked)) = (one.account, &mut one.asked) else { return };
         asked.attempts += 1;
         let attempt = Attempt { client, request: asked.number };
-        let request = Request { caller: account, id: Some(asked.id), command: asked.command.clone() };
+        // Orders have keys of their own.
+        let id = Some(asked.id).filter(|_| !matches!(asked.command, Command::PlaceOrders(_)));
+        let request = Request { caller: account, id, command: asked.command.clone() };
         let tries = asked.attempts;
         self.plan_in(PATIENCE, Event::TimeOut { attempt, tries });
         let kinds = self.scenario.kinds;
@@ -188,7 +191,12 @@ impl World {
         let Some((id, command)) = client.told(attempt.request, answer) else { return Ok(()) };
         let Some(account) = account else { return Ok(()) };
         self.say(|| format!("client {}: {} {answer:?}", attempt.client, name_of(&command)));
-        self.oracle.told(account, id, answer)?;
+        match (&command, answer) {
+            (Command::PlaceOrders(batch), Ok(Done::Orders(answers))) => {
+                self.oracle.sales.told(account, batch, answers)?;
+            }
+            _ => self.oracle.told(account, id, answer)?,
+        }
         self.oracle.stands(account, &command, answer)?;
         match (&command, answer) {
             (Command::OpenAccount { name, .. }, Ok(Done::Account(opened))) => {
@@ -236,6 +244,17 @@ impl World {
                 let wait = self.chaos.spread(MS, 60 * S);
                 self.plan_in(wait, Event::Begin { machine: number });
             }
+        }
+        if name == MERCHANT
+            && let Some(number) = self.clients.iter().position(|client| client.part == Part::Merchant)
+        {
+            self.clients[number].account = Some(account);
+            self.clients[number].open_shop();
+            self.plan_in(S, Event::Think { client: number });
+            let fee = Rate::new(self.chaos.below(1_000) as u16).unwrap_or_default();
+            let operator = self.clients[0].account.unwrap_or(account);
+            let terms = MarketTerms { fee_to: operator, tax_to: account, fee };
+            self.clients[0].plan.push(Command::SetMarket(terms));
         }
         let researcher = name.strip_prefix("researcher-").and_then(|number| number.parse::<usize>().ok());
         if let Some(number) = researcher {

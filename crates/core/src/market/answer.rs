@@ -1,0 +1,121 @@
+//! What one order is answered: its number, or why it was refused.
+
+use pumasi_types::{AccountId, Amount, ArticleId, OrderId};
+use serde::{Deserialize, Serialize};
+
+/// What came of one order of a batch.
+///
+/// The order of variants is part of the stored format: append, never reorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OrderAnswer {
+    /// It was placed under this number.
+    Placed(OrderId),
+    /// It was not placed, and nothing changed.
+    Refused(OrderRefusal),
+}
+
+impl OrderAnswer {
+    /// The order that was placed.
+    pub fn placed(&self) -> Option<OrderId> {
+        match self {
+            OrderAnswer::Placed(id) => Some(*id),
+            OrderAnswer::Refused(_) => None,
+        }
+    }
+}
+
+/// Why an order was refused.
+///
+/// The order of variants is part of the stored format: append, never reorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum OrderRefusal {
+    /// The key was used for another order.
+    #[error("this order id was used before for another order: choose a new one")]
+    KeyConflict,
+    /// The caller may not order for this customer.
+    #[error("orders for others need the role storefront")]
+    NotYours,
+    /// No such customer.
+    #[error("there is no account {account}")]
+    NoCustomer {
+        /// Who.
+        account: AccountId,
+    },
+    /// No such article, or it is not sold any more.
+    #[error("article {article} is not for sale")]
+    NoArticle {
+        /// Which.
+        article: ArticleId,
+    },
+    /// A quantity of none, or too many.
+    #[error("the quantity of article {article} must be 1 to 1000000")]
+    BadQuantity {
+        /// Of what.
+        article: ArticleId,
+    },
+    /// Articles of several merchants.
+    #[error("article {article} is another merchant's: order it in an order of its own")]
+    SeveralMerchants {
+        /// The first of another merchant.
+        article: ArticleId,
+    },
+    /// The customer's own articles.
+    #[error("nobody buys from themselves")]
+    OwnArticle,
+    /// An article is sold in another currency.
+    #[error("article {article} is sold in another currency")]
+    OtherCurrency {
+        /// Which.
+        article: ArticleId,
+    },
+    /// Not enough stock.
+    #[error("only {available} of article {article} are left")]
+    NotEnoughStock {
+        /// Of what.
+        article: ArticleId,
+        /// How many one place could still send.
+        available: u32,
+    },
+    /// The customer was shown another total.
+    #[error("the total is another one now: show the customer the new one and order anew")]
+    OtherTotal {
+        /// What it costs, in minor units.
+        total: Amount,
+    },
+    /// The total leaves the range of money.
+    #[error("the total is beyond the range of money")]
+    TotalTooLarge,
+    /// Not enough money.
+    #[error("the customer has not enough money")]
+    NotEnoughMoney {
+        /// What the customer has, in minor units.
+        available: Amount,
+    },
+    /// The coupon is unknown, used up, over, or not for these articles or this customer.
+    #[error("coupon {coupon} is not valid for this order")]
+    BadCoupon {
+        /// Which.
+        coupon: u32,
+    },
+}
+
+impl OrderRefusal {
+    /// A stable code for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            OrderRefusal::KeyConflict => "order_conflict",
+            OrderRefusal::NotYours => "not_yours",
+            OrderRefusal::NoCustomer { .. } => "no_account",
+            OrderRefusal::NoArticle { .. } => "no_article",
+            OrderRefusal::BadQuantity { .. } => "bad_quantity",
+            OrderRefusal::SeveralMerchants { .. } => "several_merchants",
+            OrderRefusal::OwnArticle => "own_article",
+            OrderRefusal::OtherCurrency { .. } => "other_currency",
+            OrderRefusal::NotEnoughStock { .. } => "not_enough_stock",
+            OrderRefusal::OtherTotal { .. } => "other_total",
+            OrderRefusal::TotalTooLarge => "total_too_large",
+            OrderRefusal::NotEnoughMoney { .. } => "not_enough_money",
+            OrderRefusal::BadCoupon { .. } => "bad_coupon",
+        }
+    }
+}

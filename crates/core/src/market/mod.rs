@@ -1,0 +1,177 @@
+//! The market machine: what merchants sell, what customers order, and what is paid for it.
+//!
+//! An order reserves its stock and takes its money in one step, or is refused and changes nothing. Stock that is
+//! promised is never promised again: what a place can still send is what lies there less what is reserved.
+
+mod answer;
+mod batch;
+mod catalogue;
+mod index;
+mod orders;
+mod parcels;
+mod place;
+mod returns;
+mod steps;
+mod stock;
+
+use std::collections::BTreeMap;
+
+use pumasi_types::{AccountId, ArticleId, Currency, OrderId, PlaceId, Time};
+use serde::{Deserialize, Serialize};
+
+pub use self::answer::{OrderAnswer, OrderRefusal};
+pub use self::batch::{BadBatch, OrderBatch, OrderLines, OrderSpec};
+use self::catalogue::Catalogue;
+pub use self::catalogue::{Article, ArticleSpec, ArticleText, MarketTerms, Rate, SettleAt, ShopTerms};
+use self::orders::Orders;
+pub use self::orders::{Line, Order, OrderState};
+pub use self::parcels::{Course, OrderView, Parcel, Progress, Shipment};
+pub use self::steps::{OrderStep, StepKind};
+pub use self::stock::{Shelf, StockChange, Tracking};
+use crate::timers::Timers;
+use crate::{Ledger, Refusal};
+
+/// All that is sold and ordered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Market {
+    catalogue: Catalogue,
+    orders: Orders,
+}
+
+impl Market {
+    /// What the platform takes; none as long as operators have not said it.
+    pub fn terms(&self) -> Option<MarketTerms> {
+        self.catalogue.terms()
+    }
+
+    /// How a merchant sells.
+    pub fn shop(&self, merchant: AccountId) -> ShopTerms {
+        self.catalogue.shop(merchant)
+    }
+
+    /// An article.
+    pub fn article(&self, id: ArticleId) -> Option<&Article> {
+        self.catalogue.article(id)
+    }
+
+    /// What people need to know of an article.
+    pub fn text(&self, id: ArticleId) -> Option<&ArticleText> {
+        self.catalogue.text(id)
+    }
+
+    /// A merchant's article by the name it has there.
+    pub fn by_sku(&self, merchant: AccountId, sku: &str) -> Option<ArticleId> {
+        self.catalogue.by_sku(merchant, sku)
+    }
+
+    /// All articles, in the order in which they came.
+    pub fn articles(&self) -> impl ExactSizeIterator<Item = (ArticleId, &Article, &ArticleText)> {
+        self.catalogue.iter()
+    }
+
+    /// An order that was placed and is remembered, and its lines.
+    pub fn order(&self, id: OrderId) -> Option<(&Order, &[Line])> {
+        self.orders.view(id).map(|view| (view.order, view.lines))
+    }
+
+    /// An order that is remembered, and what became of it.
+    pub fn view(&self, id: OrderId) -> Option<OrderView<'_>> {
+        self.orders.view(id)
+    }
+
+    pub(crate) fn set_terms(&mut self, terms: MarketTerms, ledger: &Ledger) -> Result<(), Refusal> {
+        for account in [terms.fee_to, terms.tax_to] {
+            if account == Ledger::ISSUER || ledger.account(account).is_none() {
+                return Err(Refusal::NoAccount { account });
+            }
+        }
+        self.catalogue.set_terms(self.orders.next(), terms);
+        Ok(())
+    }
+
+    pub(crate) fn set_shop(&mut self, merchant: AccountId, terms: ShopTerms) -> Result<(), Refusal> {
+        self.catalogue.set_shop(merchant, terms)
+    }
+
+    /// Adds or changes articles: all or none.
+    pub(crate) fn put_articles(
+        &mut self,
+        merchant: AccountId,
+        specs: &[ArticleSpec],
+    ) -> Result<Vec<ArticleId>, Refusal> {
+        in_list(specs, |spec| self.catalogue.check(merchant, spec))?;
+        Ok(specs.iter().map(|spec| self.catalogue.put(merchant, spec)).collect())
+    }
+
+    /// Changes stock: all of it or nothing.
+    pub(crate) fn change_stock(
+        &mut self,
+        merchant: AccountId,
+        changes: &[(ArticleId, PlaceId, StockChange)],
+    ) -> Result<(), Refusal> {
+        let mut changed = BTreeMap::new();
+        in_list(changes, |(id, place, change)| {
+            let stock = match changed.get_mut(id) {
+                Some(stock) => stock,
+                None => {
+                    let article = self.catalogue.article(*id).filter(|article| article.merchant == merchant);
+                    let article = article.ok_or(Refusal::NoOwnArticle { article: *id })?;
+                    changed.entry(*id).or_insert_with(|| article.stock.clone())
+                }
+            };
+            stock.change(*place, *change)
+        })?;
+        for (id, stock) in changed {
+            if let Some(article) = self.catalogue.article_mut(id) {
+                article.stock = stock;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts time for the memory of orders' keys; `most` pages of them are dropped.
+    pub(crate) fn pass(&mut self, now: Time, most: usize) {
+        self.orders.pass(now, most);
+    }
+
+    /// Lets nobody foresee where keys lie.
+    pub(crate) fn scatter(&mut self, seed: u64) {
+        self.orders.scatter(seed);
+    }
+
+    /// What orders hold of customers' money.
+    pub(crate) fn held(&self) -> BTreeMap<(AccountId, Currency), i64> {
+        let mut held = BTreeMap::new();
+        for (_, view) in self.orders.iter().filter(|(_, view)| view.held().is_positive()) {
+            *held.entry((view.order.customer, view.order.currency)).or_default() += view.held().0;
+        }
+        held
+    }
+
+    pub(crate) fn sanity_check(&self, timers: &Timers) {
+        self.catalogue.sanity_check();
+        self.orders.sanity_check(timers);
+        let mut reserved: BTreeMap<(ArticleId, PlaceId), u64> = BTreeMap::new();
+        for (id, view) in self.orders.iter() {
+            view.sanity_check(id);
+            let lines = view.lines.iter().enumerate().filter(|(_, line)| line.place.0 != 0);
+            for (at, line) in lines.filter(|(at, _)| view.to_ship(*at) > 0) {
+                *reserved.entry((line.article, line.place)).or_default() += u64::from(view.to_ship(at));
+            }
+        }
+        for (id, article, _) in self.catalogue.iter() {
+            for shelf in article.stock.shelves() {
+                let expected = reserved.remove(&(id, shelf.place)).unwrap_or(0);
+                assert_eq!(u64::from(shelf.reserved), expected, "article {id} at {}", shelf.place);
+            }
+        }
+        assert!(reserved.is_empty(), "orders reserve what is not there: {reserved:?}");
+    }
+}
+
+/// Asks for each of a list whether it is right; says which is not.
+fn in_list<T>(list: &[T], mut check: impl FnMut(&T) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    (1..).zip(list).try_for_each(|(number, item)| {
+        check(item).map_err(|problem| Refusal::InList { number, problem: Box::new(problem) })
+    })
+}

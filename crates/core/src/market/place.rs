@@ -1,0 +1,213 @@
+//! Placing orders: the path that a sales day takes a million times a second.
+//!
+//! Orders of a batch are done one after another, each in two parts: a check that only reads, and, if nothing was wrong,
+//! the change, which cannot fail. What the checks read lies all over memory, so a first pass over some orders loads it
+//! for all of them at once: the processor waits for many loads at a time, but only once for each.
+
+use std::hint::black_box;
+
+use pumasi_types::{AccountId, Amount, ArticleId, OrderId, PlaceId};
+
+use super::Market;
+use super::answer::{OrderAnswer, OrderRefusal};
+use super::batch::{OrderBatch, OrderSpec};
+use super::catalogue::{Article, SettleAt};
+use super::index::KeyHash;
+use super::orders::{Key, Line, NewOrder, OrderState, Outcome, content_of};
+use crate::bounds::Bounds;
+use crate::compute::Context;
+use crate::ledger::{Purse, Sale};
+
+/// Orders whose data is loaded at once.
+const AHEAD: usize = 32;
+
+/// What an order comes to.
+struct Checked {
+    merchant: AccountId,
+    total: Amount,
+    tax: Amount,
+    fee: Amount,
+}
+
+impl Market {
+    /// Places the orders of a batch that `caller` sent; one answer for each. Whoever is no storefront orders for
+    /// itself only.
+    pub(crate) fn place_orders(
+        &mut self,
+        caller: AccountId,
+        storefront: bool,
+        batch: &OrderBatch,
+        ctx: &mut Context<'_>,
+    ) -> Vec<OrderAnswer> {
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut orders = batch.iter();
+        let (mut ahead, mut lines) = (Vec::with_capacity(AHEAD), Vec::new());
+        loop {
+            ahead.extend(orders.by_ref().take(AHEAD).map(|(order, bytes)| {
+                let key = Key { caller, key: order.key, content: content_of(bytes) };
+                (order, key, self.orders.hash(&key))
+            }));
+            if ahead.is_empty() {
+                return answers;
+            }
+            black_box(ahead.iter().fold(0, |sum, (order, _, hash)| sum ^ self.touch(order, *hash, ctx)));
+            for (order, key, hash) in ahead.drain(..) {
+                let allowed = storefront || caller == order.customer;
+                let answer = self.once(&key, hash).unwrap_or_else(|| {
+                    let checked = if allowed {
+                        self.check(&order, &mut lines, ctx)
+                    } else {
+                        Err(OrderRefusal::NotYours)
+                    };
+                    match checked {
+                        Ok(checked) => {
+                            OrderAnswer::Placed(self.place(&order, (&key, hash), &checked, &lines, ctx))
+                        }
+                        Err(refusal) => {
+                            self.orders.refuse(hash, key, refusal);
+                            OrderAnswer::Refused(refusal)
+                        }
+                    }
+                });
+                answers.push(answer);
+            }
+        }
+    }
+
+    /// What this key was answered before.
+    fn once(&self, key: &Key, hash: KeyHash) -> Option<OrderAnswer> {
+        let (id, record) = self.orders.find(hash, key)?;
+        Some(match record.outcome {
+            _ if record.key.content != key.content => OrderAnswer::Refused(OrderRefusal::KeyConflict),
+            Outcome::Refused(refusal) => OrderAnswer::Refused(refusal),
+            Outcome::Order(_) => OrderAnswer::Placed(id),
+        })
+    }
+
+    /// Loads what an order will need.
+    fn touch(&self, order: &OrderSpec<'_>, hash: KeyHash, ctx: &Context<'_>) -> u64 {
+        let articles = order.lines.iter().fold(0, |sum, (article, _)| {
+            sum ^ self.catalogue.article(article).map_or(0, |article| article.price.0.cast_unsigned())
+        });
+        articles ^ self.orders.touch(hash) ^ ctx.ledger.touch(order.customer)
+    }
+
+    /// Whether an order can be placed, and what it comes to. Leaves its lines, one for each article, in `lines`.
+    fn check(
+        &self,
+        order: &OrderSpec<'_>,
+        lines: &mut Vec<Line>,
+        ctx: &Context<'_>,
+    ) -> Result<Checked, OrderRefusal> {
+        let no_customer = OrderRefusal::NoCustomer { account: order.customer };
+        let available = ctx.ledger.available(order.customer, order.currency).ok_or(no_customer)?;
+        gather(order, lines)?;
+        let merchant = self.for_sale(lines[0].article)?.merchant;
+        if merchant == order.customer {
+            return Err(OrderRefusal::OwnArticle);
+        }
+        let (mut total, mut tax) = (Amount::ZERO, Amount::ZERO);
+        for line in lines {
+            let (id, article) = (line.article, self.for_sale(line.article)?);
+            if article.merchant != merchant {
+                return Err(OrderRefusal::SeveralMerchants { article: id });
+            }
+            if article.currency != order.currency {
+                return Err(OrderRefusal::OtherCurrency { article: id });
+            }
+            // Prices and quantities are bounded, so that their product fits.
+            let amount = Amount(article.price.0 * i64::from(line.quantity));
+            total = total.checked_add(amount).ok_or(OrderRefusal::TotalTooLarge)?;
+            tax.0 += article.tax.contained_in(amount).0;
+            line.price = article.price;
+            let found = article.stock.find(order.place, line.quantity);
+            line.place =
+                found.map_err(|available| OrderRefusal::NotEnoughStock { article: id, available })?;
+        }
+        if order.coupon != 0 {
+            return Err(OrderRefusal::BadCoupon { coupon: order.coupon });
+        }
+        if total != order.total {
+            return Err(OrderRefusal::OtherTotal { total });
+        }
+        if !order.pay_later && available < total {
+            return Err(OrderRefusal::NotEnoughMoney { available });
+        }
+        // Taxes go first: of a price that is nearly all tax, the platform takes what is left.
+        let fee = self.catalogue.fee().of(total).min(Amount(total.0 - tax.0));
+        Ok(Checked { merchant, total, tax, fee })
+    }
+
+    /// Does what was checked.
+    fn place(
+        &mut self,
+        order: &OrderSpec<'_>,
+        (key, hash): (&Key, KeyHash),
+        checked: &Checked,
+        lines: &[Line],
+        ctx: &mut Context<'_>,
+    ) -> OrderId {
+        let Checked { merchant, total, tax, fee } = *checked;
+        for line in lines {
+            if let Some(article) = self.catalogue.article_mut(line.article) {
+                article.stock.reserve(line.place, line.quantity);
+            }
+        }
+        let shop = self.catalogue.shop(merchant);
+        let settled = !order.pay_later && shop.settle_at == SettleAt::Placing;
+        let state = if order.pay_later { OrderState::Placed } else { OrderState::Paid };
+        let (customer, currency) = (order.customer, order.currency);
+        let new = NewOrder { customer, merchant, total, tax, fee, currency, state, settled, placed: ctx.now };
+        let id = self.orders.place_order(hash, *key, &new, lines);
+        if order.pay_later {
+            self.orders.set_due(id, Some(ctx.now.after(shop.reservation)), ctx.timers);
+        } else if settled {
+            let (fee_to, tax_to) = self.catalogue.payees(merchant, id);
+            let sale = Sale {
+                order: id,
+                payer: customer,
+                payee: merchant,
+                currency,
+                amount: total,
+                fee,
+                fee_to,
+                tax,
+                tax_to,
+            };
+            ctx.ledger.sell(ctx.now, &sale, Purse::Available, &mut ctx.effects.transfers);
+        } else {
+            ctx.ledger.set_aside(customer, currency, total);
+        }
+        id
+    }
+
+    fn for_sale(&self, id: ArticleId) -> Result<&Article, OrderRefusal> {
+        let article = self.catalogue.article(id).filter(|article| article.on_sale);
+        article.ok_or(OrderRefusal::NoArticle { article: id })
+    }
+}
+
+/// The lines of an order, those of one article summed, in order of the articles.
+fn gather(order: &OrderSpec<'_>, lines: &mut Vec<Line>) -> Result<(), OrderRefusal> {
+    lines.clear();
+    for (article, quantity) in order.lines.iter() {
+        if quantity == 0 || quantity > Bounds::QUANTITY {
+            return Err(OrderRefusal::BadQuantity { article });
+        }
+        lines.push(Line { article, quantity, place: PlaceId(0), price: Amount::ZERO });
+    }
+    if lines.len() > 1 {
+        lines.sort_unstable_by_key(|line| line.article);
+        lines.dedup_by(|line, before| {
+            let same = line.article == before.article;
+            if same {
+                before.quantity += line.quantity;
+            }
+            same
+        });
+    }
+    match lines.iter().find(|line| line.quantity > Bounds::QUANTITY) {
+        Some(line) => Err(OrderRefusal::BadQuantity { article: line.article }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,318 @@
+//! The life of an order after it was placed: who may take which step when, and what comes of it.
+
+use std::fmt;
+
+use pumasi_types::{AccountId, Amount, ArticleId, OrderId, ParcelId};
+use serde::{Deserialize, Serialize};
+
+use super::Market;
+use super::catalogue::SettleAt;
+use super::orders::{Order, OrderState};
+use super::parcels::{OrderView, Shipment};
+use crate::Refusal;
+use crate::compute::Context;
+use crate::effects::Done;
+use crate::ledger::{Purse, Sale};
+use crate::state::Answer;
+
+/// What can be done with an order. The order of variants is part of the stored format: append, never reorder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderStep {
+    /// Its money is taken, which it was placed without. Its customer.
+    Pay,
+    /// It is being got ready, so that its customer cannot cancel it any more. Its merchant.
+    Allocate,
+    /// Some or all of it goes on its way; answered with the parcel's number. Its merchant.
+    Ship(Shipment),
+    /// A parcel has arrived. Who carries it, or the merchant.
+    Deliver {
+        /// Which of the order's.
+        parcel: ParcelId,
+    },
+    /// All is well; by itself some time after it arrived. Its customer, who also withdraws the wish to return it so.
+    Complete,
+    /// It is given up, or what is not shipped of it, and its money goes back. Its customer before it is allocated, its
+    /// merchant until all is shipped.
+    Cancel,
+    /// The customer wants to give some of it back.
+    RequestReturn {
+        /// What, and how many; none: all that can be.
+        lines: Vec<(ArticleId, u32)>,
+    },
+    /// The merchant has it back.
+    AcceptReturn {
+        /// What of it, and how many; none: all that was asked for.
+        lines: Vec<(ArticleId, u32)>,
+        /// Whether it lies again where it was sent from.
+        restock: bool,
+    },
+    /// The merchant does not take it back.
+    RefuseReturn,
+    /// Money goes back to the customer: from the merchant, and in proportion from who got fee and tax.
+    Refund {
+        /// How much; at most what was settled and not refunded yet.
+        amount: Amount,
+    },
+}
+
+/// What a step is called. The order of variants is part of the stored format: append, never reorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// [`OrderStep::Pay`].
+    Pay,
+    /// [`OrderStep::Allocate`].
+    Allocate,
+    /// [`OrderStep::Ship`].
+    Ship,
+    /// [`OrderStep::Deliver`].
+    Deliver,
+    /// [`OrderStep::Complete`].
+    Complete,
+    /// [`OrderStep::Cancel`].
+    Cancel,
+    /// [`OrderStep::RequestReturn`].
+    RequestReturn,
+    /// [`OrderStep::AcceptReturn`].
+    AcceptReturn,
+    /// [`OrderStep::RefuseReturn`].
+    RefuseReturn,
+    /// [`OrderStep::Refund`].
+    Refund,
+}
+
+impl fmt::Display for StepKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StepKind::Pay => "pay",
+            StepKind::Allocate => "allocate",
+            StepKind::Ship => "ship",
+            StepKind::Deliver => "deliver",
+            StepKind::Complete => "complete",
+            StepKind::Cancel => "cancel",
+            StepKind::RequestReturn => "request to return",
+            StepKind::AcceptReturn => "accept the return of",
+            StepKind::RefuseReturn => "refuse the return of",
+            StepKind::Refund => "refund",
+        })
+    }
+}
+
+impl OrderStep {
+    /// What it is called.
+    pub fn kind(&self) -> StepKind {
+        match self {
+            OrderStep::Pay => StepKind::Pay,
+            OrderStep::Allocate => StepKind::Allocate,
+            OrderStep::Ship(_) => StepKind::Ship,
+            OrderStep::Deliver { .. } => StepKind::Deliver,
+            OrderStep::Complete => StepKind::Complete,
+            OrderStep::Cancel => StepKind::Cancel,
+            OrderStep::RequestReturn { .. } => StepKind::RequestReturn,
+            OrderStep::AcceptReturn { .. } => StepKind::AcceptReturn,
+            OrderStep::RefuseReturn => StepKind::RefuseReturn,
+            OrderStep::Refund { .. } => StepKind::Refund,
+        }
+    }
+}
+
+/// Somebody's part in an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Party {
+    Customer,
+    Merchant,
+    Carrier,
+}
+
+impl Party {
+    /// What it may do with an order that stands there.
+    fn can(self, state: OrderState) -> &'static [StepKind] {
+        use OrderState as At;
+        use StepKind::{
+            AcceptReturn, Allocate, Cancel, Complete, Deliver, Pay, Refund, RefuseReturn, RequestReturn, Ship,
+        };
+        match (state, self) {
+            (At::Placed, Party::Customer) => &[Pay, Cancel],
+            (At::Placed, Party::Merchant) | (At::Paid, Party::Customer) => &[Cancel],
+            (At::Paid, Party::Merchant) => &[Allocate, Cancel],
+            (At::Allocated, Party::Merchant) => &[Ship, Cancel],
+            (At::PartlyShipped, Party::Merchant) => &[Ship, Deliver, Cancel],
+            (At::PartlyShipped | At::Shipped, Party::Carrier) => &[Deliver],
+            (At::Shipped, Party::Merchant) => &[Deliver, Refund],
+            (At::Delivered, Party::Customer) => &[Complete, RequestReturn],
+            (At::Completed | At::Refunded, Party::Customer) => &[RequestReturn],
+            (At::ReturnRequested, Party::Customer) => &[Complete],
+            (At::ReturnRequested, Party::Merchant) => &[AcceptReturn, RefuseReturn, Refund],
+            (At::Delivered | At::Completed | At::Returned | At::Refunded, Party::Merchant) => &[Refund],
+            _ => &[],
+        }
+    }
+
+    /// Whether it may ever do this.
+    fn may(self, step: StepKind) -> bool {
+        match step {
+            StepKind::Pay | StepKind::Complete | StepKind::RequestReturn => self == Party::Customer,
+            StepKind::Cancel => self != Party::Carrier,
+            StepKind::Deliver => self != Party::Customer,
+            _ => self == Party::Merchant,
+        }
+    }
+}
+
+/// What a caller is to an order. A storefront acts for every customer.
+fn parties(caller: AccountId, storefront: bool, view: &OrderView<'_>) -> Vec<Party> {
+    let is = |party: &Party| match party {
+        Party::Customer => storefront || caller == view.order.customer,
+        Party::Merchant => caller == view.order.merchant,
+        Party::Carrier => view.parcels().iter().any(|parcel| parcel.carrier == caller),
+    };
+    [Party::Customer, Party::Merchant, Party::Carrier].into_iter().filter(is).collect()
+}
+
+impl Market {
+    /// Takes an order a step further.
+    pub(crate) fn step(
+        &mut self,
+        caller: AccountId,
+        storefront: bool,
+        id: OrderId,
+        step: &OrderStep,
+        ctx: &mut Context<'_>,
+    ) -> Answer {
+        let view = self.orders.view(id).ok_or(Refusal::NoOrder { order: id })?;
+        let (kind, state) = (step.kind(), view.order.state);
+        let parties = parties(caller, storefront, &view);
+        if !parties.iter().any(|party| party.may(kind)) {
+            return Err(Refusal::NotYours { what: format!("the right to {kind} order {id}") });
+        }
+        if !parties.iter().any(|party| party.can(state).contains(&kind)) {
+            let possible = parties.iter().flat_map(|party| party.can(state)).copied().collect();
+            return Err(Refusal::WrongState { order: id, state, step: kind, possible });
+        }
+        let done = match step {
+            OrderStep::Pay => self.pay(id, ctx)?,
+            OrderStep::Allocate => self.enter(id, OrderState::Allocated),
+            OrderStep::Ship(shipment) => self.ship(id, shipment, ctx)?,
+            OrderStep::Deliver { parcel } => self.deliver(id, caller, *parcel, ctx)?,
+            OrderStep::Complete => self.complete(id, ctx),
+            OrderStep::Cancel => self.cancel(id, ctx)?,
+            OrderStep::RequestReturn { lines } => self.request_return(id, lines, ctx)?,
+            OrderStep::AcceptReturn { lines, restock } => self.accept_return(id, lines, *restock)?,
+            OrderStep::RefuseReturn => self.complete(id, ctx),
+            OrderStep::Refund { amount } => self.refund(id, *amount, ctx)?,
+        };
+        self.orders.leave(id);
+        Ok(done)
+    }
+
+    /// An order does by itself what is next; how many lines that touched.
+    pub(crate) fn fall_due(&mut self, id: OrderId, ctx: &mut Context<'_>) -> usize {
+        self.orders.set_due(id, None, ctx.timers);
+        let view = self.orders.view(id);
+        let lines = view.map_or(0, |view| view.lines.len());
+        match view.map(|view| view.order.state) {
+            Some(OrderState::Placed) => {
+                self.unreserve(id);
+                self.enter(id, OrderState::Expired);
+            }
+            Some(OrderState::Delivered) => {
+                self.complete(id, ctx);
+            }
+            // Its books were open until now.
+            _ => {}
+        }
+        self.orders.leave(id);
+        lines
+    }
+
+    /// An order stands there now.
+    pub(super) fn enter(&mut self, id: OrderId, state: OrderState) -> Done {
+        if let Some(order) = self.orders.get_mut(id) {
+            order.state = state;
+        }
+        Done::Ok
+    }
+
+    fn pay(&mut self, id: OrderId, ctx: &mut Context<'_>) -> Answer {
+        let order = *self.orders.view(id).ok_or(Refusal::NoOrder { order: id })?.order;
+        let Order { customer, merchant, currency, total, .. } = order;
+        let available = ctx.ledger.available(customer, currency).unwrap_or_default();
+        if available < total {
+            return Err(Refusal::NotEnoughMoney { account: customer, currency, needed: total, available });
+        }
+        self.orders.set_due(id, None, ctx.timers);
+        let at_once = self.catalogue.shop(merchant).settle_at == SettleAt::Placing;
+        if at_once {
+            let sale = self.sale(id, &order, Amount::ZERO, total);
+            ctx.ledger.sell(ctx.now, &sale, Purse::Available, &mut ctx.effects.transfers);
+        } else {
+            ctx.ledger.set_aside(customer, currency, total);
+        }
+        if let Some(order) = self.orders.get_mut(id) {
+            (order.state, order.settled) = (OrderState::Paid, at_once);
+        }
+        Ok(Done::Ok)
+    }
+
+    /// Completes an order, for now: it can be returned as long as its merchant said.
+    fn complete(&mut self, id: OrderId, ctx: &mut Context<'_>) -> Done {
+        if let Some((order, course)) = self.orders.course_mut(id) {
+            order.state = OrderState::Completed;
+            course.lines.iter_mut().for_each(|line| line.asked = 0);
+            let until = Some(course.returns_until).filter(|until| *until > ctx.now);
+            self.orders.set_due(id, until, ctx.timers);
+        }
+        Done::Ok
+    }
+
+    /// Gives up what is not shipped, and all its money back.
+    fn cancel(&mut self, id: OrderId, ctx: &mut Context<'_>) -> Answer {
+        let view = self.orders.view(id).ok_or(Refusal::NoOrder { order: id })?;
+        let (order, partly) = (*view.order, !view.parcels().is_empty());
+        let rest = Amount(order.total.0 - view.share_of_shipped().0);
+        match order.state {
+            OrderState::Placed => self.orders.set_due(id, None, ctx.timers),
+            _ if order.settled && rest.is_positive() => {
+                self.send_back(id, rest, ctx)?;
+            }
+            _ if order.settled => {}
+            _ => ctx.ledger.give_back(order.customer, order.currency, rest),
+        }
+        self.unreserve(id);
+        if partly {
+            self.enter(id, OrderState::Shipped);
+            self.arrive(id, ctx);
+            return Ok(Done::Ok);
+        }
+        Ok(self.enter(id, OrderState::Cancelled))
+    }
+
+    /// Takes back the promise of what is not shipped.
+    fn unreserve(&mut self, id: OrderId) {
+        let Market { catalogue, orders } = self;
+        let Some(view) = orders.view(id) else { return };
+        for (at, line) in view.lines.iter().enumerate() {
+            if let Some(article) = catalogue.article_mut(line.article) {
+                article.stock.unreserve(line.place, view.to_ship(at));
+            }
+        }
+    }
+
+    /// The movement of an order's money between two marks: see [`Order::parts`].
+    pub(super) fn sale(&self, id: OrderId, order: &Order, from: Amount, to: Amount) -> Sale {
+        let (before, after) = (order.parts(from), order.parts(to));
+        let (fee_to, tax_to) = self.catalogue.payees(order.merchant, id);
+        Sale {
+            order: id,
+            payer: order.customer,
+            payee: order.merchant,
+            currency: order.currency,
+            amount: Amount(to.0 - from.0),
+            fee: Amount(after.0.0 - before.0.0),
+            fee_to,
+            tax: Amount(after.1.0 - before.1.0),
+            tax_to,
+        }
+    }
+}
