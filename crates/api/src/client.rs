@@ -411,15 +411,38 @@ impl HubClient {
         body: &B,
         request_id: Option<RequestId>,
     ) -> Result<T, ClientError> {
+        self.send_json(Method::POST, path, body, request_id).await
+    }
+
+    /// The same with PUT: sets what is at `path`.
+    ///
+    /// # Errors
+    /// As [`HubClient::post`].
+    pub async fn put<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        request_id: Option<RequestId>,
+    ) -> Result<T, ClientError> {
+        self.send_json(Method::PUT, path, body, request_id).await
+    }
+
+    async fn send_json<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+        request_id: Option<RequestId>,
+    ) -> Result<T, ClientError> {
         let json = serde_json::to_vec(body).map_err(|error| ClientError::Protocol {
             address: self.address.clone(),
-            request: format!("POST {path}"),
+            request: format!("{method} {path}"),
             problem: format!("the request cannot be written as JSON: {error}"),
         })?;
         let call = Call {
             json: Some(json.into()),
             request_id: Some(request_id.unwrap_or_else(Self::new_request_id)),
-            ..Call::new(Method::POST, path)
+            ..Call::new(method, path)
         };
         self.parse(&call, self.collect(&call, JSON_BYTES_MAX).await?)
     }

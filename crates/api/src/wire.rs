@@ -4,6 +4,8 @@
 //! milliseconds since the Unix epoch, hashes 64 hexadecimal digits. Unknown fields in requests are refused:
 //! a mistyped limit must not become a default.
 
+pub mod market;
+
 use pumasi_types::{AccountId, Ending, Hash, HoldId, JobId, OrderId, RunId, TaskIndex, TransferId, WorkerId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -41,7 +43,7 @@ pub struct Account {
     pub id: AccountId,
     /// Its unique name.
     pub name: String,
-    /// `researcher`, `owner`, `operator`, `auditor`.
+    /// `researcher`, `owner`, `operator`, `auditor`, `merchant`, `storefront`, `carrier`.
     pub roles: Vec<String>,
     /// One per currency it ever had.
     pub balances: Vec<Balance>,
@@ -101,7 +103,7 @@ pub struct Balance {
 pub struct OpenAccount {
     /// Unique; lower-case letters, digits, `-`, `_`, `.`.
     pub name: String,
-    /// `researcher`, `owner`, `operator`, `auditor`.
+    /// `researcher`, `owner`, `operator`, `auditor`, `merchant`, `storefront`, `carrier`.
     pub roles: Vec<String>,
 }
 

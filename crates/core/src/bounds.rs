@@ -44,6 +44,10 @@ impl Bounds {
     pub const STRANGER_MEMORY: Duration = Duration::from_secs(3600);
     /// How far ahead an expiry or deadline may lie.
     pub const HORIZON: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+    /// Accounts of a cell.
+    pub const ACCOUNTS: usize = 500_000_000;
+    /// Accounts that are opened by one command.
+    pub const CUSTOMERS: usize = 10_000;
     /// What an article costs at most, in minor units.
     pub const PRICE: Amount = Amount(1_000_000_000_000);
     /// How many of an article one order can have.

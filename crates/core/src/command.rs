@@ -160,6 +160,11 @@ pub enum Command {
         /// What is done.
         step: OrderStep,
     },
+    /// Opens accounts without roles and tokens: all of them or none. Storefronts, or operators.
+    OpenCustomers {
+        /// As of [`Command::OpenAccount`]; at most [`Bounds::CUSTOMERS`](crate::Bounds::CUSTOMERS).
+        names: Vec<String>,
+    },
 }
 
 /// A job as it is ordered.

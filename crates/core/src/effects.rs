@@ -45,6 +45,13 @@ pub enum Done {
     Orders(Vec<OrderAnswer>),
     /// The parcel that was sent.
     Parcel(ParcelId),
+    /// The accounts that were opened, in the order of the request: their ids follow one another.
+    Accounts {
+        /// The first.
+        first: AccountId,
+        /// How many.
+        count: u32,
+    },
 }
 
 /// Everything that an entry leads to besides answers.

@@ -16,8 +16,10 @@ mod compute;
 mod effects;
 #[cfg(test)]
 mod growth;
+mod index;
 mod ledger;
 mod market;
+mod pages;
 mod record;
 mod refusal;
 mod requests;

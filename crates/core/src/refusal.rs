@@ -296,3 +296,13 @@ impl Refusal {
         }
     }
 }
+
+/// Asks for each of a list whether it is right; says which is not.
+pub(crate) fn in_list<'a, T>(
+    list: &'a [T],
+    mut check: impl FnMut(&'a T) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    (1..).zip(list).try_for_each(|(number, item)| {
+        check(item).map_err(|problem| Refusal::InList { number, problem: Box::new(problem) })
+    })
+}

@@ -145,6 +145,7 @@ impl State {
                 self.hub_only(caller)?;
                 self.compute.draw(*seed);
                 self.market.scatter(*seed as u64);
+                self.ledger.scatter((*seed >> 64) as u64);
                 Ok(Done::Ok)
             }
             Command::Vouch { account, vouched } => {
@@ -153,9 +154,10 @@ impl State {
                 let operator = self.has_role(*account, Role::Operator);
                 Ok(self.compute.vouch(*account, *vouched, operator))
             }
-            Command::OpenAccount { .. } | Command::AddToken { .. } | Command::RevokeToken { .. } => {
-                self.access(caller, &request.command)
-            }
+            Command::OpenAccount { .. }
+            | Command::OpenCustomers { .. }
+            | Command::AddToken { .. }
+            | Command::RevokeToken { .. } => self.access(caller, &request.command),
             Command::Issue { .. }
             | Command::Transfer { .. }
             | Command::Hold { .. }
@@ -181,6 +183,13 @@ impl State {
                 let account = self.ledger.open_account(self.now, name, *roles)?;
                 self.tokens.add(*token, account);
                 Ok(Done::Account(account))
+            }
+            Command::OpenCustomers { names } => {
+                if !self.has_role(caller, Role::Operator) {
+                    self.needs(caller, Role::Storefront)?;
+                }
+                let first = self.ledger.open_customers(self.now, names)?;
+                Ok(Done::Accounts { first, count: names.len() as u32 })
             }
             Command::AddToken { account, token } => {
                 self.own_or_operator(caller, *account)?;
@@ -294,7 +303,7 @@ impl State {
     }
 
     fn has_role(&self, account: AccountId, role: Role) -> bool {
-        self.ledger.account(account).is_some_and(|a| a.roles.contains(role))
+        self.ledger.account(account).is_some_and(|a| a.roles().contains(role))
     }
 
     fn needs(&self, caller: AccountId, role: Role) -> Result<(), Refusal> {

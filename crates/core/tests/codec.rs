@@ -225,6 +225,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => any::<u128>().prop_map(|seed| Command::Draw { seed }),
         1 => (account(), any::<bool>()).prop_map(|(account, vouched)| Command::Vouch { account, vouched }),
         1 => open,
+        1 => proptest::collection::vec(text(), 0..4).prop_map(|names| Command::OpenCustomers { names }),
         1 => (account(), hash()).prop_map(|(account, token)| Command::AddToken { account, token }),
         1 => hash().prop_map(|token| Command::RevokeToken { token }),
         1 => money().prop_map(|(to, currency, amount)| Command::Issue { to, currency, amount }),

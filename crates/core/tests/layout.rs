@@ -135,6 +135,7 @@ fn market() -> Vec<(&'static str, Request)> {
     batch.push(&order, [(ArticleId(2), 3)].into_iter());
     (order.key, order.coupon, order.place, order.pay_later) = (RequestId(u128::MAX), 7, Some(to), true);
     batch.push(&order, [(ArticleId(2), 1), (ArticleId(1), 2)].into_iter());
+    let names = ["kim", "lee"];
     let mut requests = vec![
         ("set market", ask(State::SYSTEM, Command::SetMarket(terms))),
         ("set shop", ask(merchant, Command::SetShop(shop))),
@@ -160,6 +161,8 @@ fn market() -> Vec<(&'static str, Request)> {
         let caller = if matches!(step, OrderStep::RequestReturn { .. }) { AccountId(2) } else { merchant };
         ("step order", ask(caller, Command::StepOrder { order: OrderId(1), step }))
     }));
+    let names = names.map(str::to_owned).to_vec();
+    requests.push(("open customers", ask(merchant, Command::OpenCustomers { names })));
     requests
 }
 
@@ -235,6 +238,7 @@ fn number(command: &Command) -> usize {
         Command::ChangeStock(_) => 22,
         Command::PlaceOrders(_) => 23,
         Command::StepOrder { .. } => 24,
+        Command::OpenCustomers { .. } => 25,
     }
 }
 
@@ -265,7 +269,7 @@ fn entries_keep_their_layout() {
         table += &format!("{name}: {}\n", shortened(&payload));
     }
     numbers.dedup();
-    assert!(numbers.iter().copied().eq(0..=24), "a request of every kind");
+    assert!(numbers.iter().copied().eq(0..=25), "a request of every kind");
     assert_eq!(table, include_str!("layout.txt"), "see the head of this file");
 }
 
@@ -304,12 +308,19 @@ fn snapshots_keep_their_layout() {
     assert!(state.apply(BEGIN, &[ask(alice, report)]).answers[0].is_ok());
     // Orders in the middle of theirs: one is shipped, one waits for its money.
     assert!(state.apply(BEGIN, &goods()).answers.iter().all(Result::is_ok));
+    // Somebody with money in two currencies, and somebody without any.
+    let currency = "KRW".parse().expect("known");
+    let customers = [
+        ask(State::SYSTEM, Command::Issue { to: alice, currency, amount: Amount(3) }),
+        ask(State::SYSTEM, Command::OpenCustomers { names: vec!["kim".to_owned()] }),
+    ];
+    assert!(state.apply(BEGIN, &customers).answers.iter().all(Result::is_ok));
     state.sanity_check();
     let bytes = encode_state(&state);
     assert!(decode_state(STATE_VERSION, &bytes).expect("encoded above") == state);
     assert_eq!(
         (bytes.len(), Hash::of(&bytes).short().as_str()),
-        (1666, "448eb36d"),
+        (1692, "1653fc24"),
         "see the head of this file; when only what commands do has changed, write the new hash here"
     );
 }

@@ -7,11 +7,17 @@ use std::collections::BTreeMap;
 
 use common::{BEGIN, ask, open};
 use proptest::prelude::*;
-use pumasi_core::{Answer, Cause, Command, Done, Refusal, Request, Role, State, Transfer};
+use pumasi_core::{
+    Answer, Cause, Command, Done, Refusal, Request, Role, STATE_VERSION, State, Transfer, decode_state,
+    encode_state,
+};
 use pumasi_types::{AccountId, Amount, Currency, Duration, HoldId, RequestId, Time, TransferId};
 
-/// Accounts 1 to 4 exist; 0 is the issuer; 5 does not exist.
-const ACCOUNTS: u64 = 5;
+/// Who is there from the beginning, the issuer first. Dan is a storefront.
+const NAMES: [&str; 5] = ["pumasi", "ann", "bob", "cho", "dan"];
+const ACCOUNTS: u64 = NAMES.len() as u64;
+const DAN: u64 = 4;
+const CURRENCIES: [&str; 4] = ["CRD", "KRW", "EUR", "JPY"];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -42,6 +48,12 @@ enum Step {
         by: u64,
         hold: u64,
     },
+    Open {
+        by: u64,
+        names: Vec<&'static str>,
+    },
+    /// Chooses where names lie.
+    Draw,
     /// An entry, and none for so long before it.
     Wait {
         seconds: u64,
@@ -54,6 +66,7 @@ enum Step {
 #[derive(Default)]
 struct Model {
     now: Time,
+    names: Vec<&'static str>,
     /// Log time without the gaps beyond a minute between entries.
     lived: Time,
     balances: BTreeMap<(u64, Currency), i128>,
@@ -72,6 +85,39 @@ struct ModelHold {
 }
 
 impl Model {
+    fn open(&mut self, by: u64, names: &[&'static str]) -> Answer {
+        if by != 0 && by != DAN {
+            return Err(Refusal::WrongRole { needed: Role::Storefront });
+        }
+        let invalid = |field: &str, problem: &str| Refusal::Invalid {
+            field: field.to_owned(),
+            problem: problem.to_owned(),
+        };
+        if names.is_empty() {
+            return Err(invalid("number of names", "must be 1 to 10000"));
+        }
+        let first = self.names.len();
+        for (number, name) in (1..).zip(names) {
+            let problem = if *name == "Bad" {
+                let rule =
+                    "must be 1 to 64 lower-case letters, digits, '-', '_' or '.', and start with a letter";
+                invalid("account name", rule)
+            } else if self.names.contains(name) {
+                Refusal::NameTaken { name: (*name).to_owned() }
+            } else {
+                self.names.push(name);
+                continue;
+            };
+            self.names.truncate(first);
+            return Err(Refusal::InList { number, problem: Box::new(problem) });
+        }
+        Ok(Done::Accounts { first: AccountId(first as u64), count: names.len() as u32 })
+    }
+
+    fn is_open(&self, account: u64) -> bool {
+        account < self.names.len() as u64
+    }
+
     fn balance(&self, account: u64, currency: Currency) -> i128 {
         self.balances.get(&(account, currency)).copied().unwrap_or(0)
     }
@@ -91,7 +137,7 @@ impl Model {
             let (field, problem) = ("payee".to_owned(), "must be another account than the payer".to_owned());
             return Err(Refusal::Invalid { field, problem });
         }
-        if to >= ACCOUNTS {
+        if !self.is_open(to) {
             return Err(Refusal::NoAccount { account: AccountId(to) });
         }
         let available = self.balance(from, currency);
@@ -135,12 +181,13 @@ impl Model {
 
     fn settle(&mut self, by: u64, id: u64, to: u64, amount: i64) -> Answer {
         self.own_hold(by, id)?;
+        let payee_is_open = self.is_open(to);
         let hold = self.holds.get_mut(&id).expect("just looked up");
         let (currency, left) = (hold.currency, hold.left);
         if amount <= 0 {
             return Err(Refusal::BadAmount);
         }
-        if to >= ACCOUNTS {
+        if !payee_is_open {
             return Err(Refusal::NoAccount { account: AccountId(to) });
         }
         if left < i128::from(amount) {
@@ -198,6 +245,7 @@ impl Model {
 
     fn answer(&mut self, step: &Step) -> Answer {
         match *step {
+            Step::Open { by, ref names } => self.open(by, names),
             Step::Issue { to, currency, amount } => self.transfer(0, to, currency, amount),
             Step::Transfer { from, to, currency, amount } => self.transfer(from, to, currency, amount),
             Step::Hold { of, currency, amount, seconds } => {
@@ -206,13 +254,18 @@ impl Model {
             }
             Step::Settle { by, hold, to, amount } => self.settle(by, hold, to, amount),
             Step::Release { by, hold } => self.release(by, hold),
-            Step::Wait { .. } | Step::Live => self.pass_time(),
+            Step::Draw | Step::Wait { .. } | Step::Live => self.pass_time(),
         }
     }
 }
 
 fn command(step: &Step, now: Time) -> (AccountId, Command) {
     match *step {
+        Step::Open { by, ref names } => {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            (AccountId(by), Command::OpenCustomers { names })
+        }
+        Step::Draw => (State::SYSTEM, Command::Draw { seed: u128::MAX / 7 }),
         Step::Issue { to, currency, amount } => {
             (State::SYSTEM, Command::Issue { to: AccountId(to), currency, amount: Amount(amount) })
         }
@@ -233,14 +286,18 @@ fn command(step: &Step, now: Time) -> (AccountId, Command) {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let code = prop_oneof![Just("CRD"), Just("KRW")];
+    let code = prop::sample::select(&CURRENCIES[..]);
     let currency = || code.clone().prop_map(|code: &str| code.parse::<Currency>().expect("known"));
     let amount =
         || prop_oneof![8 => 1..50_i64, 1 => -2..2_i64, 1 => i64::MAX - 60..=i64::MAX, 1 => Just(i64::MIN)];
     let payer = || 1..ACCOUNTS;
-    let anybody = || 0..=ACCOUNTS;
+    let anybody = || 0..ACCOUNTS + 4;
     let hold = || 0..12_u64;
+    const NEW: [&str; 7] = ["customer-1", "customer-2", "customer-3", "c4", "c5", "ann", "Bad"];
     prop_oneof![
+        2 => (prop_oneof![1 => Just(1), 4 => Just(DAN), 1 => Just(0)], prop::collection::vec(prop::sample::select(&NEW[..]), 0..4))
+            .prop_map(|(by, names)| Step::Open { by, names }),
+        1 => Just(Step::Draw),
         3 => (anybody(), currency(), amount())
             .prop_map(|(to, currency, amount)| Step::Issue { to, currency, amount }),
         5 => (payer(), anybody(), currency(), amount())
@@ -257,7 +314,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Every statement, followed back through the journal, adds up to the account's balance.
 fn check_statements(state: &State, journal: &[Transfer]) {
-    for (id, account) in state.ledger().accounts() {
+    for account in state.ledger().accounts() {
+        let id = account.id();
         for (currency, balance) in account.balances() {
             let (mut total, mut at) = (0_i128, balance.last_transfer);
             while at.0 > 0 {
@@ -280,8 +338,10 @@ proptest! {
         steps in proptest::collection::vec((step(), proptest::option::of(0..6_u128)), 1..80)
     ) {
         let (mut state, mut model) = (State::new(), Model { now: BEGIN, ..Model::default() });
-        for name in ["ann", "bob", "cho", "dan"] {
-            state.apply(BEGIN, &[ask(State::SYSTEM, open(name, &[Role::Researcher]))]).answers[0].clone()?;
+        model.names = NAMES.to_vec();
+        for (id, name) in (0..).zip(NAMES).skip(1) {
+            let role = if id == DAN { Role::Storefront } else { Role::Researcher };
+            state.apply(BEGIN, &[ask(State::SYSTEM, open(name, &[role]))]).answers[0].clone()?;
         }
         let mut journal = Vec::new();
         for (step, id) in &steps {
@@ -310,8 +370,12 @@ proptest! {
             }
             journal.extend(applied.effects.transfers);
             state.sanity_check();
-            for account in 0..ACCOUNTS {
-                for code in ["CRD", "KRW"] {
+            prop_assert_eq!(state.ledger().accounts().len(), model.names.len());
+            for account in 0..model.names.len() as u64 {
+                let name = model.names[account as usize];
+                prop_assert_eq!(state.ledger().account_named(name), Some(AccountId(account)));
+                prop_assert_eq!(state.ledger().account(AccountId(account)).expect("opened").name(), name);
+                for code in CURRENCIES {
                     let currency: Currency = code.parse().expect("known");
                     let found = state.ledger().account(AccountId(account)).expect("opened").balance(currency);
                     prop_assert_eq!(i128::from(found.available.0), model.balance(account, currency));
@@ -325,5 +389,8 @@ proptest! {
         let issued = |transfer: &&Transfer| transfer.cause == Cause::Issue;
         prop_assert!(journal.iter().filter(issued).all(|transfer| transfer.payer == State::SYSTEM));
         check_statements(&state, &journal);
+        let back = decode_state(STATE_VERSION, &encode_state(&state)).expect("encoded here");
+        prop_assert!(back == state, "a snapshot is the state");
+        back.sanity_check();
     }
 }

@@ -364,7 +364,8 @@ impl Trial {
         assert!(state == self.state && journal == self.journal, "a replay leads to the same");
         let is_numbered = |(i, transfer): (usize, &Transfer)| transfer.id == TransferId(i as u64 + 1);
         assert!(journal.iter().enumerate().all(is_numbered));
-        for (id, account) in state.ledger().accounts() {
+        for account in state.ledger().accounts() {
+            let id = account.id();
             for (currency, balance) in account.balances() {
                 let (mut total, mut at) = (0_i128, balance.last_transfer);
                 while at.0 > 0 {

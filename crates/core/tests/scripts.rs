@@ -34,7 +34,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    accounts tokens rights
+    accounts customers tokens rights
     transfers holds books exactly_once limits_of_money
     stock orders orders_refused orders_once pay_later
     steps steps_refused parcels cancel_orders returns orders_leave

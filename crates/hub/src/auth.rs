@@ -54,7 +54,7 @@ impl Tokens {
         let caller = cell
             .read(move |state| {
                 let account = state.account_of_token(&token)?;
-                let roles = state.ledger().account(account)?.roles;
+                let roles = state.ledger().account(account)?.roles();
                 Some(Caller { account, roles })
             })
             .await?;

@@ -13,15 +13,19 @@
 
 mod auth;
 mod cell;
+mod directory;
 mod error;
+mod flight;
 mod http;
 mod idle;
 mod limits;
 mod link;
 mod metrics;
 mod options;
+mod orders;
 pub mod proof;
 mod server;
+mod session;
 mod tls;
 
 pub use error::ServeError;

@@ -16,14 +16,14 @@ use pumasi_api::link::{FromHub, FromWorker, from_worker};
 use pumasi_blobs::BlobError;
 use pumasi_cell::link::{self, BadMessage, Heard, Reported};
 use pumasi_core::{Answer, Done, Request as Ask, Role};
-use pumasi_types::{AccountId, Hash, WorkerId};
-use tokio::sync::{mpsc, oneshot, watch};
+use pumasi_types::{AccountId, WorkerId};
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::auth;
 use crate::cell::{Letter, LinkSender, UNREAD};
 use crate::http::Peer;
 use crate::server::{Denied, Hub};
+use crate::session::{Over, Session};
 use crate::tls::PeerMachine;
 
 /// Reports of one worker that wait for the log at most.
@@ -45,11 +45,11 @@ impl WorkerLink for Gateway {
         let hub = Arc::clone(&self.0);
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
         let machine = request.extensions().get().copied().unwrap_or(PeerMachine::Unknown);
-        let headers = request.metadata().as_ref();
-        let token = auth::bearer(headers).map(auth::hash_of).unwrap_or_default();
-        let revocations = hub.tokens.revocations();
-        let caller = hub.authenticate(headers, peer).await.map_err(denied)?;
-        caller.needs(Role::Owner).map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
+        let session = Session::begin(&hub, request.metadata().as_ref(), peer).await.map_err(denied)?;
+        session
+            .caller
+            .needs(Role::Owner)
+            .map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
         let (to, messages) = mpsc::channel(UNREAD);
         let messages = Arc::new(Mutex::new(messages));
         let unread_bytes = Arc::new(AtomicUsize::new(0));
@@ -58,10 +58,11 @@ impl WorkerLink for Gateway {
         let from = request.into_inner();
         let adding = Arc::clone(&unread_bytes);
         tokio::spawn(async move {
-            let stranger = Stranger { hub, owner: caller.account, machine, token, revocations };
+            let owner = session.caller.account;
+            let stranger = Stranger { hub, session, machine };
             match stranger.serve(from, to, adding).await {
                 Err(status) => {
-                    tracing::info!(owner = caller.account.0, "link ended: {}", status.message());
+                    tracing::info!(owner = owner.0, "link ended: {}", status.message());
                     // The worker may be gone.
                     let _ = end.send(status);
                 }
@@ -88,7 +89,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn denied(denied: Denied) -> Status {
+pub(crate) fn denied(denied: Denied) -> Status {
     match &denied {
         Denied::NoToken | Denied::UnknownToken => Status::unauthenticated(denied.to_string()),
         Denied::TooMany(_) => Status::resource_exhausted(denied.to_string()),
@@ -96,7 +97,7 @@ fn denied(denied: Denied) -> Status {
     }
 }
 
-fn unavailable(error: impl std::fmt::Display) -> Status {
+pub(crate) fn unavailable(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
 
@@ -109,11 +110,9 @@ struct Pending {
 /// A stream whose worker has not said who it is.
 struct Stranger {
     hub: Arc<Hub>,
-    owner: AccountId,
+    session: Session,
     /// What its connection proved.
     machine: PeerMachine,
-    token: Hash,
-    revocations: watch::Receiver<u64>,
 }
 
 /// One worker's stream.
@@ -133,7 +132,8 @@ impl Stranger {
     ) -> Result<(), Status> {
         let first = tokio::time::timeout(HELLO, from.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no Hello within ten seconds"))??;
-        let Stranger { hub, owner, machine, token, revocations } = self;
+        let Stranger { hub, session, machine } = self;
+        let owner = session.caller.account;
         let first = first.unwrap_or_default();
         check_machine(&first, machine)?;
         let ask = link::hello(owner, first).map_err(misbehaved)?;
@@ -153,8 +153,7 @@ impl Stranger {
             _ = cut_off => Err(Status::unavailable(
                 "this link was cut off: its worker does not read, has a newer link, or the hub stopped",
             )),
-            () = revoked(&hub, token, revocations) => Err(Status::unauthenticated("the token was revoked")),
-            () = hub.stopping() => Err(Status::unavailable("the hub is stopping")),
+            over = session.over(&hub) => Err(over.into()),
         };
         drop(link);
         // What was read is acknowledged, or its worker does not read.
@@ -180,15 +179,13 @@ fn check_machine(first: &FromWorker, machine: PeerMachine) -> Result<(), Status>
     }
 }
 
-/// Resolves when the token stands for nobody any more.
-async fn revoked(hub: &Hub, token: Hash, mut revocations: watch::Receiver<u64>) {
-    // Errors mean that the hub or its cell is gone, which ends the link in other ways.
-    while revocations.changed().await.is_ok() {
-        if let Ok(None) = hub.tokens.look_up(&hub.cell, token).await {
-            return;
+impl From<Over> for Status {
+    fn from(over: Over) -> Status {
+        match over {
+            Over::Revoked => Status::unauthenticated(over.to_string()),
+            Over::Stopping => unavailable(over),
         }
     }
-    std::future::pending().await
 }
 
 impl Link {

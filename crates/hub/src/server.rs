@@ -21,8 +21,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{self, Caller, TokenMaker, Tokens};
 use crate::cell::{self, Cell, Sequencer, SequencerOptions};
+use crate::directory::Directory;
 use crate::limits::RateLimit;
 use crate::metrics::Metrics;
+use crate::orders::WaitingRoom;
 use crate::proof::{self, Prover};
 use crate::{ServeError, ServeOptions, idle, tls};
 
@@ -65,6 +67,10 @@ pub(crate) struct Hub {
     pub(crate) log_readers: Arc<Semaphore>,
     /// Permits to check a task list.
     pub(crate) list_checks: Semaphore,
+    /// Names of accounts and articles.
+    pub(crate) directory: Directory,
+    /// Where orders wait for the cell.
+    pub(crate) waiting_room: WaitingRoom,
     stopping: watch::Sender<bool>,
 }
 
@@ -317,6 +323,8 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         log_readers: Arc::new(Semaphore::new(LOG_READERS)),
         fingerprint: tls.as_ref().map(|tls| tls.fingerprint.clone()).unwrap_or_default(),
         list_checks: Semaphore::new(LIST_CHECKS),
+        directory: Directory::default(),
+        waiting_room: WaitingRoom::new(),
         stopping: watch::Sender::new(false),
         options,
     });

@@ -202,11 +202,11 @@ impl Oracle {
     pub(crate) fn check_all(&mut self, truth: &dyn Fn(u64, u32) -> Finding) -> Holds {
         self.state.sanity_check();
         self.judge.judge_all(&self.state, truth)?;
-        for (account, record) in self.state.ledger().accounts() {
-            let total: i128 = record.balances().map(|(_, balance)| i128::from(balance.total().0)).sum();
-            let expected = self.totals.get(&account).copied().unwrap_or_default();
+        for account in self.state.ledger().accounts() {
+            let total: i128 = account.balances().map(|(_, balance)| i128::from(balance.total().0)).sum();
+            let expected = self.totals.get(&account.id()).copied().unwrap_or_default();
             require(total == expected, || {
-                format!("account {account} has {total}, its transfers make {expected}")
+                format!("account {} has {total}, its transfers make {expected}", account.id())
             })?;
         }
         Ok(())

@@ -41,25 +41,32 @@ fn a_seed_is_one_history_and_another_seed_another() {
     assert_ne!(trace(&small), trace(&Scenario { seed: 78, ..small.clone() }));
 }
 
-/// What each sabotage is noticed by, in one of the first worlds.
+/// What each sabotage is noticed by, in one of the first worlds: one of these.
 #[test]
 fn a_broken_hub_is_noticed() {
-    let noticed = |sabotage: Sabotage| match sabotage {
-        Sabotage::Hasty => "was acknowledged, after the restart the log ends at",
-        Sabotage::Unlogged => "the log says None",
-        Sabotage::WrongTime => "the hub's state differs from what the log makes",
-        Sabotage::LyingDrive => "the hub does not start on a sound disk",
-        Sabotage::ForgetsRequests => "was told",
-        Sabotage::SendsTwice => "was made and nobody asked for it",
-        Sabotage::MixesRuns => "wrong",
-        Sabotage::FirstResult => "is another one now",
-        Sabotage::DeadClock => "has not happened",
+    let noticed = |sabotage: Sabotage| -> &[&str] {
+        match sabotage {
+            Sabotage::Hasty => &["was acknowledged, after the restart the log ends at"],
+            Sabotage::Unlogged => &[
+                "the log says None",
+                "the hub's state differs from what the log makes",
+                "all is said to be settled up to",
+            ],
+            Sabotage::WrongTime => &["the hub's state differs from what the log makes"],
+            Sabotage::LyingDrive => &["the hub does not start on a sound disk"],
+            Sabotage::ForgetsRequests => &["was told"],
+            Sabotage::SendsTwice => &["was made and nobody asked for it"],
+            Sabotage::MixesRuns => &["was caught and had said nothing wrong", "accepted a wrong result"],
+            Sabotage::FirstResult => &["is another one now"],
+            Sabotage::DeadClock => &["has not happened"],
+        }
     };
     for sabotage in Sabotage::ALL {
-        let sum = live(&plan(1, 10, Some(*sabotage)));
+        let sum = live(&plan(1, 60, Some(*sabotage)));
         let found: Vec<&str> = sum.failures.iter().map(|(_, violation)| violation.0.as_str()).collect();
         let expected = noticed(*sabotage);
-        assert!(found.iter().any(|text| text.contains(expected)), "{sabotage}: {found:?}, not {expected}");
+        let is_known = |text: &&str| expected.iter().any(|known| text.contains(known));
+        assert!(found.iter().any(is_known), "{sabotage}: {found:?}, not {expected:?}");
     }
 }
 

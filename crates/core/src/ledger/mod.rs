@@ -5,19 +5,22 @@
 //! balances of a currency, the issuer's included, add up to zero at every moment.
 
 mod account;
+mod names;
 mod sale;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pumasi_types::{AccountId, Amount, Currency, HoldId, Time, TransferId};
 use serde::{Deserialize, Serialize};
 
+use self::account::Accounts;
 pub use self::account::{Account, Balance};
 pub(crate) use self::sale::{Purse, Sale};
 use crate::bounds::Bounds;
 use crate::effects::{Cause, Transfer};
+use crate::refusal::in_list;
 use crate::timers::{Timer, Timers};
-use crate::{Refusal, Role, Roles};
+use crate::{Refusal, Roles};
 
 /// Money set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +40,7 @@ pub struct Hold {
 /// All accounts, their balances and holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    accounts: Vec<Account>,
-    names: BTreeMap<String, AccountId>,
+    accounts: Accounts,
     holds: BTreeMap<HoldId, Hold>,
     last_hold: HoldId,
     last_transfer: TransferId,
@@ -49,10 +51,8 @@ impl Ledger {
     pub const ISSUER: AccountId = AccountId(0);
 
     pub(crate) fn new() -> Ledger {
-        let issuer = Account::new("pumasi".to_owned(), Roles::from_iter([Role::Operator]), Time(0));
         Ledger {
-            names: BTreeMap::from([(issuer.name.clone(), Ledger::ISSUER)]),
-            accounts: vec![issuer],
+            accounts: Accounts::new(),
             holds: BTreeMap::new(),
             last_hold: HoldId(0),
             last_transfer: TransferId(0),
@@ -60,18 +60,19 @@ impl Ledger {
     }
 
     /// An account.
-    pub fn account(&self, id: AccountId) -> Option<&Account> {
-        self.accounts.get(usize::try_from(id.0).ok()?)
+    pub fn account(&self, id: AccountId) -> Option<Account<'_>> {
+        self.accounts.get(id)
     }
 
     /// The account of that name.
     pub fn account_named(&self, name: &str) -> Option<AccountId> {
-        self.names.get(name).copied()
+        self.accounts.named(name)
     }
 
     /// All accounts in order of their ids.
-    pub fn accounts(&self) -> impl ExactSizeIterator<Item = (AccountId, &Account)> {
-        self.accounts.iter().enumerate().map(|(i, account)| (AccountId(i as u64), account))
+    pub fn accounts(&self) -> impl ExactSizeIterator<Item = Account<'_>> {
+        let account = |at| self.accounts.get(AccountId(at as u64)).expect("below their number");
+        (0..self.accounts.len()).map(account)
     }
 
     /// A hold that is still there.
@@ -84,14 +85,27 @@ impl Ledger {
         self.last_transfer
     }
 
-    fn account_mut(&mut self, id: AccountId) -> Result<&mut Account, Refusal> {
-        usize::try_from(id.0)
-            .ok()
-            .and_then(|i| self.accounts.get_mut(i))
-            .ok_or(Refusal::NoAccount { account: id })
+    fn balance_mut(&mut self, id: AccountId, currency: Currency) -> Result<&mut Balance, Refusal> {
+        self.accounts.balance_mut(id, currency).ok_or(Refusal::NoAccount { account: id })
     }
 
-    pub(crate) fn open_account(&mut self, now: Time, name: &str, roles: Roles) -> Result<AccountId, Refusal> {
+    /// Lets nobody foresee where accounts' names lie.
+    pub(crate) fn scatter(&mut self, seed: u64) {
+        self.accounts.scatter(seed);
+    }
+
+    /// Whether so many more accounts can be opened.
+    fn check_room(&self, more: usize) -> Result<(), Refusal> {
+        if self.accounts.len() + more > Bounds::ACCOUNTS {
+            return Err(Refusal::invalid(
+                "account",
+                "cannot be opened: this cell has as many as it can keep",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Refusal> {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
         let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase());
         if !starts_well || name.len() > 64 || !name.chars().all(allowed) {
@@ -99,13 +113,35 @@ impl Ledger {
                 "must be 1 to 64 lower-case letters, digits, '-', '_' or '.', and start with a letter";
             return Err(Refusal::invalid("account name", problem));
         }
-        if self.names.contains_key(name) {
-            return Err(Refusal::NameTaken { name: name.to_owned() });
+        match self.accounts.named(name) {
+            Some(_) => Err(Refusal::NameTaken { name: name.to_owned() }),
+            None => Ok(()),
         }
-        let id = AccountId(self.accounts.len() as u64);
-        self.accounts.push(Account::new(name.to_owned(), roles, now));
-        self.names.insert(name.to_owned(), id);
-        Ok(id)
+    }
+
+    pub(crate) fn open_account(&mut self, now: Time, name: &str, roles: Roles) -> Result<AccountId, Refusal> {
+        self.check_room(1)?;
+        self.check_name(name)?;
+        Ok(self.accounts.open(name, roles, now))
+    }
+
+    /// Opens an account without roles for each name, or none; the first. Their ids follow one another.
+    pub(crate) fn open_customers(&mut self, now: Time, names: &[String]) -> Result<AccountId, Refusal> {
+        if names.is_empty() || names.len() > Bounds::CUSTOMERS {
+            let problem = format!("must be 1 to {}", Bounds::CUSTOMERS);
+            return Err(Refusal::invalid("number of names", problem));
+        }
+        self.check_room(names.len())?;
+        let mut new = BTreeSet::new();
+        in_list(names, |name| {
+            self.check_name(name)?;
+            if new.insert(name) { Ok(()) } else { Err(Refusal::NameTaken { name: name.clone() }) }
+        })?;
+        let first = AccountId(self.accounts.len() as u64);
+        for name in names {
+            self.accounts.open(name, Roles::default(), now);
+        }
+        Ok(first)
     }
 
     /// Moves available money. The issuer may go below zero; nobody else.
@@ -136,7 +172,7 @@ impl Ledger {
         // All the money there is fits into one amount, so what any account receives fits its balance.
         let left = from.available.checked_sub(amount).filter(|left| *left >= Amount(-i64::MAX));
         let left = left.ok_or(Refusal::BadAmount)?;
-        self.account_mut(payer)?.balance_mut(currency).available = left;
+        self.balance_mut(payer, currency)?.available = left;
         self.credit(now, movement, cause, journal)
     }
 
@@ -162,7 +198,7 @@ impl Ledger {
         if available < amount {
             return Err(Refusal::NotEnoughMoney { account: owner, currency, needed: amount, available });
         }
-        let balance = self.account_mut(owner)?.balance_mut(currency);
+        let balance = self.balance_mut(owner, currency)?;
         balance.available.0 -= amount.0;
         balance.held.0 += amount.0;
         self.last_hold.0 += 1;
@@ -195,7 +231,7 @@ impl Ledger {
         }
         let hold = self.holds.get_mut(&id).ok_or(Refusal::NoHold { hold: id })?;
         hold.left.0 -= amount.0;
-        self.account_mut(payer)?.balance_mut(currency).held.0 -= amount.0;
+        self.balance_mut(payer, currency)?.held.0 -= amount.0;
         self.credit(now, Movement { payer, payee, currency, amount }, cause, journal)
     }
 
@@ -208,7 +244,7 @@ impl Ledger {
             return Err(Refusal::HoldTooSmall { hold: id, currency, left: hold.left });
         }
         hold.left = keep;
-        let balance = self.account_mut(owner)?.balance_mut(currency);
+        let balance = self.balance_mut(owner, currency)?;
         balance.held.0 -= given_back;
         balance.available.0 += given_back;
         Ok(())
@@ -218,7 +254,7 @@ impl Ledger {
     pub(crate) fn refill(&mut self, id: HoldId, amount: Amount) -> Result<Amount, Refusal> {
         let hold = self.holds.get(&id).ok_or(Refusal::NoHold { hold: id })?;
         let (owner, currency) = (hold.owner, hold.currency);
-        let balance = self.account_mut(owner)?.balance_mut(currency);
+        let balance = self.balance_mut(owner, currency)?;
         let added = amount.min(balance.available).max(Amount::ZERO);
         balance.available.0 -= added.0;
         balance.held.0 += added.0;
@@ -234,7 +270,7 @@ impl Ledger {
         if let Some(at) = hold.expires {
             timers.clear(at, Timer::Hold(id));
         }
-        let balance = self.account_mut(hold.owner)?.balance_mut(hold.currency);
+        let balance = self.balance_mut(hold.owner, hold.currency)?;
         balance.held.0 -= hold.left.0;
         balance.available.0 += hold.left.0;
         Ok(hold.left)
@@ -250,9 +286,9 @@ impl Ledger {
     ) -> Result<TransferId, Refusal> {
         let Movement { payer, payee, currency, amount } = movement;
         let id = TransferId(self.last_transfer.0 + 1);
-        let from = self.account_mut(payer)?.balance_mut(currency);
+        let from = self.balance_mut(payer, currency)?;
         let payer_prev = std::mem::replace(&mut from.last_transfer, id);
-        let to = self.account_mut(payee)?.balance_mut(currency);
+        let to = self.balance_mut(payee, currency)?;
         to.available.0 += amount.0;
         let payee_prev = match std::mem::replace(&mut to.last_transfer, id) {
             own if payer == payee && own == id => payer_prev,
@@ -266,12 +302,12 @@ impl Ledger {
     /// All money per currency: what was issued, and whether the books balance to zero.
     pub fn books(&self) -> BTreeMap<Currency, Books> {
         let mut books: BTreeMap<Currency, Books> = BTreeMap::new();
-        for (id, account) in self.accounts() {
+        for account in self.accounts() {
             for (currency, balance) in account.balances() {
                 let sums = books.entry(currency).or_default();
                 let total = i128::from(balance.available.0) + i128::from(balance.held.0);
                 sums.sum += total;
-                if id == Ledger::ISSUER {
+                if account.id() == Ledger::ISSUER {
                     sums.issued = -total;
                 } else {
                     sums.held += i128::from(balance.held.0);
@@ -291,8 +327,9 @@ impl Ledger {
             assert!(hold.left.0 >= 0, "hold {id} is negative");
             *held.entry((hold.owner, hold.currency)).or_default() += hold.left.0;
         }
-        for (id, account) in self.accounts() {
-            assert_eq!(self.names.get(&account.name), Some(&id), "account {id} is not found by its name");
+        self.accounts.sanity_check();
+        for account in self.accounts() {
+            let id = account.id();
             for (currency, balance) in account.balances() {
                 let expected = held.remove(&(id, currency)).unwrap_or(0);
                 assert_eq!(balance.held.0, expected, "account {id} holds other than its holds in {currency}");
@@ -306,7 +343,6 @@ impl Ledger {
         }
         held.retain(|_, amount| *amount != 0);
         assert!(held.is_empty(), "holds without an account: {held:?}");
-        assert_eq!(self.names.len(), self.accounts.len());
     }
 }
 

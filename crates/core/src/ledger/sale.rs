@@ -43,14 +43,12 @@ impl Ledger {
 
     /// What a payment of this account reads first.
     pub(crate) fn touch(&self, account: AccountId) -> u64 {
-        let balances = self.account(account).map(|account| account.balances());
-        balances.and_then(|mut all| all.next()).map_or(0, |(_, balance)| balance.last_transfer.0)
+        self.accounts.touch(account)
     }
 
     /// Sets money aside for an order. It must be there.
     pub(crate) fn set_aside(&mut self, owner: AccountId, currency: Currency, amount: Amount) {
-        let Ok(account) = self.account_mut(owner) else { return };
-        let balance = account.balance_mut(currency);
+        let Ok(balance) = self.balance_mut(owner, currency) else { return };
         debug_assert!(balance.available >= amount);
         balance.available.0 -= amount.0;
         balance.held.0 += amount.0;
@@ -58,8 +56,7 @@ impl Ledger {
 
     /// Gives back what was set aside for an order.
     pub(crate) fn give_back(&mut self, owner: AccountId, currency: Currency, amount: Amount) {
-        let Ok(account) = self.account_mut(owner) else { return };
-        let balance = account.balance_mut(currency);
+        let Ok(balance) = self.balance_mut(owner, currency) else { return };
         debug_assert!(balance.held >= amount);
         balance.held.0 -= amount.0;
         balance.available.0 += amount.0;
@@ -74,8 +71,7 @@ impl Ledger {
         let id = TransferId(self.last_transfer.0 + 1);
         self.last_transfer = id;
         let paid = |ledger: &mut Ledger, account: AccountId, amount: i64| {
-            let Ok(account) = ledger.account_mut(account) else { return TransferId(0) };
-            let balance = account.balance_mut(currency);
+            let Ok(balance) = ledger.balance_mut(account, currency) else { return TransferId(0) };
             balance.available.0 += amount;
             std::mem::replace(&mut balance.last_transfer, id)
         };
@@ -156,7 +152,7 @@ impl Ledger {
             }
         }
         for (account, change) in transfer.legs() {
-            let balance = self.account_mut(account)?.balance_mut(currency);
+            let balance = self.balance_mut(account, currency)?;
             balance.available.0 += change.0;
             balance.last_transfer = transfer.id;
         }

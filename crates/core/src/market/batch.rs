@@ -103,6 +103,11 @@ impl OrderBatch {
         self.len == 0
     }
 
+    /// How many bytes they are.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds an order.
     ///
     /// # Panics

@@ -6,7 +6,10 @@ use pumasi_types::{AccountId, Amount, ArticleId, Currency, Duration, OrderId, Pl
 use serde::{Deserialize, Serialize};
 
 use super::stock::{Shelf, Stock, Tracking};
-use crate::{Refusal, bounds::Bounds};
+use crate::Refusal;
+use crate::bounds::Bounds;
+use crate::index::{Index, KeyHash};
+use crate::pages::Pages;
 
 /// Parts of ten thousand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -118,8 +121,9 @@ pub struct ArticleSpec {
     pub on_sale: bool,
 }
 
-/// What an order needs to know of an article.
+/// What an order needs to know of an article: a cache line, so that looking at one waits for memory once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(align(64))]
 pub struct Article {
     /// Who sells it.
     pub merchant: AccountId,
@@ -151,15 +155,54 @@ pub struct ArticleText {
 }
 
 /// All articles and terms.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub(crate) struct Catalogue {
     /// From which order on which terms hold: an order keeps those under which it was placed.
     terms: Vec<(OrderId, MarketTerms)>,
     shops: BTreeMap<AccountId, ShopTerms>,
-    articles: Vec<Article>,
-    texts: Vec<ArticleText>,
-    skus: BTreeMap<(AccountId, Box<str>), ArticleId>,
+    articles: Pages<Article>,
+    texts: Pages<ArticleText>,
+    /// Finds articles by merchant and SKU.
+    #[serde(skip)]
+    skus: Index,
+    /// Unforeseeable once it is chosen; 0 before.
+    seed: u64,
 }
+
+/// What a snapshot has of it.
+#[derive(Deserialize)]
+struct Stored {
+    terms: Vec<(OrderId, MarketTerms)>,
+    shops: BTreeMap<AccountId, ShopTerms>,
+    articles: Pages<Article>,
+    texts: Pages<ArticleText>,
+    seed: u64,
+}
+
+impl TryFrom<Stored> for Catalogue {
+    type Error = &'static str;
+
+    fn try_from(stored: Stored) -> Result<Catalogue, &'static str> {
+        let Stored { terms, shops, articles, texts, seed } = stored;
+        if articles.len() != texts.len() {
+            return Err("articles must have a text each");
+        }
+        let mut catalogue = Catalogue { terms, shops, articles, texts, skus: Index::default(), seed };
+        catalogue.build();
+        Ok(catalogue)
+    }
+}
+
+/// The index follows from the rest.
+impl PartialEq for Catalogue {
+    fn eq(&self, other: &Catalogue) -> bool {
+        (&self.terms, &self.shops, &self.articles, &self.texts, self.seed)
+            == (&other.terms, &other.shops, &other.articles, &other.texts, other.seed)
+    }
+}
+
+impl Eq for Catalogue {}
 
 impl Article {
     /// Whether it is counted.
@@ -226,13 +269,39 @@ impl Catalogue {
     }
 
     pub(crate) fn by_sku(&self, merchant: AccountId, sku: &str) -> Option<ArticleId> {
-        self.skus.get(&(merchant, sku.into())).copied()
+        let is_it = |number| {
+            let id = ArticleId(number as u32);
+            let text = self.text(id).is_some_and(|text| *text.sku == *sku);
+            text && self.article(id).is_some_and(|article| article.merchant == merchant)
+        };
+        self.skus.find(self.hash(merchant, sku), 0, is_it).map(|number| ArticleId(number as u32))
+    }
+
+    /// Where the article of a merchant and SKU is looked for.
+    fn hash(&self, merchant: AccountId, sku: &str) -> KeyHash {
+        KeyHash::of_text(self.seed ^ merchant.0.wrapping_mul(0xd6e8_feb8_6659_fd93), sku)
+    }
+
+    fn build(&mut self) {
+        let hashed = self.iter().map(|(id, article, text)| (self.hash(article.merchant, &text.sku), id));
+        self.skus = hashed.map(|(hash, id)| (hash, u64::from(id.0))).collect();
+    }
+
+    /// Lets nobody foresee where SKUs lie, if that was not done and there are few.
+    pub(crate) fn scatter(&mut self, seed: u64) {
+        if self.seed == 0 && self.articles.len() <= Index::FEW {
+            self.seed = seed;
+            self.build();
+        }
     }
 
     /// All articles, in the order in which they came.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (ArticleId, &Article, &ArticleText)> {
-        let both = self.articles.iter().zip(&self.texts).enumerate();
-        both.map(|(at, (article, text))| (ArticleId(at as u32 + 1), article, text))
+        let there = "articles have a text each";
+        (0..self.articles.len()).map(move |at| {
+            let (article, text) = (self.articles.get(at), self.texts.get(at));
+            (ArticleId(at as u32 + 1), article.expect(there), text.expect(there))
+        })
     }
 
     /// Whether an article can be added or changed so.
@@ -260,17 +329,18 @@ impl Catalogue {
         };
         let ArticleSpec { price, currency, tax, tracking, on_sale, .. } = *spec;
         let known = self.by_sku(merchant, &spec.sku);
-        if let Some((id, at)) = known.and_then(|id| Some((id, place(id)?))) {
-            let article = &mut self.articles[at];
+        if let Some((id, at)) = known.and_then(|id| Some((id, place(id)?)))
+            && let (Some(article), Some(old)) = (self.articles.get_mut(at), self.texts.get_mut(at))
+        {
             (article.price, article.tax, article.on_sale) = (price, tax, on_sale);
             article.stock.set_tracking(tracking);
-            self.texts[at] = text;
+            *old = text;
             return id;
         }
         let stock = Stock::new(tracking);
         self.articles.push(Article { merchant, price, currency, tax, on_sale, stock });
         let id = ArticleId(self.articles.len() as u32);
-        self.skus.insert((merchant, text.sku.clone()), id);
+        self.skus.insert(self.hash(merchant, &text.sku), u64::from(id.0));
         self.texts.push(text);
         id
     }

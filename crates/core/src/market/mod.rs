@@ -6,7 +6,6 @@
 mod answer;
 mod batch;
 mod catalogue;
-mod index;
 mod orders;
 mod parcels;
 mod place;
@@ -28,6 +27,7 @@ pub use self::orders::{Line, Order, OrderState};
 pub use self::parcels::{Course, OrderView, Parcel, Progress, Shipment};
 pub use self::steps::{OrderStep, StepKind};
 pub use self::stock::{Shelf, StockChange, Tracking};
+use crate::refusal::in_list;
 use crate::timers::Timers;
 use crate::{Ledger, Refusal};
 
@@ -77,6 +77,11 @@ impl Market {
     /// An order that is remembered, and what became of it.
     pub fn view(&self, id: OrderId) -> Option<OrderView<'_>> {
         self.orders.view(id)
+    }
+
+    /// Who sent an order that is remembered: its customer, or a storefront.
+    pub fn sent_by(&self, id: OrderId) -> Option<AccountId> {
+        self.orders.get(id).map(|(record, _)| record.key.caller)
     }
 
     pub(crate) fn set_terms(&mut self, terms: MarketTerms, ledger: &Ledger) -> Result<(), Refusal> {
@@ -134,9 +139,10 @@ impl Market {
         self.orders.pass(now, most);
     }
 
-    /// Lets nobody foresee where keys lie.
+    /// Lets nobody foresee where keys and SKUs lie.
     pub(crate) fn scatter(&mut self, seed: u64) {
         self.orders.scatter(seed);
+        self.catalogue.scatter(seed);
     }
 
     /// What orders hold of customers' money.
@@ -167,11 +173,4 @@ impl Market {
         }
         assert!(reserved.is_empty(), "orders reserve what is not there: {reserved:?}");
     }
-}
-
-/// Asks for each of a list whether it is right; says which is not.
-fn in_list<T>(list: &[T], mut check: impl FnMut(&T) -> Result<(), Refusal>) -> Result<(), Refusal> {
-    (1..).zip(list).try_for_each(|(number, item)| {
-        check(item).map_err(|problem| Refusal::InList { number, problem: Box::new(problem) })
-    })
 }

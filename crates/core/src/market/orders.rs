@@ -11,9 +11,9 @@ use pumasi_types::{AccountId, Amount, ArticleId, Currency, OrderId, PlaceId, Req
 use serde::{Deserialize, Serialize};
 
 use super::answer::OrderRefusal;
-use super::index::{Index, KeyHash};
 use super::parcels::{Course, OrderView};
 use crate::bounds::Bounds;
+use crate::index::{Index, KeyHash, fold};
 use crate::timers::{Timer, Timers};
 
 /// Records of a page.
@@ -220,11 +220,8 @@ struct Stored {
 impl From<Stored> for Orders {
     fn from(stored: Stored) -> Orders {
         let Stored { pages, first, old, courses, due, clock, counted, seed } = stored;
-        let mut index = Index::default();
         let records = pages.iter().flat_map(|page| &page.records);
-        for (number, record) in (first.0..).zip(records) {
-            index.insert(hash_of(seed, &record.key), OrderId(number));
-        }
+        let index = records.map(|record| hash_of(seed, &record.key)).zip(first.0..).collect();
         Orders { pages, first, old, courses, due, clock, counted, index, seed }
     }
 }
@@ -274,12 +271,6 @@ pub(crate) fn content_of(bytes: &[u8]) -> u64 {
         .fold(bytes.len() as u64, |sum, word| fold(sum ^ u64::from_le_bytes(*word), 0xe703_7ed1_a0b4_28db))
 }
 
-/// Both halves of a product (wyhash, Wang Yi 2019).
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
-}
-
 /// Page and place of a number that is still in a page, when the first there is this.
 fn place(first: OrderId, id: OrderId) -> Option<(usize, usize)> {
     let at = usize::try_from(id.0.checked_sub(first.0)?).ok()?;
@@ -317,10 +308,11 @@ impl Orders {
 
     /// What came of a key.
     pub(crate) fn find(&self, hash: KeyHash, key: &Key) -> Option<(OrderId, &Record)> {
-        let is_it = |id| {
-            self.record(id).is_some_and(|record| record.key.key == key.key && record.key.caller == key.caller)
+        let is_it = |number| {
+            self.record(OrderId(number))
+                .is_some_and(|record| record.key.key == key.key && record.key.caller == key.caller)
         };
-        let id = self.index.find(hash, self.first, is_it)?;
+        let id = OrderId(self.index.find(hash, self.first.0, is_it)?);
         Some((id, self.record(id)?))
     }
 
@@ -445,7 +437,9 @@ impl Orders {
     /// The page that the next order goes to.
     fn page(&mut self) -> &mut Page {
         if self.pages.back().is_none_or(|page| page.records.len() == PAGE) {
-            let (records, lines) = (Vec::with_capacity(PAGE), Vec::with_capacity(PAGE));
+            // As many lines as the page before has: orders of one hour are alike.
+            let before = self.pages.back().map_or(PAGE, |page| page.lines.len() + page.lines.len() / 16);
+            let (records, lines) = (Vec::with_capacity(PAGE), Vec::with_capacity(before));
             self.pages.push_back(Page { records, lines, last: self.clock });
         }
         self.pages.back_mut().expect("it was made if there was none")
@@ -456,7 +450,7 @@ impl Orders {
         let page = self.page();
         page.records.push(record);
         page.last = clock;
-        self.index.insert(hash, id);
+        self.index.insert(hash, id.0);
         id
     }
 
@@ -479,7 +473,7 @@ impl Orders {
     fn drop_page(&mut self) {
         let Some(page) = self.pages.pop_front() else { return };
         for (number, record) in (self.first.0..).zip(&page.records) {
-            self.index.remove(hash_of(self.seed, &record.key), OrderId(number));
+            self.index.remove(hash_of(self.seed, &record.key), number);
             let Outcome::Order(order) = &record.outcome else { continue };
             let (id, lines) = (OrderId(number), page.lines_of(record));
             let (over, plain) = (self.is_over(id, order), self.view_of(id, order, lines).is_plain());

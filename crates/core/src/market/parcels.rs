@@ -326,7 +326,7 @@ impl Market {
 /// Whether an order can be shipped so, whatever is in the parcel.
 fn check(shipment: &Shipment, view: &OrderView<'_>, ctx: &Context<'_>) -> Result<(), Refusal> {
     let account = ctx.ledger.account(shipment.carrier);
-    let carries = account.is_some_and(|account| account.roles.contains(Role::Carrier));
+    let carries = account.is_some_and(|account| account.roles().contains(Role::Carrier));
     if !carries && shipment.carrier != view.order.merchant {
         let problem = "must be an account with the role carrier, or the merchant itself";
         return Err(Refusal::invalid("carrier", problem));

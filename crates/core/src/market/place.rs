@@ -12,10 +12,10 @@ use super::Market;
 use super::answer::{OrderAnswer, OrderRefusal};
 use super::batch::{OrderBatch, OrderSpec};
 use super::catalogue::{Article, SettleAt};
-use super::index::KeyHash;
 use super::orders::{Key, Line, NewOrder, OrderState, Outcome, content_of};
 use crate::bounds::Bounds;
 use crate::compute::Context;
+use crate::index::KeyHash;
 use crate::ledger::{Purse, Sale};
 
 /// Orders whose data is loaded at once.
@@ -40,6 +40,8 @@ impl Market {
         ctx: &mut Context<'_>,
     ) -> Vec<OrderAnswer> {
         let mut answers = Vec::with_capacity(batch.len());
+        // Growing would move what is there, into memory that was never used.
+        ctx.effects.transfers.reserve(batch.len());
         let mut orders = batch.iter();
         let (mut ahead, mut lines) = (Vec::with_capacity(AHEAD), Vec::new());
         loop {

@@ -92,6 +92,7 @@ impl Pool {
             Err(refusal) => format!("refused ({}): {refusal}", refusal.code()),
             Ok(Done::Ok) => "done".into(),
             Ok(Done::Account(account)) => format!("account {account}"),
+            Ok(Done::Accounts { first, count }) => format!("{count} accounts from {first} on"),
             Ok(Done::Hold(hold)) => format!("hold {hold}"),
             Ok(Done::Transfer(transfer)) => format!("transfer {transfer}"),
             Ok(Done::Released(amount)) => format!("released {}", credits(*amount)),
@@ -170,7 +171,7 @@ impl Pool {
     }
 
     fn name(&self, account: AccountId) -> &str {
-        self.state.ledger().account(account).map_or("nobody", |account| &account.name)
+        self.state.ledger().account(account).map_or("nobody", |account| account.name())
     }
 
     fn worker(&self, name: &str) -> Outcome<WorkerId> {
@@ -195,7 +196,7 @@ impl Pool {
                 let vouched = args.next_pos() != Some("off");
                 self.ask(State::SYSTEM, args, Command::Vouch { account, vouched })
             }
-            "open" | "token" | "revoke" | "whose" => self.access(name, args),
+            "open" | "customers" | "token" | "revoke" | "whose" => self.access(name, args),
             "issue" | "transfer" | "hold" | "settle" | "release" => self.money(name, args),
             "submit" | "cancel" => self.order(name, args),
             "attach" | "detach" | "lose" | "pause" | "resume" | "return" | "report" => self.work(name, args),
@@ -241,6 +242,14 @@ impl Pool {
                     token: word,
                 };
                 self.ask(State::SYSTEM, args, command)
+            }
+            "customers" => {
+                let by = self.account(first)?;
+                let mut names = Vec::new();
+                while let Some(name) = args.next_pos() {
+                    names.push(name.to_owned());
+                }
+                self.ask(by, args, Command::OpenCustomers { names })
             }
             "token" => {
                 let account = self.account(first)?;
@@ -411,7 +420,7 @@ impl Pool {
 
     fn look_at_account(&self, name: &str) -> Outcome<String> {
         let account = self.state.ledger().account(self.account(name)?).ok_or("no such account")?;
-        let roles = list(&account.roles.iter().collect::<Vec<_>>(), |role| role.to_string());
+        let roles = list(&account.roles().iter().collect::<Vec<_>>(), |role| role.to_string());
         let mut text = format!("{name} ({})", if roles.is_empty() { "no role" } else { &roles });
         for (currency, balance) in account.balances() {
             let amount = |amount| currency.format_amount(amount);

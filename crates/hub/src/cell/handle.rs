@@ -7,9 +7,9 @@ use pumasi_cell::Settled;
 use pumasi_core::{Answer, Command, Request, State};
 use pumasi_log::{Entries, LogError, Seq};
 use pumasi_types::{AccountId, JobId, RequestId, Time};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::outlet::LinkSender;
+use super::outlet::{LinkSender, Reply};
 use super::sequencer::Work;
 
 /// The cell took no command: it stopped, or is stopping.
@@ -48,8 +48,17 @@ pub(crate) struct Cell {
 impl Cell {
     /// Hands a command over; its answer comes once it is durable.
     pub(crate) async fn send(&self, request: Request) -> Result<oneshot::Receiver<Answer>, CellError> {
-        let (reply, answer) = oneshot::channel();
-        self.put(Work::Ask { request, reply }).await?;
+        self.send_with(request, None).await
+    }
+
+    /// The same for a command that takes room, which is free again once it is answered.
+    pub(crate) async fn send_with(
+        &self,
+        request: Request,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<oneshot::Receiver<Answer>, CellError> {
+        let (to, answer) = oneshot::channel();
+        self.put(Work::Ask { request, reply: Reply { to, room } }).await?;
         Ok(answer)
     }
 
@@ -66,8 +75,8 @@ impl Cell {
 
     /// A worker attaches: its link is known before anything is sent to it.
     pub(crate) async fn attach(&self, request: Request, link: LinkSender) -> Result<Answer, CellError> {
-        let (reply, answer) = oneshot::channel();
-        self.put(Work::Attach { request, link, reply }).await?;
+        let (to, answer) = oneshot::channel();
+        self.put(Work::Attach { request, link, reply: Reply { to, room: None } }).await?;
         answer.await.map_err(|_| self.why_stopped())
     }
 
@@ -131,7 +140,8 @@ impl Cell {
         self.work.send(work).await.map_err(|_| self.why_stopped())
     }
 
-    fn why_stopped(&self) -> CellError {
+    /// Why there is no answer.
+    pub(crate) fn why_stopped(&self) -> CellError {
         self.stopped().unwrap_or_else(|| CellError("its loop ended; see the hub's log".into()))
     }
 }

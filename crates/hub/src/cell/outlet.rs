@@ -8,7 +8,7 @@ use prost::Message;
 use pumasi_api::link::FromHub;
 use pumasi_cell::Outlet;
 use pumasi_core::Answer;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::metrics::Metrics;
 
@@ -49,17 +49,25 @@ impl LinkSender {
     }
 }
 
+/// Who waits for an answer.
+pub(crate) struct Reply {
+    pub(crate) to: oneshot::Sender<Answer>,
+    /// Room that the command takes until then.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+}
+
 /// The hub's channels.
 pub(super) struct Channels(pub(super) Arc<Metrics>);
 
 impl Outlet for Channels {
-    type Reply = oneshot::Sender<Answer>;
+    type Reply = Reply;
     type Link = LinkSender;
     type Waiter = oneshot::Sender<()>;
 
-    fn answer(&mut self, reply: Self::Reply, answer: Answer) {
+    fn answer(&mut self, reply: Reply, answer: Answer) {
+        drop(reply.room);
         // A caller that went away does not undo what it asked for.
-        let _ = reply.send(answer);
+        let _ = reply.to.send(answer);
     }
 
     fn send(&mut self, link: &LinkSender, message: FromHub) -> bool {

@@ -11,21 +11,21 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use pumasi_cell::{Batch, CellFailure, Look, Restored, SnapshotWork};
-use pumasi_core::{Answer, Request};
+use pumasi_core::Request;
 use pumasi_log::{Entries, FileLog, Head, Log, LogError, Seq};
 use pumasi_types::{Duration as Span, JobId, Time};
 use tokio::sync::{mpsc, oneshot};
 
 use super::handle::Cell;
-use super::outlet::{Channels, LinkSender};
+use super::outlet::{Channels, LinkSender, Reply};
 use crate::metrics::Metrics;
 
 /// What the loop is asked to do.
 pub(crate) enum Work {
     /// Do a command.
-    Ask { request: Request, reply: oneshot::Sender<Answer> },
+    Ask { request: Request, reply: Reply },
     /// Attach a worker whose messages go to `link`.
-    Attach { request: Request, link: LinkSender, reply: oneshot::Sender<Answer> },
+    Attach { request: Request, link: LinkSender, reply: Reply },
     /// Look at the state.
     Read(Look),
     /// Tell when a job is over.

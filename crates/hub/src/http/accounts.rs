@@ -32,9 +32,8 @@ pub(super) async fn resolve(hub: &Hub, text: &str) -> Result<AccountId, ApiError
 }
 
 async fn show(hub: &Hub, id: AccountId) -> Result<Json<wire::Account>, ApiError> {
-    let found = hub
-        .cell
-        .read(move |state| state.ledger().account(id).map(|account| views::account(state, id, account)));
+    let found =
+        hub.cell.read(move |state| state.ledger().account(id).map(|account| views::account(state, account)));
     found.await?.map(Json).ok_or_else(|| pumasi_core::Refusal::NoAccount { account: id }.into())
 }
 
@@ -73,7 +72,7 @@ pub(super) async fn list(
     }
     let look = |state: &pumasi_core::State| {
         let accounts = state.ledger().accounts().take(ACCOUNTS_MAX);
-        accounts.map(|(id, account)| views::account(state, id, account)).collect()
+        accounts.map(|account| views::account(state, account)).collect()
     };
     Ok(Json(hub.cell.read(look).await?))
 }
@@ -96,6 +95,24 @@ pub(super) async fn open(
     match hub.cell.ask(caller.account, id, command).await?? {
         Done::Account(id) => {
             Ok((StatusCode::CREATED, Json(wire::OpenedAccount { id, name: body.name, token })))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Opens accounts of customers, without roles and tokens: all of them or none; storefronts and operators.
+#[utoipa::path(post, path = "/v1/customers", request_body = wire::market::NewCustomers,
+    responses((status = 201, body = wire::market::OpenedCustomers), (status = 409, body = wire::ErrorBody)))]
+pub(super) async fn open_customers(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    key: IdempotencyKey,
+    Body(body): Body<wire::market::NewCustomers>,
+) -> Result<(StatusCode, Json<wire::market::OpenedCustomers>), ApiError> {
+    let command = Command::OpenCustomers { names: body.names };
+    match hub.cell.ask(caller.account, key.of(caller.account), command).await?? {
+        Done::Accounts { first, count } => {
+            Ok((StatusCode::CREATED, Json(wire::market::OpenedCustomers { first, count })))
         }
         other => Err(unexpected(&other)),
     }

@@ -9,6 +9,7 @@ use pumasi_cell::JournalError;
 use pumasi_core::Refusal;
 
 use crate::cell::CellError;
+use crate::session::Over;
 
 /// What a request is answered when it is not done.
 #[derive(Debug)]
@@ -43,6 +44,11 @@ impl ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", problem.to_string())
     }
 
+    /// What is told of it besides the status.
+    pub(crate) fn into_body(self) -> ErrorBody {
+        ErrorBody { code: self.code.to_owned(), message: self.message }
+    }
+
     pub(crate) fn retry_after(mut self, wait: std::time::Duration) -> ApiError {
         self.retry_after_s = Some(wait.as_secs() + 1);
         self
@@ -51,12 +57,12 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = ErrorBody { code: self.code.to_owned(), message: self.message };
-        let mut response = (self.status, Json(body)).into_response();
-        if let Some(seconds) = self.retry_after_s {
+        let (status, retry_after_s) = (self.status, self.retry_after_s);
+        let mut response = (status, Json(self.into_body())).into_response();
+        if let Some(seconds) = retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
@@ -65,13 +71,21 @@ impl IntoResponse for ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
-        let status = match refusal {
+        // What is wrong with one of a list is wrong with the list.
+        let mut innermost = &refusal;
+        while let Refusal::InList { problem, .. } = innermost {
+            innermost = problem;
+        }
+        let status = match innermost {
             Refusal::WrongRole { .. } | Refusal::NotYours { .. } | Refusal::HubOnly => StatusCode::FORBIDDEN,
             Refusal::NoAccount { .. }
             | Refusal::NoToken
             | Refusal::NoHold { .. }
             | Refusal::NoJob { .. }
-            | Refusal::NoWorker { .. } => StatusCode::NOT_FOUND,
+            | Refusal::NoWorker { .. }
+            | Refusal::NoOwnArticle { .. }
+            | Refusal::NoOrder { .. }
+            | Refusal::NoParcel { .. } => StatusCode::NOT_FOUND,
             Refusal::NotEnoughMoney { .. } => StatusCode::PAYMENT_REQUIRED,
             Refusal::BadAmount
             | Refusal::Invalid { .. }
@@ -86,6 +100,16 @@ impl From<Refusal> for ApiError {
 impl From<CellError> for ApiError {
     fn from(error: CellError) -> ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "hub_stopped", error.to_string())
+    }
+}
+
+impl From<Over> for ApiError {
+    fn from(over: Over) -> ApiError {
+        let (status, code) = match over {
+            Over::Revoked => (StatusCode::UNAUTHORIZED, "unknown_token"),
+            Over::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "hub_stopped"),
+        };
+        ApiError::new(status, code, over.to_string())
     }
 }
 

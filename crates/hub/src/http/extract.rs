@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::{ApiError, Peer};
 use crate::auth;
+use crate::orders::request_id;
 use crate::server::{Denied, Hub};
 
 /// The authenticated caller, within its rate.
@@ -70,12 +71,12 @@ pub(crate) struct IdempotencyKey(Option<Vec<u8>>);
 impl IdempotencyKey {
     /// The request id: nobody's key can meet another's.
     pub(crate) fn of(&self, caller: AccountId) -> Option<RequestId> {
-        let key = self.0.as_ref()?;
-        let mut hasher = blake3::Hasher::new_derive_key("pumasi 2026 request id");
-        hasher.update(&caller.0.to_le_bytes());
-        hasher.update(key);
-        let bytes: [u8; 16] = hasher.finalize().as_bytes()[..16].try_into().expect("sixteen of 32 bytes");
-        Some(RequestId(u128::from_le_bytes(bytes)))
+        Some(request_id(caller, &[self.0.as_ref()?]))
+    }
+
+    /// The same for one item of a list that has this key.
+    pub(crate) fn of_item(&self, caller: AccountId, item: u64) -> Option<RequestId> {
+        Some(request_id(caller, &[self.0.as_ref()?, b"\0", &item.to_le_bytes()]))
     }
 }
 
@@ -101,7 +102,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for Body<T> {
         match axum::Json::<T>::from_request(request, hub).await {
             Ok(axum::Json(body)) => Ok(Body(body)),
             Err(JsonRejection::BytesRejection(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                let message = format!("the body is larger than {} bytes", super::BODY_BYTES);
+                let message = "the body is too large: send less at once";
                 Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))
             }
             Err(JsonRejection::MissingJsonContentType(_)) => {

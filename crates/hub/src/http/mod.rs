@@ -5,7 +5,10 @@ mod blobs;
 mod error;
 mod extract;
 mod jobs;
+mod market;
 mod money;
+mod order_stream;
+mod orders;
 mod proof;
 mod submit;
 mod system;
@@ -21,12 +24,13 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use pumasi_api::link::worker_link_server::WorkerLinkServer;
 use pumasi_cell::REQUEST_BYTES_MAX;
 use utoipa::OpenApi;
 
 pub(crate) use self::error::ApiError;
+use crate::flight;
 use crate::link::Gateway;
 use crate::server::Hub;
 
@@ -36,10 +40,13 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// JSON bodies are this large at most; files come as blobs.
 const BODY_BYTES: usize = 1 << 20;
-/// The largest message on the worker link.
-const LINK_MESSAGE_BYTES: usize = 8 << 20;
+/// JSON bodies with lists of orders, articles, stock or names.
+const LIST_BYTES: usize = 4 << 20;
+/// The largest gRPC message, from a worker or with orders.
+pub(crate) const LINK_MESSAGE_BYTES: usize = 8 << 20;
 // What a message or body becomes in the log is hardly longer than itself: hashes get shorter, numbers stay.
-const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX && 2 * BODY_BYTES <= REQUEST_BYTES_MAX);
+const _: () = assert!(BODY_BYTES <= LIST_BYTES && LIST_BYTES <= LINK_MESSAGE_BYTES);
+const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
 
 #[derive(OpenApi)]
 #[openapi(
@@ -58,6 +65,7 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX && 2 * BODY_BY
         system::books,
         accounts::me,
         accounts::open,
+        accounts::open_customers,
         accounts::list,
         accounts::get,
         accounts::vouch,
@@ -85,6 +93,15 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX && 2 * BODY_BY
         proof::info,
         proof::receipt,
         proof::log,
+        market::set_market,
+        market::set_shop,
+        market::list,
+        market::put,
+        market::get,
+        market::change_stock,
+        orders::place,
+        orders::get,
+        order_stream::stream,
     )
 )]
 struct Document;
@@ -94,18 +111,25 @@ pub fn openapi_json() -> String {
     Document::openapi().to_pretty_json().expect("the document is made of plain values")
 }
 
-/// All routes, the worker link among them.
+/// All routes, those of gRPC among them: the worker link and Arrow Flight.
 pub(crate) fn router(hub: &Arc<Hub>) -> Router {
     let link = WorkerLinkServer::new(Gateway(Arc::clone(hub)))
         .max_decoding_message_size(LINK_MESSAGE_BYTES)
         .max_encoding_message_size(LINK_MESSAGE_BYTES);
     // What is nowhere is answered in one way.
-    let link = tonic::service::Routes::new(link).into_axum_router().reset_fallback();
+    let services = tonic::service::Routes::new(link).add_service(flight::service(hub));
+    let services = services.into_axum_router().reset_fallback();
     let limit = usize::try_from(hub.options.max_upload.0).unwrap_or(usize::MAX);
     let blobs = Router::new()
         .route("/v1/blobs", post(blobs::put))
         .layer(DefaultBodyLimit::max(limit))
         .route("/v1/blobs/{hash}", get(blobs::get));
+    let lists = Router::new()
+        .route("/v1/orders", post(orders::place))
+        .route("/v1/articles", get(market::list).post(market::put))
+        .route("/v1/customers", post(accounts::open_customers))
+        .route("/v1/stock", post(market::change_stock))
+        .layer(DefaultBodyLimit::max(LIST_BYTES));
     let api = Router::new()
         .route("/v1/hub", get(system::hub))
         .route("/healthz", get(system::healthz))
@@ -133,6 +157,11 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/jobs/{job}/tasks/{task}/output", get(tasks::output))
         .route("/v1/jobs/{job}/tasks/{task}/stdout", get(tasks::stdout))
         .route("/v1/jobs/{job}/tasks/{task}/stderr", get(tasks::stderr))
+        .route("/v1/market", put(market::set_market))
+        .route("/v1/shop", put(market::set_shop))
+        .route("/v1/articles/{article}", get(market::get))
+        .route("/v1/orders/{order}", get(orders::get))
+        .route("/v1/orders/stream", post(order_stream::stream))
         .route("/checkpoint", get(proof::checkpoint))
         .route("/tile/{*path}", get(proof::tile))
         .route("/v1/proof", get(proof::info))
@@ -140,11 +169,12 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/log", get(proof::log))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .merge(blobs)
+        .merge(lists)
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(middleware::from_fn_with_state(Arc::clone(hub), count))
         .with_state(Arc::clone(hub));
-    api.merge(link)
+    api.merge(services)
 }
 
 /// Counts requests, and logs them at debug level.

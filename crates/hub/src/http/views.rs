@@ -1,10 +1,11 @@
 //! Domain to wire: how the state looks in JSON.
 
-use pumasi_api::wire;
+use pumasi_api::wire::{self, market};
 use pumasi_core::{
-    Account, Checks, Job, JobOutcome, JobState, Owner, Standing, State, Task, TaskState, Worker,
+    Account, Article, ArticleText, Checks, Job, JobOutcome, JobState, Owner, Standing, State, Task,
+    TaskState, Tracking, Worker,
 };
-use pumasi_types::{AccountId, Amount, Currency, Hash, JobId, Price, TaskIndex, WorkerId};
+use pumasi_types::{AccountId, Amount, ArticleId, Currency, Hash, JobId, Price, TaskIndex, WorkerId};
 
 pub(super) fn credits(amount: Amount) -> String {
     Currency::CREDIT.format_amount(amount)
@@ -15,21 +16,21 @@ pub(super) fn price(price: Price) -> String {
 }
 
 pub(super) fn account_name(state: &State, id: AccountId) -> String {
-    state.ledger().account(id).map_or_else(|| id.to_string(), |account| account.name.clone())
+    state.ledger().account(id).map_or_else(|| id.to_string(), |account| account.name().to_owned())
 }
 
-pub(super) fn account(state: &State, id: AccountId, account: &Account) -> wire::Account {
+pub(super) fn account(state: &State, account: Account<'_>) -> wire::Account {
     let balance = |(currency, balance): (Currency, pumasi_core::Balance)| wire::Balance {
         currency: currency.code().to_owned(),
         available: currency.format_amount(balance.available),
         held: currency.format_amount(balance.held),
     };
     wire::Account {
-        id,
-        name: account.name.clone(),
-        roles: account.roles.iter().map(|role| role.to_string()).collect(),
+        id: account.id(),
+        name: account.name().to_owned(),
+        roles: account.roles().iter().map(|role| role.to_string()).collect(),
         balances: account.balances().map(balance).collect(),
-        record: state.owner(id).map(record),
+        record: state.owner(account.id()).map(record),
     }
 }
 
@@ -151,5 +152,37 @@ pub(super) fn worker(state: &State, id: WorkerId, worker: &Worker) -> wire::Work
         lost: worker.lost,
         outvoted: worker.outvoted,
         earned: credits(worker.earned),
+    }
+}
+
+/// An article; what lies where only if that is to be `counted`.
+pub(super) fn article(
+    state: &State,
+    (id, article, text): (ArticleId, &Article, &ArticleText),
+    counted: bool,
+) -> market::Article {
+    let shelf = |shelf: &pumasi_core::Shelf| market::Shelf {
+        place: shelf.place,
+        on_hand: shelf.on_hand,
+        reserved: shelf.reserved,
+    };
+    market::Article {
+        id,
+        merchant: account_name(state, article.merchant),
+        sku: text.sku.to_string(),
+        gtin: (text.gtin != 0).then(|| format!("{:08}", text.gtin)),
+        title_ko: text.title_ko.to_string(),
+        title_en: text.title_en.to_string(),
+        category: text.category.to_string(),
+        price: article.currency.format_amount(article.price),
+        currency: article.currency.code().to_owned(),
+        tax_bp: article.tax.parts(),
+        tracking: match article.tracking() {
+            Tracking::Untracked => market::Tracking::Untracked,
+            Tracking::Counted => market::Tracking::Counted,
+            Tracking::Backorder(more) => market::Tracking::Backorder(more),
+        },
+        on_sale: article.on_sale,
+        stock: counted.then(|| article.shelves().map(shelf).collect()),
     }
 }

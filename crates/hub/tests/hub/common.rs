@@ -194,11 +194,12 @@ pub(crate) async fn raw(
     headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
-    // A hub that refuses need not read all of it.
-    let _ = stream.write_all(body).await;
     let mut answer = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
-    read.expect("an answer in time").ok();
+    let (mut from, mut to) = stream.split();
+    // A hub that refuses need not read all of it.
+    let sent = async { drop(to.write_all(body).await) };
+    let both = async { tokio::join!(from.read_to_end(&mut answer), sent) };
+    drop(tokio::time::timeout(PATIENCE, both).await.expect("an answer in time"));
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();

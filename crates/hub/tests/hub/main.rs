@@ -1,7 +1,9 @@
 //! A real hub over real sockets: what it must do, and what must not happen to it.
 
 mod common;
+mod flight;
 mod jobs;
+mod orders;
 mod proofs;
 mod requests;
 mod restart;

@@ -144,6 +144,12 @@ enum RoleName {
     Operator,
     /// Follows the whole log and checks it.
     Auditor,
+    /// Sells goods.
+    Merchant,
+    /// Orders in customers' names.
+    Storefront,
+    /// Carries parcels.
+    Carrier,
 }
 
 impl RoleName {
@@ -153,6 +159,9 @@ impl RoleName {
             RoleName::Owner => "owner",
             RoleName::Operator => "operator",
             RoleName::Auditor => "auditor",
+            RoleName::Merchant => "merchant",
+            RoleName::Storefront => "storefront",
+            RoleName::Carrier => "carrier",
         }
         .to_owned()
     }

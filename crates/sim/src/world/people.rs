@@ -105,7 +105,7 @@ impl World {
         let wait = match (self.clients[client].plan.is_empty(), self.clients[client].part) {
             (false, _) => 50 * MS,
             (true, Part::Operator) => 600 * S,
-            (true, Part::Merchant) => self.clients[client].chance().spread(S / 5, 20 * S),
+            (true, Part::Merchant) => self.clients[client].chance().spread(S, 300 * S),
             (true, Part::Researcher) => self.clients[client].chance().spread(S, 60 * S),
         };
         if !is_resting || !self.clients[client].is_done() {

@@ -1,6 +1,7 @@
 //! Benchmarks: they print figures, the machine and peers of the same run; they never judge.
 
 mod audit;
+mod orders;
 mod paced;
 mod peers;
 mod proof;
@@ -35,6 +36,8 @@ enum What {
     Scale(scale::Options),
     /// Proofs: a leaf, a checkpoint, the check of a receipt
     Proof(proof::Options),
+    /// Orders: durable, paid and settled, over Arrow Flight and HTTP
+    Orders(orders::Options),
     /// Gangs of liars against several ways to believe results: what gets through, and what it costs
     Trust(trust::Options),
 }
@@ -46,6 +49,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         What::Audit(options) => audit::run(options),
         What::Scale(options) => scale::run(options),
         What::Proof(options) => proof::run(options),
+        What::Orders(options) => orders::run(options),
         What::Trust(options) => trust::run(options),
     }
 }

@@ -9,6 +9,7 @@ mod guests;
 mod hostile;
 mod http2;
 mod mirror;
+mod orders;
 mod proof;
 mod refusals;
 mod strangers;

@@ -1,0 +1,269 @@
+//! Arrow Flight: orders in record batches, answers in record batches, articles to order by.
+//!
+//! The next batch is read and turned into orders while the last ones become durable; answers go out in order. A client
+//! that does not read its answers is not read from either, and batches wait until there is room for them.
+
+mod reader;
+mod tables;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
+use arrow_flight::utils::batches_to_flight_data;
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo,
+    HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult, SchemaAsIpc, SchemaResult, Ticket,
+};
+use arrow_ipc::writer::IpcWriteOptions;
+use arrow_schema::{ArrowError, SchemaRef};
+use futures_util::{Stream, StreamExt, stream};
+use pumasi_types::ArticleId;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::reader::OrderReader;
+use crate::http::{LINK_MESSAGE_BYTES, Peer};
+use crate::link::{denied, unavailable};
+use crate::orders::{Placing, PlacingError};
+use crate::server::Hub;
+use crate::session::Session;
+
+/// Batches of one stream that wait for their answers at most.
+const PIPELINE: usize = 4;
+/// Articles in one batch.
+const ARTICLES: usize = 4096;
+
+/// The gRPC service.
+pub(crate) struct Gateway(Arc<Hub>);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service, with bounds on what it reads.
+pub(crate) fn service(hub: &Arc<Hub>) -> FlightServiceServer<Gateway> {
+    FlightServiceServer::new(Gateway(Arc::clone(hub)))
+        .max_decoding_message_size(LINK_MESSAGE_BYTES)
+        .max_encoding_message_size(LINK_MESSAGE_BYTES)
+}
+
+/// What there is: its name, and what it is made of.
+fn flights() -> [(&'static str, &'static SchemaRef); 2] {
+    [("orders", &tables::ORDERS), ("articles", &tables::ARTICLES)]
+}
+
+fn schema_of(name: Option<&str>) -> Result<(&'static str, &'static SchemaRef), Status> {
+    let found = flights().into_iter().find(|(known, _)| Some(*known) == name);
+    found.ok_or_else(|| Status::not_found("there is `orders`, to put or exchange, and `articles`, to get"))
+}
+
+/// What a descriptor names: its only path segment, or its command.
+fn name_of(descriptor: &FlightDescriptor) -> Option<&str> {
+    match &descriptor.path[..] {
+        [name] => Some(name),
+        _ => std::str::from_utf8(&descriptor.cmd).ok(),
+    }
+}
+
+fn info(name: &str, schema: &SchemaRef) -> Result<FlightInfo, Status> {
+    let mut info = FlightInfo::new()
+        .try_with_schema(schema)
+        .map_err(internal)?
+        .with_descriptor(FlightDescriptor::new_path(vec![name.to_owned()]))
+        .with_total_records(-1)
+        .with_total_bytes(-1);
+    if name == "articles" {
+        info = info.with_endpoint(FlightEndpoint::new().with_ticket(Ticket::new(name.to_owned())));
+    }
+    Ok(info)
+}
+
+fn internal(error: impl std::fmt::Display) -> Status {
+    tracing::error!("{error}");
+    Status::internal(error.to_string())
+}
+
+fn placing(error: PlacingError) -> Status {
+    match error {
+        PlacingError::Cell(error) => unavailable(error),
+        strange @ PlacingError::Strange(_) => internal(strange),
+    }
+}
+
+/// Tables as messages, the schema first; one for each table, also for one without rows.
+fn encode<S>(schema: &'static SchemaRef, tables: S) -> Answers<FlightData>
+where
+    S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+{
+    let first = FlightData::from(SchemaAsIpc::new(schema, &IpcWriteOptions::default()));
+    let message = move |table: Result<RecordBatch, Status>| {
+        // None of these tables has dictionaries.
+        let messages = batches_to_flight_data(schema, [&table?]).map_err(internal)?;
+        messages.into_iter().next_back().ok_or_else(|| internal("a table without a message"))
+    };
+    Box::pin(stream::once(async { Ok(first) }).chain(tables.map(message)))
+}
+
+impl Gateway {
+    async fn session<T>(&self, request: &Request<T>) -> Result<Session, Status> {
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        Session::begin(&self.0, request.metadata().as_ref(), peer).await.map_err(denied)
+    }
+
+    /// Places the orders of a stream; a table of answers for each of its batches.
+    async fn place(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<impl Stream<Item = Result<RecordBatch, Status>> + Send + use<>, Status> {
+        let session = self.session(&request).await?;
+        let hub = Arc::clone(&self.0);
+        let (to, pending) = mpsc::channel(PIPELINE);
+        tokio::spawn(read(Arc::clone(&hub), session, request.into_inner(), to));
+        Ok(ReceiverStream::new(pending).then(move |placing| answer(Arc::clone(&hub), placing)))
+    }
+}
+
+/// Reads and hands over until the stream or the session ends.
+async fn read(
+    hub: Arc<Hub>,
+    session: Session,
+    mut from: Streaming<FlightData>,
+    to: mpsc::Sender<Result<Placing, Status>>,
+) {
+    let caller = session.caller.account;
+    let mut reader = OrderReader::new(caller);
+    let reading = async {
+        while let Some(data) = from.message().await? {
+            if let Some(descriptor) = &data.flight_descriptor
+                && name_of(descriptor) != Some("orders")
+            {
+                return Err(Status::not_found("only `orders` can be put or exchanged"));
+            }
+            let orders = reader.take(&data).map_err(|error| Status::invalid_argument(error.to_string()))?;
+            let Some(orders) = orders else { continue };
+            let room = hub.waiting_room.enter(&orders).await;
+            let placing = Placing::begin(&hub.cell, caller, orders, room).await.map_err(unavailable)?;
+            if to.send(Ok(placing)).await.is_err() {
+                // Nobody reads the answers any more.
+                return Ok(());
+            }
+        }
+        Ok(())
+    };
+    let ended = tokio::select! {
+        ended = reading => ended,
+        over = session.over(&hub) => Err(over.into()),
+        () = to.closed() => return,
+    };
+    if let Err(status) = ended {
+        // Nobody reads it when this fails.
+        let _ = to.send(Err(status)).await;
+    }
+}
+
+/// The answers to a batch, once they are durable.
+async fn answer(hub: Arc<Hub>, pending: Result<Placing, Status>) -> Result<RecordBatch, Status> {
+    let answers = pending?.answers(&hub.cell).await.map_err(placing)?;
+    tables::answers(&answers).map_err(internal)
+}
+
+fn put_result(answers: Result<RecordBatch, Status>) -> Result<PutResult, Status> {
+    let bytes = tables::to_bytes(&answers?).map_err(internal)?;
+    Ok(PutResult { app_metadata: bytes.into() })
+}
+
+/// All articles, page by page.
+fn articles(hub: Arc<Hub>) -> impl Stream<Item = Result<RecordBatch, Status>> + Send {
+    stream::try_unfold(ArticleId(0), move |after| {
+        let hub = Arc::clone(&hub);
+        async move {
+            let page = hub.cell.read(move |state| tables::articles(state, after, ARTICLES)).await;
+            page.map_err(unavailable)?.map_err(internal)
+        }
+    })
+}
+
+#[tonic::async_trait]
+impl FlightService for Gateway {
+    type HandshakeStream = Answers<HandshakeResponse>;
+    type ListFlightsStream = Answers<FlightInfo>;
+    type DoGetStream = Answers<FlightData>;
+    type DoPutStream = Answers<PutResult>;
+    type DoExchangeStream = Answers<FlightData>;
+    type DoActionStream = Answers<arrow_flight::Result>;
+    type ListActionsStream = Answers<ActionType>;
+
+    async fn handshake(
+        &self,
+        _: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        Err(Status::unimplemented("send `authorization: Bearer TOKEN` with every call"))
+    }
+
+    async fn list_flights(
+        &self,
+        request: Request<Criteria>,
+    ) -> Result<Response<Self::ListFlightsStream>, Status> {
+        self.session(&request).await?;
+        let infos: Vec<_> = flights().map(|(name, schema)| info(name, schema)).into();
+        Ok(Response::new(Box::pin(stream::iter(infos))))
+    }
+
+    async fn get_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        self.session(&request).await?;
+        let (name, schema) = schema_of(name_of(request.get_ref()))?;
+        info(name, schema).map(Response::new)
+    }
+
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        Err(Status::unimplemented("use GetFlightInfo"))
+    }
+
+    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        self.session(&request).await?;
+        let (_, schema) = schema_of(name_of(request.get_ref()))?;
+        let options = IpcWriteOptions::default();
+        let message: Result<IpcMessage, ArrowError> = SchemaAsIpc::new(schema, &options).try_into();
+        Ok(Response::new(SchemaResult { schema: message.map_err(internal)?.0 }))
+    }
+
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        self.session(&request).await?;
+        if request.get_ref().ticket != "articles" {
+            return Err(Status::not_found("the only ticket is `articles`"));
+        }
+        Ok(Response::new(encode(&tables::ARTICLES, articles(Arc::clone(&self.0)))))
+    }
+
+    async fn do_put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
+        let answers = self.place(request).await?;
+        Ok(Response::new(Box::pin(answers.map(put_result))))
+    }
+
+    async fn do_exchange(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        let answers = self.place(request).await?;
+        Ok(Response::new(encode(&tables::ANSWERS, answers)))
+    }
+
+    async fn do_action(&self, _: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        Err(Status::unimplemented("there are no actions"))
+    }
+
+    async fn list_actions(
+        &self,
+        request: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
+        self.session(&request).await?;
+        Ok(Response::new(Box::pin(stream::empty())))
+    }
+}

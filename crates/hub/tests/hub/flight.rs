@@ -1,0 +1,153 @@
+//! Arrow Flight against clients who repeat themselves, read nothing, lose their token or send damaged tables.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::common::*;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array};
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{FlightData, FlightDescriptor};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use pumasi_api::client::HubClient;
+use pumasi_api::wire;
+use pumasi_api::wire::market::PutArticle;
+use serde_json::json;
+use tonic::{Code, Status};
+
+/// A hub with free tea, and somebody who drinks it.
+async fn scene() -> (TestHub, String) {
+    let hub = TestHub::new().await;
+    let merchant = hub.client(&hub.open("shop", &["merchant"]).await);
+    let tea = json!({"sku": "tea", "price": "0", "currency": "KRW", "tracking": "untracked"});
+    let _: Vec<PutArticle> = merchant.post("/v1/articles", &tea, None).await.unwrap();
+    let alice = hub.open("alice", &[]).await;
+    (hub, alice)
+}
+
+/// Batches of so many teas, with ids of their own.
+async fn teas(name: &str, batches: usize, rows: usize) -> Vec<FlightData> {
+    let table = |batch: usize| {
+        let ids: StringArray = (0..rows).map(|row| Some(format!("{name}-{batch}-{row}"))).collect();
+        let ones = || Arc::new(UInt32Array::from(vec![1; rows])) as ArrayRef;
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("id", Arc::new(ids)),
+            ("total", Arc::new(Int64Array::from(vec![0; rows]))),
+            ("currency", Arc::new(StringArray::from(vec!["KRW"; rows]))),
+            ("article", ones()),
+            ("quantity", ones()),
+        ];
+        Ok(RecordBatch::try_from_iter(columns).unwrap())
+    };
+    let descriptor = FlightDescriptor::new_path(vec!["orders".to_owned()]);
+    let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
+    let tables: Vec<_> = (0..batches).map(table).collect();
+    encoder.build(stream::iter(tables)).try_collect().await.unwrap()
+}
+
+async fn exchange(
+    client: &HubClient,
+    messages: impl Stream<Item = FlightData> + Send + 'static,
+) -> Result<FlightRecordBatchStream, Status> {
+    let mut flight = FlightServiceClient::new(client.channel());
+    let answers = flight.do_exchange(client.authorize(messages)).await?.into_inner();
+    Ok(FlightRecordBatchStream::new_from_flight_data(answers.map_err(FlightError::from)))
+}
+
+/// The numbers of all orders of some batches.
+async fn place(client: &HubClient, messages: Vec<FlightData>) -> Result<Vec<u64>, Status> {
+    let mut answers = exchange(client, stream::iter(messages)).await?;
+    let mut orders = Vec::new();
+    while let Some(answer) = answers.next().await {
+        let answer = answer?;
+        assert_eq!(answer.column(1).null_count(), 0, "{answer:?}");
+        orders.extend(answer.column(1).as_primitive::<UInt64Type>().values());
+    }
+    Ok(orders)
+}
+
+#[tokio::test]
+async fn the_same_batches_from_two_connections_at_once_are_the_same_orders() {
+    let (hub, alice) = scene().await;
+    let messages = teas("tea", 20, 500).await;
+    let (one, two) = (hub.client(&alice), hub.client(&alice));
+    let (one, two) = tokio::join!(place(&one, messages.clone()), place(&two, messages.clone()));
+    let one = one.unwrap();
+    assert_eq!((one.len(), &one), (10_000, &two.unwrap()));
+    let hub = hub.restarted().await;
+    assert_eq!(place(&hub.client(&alice), messages).await.unwrap(), one);
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_not_read_from() {
+    let (hub, alice) = scene().await;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&sent);
+    let messages = stream::iter(teas("tea", 1_000, 1_000).await).inspect(move |_| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    });
+    // The connection's windows hold some; what is beyond waits at the client.
+    let mut answers = exchange(&hub.client(&alice), messages).await.unwrap();
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let now = sent.load(Ordering::Relaxed);
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    assert!((10..1_000).contains(&before), "{before} of 1,000 batches were read");
+    // Others are served meanwhile, and it goes on as soon as it reads.
+    hub.operator().get::<wire::Account>("/v1/me").await.unwrap();
+    let mut rows = 0;
+    while let Some(answer) = answers.next().await {
+        rows += answer.unwrap().num_rows();
+    }
+    assert_eq!(rows, 1_000_000);
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_the_stream() {
+    let (hub, alice) = scene().await;
+    let messages = teas("tea", 1, 10).await;
+    let mut answers =
+        exchange(&hub.client(&alice), stream::iter(messages).chain(stream::pending())).await.unwrap();
+    assert_eq!(answers.next().await.unwrap().unwrap().num_rows(), 10);
+    let () = hub.operator().post("/v1/tokens/revoke", &json!({ "token": alice }), None).await.unwrap();
+    let end = tokio::time::timeout(PATIENCE, answers.next()).await.unwrap().unwrap();
+    assert_eq!(Status::from(end.unwrap_err()).code(), Code::Unauthenticated);
+    let refused = place(&hub.client(&alice), teas("more", 1, 1).await).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn damaged_tables_are_refused_and_nothing_of_them_is_placed() {
+    let (hub, alice) = scene().await;
+    let client = hub.client(&alice);
+    let good = teas("tea", 1, 100).await;
+    let damage: [fn(&mut FlightData); 6] = [
+        |data| data.data_body = data.data_body.slice(..data.data_body.len() / 2),
+        |data| data.data_body = bytes::Bytes::new(),
+        |data| data.data_header = data.data_header.slice(..data.data_header.len() / 2),
+        |data| data.data_header = vec![0xff; 200].into(),
+        |data| data.data_header = vec![0; 200].into(),
+        |data| data.data_body = vec![0xff; data.data_body.len()].into(),
+    ];
+    for (number, damage) in damage.into_iter().enumerate() {
+        let mut messages = good.clone();
+        damage(&mut messages[1]);
+        let status = place(&client, messages).await.expect_err("it is damaged");
+        assert_eq!(status.code(), Code::InvalidArgument, "damage {number}: {status:?}");
+        assert!(status.message().len() > 20, "{status:?}");
+    }
+    // A message that is larger than any batch of orders.
+    let mut large = good.clone();
+    large[1].data_body = vec![0; 20 << 20].into();
+    assert_eq!(place(&client, large).await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(place(&client, good).await.unwrap(), (1..=100).collect::<Vec<_>>());
+}
