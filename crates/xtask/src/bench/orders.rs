@@ -151,7 +151,7 @@ impl Bench {
 
 /// Bytes of payload that the hub wrote to its log since it started.
 fn log_bytes(runtime: &Runtime, market: &Market) -> Outcome<f64> {
-    let text = runtime.block_on(market.client.get_bytes("/metrics", 1 << 20))?;
+    let text = runtime.block_on(market.operator.get_bytes("/metrics", 1 << 20))?;
     let text = String::from_utf8(text.to_vec())?;
     let value = text.lines().find_map(|line| line.strip_prefix("pumasi_log_payload_bytes_total "));
     Ok(value.ok_or("the hub does not tell how much it logged")?.parse()?)

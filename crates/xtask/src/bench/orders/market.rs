@@ -18,6 +18,7 @@ const TOGETHER: usize = 5_000;
 
 /// A market on a hub that runs.
 pub(super) struct Market {
+    pub(super) operator: HubClient,
     /// The storefront's.
     pub(super) client: HubClient,
     pub(super) token: String,
@@ -55,7 +56,7 @@ impl Market {
         let first_customer = taxes.id.0 + 1;
         open_customers(&operator, first_customer, customers).await?;
         let (client, token) = (pool.client(&mall.token)?, mall.token);
-        Ok(Market { client, token, first_customer, customers, articles })
+        Ok(Market { operator, client, token, first_customer, customers, articles })
     }
 }
 
