@@ -125,7 +125,8 @@ impl OrderReader {
             return Err(not_arrow("dictionaries must be sent whole"));
         }
         check(&values, data.data_body.len(), DICTIONARY_MAX)?;
-        let body = Buffer::from(data.data_body.clone());
+        // A copy, because bytes from the network begin anywhere.
+        let body = Buffer::from(&data.data_body[..]);
         let version = message.version();
         read_dictionary(&body, dictionary, &layout.schema, &mut self.dictionaries, &version)?;
         Ok(())
@@ -135,7 +136,8 @@ impl OrderReader {
         let layout = self.layout.as_ref().ok_or_else(|| not_arrow("the schema must come first"))?;
         let batch = message.header_as_record_batch().ok_or_else(|| not_arrow("a record batch is missing"))?;
         check(&batch, data.data_body.len(), OrderBatch::ORDERS_MAX as i64)?;
-        let body = Buffer::from(data.data_body.clone());
+        // A copy, because bytes from the network begin anywhere.
+        let body = Buffer::from(&data.data_body[..]);
         let version = message.version();
         let schema = Arc::clone(&layout.schema);
         let decoder = RecordBatchDecoder::try_new(&body, batch, schema, &self.dictionaries, &version)?;
@@ -161,6 +163,10 @@ fn check(batch: &arrow_ipc::RecordBatch<'_>, body: usize, rows_max: i64) -> Resu
         let inside = end.and_then(|end| usize::try_from(end).ok()).is_some_and(|end| end <= body);
         if buffer.offset() < 0 || buffer.length() < 0 || !inside {
             return Err(not_arrow("a buffer reaches beyond its message"));
+        }
+        // As the format wants it (Arrow columnar format, encapsulated message format).
+        if buffer.offset() % 8 != 0 {
+            return Err(not_arrow("a buffer does not begin at a multiple of 8 bytes"));
         }
     }
     Ok(())
