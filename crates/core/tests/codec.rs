@@ -9,8 +9,8 @@ use common::{BEGIN, ask, job, machine, open, success};
 use proptest::prelude::*;
 use pumasi_core::{
     ArticleSpec, Checks, Command, InputFile, MarketTerms, OrderBatch, OrderLines, OrderSpec, OrderStep, Rate,
-    Request, Role, RunReport, STATE_VERSION, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
-    decode_requests, decode_state, encode_request, encode_state,
+    Request, Role, RunReport, STATE_VERSION, ScanCode, SettleAt, Shipment, ShopTerms, State, StockChange,
+    Tracking, decode_requests, decode_state, encode_request, encode_state,
 };
 use pumasi_types::{
     AccountId, Amount, ArticleId, ByteSize, Currency, Duration, Ending, EngineId, Fuel, Hash, HoldId, JobId,
@@ -197,6 +197,9 @@ fn step() -> impl Strategy<Value = OrderStep> {
         1 => (lines, any::<bool>()).prop_map(|(lines, restock)| OrderStep::AcceptReturn { lines, restock }),
         1 => Just(OrderStep::RefuseReturn),
         1 => amount().prop_map(|amount| OrderStep::Refund { amount }),
+        2 => (0..4_u32, 0..ScanCode::ALL.len()).prop_map(|(parcel, code)| {
+            OrderStep::Scan { parcel: ParcelId(parcel), code: ScanCode::ALL[code] }
+        }),
     ]
 }
 

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use common::{BEGIN, ask, job, machine, open, success};
 use pumasi_core::{
     ArticleSpec, Checks, Command, InputFile, MarketTerms, OrderBatch, OrderLines, OrderSpec, OrderStep, Rate,
-    Request, Role, RunReport, STATE_VERSION, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
-    decode_requests, decode_state, encode_request, encode_state,
+    Request, Role, RunReport, STATE_VERSION, ScanCode, SettleAt, Shipment, ShopTerms, State, StockChange,
+    Tracking, decode_requests, decode_state, encode_request, encode_state,
 };
 use pumasi_types::{
     AccountId, Amount, ArticleId, Currency, Duration, Ending, Hash, HoldId, JobId, OrderId, ParcelId,
@@ -156,6 +156,7 @@ fn market() -> Vec<(&'static str, Request)> {
         OrderStep::AcceptReturn { lines, restock: true },
         OrderStep::RefuseReturn,
         OrderStep::Refund { amount: Amount(100) },
+        OrderStep::Scan { parcel: ParcelId(1), code: ScanCode::Edx },
     ];
     requests.extend(steps.map(|step| {
         let caller = if matches!(step, OrderStep::RequestReturn { .. }) { AccountId(2) } else { merchant };
@@ -320,7 +321,7 @@ fn snapshots_keep_their_layout() {
     assert!(decode_state(STATE_VERSION, &bytes).expect("encoded above") == state);
     assert_eq!(
         (bytes.len(), Hash::of(&bytes).short().as_str()),
-        (1692, "1653fc24"),
+        (1693, "7cf86e87"),
         "see the head of this file; when only what commands do has changed, write the new hash here"
     );
 }

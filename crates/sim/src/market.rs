@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pumasi_core::{
     ArticleSpec, Command, Done, OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec, OrderState,
-    OrderStep, Rate, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
+    OrderStep, Rate, ScanCode, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
 };
 use pumasi_types::{AccountId, Amount, ArticleId, Currency, Duration, OrderId, ParcelId, PlaceId, RequestId};
 
@@ -98,15 +98,17 @@ fn some_lines(dice: &mut Dice) -> Vec<(ArticleId, u32)> {
 
 /// What a merchant does about an order, whether or not it is its turn.
 fn serve(merchant: AccountId, dice: &mut Dice) -> Command {
-    let step = match dice.below(12) {
+    let parcel = ParcelId(dice.between(1, 3) as u32);
+    let step = match dice.below(14) {
         0..=1 => OrderStep::Allocate,
         2..=5 => {
             OrderStep::Ship(Shipment { carrier: merchant, tracking: String::new(), lines: some_lines(dice) })
         }
-        6..=7 => OrderStep::Deliver { parcel: ParcelId(dice.between(1, 3) as u32) },
+        6..=7 => OrderStep::Deliver { parcel },
         8 => OrderStep::Cancel,
         9 => OrderStep::AcceptReturn { lines: some_lines(dice), restock: dice.once_in(2) },
         10 => OrderStep::RefuseReturn,
+        11..=12 => OrderStep::Scan { parcel, code: *dice.pick(&ScanCode::ALL) },
         _ => OrderStep::Refund { amount: Amount(dice.spread(1, 100_000) as i64) },
     };
     Command::StepOrder { order: odd(OrderId(dice.spread(1, 300))), step }

@@ -10,6 +10,7 @@ mod orders;
 mod parcels;
 mod place;
 mod returns;
+mod scan;
 mod steps;
 mod stock;
 
@@ -25,6 +26,7 @@ pub use self::catalogue::{Article, ArticleSpec, ArticleText, MarketTerms, Rate, 
 use self::orders::Orders;
 pub use self::orders::{Line, Order, OrderState};
 pub use self::parcels::{Course, OrderView, Parcel, Progress, Shipment};
+pub use self::scan::{BadScanCode, ParcelStatus, ScanCode};
 pub use self::steps::{OrderStep, StepKind};
 pub use self::stock::{Shelf, StockChange, Tracking};
 use crate::refusal::in_list;

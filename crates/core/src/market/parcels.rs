@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Market;
 use super::batch::OrderBatch;
 use super::orders::{Line, Order, OrderState};
+use super::scan::{ParcelStatus, ScanCode};
 use crate::bounds::Bounds;
 use crate::compute::Context;
 use crate::effects::Done;
@@ -61,6 +62,8 @@ pub struct Parcel {
     pub sent: Time,
     /// When it arrived.
     pub delivered: Option<Time>,
+    /// What its carrier reported last of it.
+    pub scan: Option<ScanCode>,
 }
 
 impl Course {
@@ -265,7 +268,7 @@ impl Market {
         }
         let tracking = shipment.tracking.as_str().into();
         let (carrier, sent) = (shipment.carrier, ctx.now);
-        course.parcels.push(Parcel { carrier, tracking, lines: chosen, sent, delivered: None });
+        course.parcels.push(Parcel { carrier, tracking, lines: chosen, sent, delivered: None, scan: None });
         let parcel = ParcelId(course.parcels.len() as u32);
         self.settle_shipped(id, before, ctx);
         Ok(Done::Parcel(parcel))
@@ -290,22 +293,52 @@ impl Market {
         number: ParcelId,
         ctx: &mut Context<'_>,
     ) -> Answer {
-        let no_parcel = Refusal::NoParcel { order: id, parcel: number };
-        let view = self.orders.view(id).ok_or(Refusal::NoOrder { order: id })?;
-        let at =
-            (number.0 as usize).checked_sub(1).filter(|at| *at < view.parcels().len()).ok_or(no_parcel)?;
-        let Parcel { carrier, delivered, .. } = view.parcels()[at];
-        if caller != carrier && caller != view.order.merchant {
-            return Err(Refusal::NotYours { what: format!("parcel {number} of order {id}") });
-        }
-        if delivered.is_some() {
-            return Err(Refusal::ParcelDelivered { order: id, parcel: number });
-        }
+        let merchant = self.orders.view(id).is_some_and(|view| view.order.merchant == caller);
+        let at = self.under_way(id, number, |carrier| carrier == caller || merchant)?;
         if let Some((_, course)) = self.orders.course_mut(id) {
             course.parcels[at].delivered = Some(ctx.now);
         }
         self.arrive(id, ctx);
         Ok(Done::Ok)
+    }
+
+    /// Its carrier saw a parcel.
+    pub(super) fn scan(
+        &mut self,
+        id: OrderId,
+        caller: AccountId,
+        number: ParcelId,
+        code: ScanCode,
+        ctx: &mut Context<'_>,
+    ) -> Answer {
+        let at = self.under_way(id, number, |carrier| carrier == caller)?;
+        if let Some((_, course)) = self.orders.course_mut(id) {
+            course.parcels[at].scan = Some(code);
+        }
+        if code.status() == ParcelStatus::Delivered {
+            return self.deliver(id, caller, number, ctx);
+        }
+        Ok(Done::Ok)
+    }
+
+    /// The place of a parcel that has not arrived and that the caller may say something of.
+    fn under_way(
+        &self,
+        id: OrderId,
+        number: ParcelId,
+        may: impl Fn(AccountId) -> bool,
+    ) -> Result<usize, Refusal> {
+        let view = self.orders.view(id).ok_or(Refusal::NoOrder { order: id })?;
+        let at = (number.0 as usize).checked_sub(1).filter(|at| *at < view.parcels().len());
+        let at = at.ok_or(Refusal::NoParcel { order: id, parcel: number })?;
+        let Parcel { carrier, delivered, .. } = view.parcels()[at];
+        if !may(carrier) {
+            return Err(Refusal::NotYours { what: format!("parcel {number} of order {id}") });
+        }
+        if delivered.is_some() {
+            return Err(Refusal::ParcelDelivered { order: id, parcel: number });
+        }
+        Ok(at)
     }
 
     /// An order has arrived when all of it was shipped and every parcel was delivered.

@@ -9,6 +9,7 @@ use super::Market;
 use super::catalogue::SettleAt;
 use super::orders::{Order, OrderState};
 use super::parcels::{OrderView, Shipment};
+use super::scan::ScanCode;
 use crate::Refusal;
 use crate::compute::Context;
 use crate::effects::Done;
@@ -54,6 +55,13 @@ pub enum OrderStep {
         /// How much; at most what was settled and not refunded yet.
         amount: Amount,
     },
+    /// A parcel was seen on its way; [`ScanCode::Emi`] delivers it. Who carries it.
+    Scan {
+        /// Which of the order's.
+        parcel: ParcelId,
+        /// What happened to it.
+        code: ScanCode,
+    },
 }
 
 /// What a step is called. The order of variants is part of the stored format: append, never reorder.
@@ -80,6 +88,8 @@ pub enum StepKind {
     RefuseReturn,
     /// [`OrderStep::Refund`].
     Refund,
+    /// [`OrderStep::Scan`].
+    Scan,
 }
 
 impl fmt::Display for StepKind {
@@ -95,6 +105,7 @@ impl fmt::Display for StepKind {
             StepKind::AcceptReturn => "accept the return of",
             StepKind::RefuseReturn => "refuse the return of",
             StepKind::Refund => "refund",
+            StepKind::Scan => "scan",
         })
     }
 }
@@ -113,6 +124,7 @@ impl OrderStep {
             OrderStep::AcceptReturn { .. } => StepKind::AcceptReturn,
             OrderStep::RefuseReturn => StepKind::RefuseReturn,
             OrderStep::Refund { .. } => StepKind::Refund,
+            OrderStep::Scan { .. } => StepKind::Scan,
         }
     }
 }
@@ -130,7 +142,8 @@ impl Party {
     fn can(self, state: OrderState) -> &'static [StepKind] {
         use OrderState as At;
         use StepKind::{
-            AcceptReturn, Allocate, Cancel, Complete, Deliver, Pay, Refund, RefuseReturn, RequestReturn, Ship,
+            AcceptReturn, Allocate, Cancel, Complete, Deliver, Pay, Refund, RefuseReturn, RequestReturn,
+            Scan, Ship,
         };
         match (state, self) {
             (At::Placed, Party::Customer) => &[Pay, Cancel],
@@ -138,7 +151,7 @@ impl Party {
             (At::Paid, Party::Merchant) => &[Allocate, Cancel],
             (At::Allocated, Party::Merchant) => &[Ship, Cancel],
             (At::PartlyShipped, Party::Merchant) => &[Ship, Deliver, Cancel],
-            (At::PartlyShipped | At::Shipped, Party::Carrier) => &[Deliver],
+            (At::PartlyShipped | At::Shipped, Party::Carrier) => &[Scan, Deliver],
             (At::Shipped, Party::Merchant) => &[Deliver, Refund],
             (At::Delivered, Party::Customer) => &[Complete, RequestReturn],
             (At::Completed | At::Refunded, Party::Customer) => &[RequestReturn],
@@ -155,6 +168,7 @@ impl Party {
             StepKind::Pay | StepKind::Complete | StepKind::RequestReturn => self == Party::Customer,
             StepKind::Cancel => self != Party::Carrier,
             StepKind::Deliver => self != Party::Customer,
+            StepKind::Scan => self == Party::Carrier,
             _ => self == Party::Merchant,
         }
     }
@@ -201,6 +215,7 @@ impl Market {
             OrderStep::AcceptReturn { lines, restock } => self.accept_return(id, lines, *restock)?,
             OrderStep::RefuseReturn => self.complete(id, ctx),
             OrderStep::Refund { amount } => self.refund(id, *amount, ctx)?,
+            OrderStep::Scan { parcel, code } => self.scan(id, caller, *parcel, *code, ctx)?,
         };
         self.orders.leave(id);
         Ok(done)

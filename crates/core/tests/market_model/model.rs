@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pumasi_core::{StockChange, Tracking};
+use pumasi_core::{ScanCode, StockChange, Tracking};
 use pumasi_types::{Currency, Duration, Time};
 
 /// Reasons to refuse something, as stable codes; none: it must be done.
@@ -71,8 +71,8 @@ pub(crate) struct Order {
     pub(crate) refunded: Parts,
     pub(crate) due: Option<Time>,
     pub(crate) lines: Vec<Line>,
-    /// Who carries it, and whether it arrived.
-    pub(crate) parcels: Vec<(u64, bool)>,
+    /// Who carries it, whether it arrived, and what was reported of it last.
+    pub(crate) parcels: Vec<(u64, bool, Option<ScanCode>)>,
     customer: u64,
     merchant: u64,
     currency: Currency,
@@ -112,8 +112,8 @@ struct Shop {
 }
 
 const DAY: u64 = 24 * 3600;
-const NAMES: [&str; 10] =
-    ["pay", "allocate", "ship", "deliver", "complete", "cancel", "ask", "accept", "refuse", "refund"];
+const NAMES: [&str; 11] =
+    ["pay", "allocate", "ship", "deliver", "scan", "complete", "cancel", "ask", "accept", "refuse", "refund"];
 const STOREFRONT: u64 = 5;
 
 pub(crate) struct Model {
@@ -133,6 +133,12 @@ pub(crate) struct Model {
 }
 
 impl Way {
+    /// What is reported of a parcel: one code in four that it arrived.
+    pub(crate) fn code(&self) -> ScanCode {
+        let any = usize::from(self.amount.to_le_bytes()[0]);
+        if any.is_multiple_of(4) { ScanCode::Emi } else { ScanCode::ALL[any % ScanCode::ALL.len()] }
+    }
+
     pub(crate) fn restocks(&self) -> bool {
         self.carrier.is_multiple_of(2)
     }
@@ -574,7 +580,7 @@ impl Model {
     /// What suits the step: a parcel that is under way, somebody who carries.
     pub(crate) fn make_timely(&self, id: u64, way: &mut Way) {
         let Some(order) = self.orders.get(&id) else { return };
-        let under_way = order.parcels.iter().position(|(_, arrived)| !arrived);
+        let under_way = order.parcels.iter().position(|(_, arrived, _)| !arrived);
         way.parcel = under_way.map_or(way.parcel, |at| at as u32 + 1);
         way.carrier = if way.carrier < 6 { 3 + way.carrier % 2 } else { order.merchant };
         if way.amount > order.refundable().max(1) as i64 && way.amount < i64::MAX / 2 {
@@ -599,7 +605,10 @@ impl Model {
         };
         let buys = by == order.customer || by == STOREFRONT;
         let sells = by == order.merchant;
-        let carries = order.parcels.iter().any(|(carrier, _)| *carrier == by);
+        let carries = order.parcels.iter().any(|(carrier, ..)| *carrier == by);
+        if name == "scan" {
+            return carries && matches!(order.state, PartlyShipped | Shipped);
+        }
         let (buyer, seller): (&[State], &[State]) = match name {
             "pay" => (&[Placed], &[]),
             "allocate" => (&[], &[Paid]),
@@ -635,6 +644,7 @@ impl Model {
             }
             "ship" => self.ship(id, way),
             "deliver" => self.deliver(id, way),
+            "scan" => self.scan(id, way),
             "complete" | "refuse" => {
                 self.complete(id);
                 Reasons::new()
@@ -688,7 +698,7 @@ impl Model {
             self.reserve(article, place, -i128::from(count));
         }
         let order = self.orders.get_mut(&id).expect("known");
-        order.parcels.push((way.carrier, false));
+        order.parcels.push((way.carrier, false, None));
         let all = order.lines.iter().all(|line| line.shipped == line.quantity);
         order.state = if all { State::Shipped } else { State::PartlyShipped };
         let worth = order.worth_shipped();
@@ -706,6 +716,22 @@ impl Model {
         {
             shelf.1 += by;
         }
+    }
+
+    /// Only who carries a parcel reports of it, and one report delivers it.
+    fn scan(&mut self, id: u64, way: &Way) -> Reasons {
+        let parcels = &mut self.orders.get_mut(&id).expect("known").parcels;
+        let Some(parcel) = parcels.get_mut((way.parcel as usize).wrapping_sub(1)) else {
+            return vec!["no_parcel"];
+        };
+        if way.by != parcel.0 {
+            return vec!["not_yours"];
+        }
+        if parcel.1 {
+            return vec!["wrong_state"];
+        }
+        parcel.2 = Some(way.code());
+        if way.code() == ScanCode::Emi { self.deliver(id, way) } else { Reasons::new() }
     }
 
     fn deliver(&mut self, id: u64, way: &Way) -> Reasons {
@@ -731,7 +757,7 @@ impl Model {
         let shop = self.shop(self.orders[&id].merchant);
         let (completed, returns) = (self.after(shop.completion), self.after(shop.returns));
         let order = self.orders.get_mut(&id).expect("known");
-        if order.state == State::Shipped && order.parcels.iter().all(|(_, arrived)| *arrived) {
+        if order.state == State::Shipped && order.parcels.iter().all(|(_, arrived, _)| *arrived) {
             (order.state, order.due, order.returns_until) = (State::Delivered, Some(completed), returns);
         }
     }

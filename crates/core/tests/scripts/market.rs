@@ -66,6 +66,10 @@ impl Pool {
             "pay" => OrderStep::Pay,
             "allocate" => OrderStep::Allocate,
             "deliver" => OrderStep::Deliver { parcel: next(args, "parcel")?.parse()? },
+            "scan" => {
+                let parcel = next(args, "parcel")?.parse()?;
+                OrderStep::Scan { parcel, code: next(args, "code")?.parse()? }
+            }
             "complete" => OrderStep::Complete,
             "cancel_order" => OrderStep::Cancel,
             "refuse_return" => OrderStep::RefuseReturn,
@@ -190,6 +194,9 @@ impl Pool {
             });
             let there = if parcel.delivered.is_some() { "delivered" } else { "under way" };
             write!(text, "; {lines} with {} '{}' {there}", self.name(parcel.carrier), parcel.tracking)?;
+            if let Some(scan) = parcel.scan {
+                write!(text, ", {scan}: {}", scan.status().word())?;
+            }
         }
         for (at, line) in view.lines.iter().enumerate() {
             let progress = view.progress(at);

@@ -202,7 +202,7 @@ impl Pool {
             "attach" | "detach" | "lose" | "pause" | "resume" | "return" | "report" => self.work(name, args),
             "market" | "shop" | "article" | "stock" | "order" | "fill" => self.sell(name, args),
             "pay" | "allocate" | "ship" | "deliver" | "complete" | "cancel_order" | "ask_return"
-            | "take_return" | "refuse_return" | "refund" => self.go_on(name, args),
+            | "take_return" | "refuse_return" | "refund" | "scan" => self.go_on(name, args),
             "wait" => {
                 self.now = self.now.after(duration(next(args, "how long")?)?);
                 self.ask(State::SYSTEM, args, Command::Tick)
