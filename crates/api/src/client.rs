@@ -667,6 +667,7 @@ impl HubClient {
         let body = serde_json::from_slice(&text).unwrap_or_else(|_| ErrorBody {
             code: format!("http_{}", parts.status.as_u16()),
             message: format!("{} was answered with {}", call.name(), parts.status),
+            number: None,
         });
         let again = match parts.status.as_u16() {
             429 | 502 | 503 | 504 => Some(retry_after(&parts.headers)),

@@ -20,6 +20,9 @@ pub struct ErrorBody {
     pub code: String,
     /// What failed, on what object, and what helps.
     pub message: String,
+    /// Which of a list it was, from 1; nothing of the list was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
 }
 
 /// The hub as it presents itself; needs no token.

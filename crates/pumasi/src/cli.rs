@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    account, audit, blobs, completions, fetch, job, jobs, join, log, login, pool, proof, receipt, run, serve,
-    witness,
+    account, audit, blobs, completions, fetch, job, jobs, join, log, login, market, pool, proof, receipt,
+    run, serve, witness,
 };
 use crate::error::CliError;
 use crate::exit::{EXIT_CODES, Exit};
@@ -47,6 +47,7 @@ enum Command {
     Logs(job::LogsArgs),
     Cancel(job::CancelArgs),
     Fetch(fetch::FetchArgs),
+    Market(market::MarketArgs),
     Put(blobs::PutArgs),
     Get(blobs::GetArgs),
     Join(join::JoinArgs),
@@ -87,6 +88,7 @@ impl Cli {
             Command::Logs(args) => args.run(out).await,
             Command::Cancel(args) => args.run(out).await,
             Command::Fetch(args) => args.run(out).await,
+            Command::Market(args) => args.run(out).await,
             Command::Put(args) => args.run(out).await,
             Command::Get(args) => args.run(out).await,
             Command::Join(args) => args.run(out).await,

@@ -10,6 +10,7 @@ mod output;
 mod profile;
 mod progress;
 mod receipt;
+mod rows;
 mod terminal;
 mod units;
 

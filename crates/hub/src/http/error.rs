@@ -17,12 +17,13 @@ pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    number: Option<u32>,
     retry_after_s: Option<u64>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, code, message: message.into(), retry_after_s: None }
+        ApiError { status, code, message: message.into(), number: None, retry_after_s: None }
     }
 
     /// A part of the request is wrong.
@@ -46,7 +47,13 @@ impl ApiError {
 
     /// What is told of it besides the status.
     pub(crate) fn into_body(self) -> ErrorBody {
-        ErrorBody { code: self.code.to_owned(), message: self.message }
+        ErrorBody { code: self.code.to_owned(), message: self.message, number: self.number }
+    }
+
+    /// It is about one of a list, counted from 1.
+    pub(crate) fn of_number(mut self, number: u32) -> ApiError {
+        self.number = Some(number);
+        self
     }
 
     pub(crate) fn retry_after(mut self, wait: std::time::Duration) -> ApiError {
@@ -93,7 +100,11 @@ impl From<Refusal> for ApiError {
             | Refusal::BudgetTooSmall { .. } => StatusCode::BAD_REQUEST,
             _ => StatusCode::CONFLICT,
         };
-        ApiError::new(status, refusal.code(), refusal.to_string())
+        let error = ApiError::new(status, refusal.code(), refusal.to_string());
+        match refusal {
+            Refusal::InList { number, .. } => error.of_number(number),
+            _ => error,
+        }
     }
 }
 

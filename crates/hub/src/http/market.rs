@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use pumasi_api::wire;
 use pumasi_api::wire::market::{Article, Articles, NewArticle, NewStock, OneOrMany, Party, PutArticle};
-use pumasi_core::{Command, Done, Role};
+use pumasi_core::{Command, Done, Refusal, Role};
 use pumasi_types::{AccountId, ArticleId, Currency, Duration, PlaceId};
 use serde::Deserialize;
 
@@ -108,8 +108,9 @@ fn in_list<T, U>(list: Vec<T>, mut convert: impl FnMut(T) -> Result<U, String>) 
     let numbered = (1..).zip(list);
     numbered
         .map(|(number, item)| {
-            convert(item)
-                .map_err(|problem| ApiError::invalid(format!("number {number} of the list: {problem}")))
+            convert(item).map_err(|problem| {
+                ApiError::invalid(format!("number {number} of the list: {problem}")).of_number(number)
+            })
         })
         .collect()
 }
@@ -160,13 +161,31 @@ pub(super) async fn change_stock(
         }
         hub.directory.look_up(&hub.cell, missing, &mut found).await?;
     };
-    hub.cell.ask(caller.account, key.of(caller.account), Command::ChangeStock(changes)).await??;
+    let done = hub.cell.ask(caller.account, key.of(caller.account), Command::ChangeStock(changes)).await?;
+    done.map_err(|refusal| named(refusal, &list))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What stands for an article that the merchant has not.
+const NO_ARTICLE: ArticleId = ArticleId(0);
+
+/// A refusal that names an unknown article as the caller did.
+fn named(refusal: Refusal, list: &[NewStock]) -> ApiError {
+    if let Refusal::InList { number, problem } = &refusal
+        && let Refusal::NoOwnArticle { article: NO_ARTICLE } = **problem
+        && let Some(sku) = list.get(*number as usize - 1).and_then(|item| item.sku.as_ref())
+    {
+        let sku: String = sku.chars().take(100).collect();
+        let message = format!("number {number} of the list: you have no article '{sku}'");
+        return ApiError::not_found("no_article", message).of_number(*number);
+    }
+    refusal.into()
 }
 
 type Changes = Vec<(ArticleId, PlaceId, pumasi_core::StockChange)>;
 
-/// One pass over the changes with the names that are known now.
+/// One pass over the changes with the names that are known now. Unknown articles are for the cell to refuse, so that
+/// the request's id stands for what it was when it came.
 fn changes(
     mut names: Reader<'_>,
     merchant: AccountId,
@@ -174,9 +193,7 @@ fn changes(
 ) -> (Result<Changes, ApiError>, Missing) {
     let article = |item: &NewStock| match (item.article, &item.sku) {
         (Some(id), None) => Ok(id),
-        (None, Some(sku)) => names
-            .article(merchant, sku)
-            .ok_or_else(|| format!("you have no article '{}'", sku.chars().take(100).collect::<String>())),
+        (None, Some(sku)) => Ok(names.article(merchant, sku).unwrap_or(NO_ARTICLE)),
         _ => Err("give either `article` or `sku`".to_owned()),
     };
     // All of them are looked at, so that all names are looked up at once.

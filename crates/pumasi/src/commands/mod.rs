@@ -10,6 +10,7 @@ pub(crate) mod jobs;
 pub(crate) mod join;
 pub(crate) mod log;
 pub(crate) mod login;
+pub(crate) mod market;
 pub(crate) mod pool;
 pub(crate) mod proof;
 pub(crate) mod receipt;

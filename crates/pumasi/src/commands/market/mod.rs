@@ -1,0 +1,44 @@
+//! `pumasi market`: what merchants sell and what is ordered.
+
+mod articles;
+mod load;
+mod rejects;
+mod stock;
+
+use clap::{Args, Subcommand};
+
+use crate::connect::HubArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::Output;
+
+const EXAMPLES: &str = "\
+Examples:
+  pumasi market articles load articles.csv --currency KRW
+  pumasi market stock load delivery.parquet";
+
+/// Sell goods: articles, stock and orders
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct MarketArgs {
+    #[command(subcommand)]
+    command: MarketCommand,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum MarketCommand {
+    Articles(articles::ArticlesArgs),
+    Stock(stock::StockArgs),
+}
+
+impl MarketArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let client = self.hub.client()?;
+        match self.command {
+            MarketCommand::Articles(args) => args.run(&client, out).await,
+            MarketCommand::Stock(args) => args.run(&client, out).await,
+        }
+    }
+}
