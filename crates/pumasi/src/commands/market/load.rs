@@ -1,6 +1,10 @@
 //! Loading a table into the market: in batches that are done once however often they are sent, with a report of every
 //! row that was not taken.
 
+mod articles;
+mod rejects;
+mod stock;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,7 +15,9 @@ use pumasi_types::{Hash, RequestId};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::rejects::Rejects;
+pub(crate) use self::articles::LoadArticles;
+use self::rejects::Rejects;
+pub(crate) use self::stock::LoadStock;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::job::watch::Interrupt;

@@ -1,9 +1,6 @@
 //! `pumasi market`: what merchants sell and what is ordered.
 
-mod articles;
 mod load;
-mod rejects;
-mod stock;
 
 use clap::{Args, Subcommand};
 
@@ -29,16 +26,30 @@ pub(crate) struct MarketArgs {
 
 #[derive(Debug, Subcommand)]
 enum MarketCommand {
-    Articles(articles::ArticlesArgs),
-    Stock(stock::StockArgs),
+    /// Add and change articles
+    #[command(subcommand)]
+    Articles(ArticlesCommand),
+    /// Change what there is of articles
+    #[command(subcommand)]
+    Stock(StockCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ArticlesCommand {
+    Load(load::LoadArticles),
+}
+
+#[derive(Debug, Subcommand)]
+enum StockCommand {
+    Load(load::LoadStock),
 }
 
 impl MarketArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
         match self.command {
-            MarketCommand::Articles(args) => args.run(&client, out).await,
-            MarketCommand::Stock(args) => args.run(&client, out).await,
+            MarketCommand::Articles(ArticlesCommand::Load(load)) => load.run(&client, out).await,
+            MarketCommand::Stock(StockCommand::Load(load)) => load.run(&client, out).await,
         }
     }
 }

@@ -1,28 +1,16 @@
-//! `pumasi market articles`: what a merchant sells.
+//! `pumasi market articles load`: a table of what a merchant sells.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use pumasi_api::client::HubClient;
 use pumasi_api::wire::market::{NewArticle, Tracking};
 use pumasi_types::Currency;
 
-use super::load::{Cells, Kind, LoadArgs};
+use super::{Cells, Kind, LoadArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
 
-/// Add and change articles
-#[derive(Args, Debug)]
-pub(crate) struct ArticlesArgs {
-    #[command(subcommand)]
-    command: ArticlesCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum ArticlesCommand {
-    Load(Load),
-}
-
-const LOAD_EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   pumasi market articles load articles.csv --currency KRW
   pumasi market articles load erp.parquet --column sku=ITEM_NO --column price=GROSS";
@@ -34,21 +22,13 @@ Examples:
 /// written to FILE.rejects.csv with the reason, to be corrected and loaded; the exit code is 5 then. Run again after an
 /// interruption: what was loaded is not loaded twice.
 #[derive(Args, Debug)]
-#[command(after_help = LOAD_EXAMPLES)]
-struct Load {
+#[command(after_help = EXAMPLES)]
+pub(crate) struct LoadArticles {
     #[command(flatten)]
     load: LoadArgs,
     /// The currency where the table has no such column
     #[arg(long, value_name = "CODE")]
     currency: Option<Currency>,
-}
-
-impl ArticlesArgs {
-    pub(crate) async fn run(self, client: &HubClient, out: &Output) -> Result<Exit, CliError> {
-        match self.command {
-            ArticlesCommand::Load(load) => load.run(client, out).await,
-        }
-    }
 }
 
 const KIND: Kind = Kind {
@@ -60,8 +40,8 @@ const KIND: Kind = Kind {
     ],
 };
 
-impl Load {
-    async fn run(self, client: &HubClient, out: &Output) -> Result<Exit, CliError> {
+impl LoadArticles {
+    pub(crate) async fn run(self, client: &HubClient, out: &Output) -> Result<Exit, CliError> {
         let usual = self.currency.map(|currency| currency.code().to_owned());
         let needed: &[&str] = if usual.is_some() { &["sku", "price"] } else { &["sku", "price", "currency"] };
         let convert = |cells: &Cells<'_>| article(cells, usual.as_deref());

@@ -1,28 +1,16 @@
-//! `pumasi market stock`: what lies where.
+//! `pumasi market stock load`: a table of what came, or was counted.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use pumasi_api::client::HubClient;
 use pumasi_api::wire::market::{NewStock, StockChange};
 use pumasi_types::{ArticleId, PlaceId};
 
-use super::load::{Cells, Kind, LoadArgs};
+use super::{Cells, Kind, LoadArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
 
-/// Change what there is of articles
-#[derive(Args, Debug)]
-pub(crate) struct StockArgs {
-    #[command(subcommand)]
-    command: StockCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum StockCommand {
-    Load(Load),
-}
-
-const LOAD_EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   pumasi market stock load delivery.csv
   pumasi market stock load inventory.parquet --change count --column quantity=ON_HAND";
@@ -34,8 +22,8 @@ Examples:
 /// corrected and loaded; the exit code is 5 then. Run again after an interruption: what was loaded is not loaded twice,
 /// as long as the hub remembers it (48 hours).
 #[derive(Args, Debug)]
-#[command(after_help = LOAD_EXAMPLES)]
-struct Load {
+#[command(after_help = EXAMPLES)]
+pub(crate) struct LoadStock {
     #[command(flatten)]
     load: LoadArgs,
     /// What quantities mean where the table has no column that says it
@@ -56,22 +44,14 @@ enum Change {
     Move,
 }
 
-impl StockArgs {
-    pub(crate) async fn run(self, client: &HubClient, out: &Output) -> Result<Exit, CliError> {
-        match self.command {
-            StockCommand::Load(load) => load.run(client, out).await,
-        }
-    }
-}
-
 const KIND: Kind = Kind {
     things: "changes of stock",
     path: "/v1/stock",
     columns: &["sku", "article", "place", "quantity", "change", "to"],
 };
 
-impl Load {
-    async fn run(self, client: &HubClient, out: &Output) -> Result<Exit, CliError> {
+impl LoadStock {
+    pub(crate) async fn run(self, client: &HubClient, out: &Output) -> Result<Exit, CliError> {
         let convert = |cells: &Cells<'_>| stock(cells, self.change);
         let usual = format!("{:?}", self.change);
         self.load.run(&KIND, &["place", "quantity"], &usual, convert, client, out).await
