@@ -31,7 +31,7 @@ pub(crate) struct Folder {
     entries: File,
     /// Hashes that are not written yet, and the place of the first of them.
     gathered: (Seq, Vec<u8>),
-    journal: Journal,
+    journal: Journal<Transfer>,
     position: SnapshotStore,
 }
 

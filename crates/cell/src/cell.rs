@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pumasi_core::{Action, Answer, Command, Request, State, encode_request};
 use pumasi_log::{Head, Log, SnapshotStore};
-use pumasi_types::{Duration, JobId, Time, TransferId, WorkerId};
+use pumasi_types::{Duration, EventId, JobId, Time, TransferId, WorkerId};
 
 use crate::outbox::{Outbox, Outlet};
 use crate::snapshots::{self, SnapshotWork};
-use crate::{CellFailure, Journal, Restored};
+use crate::{CellFailure, Derived, Restored};
 
 /// Payload after which an entry is closed, in bytes.
 pub const ENTRY_BYTES: usize = 4 << 20;
@@ -86,13 +86,21 @@ pub struct Settled {
     /// The last transfer up to there: they are numbered from 1 without gaps, and the journal holds all up to
     /// this one.
     pub last: TransferId,
+    /// The last event up to there; the same holds for them.
+    pub last_event: EventId,
+}
+
+impl Settled {
+    fn of(head: Head, state: &State) -> Settled {
+        Settled { head, last: state.ledger().last_transfer(), last_event: state.market().last_event() }
+    }
 }
 
 /// A cell at work.
 pub struct Cell<L, O: Outlet> {
     log: L,
     state: State,
-    journal: Journal,
+    derived: Derived,
     snapshots: SnapshotStore,
     outbox: Outbox<O>,
     settled: Arc<Mutex<Settled>>,
@@ -108,12 +116,12 @@ pub struct Cell<L, O: Outlet> {
 impl<L: Log, O: Outlet> Cell<L, O> {
     /// Goes on from what was restored. Workers that are silent for longer than `lease` lose their link.
     pub fn new(restored: Restored<L>, lease: Duration) -> Cell<L, O> {
-        let Restored { log, state, journal, snapshots, snapshot, .. } = restored;
-        let settled = Settled { head: log.head(), last: state.ledger().last_transfer() };
+        let Restored { log, state, derived, snapshots, snapshot, .. } = restored;
+        let settled = Settled::of(log.head(), &state);
         Cell {
             log,
             state,
-            journal,
+            derived,
             snapshots,
             outbox: Outbox::new(lease),
             settled: Arc::new(Mutex::new(settled)),
@@ -142,7 +150,7 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         outlet: &mut O,
     ) -> Result<(), CellFailure> {
         // What a snapshot's failed sync dropped is written again by the next start, and by nobody before.
-        self.journal.check()?;
+        self.derived.check()?;
         let mut answers = Vec::with_capacity(batch.requests.len());
         let mut actions = Vec::new();
         let mut requests = std::mem::take(&mut batch.requests).into_iter();
@@ -156,7 +164,7 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         }
         batch.seen.extend(batch.looks.drain(..).map(|look| look(&self.state)));
         self.log.wait(self.log.head().seq)?;
-        let settled = Settled { head: self.log.head(), last: self.state.ledger().last_transfer() };
+        let settled = Settled::of(self.log.head(), &self.state);
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled;
         for ((then, reply), answer) in batch.replies.drain(..).zip(answers) {
             match then {
@@ -217,7 +225,7 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         let time = now.max(self.log.head().time);
         self.log.submit(time, &self.payload)?;
         let applied = self.state.apply(time, &self.entry);
-        self.journal.write(&applied.effects.transfers)?;
+        self.derived.write(&applied.effects)?;
         outlet.entered(self.entry.len() - self.own, self.payload.len(), applied.effects.transfers.len());
         if let Some(bytes) = &mut self.since_snapshot {
             *bytes += self.payload.len() as u64;
@@ -254,7 +262,7 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         self.since_snapshot = Some(0);
         let entries = self.log.read(self.snapshot.seq.next())?;
         self.since_snapshot = None;
-        Ok(Some(SnapshotWork::new(self.snapshots.clone(), self.journal.clone(), entries)))
+        Ok(Some(SnapshotWork::new(self.snapshots.clone(), self.derived.clone(), entries)))
     }
 
     /// A snapshot was made up to here; none: it could not be made. The next is due after as many bytes again,
@@ -283,7 +291,7 @@ impl<L: Log, O: Outlet> Cell<L, O> {
         if head.seq <= self.snapshot.seq {
             return Ok(None);
         }
-        let bytes = snapshots::write(&self.snapshots, &self.journal, &self.state, head)?;
+        let bytes = snapshots::write(&self.snapshots, &self.derived, &self.state, head)?;
         self.snapshot_done(Some(head));
         Ok(Some((head, bytes)))
     }

@@ -14,8 +14,8 @@ pub enum CellFailure {
     /// The snapshots.
     #[error("cannot use the snapshots: {0}")]
     Snapshot(#[from] SnapshotError),
-    /// The journal.
-    #[error("cannot use the journal of transfers: {0}")]
+    /// A journal.
+    #[error("cannot use a journal: {0}")]
     Journal(#[from] JournalError),
     /// An entry or snapshot that this program cannot read.
     #[error("cannot replay entry {seq} of the log: {source}")]

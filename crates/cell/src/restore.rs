@@ -1,10 +1,9 @@
 //! From disk to state: the newest snapshot and every entry after it, through the same `apply`.
 
-use pumasi_core::{CodecError, State, decode_requests, decode_state};
+use pumasi_core::{CodecError, Effects, State, decode_requests, decode_state};
 use pumasi_log::{Entry, Head, Log, Seq, SnapshotStore};
-use pumasi_types::TransferId;
 
-use crate::{CellFailure, Journal};
+use crate::{CellFailure, Derived};
 
 /// A cell as it stands on disk.
 pub struct Restored<L> {
@@ -12,8 +11,8 @@ pub struct Restored<L> {
     pub log: L,
     /// What its entries make.
     pub state: State,
-    /// The journal of transfers, complete.
-    pub journal: Journal,
+    /// What else the log makes, complete.
+    pub derived: Derived,
     /// The snapshots.
     pub snapshots: SnapshotStore,
     /// Where the newest usable snapshot ends.
@@ -31,23 +30,25 @@ pub struct Restored<L> {
 pub fn restore<L: Log>(
     log: L,
     snapshots: SnapshotStore,
-    journal: Journal,
+    derived: Derived,
 ) -> Result<Restored<L>, CellFailure> {
-    let mut notes: Vec<String> = journal.note().into_iter().collect();
+    let mut notes: Vec<String> = derived.notes().collect();
     let (state, snapshot) = load_snapshot(&snapshots, &mut notes)?;
     if snapshot.seq > log.head().seq {
         return Err(CellFailure::LogBehindSnapshot { snapshot: snapshot.seq, log: log.head().seq });
     }
-    let (mut state, mut head) = with_journal(&log, &journal, state, snapshot, &mut notes)?;
+    let (mut state, mut head) = with_derived(&log, &derived, state, snapshot, &mut notes)?;
     let mut replayed = 0_u64;
     for entry in log.read(head.seq.next())? {
-        head = replay(&mut state, head, &entry?, &journal)?;
+        let effects;
+        (head, effects) = replay(&mut state, head, &entry?)?;
+        derived.write(&effects)?;
         replayed += 1;
     }
     if head.hash != log.head().hash {
         return Err(CellFailure::ForeignSnapshot { seq: head.seq });
     }
-    Ok(Restored { log, state, journal, snapshots, snapshot, replayed, notes })
+    Ok(Restored { log, state, derived, snapshots, snapshot, replayed, notes })
 }
 
 /// The newest snapshot's state, or the state before the first entry: a snapshot that another version of this
@@ -69,19 +70,17 @@ pub(crate) fn load_snapshot(
     }
 }
 
-/// The state to start from: the snapshot's if the journal holds its transfers; else the first state, from
-/// which a log that was never trimmed makes the journal anew.
-fn with_journal(
+/// The state to start from: the snapshot's if what is derived reaches as far; else the first state, from which a log
+/// that was never trimmed makes it anew.
+fn with_derived(
     log: &impl Log,
-    journal: &Journal,
+    derived: &Derived,
     state: State,
     snapshot: Head,
     notes: &mut Vec<String>,
 ) -> Result<(State, Head), CellFailure> {
-    let last = state.ledger().last_transfer();
-    match journal.read(last) {
-        _ if last == TransferId(0) => Ok((state, snapshot)),
-        Ok(_) => Ok((state, snapshot)),
+    match derived.reach(&state) {
+        Ok(()) => Ok((state, snapshot)),
         Err(error) if log.first() == Seq(1) => {
             notes.push(format!("{error}: making it anew from the whole log"));
             Ok((State::new(), Head::default()))
@@ -90,21 +89,14 @@ fn with_journal(
     }
 }
 
-/// Applies the entry after `head` from the log, and moves there.
-pub(crate) fn replay(
-    state: &mut State,
-    head: Head,
-    entry: &Entry,
-    journal: &Journal,
-) -> Result<Head, CellFailure> {
+/// Applies the entry after `head` from the log, and moves there; what else it led to.
+pub(crate) fn replay(state: &mut State, head: Head, entry: &Entry) -> Result<(Head, Effects), CellFailure> {
     if entry.seq != head.seq.next() || entry.prev != head.hash {
         return Err(CellFailure::ForeignSnapshot { seq: head.seq });
     }
     let requests =
         decode_requests(&entry.payload).map_err(|source| CellFailure::Replay { seq: entry.seq, source })?;
-    let applied = state.apply(entry.time, &requests);
-    journal.write(&applied.effects.transfers)?;
-    Ok(entry.head())
+    Ok((entry.head(), state.apply(entry.time, &requests).effects))
 }
 
 #[cfg(test)]
@@ -118,7 +110,7 @@ mod tests {
     fn open(dir: &std::path::Path) -> Restored<FileLog> {
         let log = FileLog::open(&dir.join("log"), FileLogOptions::new(CellId(0))).unwrap().log;
         let snapshots = SnapshotStore::open(&dir.join("snapshots")).unwrap();
-        restore(log, snapshots, Journal::open(&dir.join("journal")).unwrap()).unwrap()
+        restore(log, snapshots, Derived::open(dir).unwrap()).unwrap()
     }
 
     #[test]

@@ -7,16 +7,16 @@ use pumasi_core::{STATE_VERSION, State, encode_state};
 use pumasi_log::{Entries, Head, SnapshotStore};
 
 use crate::restore::{load_snapshot, replay};
-use crate::{CellFailure, Journal};
+use crate::{CellFailure, Derived};
 
 /// Writes a state that is at `head`, and returns the file's size in bytes.
 pub(crate) fn write(
     store: &SnapshotStore,
-    journal: &Journal,
+    derived: &Derived,
     state: &State,
     head: Head,
 ) -> Result<u64, CellFailure> {
-    journal.sync()?;
+    derived.sync()?;
     let body = encode_state(state);
     let file = store.write(head, STATE_VERSION, |out: &mut dyn Write| out.write_all(&body))?;
     Ok(file.bytes)
@@ -25,14 +25,14 @@ pub(crate) fn write(
 /// A snapshot to be made, on any thread, while the cell goes on.
 pub struct SnapshotWork {
     store: SnapshotStore,
-    journal: Journal,
+    derived: Derived,
     /// Those after the newest snapshot.
     entries: Entries,
 }
 
 impl SnapshotWork {
-    pub(crate) fn new(store: SnapshotStore, journal: Journal, entries: Entries) -> SnapshotWork {
-        SnapshotWork { store, journal, entries }
+    pub(crate) fn new(store: SnapshotStore, derived: Derived, entries: Entries) -> SnapshotWork {
+        SnapshotWork { store, derived, entries }
     }
 
     /// Makes it; returns where it ends and how many bytes it has.
@@ -42,9 +42,10 @@ impl SnapshotWork {
     pub fn run(self) -> Result<(Head, u64), CellFailure> {
         let (mut state, mut head) = load_snapshot(&self.store, &mut Vec::new())?;
         for entry in self.entries {
-            head = replay(&mut state, head, &entry?, &self.journal)?;
+            // What it leads to was written when it was applied the first time.
+            (head, _) = replay(&mut state, head, &entry?)?;
         }
-        let bytes = write(&self.store, &self.journal, &state, head)?;
+        let bytes = write(&self.store, &self.derived, &state, head)?;
         Ok((head, bytes))
     }
 }

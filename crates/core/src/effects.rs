@@ -6,7 +6,7 @@ use pumasi_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::OrderAnswer;
+use crate::{Event, OrderAnswer};
 
 /// What a command that was done answers.
 ///
@@ -59,6 +59,8 @@ pub enum Done {
 pub struct Effects {
     /// Settled movements of money, in order; their ids have no gaps.
     pub transfers: Vec<Transfer>,
+    /// Steps that orders took, in order; their ids have no gaps.
+    pub events: Vec<Event>,
     /// What the hub must do once the entry is durable.
     pub actions: Vec<Action>,
 }

@@ -182,6 +182,7 @@ impl State {
                 }
                 let account = self.ledger.open_account(self.now, name, *roles)?;
                 self.tokens.add(*token, account);
+                self.market.know(self.ledger.accounts().len());
                 Ok(Done::Account(account))
             }
             Command::OpenCustomers { names } => {
@@ -189,6 +190,7 @@ impl State {
                     self.needs(caller, Role::Storefront)?;
                 }
                 let first = self.ledger.open_customers(self.now, names)?;
+                self.market.know(self.ledger.accounts().len());
                 Ok(Done::Accounts { first, count: names.len() as u32 })
             }
             Command::AddToken { account, token } => {

@@ -11,7 +11,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use pumasi_blobs::BlobStore;
-use pumasi_cell::Journal;
+use pumasi_cell::Derived;
 use pumasi_core::{Command, Role, Roles, State};
 use pumasi_types::{RequestId, TransferId, WorkerId};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -50,7 +50,8 @@ const LOG_READERS: usize = 4;
 pub(crate) struct Hub {
     pub(crate) cell: Cell,
     pub(crate) blobs: BlobStore,
-    pub(crate) journal: Journal,
+    /// What the log makes besides the state.
+    pub(crate) derived: Derived,
     pub(crate) tokens: Tokens,
     pub(crate) token_maker: TokenMaker,
     pub(crate) metrics: Arc<Metrics>,
@@ -287,7 +288,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let tls = if options.tls { Some(tls::load(&options)?) } else { None };
     let token_maker = TokenMaker::open(&options.data)?;
     let blobs = BlobStore::open(&options.data.join("blobs"))?;
-    let journal = restored.journal.clone();
+    let derived = restored.derived.clone();
     let (builder, prover) = if options.proofs {
         let (source, signed) = proof::open(&options.data, options.origin.as_deref(), &restored)?;
         let (mut builder, prover) = proof::Builder::new(source, signed, &options);
@@ -313,7 +314,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         cell,
         prover,
         blobs,
-        journal,
+        derived,
         tokens: Tokens::default(),
         token_maker,
         metrics,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pumasi_api::link::{FromHub, FromWorker};
 use pumasi_cell::link::{self, Heard};
-use pumasi_cell::{Batch, Cell, CellFailure, Journal, Outlet, Restored, restore};
+use pumasi_cell::{Batch, Cell, CellFailure, Derived, Outlet, Restored, restore};
 use pumasi_core::{Answer, Command, Done, Request, State};
 use pumasi_log::{FileLog, FileLogOptions, Head, SnapshotStore};
 use pumasi_types::{AccountId, CellId, Duration, Hash, JobId, RunId, Time, WorkerId};
@@ -137,8 +137,8 @@ pub(crate) fn open(
     let options = FileLogOptions { cell: CellId(0), segment_bytes, background: false };
     let opened = FileLog::open_on(Arc::clone(&process), Path::new("/hub/log"), options)?;
     let snapshots = SnapshotStore::open_on(Arc::clone(&process), Path::new("/hub/snapshots"))?;
-    let journal = Journal::open_on(&*process, Path::new("/hub/transfers.journal"))?;
-    Ok((restore(opened.log, snapshots, journal)?, opened.notes))
+    let derived = Derived::open_on(&*process, Path::new("/hub"))?;
+    Ok((restore(opened.log, snapshots, derived)?, opened.notes))
 }
 
 impl Hub {
@@ -149,9 +149,9 @@ impl Hub {
         sabotage: Option<Sabotage>,
         starts: u64,
     ) -> Hub {
-        let Restored { log, state, journal, snapshots, snapshot, replayed, notes } = restored;
+        let Restored { log, state, derived, snapshots, snapshot, replayed, notes } = restored;
         let log = TapLog::new(log, tapped, sabotage);
-        let restored = Restored { log, state, journal, snapshots, snapshot, replayed, notes };
+        let restored = Restored { log, state, derived, snapshots, snapshot, replayed, notes };
         let mut hub = Hub {
             cell: Cell::new(restored, LEASE),
             inbox: Batch::default(),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pumasi_api::link::FromHub;
-use pumasi_cell::{Batch, Cell, Journal, Outlet, Restored, restore};
+use pumasi_cell::{Batch, Cell, Derived, Outlet, Restored, restore};
 use pumasi_core::{Answer, Command, Request, Role, Roles, State};
 use pumasi_log::{Disk, FileLog, FileLogOptions, SnapshotStore};
 use pumasi_sim::disk::{Faults, SimDisk};
@@ -33,9 +33,9 @@ fn open(disk: &SimDisk) -> Restored<FileLog> {
     let process: Arc<dyn Disk> = disk.process();
     let options = FileLogOptions { background: false, ..FileLogOptions::new(CellId(0)) };
     let opened = FileLog::open_on(Arc::clone(&process), Path::new("/hub/log"), options).expect("a sound log");
-    let journal = Journal::open_on(&*process, Path::new("/hub/journal")).expect("a sound journal");
+    let derived = Derived::open_on(&*process, Path::new("/hub")).expect("sound journals");
     let snapshots = SnapshotStore::open_on(process, Path::new("/hub/snapshots")).expect("sound snapshots");
-    restore(opened.log, snapshots, journal).expect("it is restored")
+    restore(opened.log, snapshots, derived).expect("it is restored")
 }
 
 /// Steps with so many payments.
@@ -72,7 +72,7 @@ fn a_journal_that_could_not_be_synced_stops_the_cell() {
         let restored = open(&disk);
         assert_eq!(restored.state.ledger().last_transfer(), TransferId(100));
         for id in 1..=100 {
-            restored.journal.read(TransferId(id)).expect("the start wrote it again");
+            restored.derived.transfers.read(TransferId(id)).expect("the start wrote it again");
         }
     }
 }

@@ -45,6 +45,10 @@ define_id!(
     AccountId(u64), "account"
 );
 define_id!(
+    /// A step that an order took: its place in the journal of events, counted from 1.
+    EventId(u64), "event"
+);
+define_id!(
     /// Something that a merchant sells; counted from 1.
     ArticleId(u32), "article"
 );

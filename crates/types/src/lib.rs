@@ -11,8 +11,8 @@ mod units;
 
 pub use hash::{Hash, ParseHashError};
 pub use id::{
-    AccountId, ArticleId, CellId, HoldId, JobId, OrderId, ParcelId, ParseIdError, PlaceId, RequestId, RunId,
-    TaskIndex, TransferId, WorkerId,
+    AccountId, ArticleId, CellId, EventId, HoldId, JobId, OrderId, ParcelId, ParseIdError, PlaceId,
+    RequestId, RunId, TaskIndex, TransferId, WorkerId,
 };
 pub use money::{Amount, Currency, MoneyError, Price};
 pub use task::{Ending, Limits, Trap};

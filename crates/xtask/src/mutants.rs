@@ -74,14 +74,14 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "a snapshot does not wait for the journal",
         file: "crates/cell/src/snapshots.rs",
-        from: "    journal.sync()?;\n    let body",
+        from: "    derived.sync()?;\n    let body",
         to: "    let body",
     },
     Mutant {
         what: "a restart does not write the journal again",
         file: "crates/cell/src/restore.rs",
-        from: "    journal.write(&applied.effects.transfers)?;\n    Ok(entry.head())",
-        to: "    Ok(entry.head())",
+        from: "        derived.write(&effects)?;\n        replayed += 1;",
+        to: "        replayed += 1;",
     },
     Mutant {
         what: "a torn tail stays in the log",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pumasi_types::{AccountId, Amount, ArticleId, Currency, Duration, OrderId, PlaceId};
 use serde::{Deserialize, Serialize};
 
+use super::feeds::Feed;
 use super::stock::{Shelf, Stock, Tracking};
 use crate::Refusal;
 use crate::bounds::Bounds;
@@ -96,6 +97,13 @@ impl Default for ShopTerms {
     }
 }
 
+/// A merchant: its terms, and its feed beside them, because each order of its asks for both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shop {
+    pub(crate) terms: ShopTerms,
+    pub(crate) feed: Feed,
+}
+
 /// An article as its merchant describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArticleSpec {
@@ -160,7 +168,7 @@ pub struct ArticleText {
 pub(crate) struct Catalogue {
     /// From which order on which terms hold: an order keeps those under which it was placed.
     terms: Vec<(OrderId, MarketTerms)>,
-    shops: BTreeMap<AccountId, ShopTerms>,
+    shops: BTreeMap<AccountId, Shop>,
     articles: Pages<Article>,
     texts: Pages<ArticleText>,
     /// Finds articles by merchant and SKU.
@@ -174,7 +182,7 @@ pub(crate) struct Catalogue {
 #[derive(Deserialize)]
 struct Stored {
     terms: Vec<(OrderId, MarketTerms)>,
-    shops: BTreeMap<AccountId, ShopTerms>,
+    shops: BTreeMap<AccountId, Shop>,
     articles: Pages<Article>,
     texts: Pages<ArticleText>,
     seed: u64,
@@ -217,8 +225,24 @@ impl Article {
 }
 
 impl Catalogue {
+    /// How a merchant sells.
     pub(crate) fn shop(&self, merchant: AccountId) -> ShopTerms {
-        self.shops.get(&merchant).copied().unwrap_or_default()
+        self.shops.get(&merchant).map(|shop| shop.terms).unwrap_or_default()
+    }
+
+    /// A merchant's shop, to be changed.
+    pub(crate) fn shop_mut(&mut self, merchant: AccountId) -> &mut Shop {
+        self.shops.entry(merchant).or_default()
+    }
+
+    /// The feed of a merchant that has one.
+    pub(crate) fn feed(&self, merchant: AccountId) -> Option<&Feed> {
+        self.shops.get(&merchant).map(|shop| &shop.feed)
+    }
+
+    /// The feeds of all merchants.
+    pub(crate) fn feeds(&self) -> impl Iterator<Item = &Feed> {
+        self.shops.values().map(|shop| &shop.feed)
     }
 
     /// What the platform takes of the next order.
@@ -251,7 +275,7 @@ impl Catalogue {
         if terms.completion.max(terms.returns) > Bounds::AFTER_SALES {
             return Err(Refusal::invalid("completion and returns", "must be at most 366 days"));
         }
-        self.shops.insert(merchant, terms);
+        self.shop_mut(merchant).terms = terms;
         Ok(())
     }
 

@@ -6,6 +6,8 @@
 mod answer;
 mod batch;
 mod catalogue;
+mod events;
+mod feeds;
 mod orders;
 mod parcels;
 mod place;
@@ -16,18 +18,21 @@ mod stock;
 
 use std::collections::BTreeMap;
 
-use pumasi_types::{AccountId, ArticleId, Currency, OrderId, PlaceId, Time};
+use pumasi_types::{AccountId, ArticleId, Currency, EventId, OrderId, PlaceId, Time};
 use serde::{Deserialize, Serialize};
 
 pub use self::answer::{OrderAnswer, OrderRefusal};
 pub use self::batch::{BadBatch, OrderBatch, OrderLines, OrderSpec};
 use self::catalogue::Catalogue;
 pub use self::catalogue::{Article, ArticleSpec, ArticleText, MarketTerms, Rate, SettleAt, ShopTerms};
+pub use self::events::{Event, EventKind};
+pub use self::feeds::FeedView;
+use self::feeds::{Feed, Feeds};
 use self::orders::Orders;
 pub use self::orders::{Line, Order, OrderState};
 pub use self::parcels::{Course, OrderView, Parcel, Progress, Shipment};
 pub use self::scan::{BadScanCode, ParcelStatus, ScanCode};
-pub use self::steps::{OrderStep, StepKind};
+pub use self::steps::{OrderStep, Party, StepKind};
 pub use self::stock::{Shelf, StockChange, Tracking};
 use crate::refusal::in_list;
 use crate::timers::Timers;
@@ -38,6 +43,7 @@ use crate::{Ledger, Refusal};
 pub struct Market {
     catalogue: Catalogue,
     orders: Orders,
+    feeds: Feeds,
 }
 
 impl Market {
@@ -84,6 +90,25 @@ impl Market {
     /// Who sent an order that is remembered: its customer, or a storefront.
     pub fn sent_by(&self, id: OrderId) -> Option<AccountId> {
         self.orders.get(id).map(|(record, _)| record.key.caller)
+    }
+
+    /// The feed of an account in one of its parts.
+    pub fn feed(&self, party: Party, account: AccountId) -> FeedView<'_> {
+        match party {
+            Party::Customer => self.feeds.customer(account),
+            Party::Merchant => self.catalogue.feed(account).map(Feed::view).unwrap_or_default(),
+            Party::Carrier => self.feeds.carrier(account),
+        }
+    }
+
+    /// The newest event; also how many there are.
+    pub fn last_event(&self) -> EventId {
+        self.feeds.last()
+    }
+
+    /// There are so many accounts, each of which can be a customer.
+    pub(crate) fn know(&mut self, accounts: usize) {
+        self.feeds.know(accounts);
     }
 
     pub(crate) fn set_terms(&mut self, terms: MarketTerms, ledger: &Ledger) -> Result<(), Refusal> {
@@ -159,6 +184,7 @@ impl Market {
     pub(crate) fn sanity_check(&self, timers: &Timers) {
         self.catalogue.sanity_check();
         self.orders.sanity_check(timers);
+        self.feeds.sanity_check(self.catalogue.feeds());
         let mut reserved: BTreeMap<(ArticleId, PlaceId), u64> = BTreeMap::new();
         for (id, view) in self.orders.iter() {
             view.sanity_check(id);

@@ -102,6 +102,22 @@ pub enum OrderState {
 }
 
 impl OrderState {
+    /// All of them, in order of their numbers.
+    pub const ALL: [OrderState; 12] = [
+        OrderState::Placed,
+        OrderState::Paid,
+        OrderState::Allocated,
+        OrderState::PartlyShipped,
+        OrderState::Shipped,
+        OrderState::Delivered,
+        OrderState::Completed,
+        OrderState::Cancelled,
+        OrderState::Expired,
+        OrderState::ReturnRequested,
+        OrderState::Returned,
+        OrderState::Refunded,
+    ];
+
     /// Whether nothing more is to be done in it, but for what is due.
     fn is_last(self) -> bool {
         matches!(

@@ -243,7 +243,7 @@ pub(super) fn chosen(
 impl Market {
     /// Sends a parcel, and pays for what is in it.
     pub(super) fn ship(&mut self, id: OrderId, shipment: &Shipment, ctx: &mut Context<'_>) -> Answer {
-        let Market { catalogue, orders } = self;
+        let Market { catalogue, orders, .. } = self;
         let view = orders.view(id).ok_or(Refusal::NoOrder { order: id })?;
         check(shipment, &view, ctx)?;
         let chosen = chosen(id, view.lines, &shipment.lines, |at| view.to_ship(at))?;

@@ -6,12 +6,14 @@
 
 use std::hint::black_box;
 
-use pumasi_types::{AccountId, Amount, ArticleId, OrderId, PlaceId};
+use pumasi_types::{AccountId, Amount, ArticleId, OrderId, ParcelId, PlaceId};
 
 use super::Market;
 use super::answer::{OrderAnswer, OrderRefusal};
 use super::batch::{OrderBatch, OrderSpec};
-use super::catalogue::{Article, SettleAt};
+use super::catalogue::{Article, SettleAt, Shop};
+use super::events::EventKind;
+use super::feeds::{Feeds, News};
 use super::orders::{Key, Line, NewOrder, OrderState, Outcome, content_of};
 use crate::bounds::Bounds;
 use crate::compute::Context;
@@ -42,6 +44,7 @@ impl Market {
         let mut answers = Vec::with_capacity(batch.len());
         // Growing would move what is there, into memory that was never used.
         ctx.effects.transfers.reserve(batch.len());
+        ctx.effects.events.reserve(batch.len());
         let mut orders = batch.iter();
         let (mut ahead, mut lines) = (Vec::with_capacity(AHEAD), Vec::new());
         loop {
@@ -91,7 +94,10 @@ impl Market {
         let articles = order.lines.iter().fold(0, |sum, (article, _)| {
             sum ^ self.catalogue.article(article).map_or(0, |article| article.price.0.cast_unsigned())
         });
-        articles ^ self.orders.touch(hash) ^ ctx.ledger.touch(order.customer)
+        articles
+            ^ self.orders.touch(hash)
+            ^ ctx.ledger.touch(order.customer)
+            ^ self.feeds.touch(order.customer)
     }
 
     /// Whether an order can be placed, and what it comes to. Leaves its lines, one for each article, in `lines`.
@@ -155,16 +161,30 @@ impl Market {
                 article.stock.reserve(line.place, line.quantity);
             }
         }
-        let shop = self.catalogue.shop(merchant);
+        let Market { catalogue, orders, feeds } = self;
+        let Shop { terms: shop, feed } = catalogue.shop_mut(merchant);
         let settled = !order.pay_later && shop.settle_at == SettleAt::Placing;
         let state = if order.pay_later { OrderState::Placed } else { OrderState::Paid };
         let (customer, currency) = (order.customer, order.currency);
         let new = NewOrder { customer, merchant, total, tax, fee, currency, state, settled, placed: ctx.now };
-        let id = self.orders.place_order(hash, *key, &new, lines);
+        let id = orders.place_order(hash, *key, &new, lines);
+        let news = News {
+            order: id,
+            kind: EventKind::Placed,
+            state,
+            parcel: ParcelId(0),
+            scan: None,
+            customer,
+            merchant,
+            carrier: Feeds::NOBODY,
+            amount: total,
+            currency,
+        };
+        feeds.tell(ctx.now, &news, feed, &mut ctx.effects.events);
         if order.pay_later {
-            self.orders.set_due(id, Some(ctx.now.after(shop.reservation)), ctx.timers);
+            orders.set_due(id, Some(ctx.now.after(shop.reservation)), ctx.timers);
         } else if settled {
-            let (fee_to, tax_to) = self.catalogue.payees(merchant, id);
+            let (fee_to, tax_to) = catalogue.payees(merchant, id);
             let sale = Sale {
                 order: id,
                 payer: customer,

@@ -46,7 +46,7 @@ impl Market {
 
     /// The merchant has some of it back.
     pub(super) fn accept_return(&mut self, id: OrderId, lines: &[(ArticleId, u32)], restock: bool) -> Answer {
-        let Market { catalogue, orders } = self;
+        let Market { catalogue, orders, .. } = self;
         let view = orders.view(id).ok_or(Refusal::NoOrder { order: id })?;
         let chosen = chosen(id, view.lines, lines, |line| view.progress(line).asked)?;
         for (at, quantity) in chosen.iter().filter(|_| restock) {

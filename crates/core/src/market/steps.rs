@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Market;
 use super::catalogue::SettleAt;
+use super::events::EventKind;
+use super::feeds::{Money, Taken};
 use super::orders::{Order, OrderState};
 use super::parcels::{OrderView, Shipment};
 use super::scan::ScanCode;
@@ -130,10 +132,13 @@ impl OrderStep {
 }
 
 /// Somebody's part in an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Party {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Party {
+    /// Who buys.
     Customer,
+    /// Who sells.
     Merchant,
+    /// Who carries one of its parcels.
     Carrier,
 }
 
@@ -204,6 +209,7 @@ impl Market {
             let possible = parties.iter().flat_map(|party| party.can(state)).copied().collect();
             return Err(Refusal::WrongState { order: id, state, step: kind, possible });
         }
+        let money = Money::of(&view);
         let done = match step {
             OrderStep::Pay => self.pay(id, ctx)?,
             OrderStep::Allocate => self.enter(id, OrderState::Allocated),
@@ -217,6 +223,7 @@ impl Market {
             OrderStep::Refund { amount } => self.refund(id, *amount, ctx)?,
             OrderStep::Scan { parcel, code } => self.scan(id, caller, *parcel, *code, ctx)?,
         };
+        self.tell(id, Taken::of(step, &done), money, ctx);
         self.orders.leave(id);
         Ok(done)
     }
@@ -230,9 +237,11 @@ impl Market {
             Some(OrderState::Placed) => {
                 self.unreserve(id);
                 self.enter(id, OrderState::Expired);
+                self.tell(id, Taken::plain(EventKind::Expired), Money::default(), ctx);
             }
             Some(OrderState::Delivered) => {
                 self.complete(id, ctx);
+                self.tell(id, Taken::plain(EventKind::Completed), Money::default(), ctx);
             }
             // Its books were open until now.
             _ => {}
@@ -305,7 +314,7 @@ impl Market {
 
     /// Takes back the promise of what is not shipped.
     fn unreserve(&mut self, id: OrderId) {
-        let Market { catalogue, orders } = self;
+        let Market { catalogue, orders, .. } = self;
         let Some(view) = orders.view(id) else { return };
         for (at, line) in view.lines.iter().enumerate() {
             if let Some(article) = catalogue.article_mut(line.article) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use pumasi_cell::{CellFailure, Journal, Restored};
+use pumasi_cell::{CellFailure, Derived, Restored};
 use pumasi_log::{FileLog, FileLogOptions, SnapshotStore};
 use pumasi_types::CellId;
 
@@ -15,8 +15,8 @@ pub(crate) fn restore(dir: &Path) -> Result<Restored<FileLog>, CellFailure> {
         tracing::warn!("{note}");
     }
     let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
-    let journal = Journal::open(&dir.join("transfers.journal"))?;
-    let restored = pumasi_cell::restore(opened.log, snapshots, journal)?;
+    let derived = Derived::open(dir)?;
+    let restored = pumasi_cell::restore(opened.log, snapshots, derived)?;
     for note in &restored.notes {
         tracing::warn!("{note}");
     }

@@ -154,7 +154,7 @@ pub(super) async fn statement(
     let limit = query.limit.unwrap_or(50).clamp(1, LINES_MAX);
     // A page starts where the one before ended, never beyond what the balance just read knows.
     let start = query.before.map_or(balance.last_transfer, |before| before.min(balance.last_transfer));
-    let journal = hub.journal.clone();
+    let journal = hub.derived.transfers.clone();
     let walk = move || walk(&journal, account, currency, start, limit);
     let walked = tokio::task::spawn_blocking(walk).await;
     let (transfers, next) = walked.map_err(|error| ApiError::internal(&error))??;
@@ -171,7 +171,7 @@ pub(super) async fn statement(
 
 /// Follows an account's chain of transfers backwards from `start`, and says where to read on.
 fn walk(
-    journal: &crate::Journal,
+    journal: &crate::Journal<Transfer>,
     account: AccountId,
     currency: Currency,
     start: TransferId,

@@ -144,7 +144,7 @@ pub(super) async fn receipt(
     if id.0 == 0 || id > hub.cell.settled().last {
         return Err(ApiError::not_found("no_transfer", format!("there is no transfer {id}")));
     }
-    let journal = hub.journal.clone();
+    let journal = hub.derived.transfers.clone();
     let read = tokio::task::spawn_blocking(move || journal.read(id)).await;
     let transfer = read.map_err(|error| ApiError::internal(&error))??;
     if transfer.change_of(caller.account).is_none() {

@@ -27,7 +27,7 @@ pub(crate) struct Source {
     pub(super) keys: ProofKeys,
     pub(super) levels: Arc<Levels>,
     pub(super) frontier: Frontier,
-    pub(super) journal: Journal,
+    pub(super) journal: Journal<Transfer>,
 }
 
 /// Makes checkpoints.

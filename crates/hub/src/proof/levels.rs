@@ -32,7 +32,7 @@ impl Levels {
     pub(super) fn open(
         dir: &Path,
         checkpoint: &Checkpoint,
-        journal: &Journal,
+        journal: &Journal<Transfer>,
     ) -> Result<(Levels, Frontier), ProofFailure> {
         let open = |level: usize| {
             let path = dir.join(format!("level-{level}"));
@@ -79,7 +79,7 @@ impl Levels {
     pub(super) fn append(
         &self,
         frontier: &mut Frontier,
-        journal: &Journal,
+        journal: &Journal<Transfer>,
         size: u64,
     ) -> Result<(), ProofFailure> {
         while frontier.size() < size {

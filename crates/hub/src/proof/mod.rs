@@ -150,7 +150,7 @@ pub(crate) struct Published {
 #[derive(Clone)]
 pub(crate) struct Prover {
     levels: Arc<Levels>,
-    journal: Journal,
+    journal: Journal<Transfer>,
     published: watch::Receiver<Option<Arc<Published>>>,
     pub(crate) keys: Arc<[VerifierKey]>,
     pub(crate) rotations: Arc<str>,
@@ -250,8 +250,9 @@ pub(crate) fn open<L: Log>(
     }
     let empty = Checkpoint { origin: String::new(), size: 0, root: TreeHash::empty(), extensions: vec![] };
     let checkpoint = signed.as_ref().map_or(&empty, |signed| &signed.checkpoint);
-    let (levels, frontier) = Levels::open(&dir, checkpoint, &restored.journal)?;
-    let source = Source { dir, keys, levels: Arc::new(levels), frontier, journal: restored.journal.clone() };
+    let (levels, frontier) = Levels::open(&dir, checkpoint, &restored.derived.transfers)?;
+    let source =
+        Source { dir, keys, levels: Arc::new(levels), frontier, journal: restored.derived.transfers.clone() };
     Ok((source, signed))
 }
 

@@ -1,0 +1,87 @@
+//! All that is derived from the log besides the state: files that every restart makes again with the same bytes.
+
+use std::path::Path;
+
+use pumasi_core::{Effects, Event, State, Transfer};
+use pumasi_log::{Disk, RealDisk};
+use pumasi_types::{EventId, TransferId};
+
+use crate::{Journal, JournalError};
+
+/// The files; cheap to clone, for readers on other threads. They hold what is in the log up to
+/// [`Settled`](crate::Settled), and may hold more.
+#[derive(Clone, Debug)]
+pub struct Derived {
+    /// Every settled movement of money.
+    pub transfers: Journal<Transfer>,
+    /// Every step that an order took.
+    pub events: Journal<Event>,
+}
+
+impl Derived {
+    /// Opens or creates the files in a folder that is there.
+    ///
+    /// # Errors
+    /// When one cannot be opened or is something else.
+    pub fn open(dir: &Path) -> Result<Derived, JournalError> {
+        Derived::open_on(&RealDisk, dir)
+    }
+
+    /// [`Derived::open`] on any disk.
+    ///
+    /// # Errors
+    /// As [`Derived::open`].
+    pub fn open_on(disk: &dyn Disk, dir: &Path) -> Result<Derived, JournalError> {
+        Ok(Derived {
+            transfers: Journal::open_on(disk, &dir.join("transfers.journal"))?,
+            events: Journal::open_on(disk, &dir.join("events.journal"))?,
+        })
+    }
+
+    /// What the operator should hear about their opening.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+        self.transfers.note().into_iter().chain(self.events.note())
+    }
+
+    /// Writes what an entry led to. Not durable before [`Derived::sync`]: the log is.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn write(&self, effects: &Effects) -> Result<(), JournalError> {
+        self.transfers.write(&effects.transfers)?;
+        self.events.write(&effects.events)
+    }
+
+    /// Makes everything written durable, before a snapshot that relies on it.
+    ///
+    /// # Errors
+    /// As [`Journal::sync`].
+    pub(crate) fn sync(&self) -> Result<(), JournalError> {
+        self.transfers.sync()?;
+        self.events.sync()
+    }
+
+    /// Whether everything written is still there.
+    ///
+    /// # Errors
+    /// When a sync failed: systems may drop what it covered, even from memory.
+    pub(crate) fn check(&self) -> Result<(), JournalError> {
+        self.transfers.check()?;
+        self.events.check()
+    }
+
+    /// Whether they end where a state does, or later.
+    ///
+    /// # Errors
+    /// When the last of something is not there, or damaged.
+    pub(crate) fn reach(&self, state: &State) -> Result<(), JournalError> {
+        let (transfer, event) = (state.ledger().last_transfer(), state.market().last_event());
+        if transfer > TransferId(0) {
+            self.transfers.read(transfer)?;
+        }
+        if event > EventId(0) {
+            self.events.read(event)?;
+        }
+        Ok(())
+    }
+}
