@@ -15,7 +15,7 @@ use pumasi_core::{
     decode_requests, decode_state, encode_request, encode_state,
 };
 use pumasi_types::{
-    AccountId, Amount, ArticleId, Currency, Hash, OrderId, ParcelId, PlaceId, RequestId, Time,
+    AccountId, Amount, ArticleId, CouponId, Currency, Hash, OrderId, ParcelId, PlaceId, RequestId, Time,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -170,7 +170,7 @@ fn orders(customers: u64, shape: &Shape, lines: usize, dice: &mut Dice) -> Vec<V
                 customer: AccountId(FIRST_CUSTOMER + dice.below(customers)),
                 total: Amount(1000 * lines as i64),
                 currency: krw(),
-                coupon: 0,
+                coupon: CouponId(0),
                 place: None,
                 pay_later: false,
                 lines: OrderLines::default(),

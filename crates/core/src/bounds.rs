@@ -62,6 +62,14 @@ impl Bounds {
     pub const RESERVATION: Duration = Duration::from_secs(30 * 24 * 3600);
     /// How long an order can wait to be completed by itself, and how long it can be returned, in log time.
     pub const AFTER_SALES: Duration = Duration::from_secs(366 * 24 * 3600);
+    /// Coupons and promotions of all merchants of a cell.
+    pub const COUPONS: usize = 100_000;
+    /// Articles that one coupon names.
+    pub const COUPON_ARTICLES: usize = 1_000;
+    /// Promotions of one merchant that are not over: each of its orders looks at all of them.
+    pub const PROMOTIONS: usize = 32;
+    /// How long a coupon and who used it are remembered after it is over, in log time.
+    pub const COUPON_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
     /// Parcels of one order.
     pub const PARCELS: usize = 255;
     /// Bytes of a parcel's tracking text.

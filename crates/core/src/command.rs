@@ -8,7 +8,7 @@ use pumasi_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{ArticleSpec, MarketTerms, OrderBatch, OrderStep, Roles, ShopTerms, StockChange};
+use crate::{ArticleSpec, CouponSpec, MarketTerms, OrderBatch, OrderStep, Roles, ShopTerms, StockChange};
 
 /// One command of one caller, as it stands in an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +165,8 @@ pub enum Command {
         /// As of [`Command::OpenAccount`]; at most [`Bounds::CUSTOMERS`](crate::Bounds::CUSTOMERS).
         names: Vec<String>,
     },
+    /// Adds coupons and promotions, or changes those of the same codes: all of them or none. Merchants only.
+    PutCoupons(Vec<CouponSpec>),
 }
 
 /// A job as it is ordered.

@@ -1,8 +1,8 @@
 //! What an entry leads to: answers for its callers, transfers for the journal, actions for the hub.
 
 use pumasi_types::{
-    AccountId, Amount, ArticleId, Currency, EngineTag, Fuel, HoldId, JobId, OrderId, ParcelId, Price, RunId,
-    TaskIndex, Time, TransferId, WorkerId,
+    AccountId, Amount, ArticleId, CouponId, Currency, EngineTag, Fuel, HoldId, JobId, OrderId, ParcelId,
+    Price, RunId, TaskIndex, Time, TransferId, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,8 @@ pub enum Done {
         /// How many.
         count: u32,
     },
+    /// The coupons that were added or changed, in the order of the request.
+    Coupons(Vec<CouponId>),
 }
 
 /// Everything that an entry leads to besides answers.

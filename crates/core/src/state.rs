@@ -116,6 +116,10 @@ impl State {
                     let (market, mut ctx) = self.selling(effects);
                     steps = steps.saturating_sub(market.fall_due(order, &mut ctx));
                 }
+                Timer::Coupon(coupon) => {
+                    let (market, mut ctx) = self.selling(effects);
+                    market.coupon_falls_due(coupon, &mut ctx);
+                }
             }
         }
     }
@@ -167,6 +171,7 @@ impl State {
             | Command::SetShop(_)
             | Command::PutArticles(_)
             | Command::ChangeStock(_)
+            | Command::PutCoupons(_)
             | Command::PlaceOrders(_)
             | Command::StepOrder { .. } => self.sales(caller, &request.command, effects),
             _ => self.computation(caller, &request.command, effects),
@@ -259,6 +264,11 @@ impl State {
             Command::ChangeStock(changes) => {
                 self.needs(caller, Role::Merchant)?;
                 self.market.change_stock(caller, changes).map(|()| Done::Ok)
+            }
+            Command::PutCoupons(specs) => {
+                self.needs(caller, Role::Merchant)?;
+                let (market, mut ctx) = self.selling(effects);
+                market.put_coupons(caller, specs, &mut ctx).map(Done::Coupons)
             }
             Command::PlaceOrders(batch) => {
                 let storefront = self.has_role(caller, Role::Storefront);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pumasi_types::{AccountId, HoldId, JobId, OrderId, Time, WorkerId};
+use pumasi_types::{AccountId, CouponId, HoldId, JobId, OrderId, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// Something that happens by itself when its time has come.
@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Retry(WorkerId),
     /// An order does by itself what is next: it expires, is completed, or is over.
     Order(OrderId),
+    /// A coupon is over, or is forgotten.
+    Coupon(CouponId),
 }
 
 /// Timers in the order in which they are due.

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use common::{BEGIN, ask, job, machine, open, success};
 use proptest::prelude::*;
 use pumasi_core::{
-    ArticleSpec, Checks, Command, InputFile, MarketTerms, OrderBatch, OrderLines, OrderSpec, OrderStep, Rate,
-    Request, Role, RunReport, STATE_VERSION, ScanCode, SettleAt, Shipment, ShopTerms, State, StockChange,
-    Tracking, decode_requests, decode_state, encode_request, encode_state,
+    ArticleSpec, Checks, Command, CouponKind, CouponScope, CouponSpec, InputFile, MarketTerms, OrderBatch,
+    OrderLines, OrderSpec, OrderStep, Rate, Request, Role, RunReport, STATE_VERSION, ScanCode, SettleAt,
+    Shipment, ShopTerms, State, StockChange, Tracking, decode_requests, decode_state, encode_request,
+    encode_state,
 };
 use pumasi_types::{
-    AccountId, Amount, ArticleId, ByteSize, Currency, Duration, Ending, EngineId, Fuel, Hash, HoldId, JobId,
-    Limits, OrderId, ParcelId, PlaceId, Price, RequestId, RunId, Speed, Time, WorkerId,
+    AccountId, Amount, ArticleId, ByteSize, CouponId, Currency, Duration, Ending, EngineId, Fuel, Hash,
+    HoldId, JobId, Limits, OrderId, ParcelId, PlaceId, Price, RequestId, RunId, Speed, Time, WorkerId,
 };
 
 /// Small, ordinary and extreme numbers.
@@ -147,11 +148,11 @@ fn orders() -> impl Strategy<Value = OrderBatch> {
     let quantity = prop_oneof![4 => 1..4_u32, 1 => any::<u32>()];
     let lines = proptest::collection::vec((0..4_u32, quantity), 1..4);
     let total = prop_oneof![4 => (0..20_i64).prop_map(Amount), 1 => amount()];
-    let order = (0..20_u128, 0..4_u64, total, currency(), 0..2_u32, 0..3_u32, any::<bool>(), lines);
+    let order = (0..20_u128, 0..4_u64, total, currency(), 0..4_u32, 0..3_u32, any::<bool>(), lines);
     proptest::collection::vec(order, 0..6).prop_map(|orders| {
         let mut batch = OrderBatch::default();
         for (key, customer, total, currency, coupon, place, pay_later, lines) in orders {
-            let (key, customer) = (RequestId(key), AccountId(customer));
+            let (key, customer, coupon) = (RequestId(key), AccountId(customer), CouponId(coupon));
             let place = Some(PlaceId(place)).filter(|place| place.0 != 0);
             let lines_of = OrderLines::default();
             let order =
@@ -160,6 +161,40 @@ fn orders() -> impl Strategy<Value = OrderBatch> {
         }
         batch
     })
+}
+
+fn coupon() -> impl Strategy<Value = CouponSpec> {
+    let kind = prop_oneof![
+        rate().prop_map(CouponKind::Percent),
+        (currency(), amount(), amount()).prop_map(|(currency, off, at_least)| CouponKind::Amount {
+            currency,
+            off,
+            at_least
+        }),
+        (0..3_u32, any::<u32>()).prop_map(|(buy, free)| CouponKind::BuyXGetY { buy, free: free % 4 }),
+        (any::<u32>(), any::<u32>()).prop_map(|(buy, free)| CouponKind::BuyXGetY { buy, free }),
+    ];
+    let scope = prop_oneof![
+        2 => Just(CouponScope::All),
+        1 => text().prop_map(CouponScope::Category),
+        1 => proptest::collection::vec(0..4_u32, 0..3)
+            .prop_map(|ids| CouponScope::Articles(ids.into_iter().map(ArticleId).collect())),
+    ];
+    let time = || prop_oneof![3 => Just(BEGIN), 2 => Just(BEGIN.after(Duration::from_secs(600))), 1 => number().prop_map(Time)];
+    let uses = || proptest::option::of(0..4_u32);
+    let code = prop_oneof![4 => "[ab]", 1 => text()];
+    (code, any::<bool>(), kind, scope, time(), time(), uses(), uses()).prop_map(
+        |(code, automatic, kind, scope, starts, ends, uses, uses_each)| CouponSpec {
+            code,
+            automatic,
+            kind,
+            scope,
+            starts,
+            ends,
+            uses,
+            uses_each,
+        },
+    )
 }
 
 fn sales() -> impl Strategy<Value = Command> {
@@ -174,6 +209,7 @@ fn sales() -> impl Strategy<Value = Command> {
         }),
         2 => proptest::collection::vec(article(), 0..3).prop_map(Command::PutArticles),
         2 => proptest::collection::vec(stock_change(), 0..3).prop_map(Command::ChangeStock),
+        2 => proptest::collection::vec(coupon(), 0..3).prop_map(Command::PutCoupons),
         6 => orders().prop_map(Command::PlaceOrders),
         12 => (0..12_u64, step()).prop_map(|(order, step)| Command::StepOrder { order: OrderId(order), step }),
     ]

@@ -11,13 +11,14 @@ use std::sync::Arc;
 
 use common::{BEGIN, ask, job, machine, open, success};
 use pumasi_core::{
-    ArticleSpec, Checks, Command, InputFile, MarketTerms, OrderBatch, OrderLines, OrderSpec, OrderStep, Rate,
-    Request, Role, RunReport, STATE_VERSION, ScanCode, SettleAt, Shipment, ShopTerms, State, StockChange,
-    Tracking, decode_requests, decode_state, encode_request, encode_state,
+    ArticleSpec, Checks, Command, CouponKind, CouponScope, CouponSpec, InputFile, MarketTerms, OrderBatch,
+    OrderLines, OrderSpec, OrderStep, Rate, Request, Role, RunReport, STATE_VERSION, ScanCode, SettleAt,
+    Shipment, ShopTerms, State, StockChange, Tracking, decode_requests, decode_state, encode_request,
+    encode_state,
 };
 use pumasi_types::{
-    AccountId, Amount, ArticleId, Currency, Duration, Ending, Hash, HoldId, JobId, OrderId, ParcelId,
-    PlaceId, RequestId, RunId, Time, Trap, WorkerId,
+    AccountId, Amount, ArticleId, CouponId, Currency, Duration, Ending, Hash, HoldId, JobId, OrderId,
+    ParcelId, PlaceId, RequestId, RunId, Time, Trap, WorkerId,
 };
 
 fn hash(byte: u8) -> Hash {
@@ -126,14 +127,15 @@ fn market() -> Vec<(&'static str, Request)> {
         customer: AccountId(2),
         total: Amount(3_000),
         currency: krw,
-        coupon: 0,
+        coupon: CouponId(0),
         place: None,
         pay_later: false,
         lines: OrderLines::default(),
     };
     let mut batch = OrderBatch::default();
     batch.push(&order, [(ArticleId(2), 3)].into_iter());
-    (order.key, order.coupon, order.place, order.pay_later) = (RequestId(u128::MAX), 7, Some(to), true);
+    (order.key, order.coupon, order.place, order.pay_later) =
+        (RequestId(u128::MAX), CouponId(7), Some(to), true);
     batch.push(&order, [(ArticleId(2), 1), (ArticleId(1), 2)].into_iter());
     let names = ["kim", "lee"];
     let mut requests = vec![
@@ -164,7 +166,30 @@ fn market() -> Vec<(&'static str, Request)> {
     }));
     let names = names.map(str::to_owned).to_vec();
     requests.push(("open customers", ask(merchant, Command::OpenCustomers { names })));
+    requests.push(("put coupons", ask(merchant, Command::PutCoupons(coupons()))));
     requests
+}
+
+fn coupons() -> Vec<CouponSpec> {
+    let coupon = |code: &str, kind, scope| CouponSpec {
+        code: code.to_owned(),
+        automatic: false,
+        kind,
+        scope,
+        starts: BEGIN,
+        ends: BEGIN.after(Duration::from_secs(60)),
+        uses: Some(200),
+        uses_each: Some(1),
+    };
+    let off = CouponKind::Amount { currency: Currency::CREDIT, off: Amount(500), at_least: Amount(2_000) };
+    let category = CouponScope::Category("office".to_owned());
+    let percent = coupon("a", CouponKind::Percent(Rate::new(1_000).expect("in range")), CouponScope::All);
+    let free = CouponKind::BuyXGetY { buy: 2, free: 1 };
+    vec![
+        CouponSpec { automatic: true, uses: None, uses_each: None, ..percent },
+        coupon("b", off, category),
+        coupon("c", free, CouponScope::Articles(vec![ArticleId(4)])),
+    ]
 }
 
 /// What leads to orders when a market is new: of alice, who is the first account, with somebody who comes next.
@@ -181,7 +206,7 @@ fn goods() -> Vec<Request> {
             customer: AccountId(1),
             total: Amount(0),
             currency: Currency::CREDIT,
-            coupon: 0,
+            coupon: CouponId(0),
             place: None,
             pay_later,
             lines: OrderLines::default(),
@@ -202,6 +227,8 @@ fn goods() -> Vec<Request> {
     };
     requests.push(ask(merchant, Command::PutArticles(vec![gift])));
     requests.push(ask(AccountId(1), Command::PlaceOrders(batch)));
+    requests.push(ask(merchant, Command::PutCoupons(coupons())));
+    requests.extend(cheaper());
     let shipment =
         Shipment { carrier: merchant, tracking: "KR-1".to_owned(), lines: vec![(ArticleId(4), 1)] };
     for step in [OrderStep::Allocate, OrderStep::Ship(shipment)] {
@@ -209,6 +236,32 @@ fn goods() -> Vec<Request> {
         requests.push(ask(merchant, Command::StepOrder { order: OrderId(3), step }));
     }
     requests
+}
+
+/// Pens of the same merchant for alice, one with a coupon.
+fn cheaper() -> Vec<Request> {
+    let (merchant, krw) = (AccountId(2), "KRW".parse().expect("known"));
+    let issue = Command::Issue { to: AccountId(1), currency: krw, amount: Amount(10_000) };
+    let mut spec = coupons().remove(1);
+    spec.code = "d".to_owned();
+    spec.kind = CouponKind::Amount { currency: krw, off: Amount(500), at_least: Amount(2_000) };
+    let order = OrderSpec {
+        key: RequestId(3),
+        customer: AccountId(1),
+        total: Amount(1_500),
+        currency: krw,
+        coupon: CouponId(4),
+        place: None,
+        pay_later: false,
+        lines: OrderLines::default(),
+    };
+    let mut batch = OrderBatch::default();
+    batch.push(&order, [(ArticleId(1), 2)].into_iter());
+    vec![
+        ask(State::SYSTEM, issue),
+        ask(merchant, Command::PutCoupons(vec![spec])),
+        ask(AccountId(1), Command::PlaceOrders(batch)),
+    ]
 }
 
 /// Refuses to compile when a command is added and forgotten here.
@@ -240,6 +293,7 @@ fn number(command: &Command) -> usize {
         Command::PlaceOrders(_) => 23,
         Command::StepOrder { .. } => 24,
         Command::OpenCustomers { .. } => 25,
+        Command::PutCoupons(_) => 26,
     }
 }
 
@@ -270,7 +324,7 @@ fn entries_keep_their_layout() {
         table += &format!("{name}: {}\n", shortened(&payload));
     }
     numbers.dedup();
-    assert!(numbers.iter().copied().eq(0..=25), "a request of every kind");
+    assert!(numbers.iter().copied().eq(0..=26), "a request of every kind");
     assert_eq!(table, include_str!("layout.txt"), "see the head of this file");
 }
 
@@ -321,7 +375,7 @@ fn snapshots_keep_their_layout() {
     assert!(decode_state(STATE_VERSION, &bytes).expect("encoded above") == state);
     assert_eq!(
         (bytes.len(), Hash::of(&bytes).short().as_str()),
-        (1693, "7cf86e87"),
+        (2014, "d3fee78d"),
         "see the head of this file; when only what commands do has changed, write the new hash here"
     );
 }

@@ -9,15 +9,17 @@ mod common;
 mod model;
 
 use common::{BEGIN, ask, open};
-use model::{Model, State as At};
+use model::{Kind, Model, Scope, State as At};
 use proptest::prelude::*;
 use pumasi_core::{
-    Answer, ArticleSpec, Command, Done, MarketTerms, OrderAnswer, OrderBatch, OrderLines, OrderSpec,
-    OrderState, OrderStep, Rate, Request, Role, STATE_VERSION, SettleAt, Shipment, ShopTerms, State,
-    StockChange, Tracking, Transfer, decode_requests, decode_state, encode_request, encode_state,
+    Answer, ArticleSpec, Command, CouponKind, CouponScope, CouponSpec, Done, MarketTerms, OrderAnswer,
+    OrderBatch, OrderLines, OrderSpec, OrderState, OrderStep, Rate, Request, Role, STATE_VERSION, SettleAt,
+    Shipment, ShopTerms, State, StockChange, Tracking, Transfer, decode_requests, decode_state,
+    encode_request, encode_state,
 };
 use pumasi_types::{
-    AccountId, Amount, ArticleId, Currency, Duration, OrderId, ParcelId, PlaceId, RequestId, Time, TransferId,
+    AccountId, Amount, ArticleId, CouponId, Currency, Duration, OrderId, ParcelId, PlaceId, RequestId, Time,
+    TransferId,
 };
 
 /// Who there is, from account 1 on; two sell, two carry, one orders for others, the rest buy and collect.
@@ -32,6 +34,7 @@ const ROLES: [&[Role]; 8] = [
     &[],
 ];
 const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -54,11 +57,22 @@ enum Step {
     Article {
         merchant: u64,
         sku: u8,
+        category: &'static str,
         price: i64,
         currency: Currency,
         tax: u16,
         tracking: Tracking,
         on_sale: bool,
+    },
+    Coupon {
+        merchant: u64,
+        code: u8,
+        automatic: bool,
+        kind: Kind,
+        scope: Scope,
+        /// From when until when, in seconds from a day ago.
+        time: (u64, u64),
+        uses: [Option<u32>; 2],
     },
     Stock {
         merchant: u64,
@@ -99,6 +113,7 @@ struct Wish {
     lines: Vec<(u32, u32)>,
     place: u32,
     pay_later: bool,
+    coupon: u32,
     /// How far the total is from the right one.
     off_by: i64,
 }
@@ -186,16 +201,26 @@ impl Trial {
                 let terms = ShopTerms { settle_at, reservation, completion, returns };
                 (merchant, Command::SetShop(terms), reasons)
             }
-            Step::Article { merchant, sku, price, currency, tax, tracking, on_sale } => {
-                let article =
-                    model::Article { merchant, sku, price, currency, tax, tracking, on_sale, places: vec![] };
+            Step::Article { merchant, sku, category, price, currency, tax, tracking, on_sale } => {
+                let places = Vec::new();
+                let article = model::Article {
+                    merchant,
+                    sku,
+                    category,
+                    price,
+                    currency,
+                    tax,
+                    tracking,
+                    on_sale,
+                    places,
+                };
                 let reasons = model.put(article);
                 let spec = ArticleSpec {
                     sku: format!("sku-{sku}"),
                     gtin: 0,
                     title_ko: String::new(),
                     title_en: String::new(),
-                    category: String::new(),
+                    category: category.to_owned(),
                     price: Amount(price),
                     currency,
                     tax: Rate::new(tax).expect("in range"),
@@ -204,12 +229,46 @@ impl Trial {
                 };
                 (merchant, Command::PutArticles(vec![spec]), reasons)
             }
+            Step::Coupon { .. } => self.prepare_coupon(step),
             Step::Stock { merchant, article, place, change } => {
                 let reasons = model.change(merchant, article, place, change);
                 (merchant, Command::ChangeStock(vec![(ArticleId(article), PlaceId(place), change)]), reasons)
             }
             _ => unreachable!("these have their own ways"),
         }
+    }
+
+    fn prepare_coupon(&mut self, step: &Step) -> (u64, Command, Vec<&'static str>) {
+        let Step::Coupon { merchant, code, automatic, kind, scope, time, uses } = step.clone() else {
+            unreachable!("it is one")
+        };
+        let yesterday = Time(self.model.now.0 - DAY.0);
+        let [starts, ends] = [time.0, time.1].map(|at| yesterday.after(Duration::from_secs(at)));
+        let [uses, each] = uses;
+        let spec = CouponSpec {
+            code: format!("code-{code}"),
+            automatic,
+            kind: match kind {
+                Kind::Percent(parts) => CouponKind::Percent(Rate::new(parts).expect("in range")),
+                Kind::Amount(currency, off, at_least) => {
+                    CouponKind::Amount { currency, off: Amount(off), at_least: Amount(at_least) }
+                }
+                Kind::Free(buy, free) => CouponKind::BuyXGetY { buy, free },
+            },
+            scope: match &scope {
+                Scope::All => CouponScope::All,
+                Scope::Category(category) => CouponScope::Category((*category).to_owned()),
+                Scope::Articles(ids) => CouponScope::Articles(ids.iter().copied().map(ArticleId).collect()),
+            },
+            starts,
+            ends,
+            uses,
+            uses_each: each,
+        };
+        let spent = Vec::new();
+        let coupon =
+            model::Coupon { merchant, code, automatic, kind, scope, starts, ends, uses, each, spent };
+        (merchant, Command::PutCoupons(vec![spec]), self.model.put_coupon(coupon))
     }
 
     fn crowd(&mut self) {
@@ -221,7 +280,7 @@ impl Trial {
                 customer: AccountId(6),
                 total: Amount(0),
                 currency: Currency::CREDIT,
-                coupon: 0,
+                coupon: CouponId(0),
                 place: None,
                 pay_later: false,
                 lines: OrderLines::default(),
@@ -237,23 +296,24 @@ impl Trial {
         let mut expected = Vec::new();
         for wish in wishes {
             let key = self.model.key(caller, wish.again);
-            let right = self.model.total(&wish.lines);
-            let total = right.checked_add(wish.off_by.into()).and_then(|total| i64::try_from(total).ok());
-            let order = model::Wanted {
+            let mut order = model::Wanted {
                 caller,
                 customer: wish.customer,
                 currency: wish.currency,
                 lines: wish.lines.clone(),
                 place: wish.place,
                 pay_later: wish.pay_later,
-                total: total.unwrap_or(i64::MAX),
+                total: 0,
+                coupon: wish.coupon,
             };
+            let total = self.model.price(&order).checked_add(wish.off_by.into());
+            order.total = total.and_then(|total| i64::try_from(total).ok()).unwrap_or(i64::MAX);
             let spec = OrderSpec {
                 key: RequestId(key),
                 customer: AccountId(order.customer),
                 total: Amount(order.total),
                 currency: order.currency,
-                coupon: 0,
+                coupon: CouponId(order.coupon),
                 place: Some(PlaceId(order.place)).filter(|place| place.0 > 0),
                 pay_later: order.pay_later,
                 lines: OrderLines::default(),
@@ -328,6 +388,7 @@ impl Trial {
                 article.shelves().map(|shelf| (shelf.place.0, shelf.on_hand.into(), shelf.reserved.into()));
             assert_eq!(found.collect::<Vec<_>>(), self.model.article(id.0).places, "article {id}");
         }
+        self.compare_coupons();
         for (id, order) in &self.model.orders {
             let Some(view) = self.state.market().view(OrderId(*id)) else {
                 assert!(self.model.may_be_gone(*id), "order {id} is gone");
@@ -339,6 +400,9 @@ impl Trial {
             assert_eq!(i128::from(view.refunded().0), order.refunded.0, "order {id}");
             assert_eq!(i128::from(view.held().0), order.held, "order {id}");
             assert_eq!(view.due, order.due, "order {id}");
+            assert_eq!(view.order.coupon.0, order.coupon, "order {id}");
+            let gross: i128 = order.lines.iter().map(|line| line.price * i128::from(line.quantity)).sum();
+            assert_eq!(i128::from(view.discount().0), gross - order.total, "order {id}");
             // The parcels of what was completed long ago are forgotten.
             let under_way = matches!(order.state, At::PartlyShipped | At::Shipped | At::Delivered);
             let found = view.parcels().iter();
@@ -355,6 +419,20 @@ impl Trial {
         }
         let restored = decode_state(STATE_VERSION, &encode_state(&self.state)).expect("encoded here");
         assert!(restored == self.state, "a snapshot restores the state");
+    }
+
+    fn compare_coupons(&self) {
+        for (id, coupon) in &self.model.coupons {
+            let found = self.state.market().coupon(CouponId(*id)).expect("it is not forgotten");
+            assert_eq!((found.merchant.0, found.used), (coupon.merchant, coupon.spent.len() as u64));
+            for customer in 1..=ROLES.len() as u64 {
+                let by_customer = coupon.spent.iter().filter(|(by, _)| *by == customer).count();
+                let expected = coupon.each.map(|_| by_customer as u32);
+                assert_eq!(found.used_by(AccountId(customer)), expected, "coupon {id}");
+            }
+        }
+        let found: usize = (1..3).map(|id| self.state.market().coupons_of(AccountId(id), "").count()).sum();
+        assert_eq!(found, self.model.coupons.len());
     }
 
     /// A replay leads to the same, and every statement adds up.
@@ -428,15 +506,47 @@ fn wish() -> impl Strategy<Value = Wish> {
     let off_by = prop_oneof![14 => Just(0), 1 => -2..3_i64];
     let place = prop_oneof![4 => Just(0), 1 => 1..3_u32];
     let customer = prop_oneof![9 => 5..9_u64, 1 => 0..10_u64];
-    (again, customer, currency(), lines, place, proptest::bool::weighted(0.3), off_by).prop_map(
-        |(again, customer, currency, lines, place, pay_later, off_by)| Wish {
+    let coupon = prop_oneof![3 => Just(0), 2 => 0..6_u32];
+    (again, customer, currency(), lines, place, proptest::bool::weighted(0.3), coupon, off_by).prop_map(
+        |(again, customer, currency, lines, place, pay_later, coupon, off_by)| Wish {
             again,
             customer,
             currency,
             lines,
             place,
             pay_later,
+            coupon,
             off_by,
+        },
+    )
+}
+
+fn coupon() -> impl Strategy<Value = Step> {
+    let percent = prop_oneof![3 => 0..=10_000_u16, 1 => Just(10_000)];
+    let kind = prop_oneof![
+        percent.prop_map(Kind::Percent),
+        (currency(), 0..30_i64, 0..60_i64)
+            .prop_map(|(currency, off, least)| Kind::Amount(currency, off, least)),
+        (0..3_u32, 0..3_u32).prop_map(|(buy, free)| Kind::Free(buy, free)),
+    ];
+    let scope = prop_oneof![
+        2 => Just(Scope::All),
+        1 => prop::sample::select(vec!["a", "a/b", "ab"]).prop_map(Scope::Category),
+        2 => proptest::collection::vec(1..6_u32, 0..4).prop_map(Scope::Articles),
+    ];
+    let day = DAY.0 / 1_000_000_000;
+    let starts = prop_oneof![6 => Just(0), 1 => 0..2 * day];
+    let ends = prop_oneof![4 => Just(9 * day), 2 => day..day + 300, 1 => 0..2 * day];
+    let uses = || prop_oneof![2 => Just(None), 4 => (1..3_u32).prop_map(Some), 1 => Just(Some(0))];
+    (1..3_u64, 0..2_u8, any::<bool>(), kind, scope, (starts, ends), [uses(), uses()]).prop_map(
+        |(merchant, code, automatic, kind, scope, time, uses)| Step::Coupon {
+            merchant,
+            code,
+            automatic,
+            kind,
+            scope,
+            time,
+            uses,
         },
     )
 }
@@ -458,14 +568,17 @@ fn setting() -> impl Strategy<Value = Step> {
         1 => (-6..6_i32).prop_map(StockChange::Correct),
         1 => (0..8_u32, 0..3_u32).prop_map(|(quantity, to)| StockChange::Move { quantity, to: PlaceId(to) }),
     ];
-    let article = (merchant(), 0..3_u8, price, currency(), rate(), tracking, proptest::bool::weighted(0.9));
+    let text = prop::sample::select(vec!["", "a", "a/b", "ab"]);
+    let article =
+        (merchant(), 0..3_u8, text, price, currency(), rate(), tracking, proptest::bool::weighted(0.9));
     prop_oneof![
         1 => (1..9_u64, 1..9_u64, rate()).prop_map(|(fee_to, tax_to, fee)| Step::Terms { fee_to, tax_to, fee }),
         2 => (merchant(), any::<bool>(), [span(), span(), span()])
             .prop_map(|(merchant, at_once, seconds)| Step::Shop { merchant, at_once, seconds }),
-        4 => article.prop_map(|(merchant, sku, price, currency, tax, tracking, on_sale)| {
-            Step::Article { merchant, sku, price, currency, tax, tracking, on_sale }
+        4 => article.prop_map(|(merchant, sku, category, price, currency, tax, tracking, on_sale)| {
+            Step::Article { merchant, sku, category, price, currency, tax, tracking, on_sale }
         }),
+        5 => coupon(),
         5 => (merchant(), 0..6_u32, prop_oneof![6 => 1..3_u32, 1 => Just(0)], change)
             .prop_map(|(merchant, article, place, change)| Step::Stock { merchant, article, place, change }),
     ]
@@ -487,7 +600,7 @@ fn step() -> impl Strategy<Value = Step> {
         16 => go.prop_map(|(order, timely, by, way, lines, with, amount)| {
             Step::Go { order, timely, by, way, lines, with, amount }
         }),
-        1 => prop_oneof![0..400_u64, Just(24 * 3600)].prop_map(|seconds| Step::Wait { seconds }),
+        1 => prop_oneof![4 => 0..400_u64, 4 => Just(24 * 3600), 1 => Just(31 * 24 * 3600)].prop_map(|seconds| Step::Wait { seconds }),
     ]
 }
 
@@ -498,6 +611,7 @@ fn history() -> impl Strategy<Value = Vec<Step>> {
         let article = |(n, tracking)| Step::Article {
             merchant: 1 + n / 4,
             sku: (n % 4) as u8,
+            category: ["a", "a/b", "ab", ""][n as usize % 4],
             price: 7 + 5 * n as i64,
             currency: crd,
             tax: 1_000,

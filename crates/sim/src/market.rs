@@ -6,7 +6,9 @@ use pumasi_core::{
     ArticleSpec, Command, Done, OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec, OrderState,
     OrderStep, Rate, ScanCode, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
 };
-use pumasi_types::{AccountId, Amount, ArticleId, Currency, Duration, OrderId, ParcelId, PlaceId, RequestId};
+use pumasi_types::{
+    AccountId, Amount, ArticleId, CouponId, Currency, Duration, OrderId, ParcelId, PlaceId, RequestId,
+};
 
 use crate::dice::Dice;
 use crate::oracle::{Holds, require};
@@ -143,7 +145,7 @@ pub(crate) fn shopping(customer: AccountId, keys: &mut Vec<RequestId>, dice: &mu
             customer: if dice.once_in(50) { AccountId(1) } else { customer },
             total: Amount(total),
             currency: Currency::CREDIT,
-            coupon: 0,
+            coupon: CouponId(0),
             place: dice.once_in(3).then(|| any_place(dice)),
             pay_later: dice.once_in(4),
             lines: OrderLines::default(),

@@ -57,6 +57,10 @@ define_id!(
     CellId(u32), "cell"
 );
 define_id!(
+    /// A coupon or a promotion; counted from 1. 0 stands for none.
+    CouponId(u32), "coupon"
+);
+define_id!(
     /// Money set aside for one purpose.
     HoldId(u64), "hold"
 );

@@ -11,7 +11,7 @@ mod units;
 
 pub use hash::{Hash, ParseHashError};
 pub use id::{
-    AccountId, ArticleId, CellId, EventId, HoldId, JobId, OrderId, ParcelId, ParseIdError, PlaceId,
+    AccountId, ArticleId, CellId, CouponId, EventId, HoldId, JobId, OrderId, ParcelId, ParseIdError, PlaceId,
     RequestId, RunId, TaskIndex, TransferId, WorkerId,
 };
 pub use money::{Amount, Currency, MoneyError, Price};

@@ -1,6 +1,6 @@
 //! What one order is answered: its number, or why it was refused.
 
-use pumasi_types::{AccountId, Amount, ArticleId, OrderId};
+use pumasi_types::{AccountId, Amount, ArticleId, CouponId, Currency, OrderId, Time};
 use serde::{Deserialize, Serialize};
 
 /// What came of one order of a batch.
@@ -91,11 +91,63 @@ pub enum OrderRefusal {
         /// What the customer has, in minor units.
         available: Amount,
     },
-    /// The coupon is unknown, used up, over, or not for these articles or this customer.
-    #[error("coupon {coupon} is not valid for this order")]
-    BadCoupon {
+    /// No such coupon of this merchant, or it was over long ago.
+    #[error("there is no coupon {coupon} of this merchant")]
+    NoCoupon {
         /// Which.
-        coupon: u32,
+        coupon: CouponId,
+    },
+    /// The coupon's time has not come.
+    #[error("coupon {coupon} cannot be used yet")]
+    CouponNotYet {
+        /// Which.
+        coupon: CouponId,
+        /// From when on, in log time.
+        starts: Time,
+    },
+    /// The coupon's time is over.
+    #[error("coupon {coupon} is over")]
+    CouponOver {
+        /// Which.
+        coupon: CouponId,
+    },
+    /// As many orders as can have the coupon have it.
+    #[error("coupon {coupon} is used up")]
+    CouponUsedUp {
+        /// Which.
+        coupon: CouponId,
+    },
+    /// The customer has used it as often as each can.
+    #[error("the customer has used coupon {coupon} before")]
+    CouponUsed {
+        /// Which.
+        coupon: CouponId,
+    },
+    /// Nothing of the order is what the coupon is for.
+    #[error("coupon {coupon} is not for these articles")]
+    CouponNotForThese {
+        /// Which.
+        coupon: CouponId,
+    },
+    /// What the coupon is for costs too little.
+    #[error(
+        "the order has too little of what coupon {coupon} is for: it must cost {} {currency} at least", currency.format_amount(*at_least)
+    )]
+    CouponBelow {
+        /// Which.
+        coupon: CouponId,
+        /// What it must cost, in minor units.
+        at_least: Amount,
+        /// In which currency.
+        currency: Currency,
+    },
+    /// There is too little of what the coupon is for.
+    #[error("the order has too little of what coupon {coupon} is for: it takes {at_least} at least")]
+    CouponTooFew {
+        /// Which.
+        coupon: CouponId,
+        /// How many it takes.
+        at_least: u64,
     },
 }
 
@@ -115,7 +167,14 @@ impl OrderRefusal {
             OrderRefusal::OtherTotal { .. } => "other_total",
             OrderRefusal::TotalTooLarge => "total_too_large",
             OrderRefusal::NotEnoughMoney { .. } => "not_enough_money",
-            OrderRefusal::BadCoupon { .. } => "bad_coupon",
+            OrderRefusal::NoCoupon { .. } => "no_coupon",
+            OrderRefusal::CouponNotYet { .. } => "coupon_not_yet",
+            OrderRefusal::CouponOver { .. } => "coupon_over",
+            OrderRefusal::CouponUsedUp { .. } => "coupon_used_up",
+            OrderRefusal::CouponUsed { .. } => "coupon_used",
+            OrderRefusal::CouponNotForThese { .. } => "coupon_not_for_these",
+            OrderRefusal::CouponBelow { .. } => "coupon_below",
+            OrderRefusal::CouponTooFew { .. } => "coupon_too_few",
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use pumasi_types::{AccountId, Amount, ArticleId, Currency, PlaceId, RequestId};
+use pumasi_types::{AccountId, Amount, ArticleId, CouponId, Currency, PlaceId, RequestId};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
@@ -29,7 +29,7 @@ pub struct OrderSpec<'a> {
     /// In which currency.
     pub currency: Currency,
     /// A coupon that the customer has; 0: none.
-    pub coupon: u32,
+    pub coupon: CouponId,
     /// From where it is to be sent; none: from wherever there is enough.
     pub place: Option<PlaceId>,
     /// Whether the money is only taken when the customer pays, in a step of its own.
@@ -121,7 +121,7 @@ impl OrderBatch {
         head[24..32].copy_from_slice(&order.total.0.to_le_bytes());
         head[32..35].copy_from_slice(order.currency.code().as_bytes());
         head[35] = count;
-        head[36..40].copy_from_slice(&order.coupon.to_le_bytes());
+        head[36..40].copy_from_slice(&order.coupon.0.to_le_bytes());
         head[40..44].copy_from_slice(&order.place.map_or(0, |place| place.0).to_le_bytes());
         head[44..].copy_from_slice(&if order.pay_later { PAY_LATER } else { 0 }.to_le_bytes());
         self.bytes.extend_from_slice(&head);
@@ -171,7 +171,7 @@ fn take(bytes: &[u8]) -> Result<(OrderSpec<'_>, &[u8], &[u8]), &'static str> {
         customer: AccountId(long(16)),
         total: Amount(long(24).cast_signed()),
         currency: Currency::from_code([head[32], head[33], head[34]]).ok_or("its currency is unknown")?,
-        coupon: word(36),
+        coupon: CouponId(word(36)),
         place: Some(PlaceId(word(40))).filter(|place| place.0 != 0),
         pay_later: flags & PAY_LATER != 0,
         lines: OrderLines(order[HEAD..].as_chunks().0),

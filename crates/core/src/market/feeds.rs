@@ -283,7 +283,7 @@ impl Market {
         before: Money,
         ctx: &mut Context<'_>,
     ) {
-        let Market { catalogue, orders, feeds } = self;
+        let Market { catalogue, orders, feeds, .. } = self;
         let Some(view) = orders.view(id) else { return };
         let order = view.order;
         let sent = (parcel.0 as usize).checked_sub(1).and_then(|at| view.parcels().get(at));

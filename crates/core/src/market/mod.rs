@@ -6,6 +6,7 @@
 mod answer;
 mod batch;
 mod catalogue;
+mod coupons;
 mod events;
 mod feeds;
 mod orders;
@@ -18,13 +19,15 @@ mod stock;
 
 use std::collections::BTreeMap;
 
-use pumasi_types::{AccountId, ArticleId, Currency, EventId, OrderId, PlaceId, Time};
+use pumasi_types::{AccountId, ArticleId, CouponId, Currency, EventId, OrderId, PlaceId, Time};
 use serde::{Deserialize, Serialize};
 
 pub use self::answer::{OrderAnswer, OrderRefusal};
 pub use self::batch::{BadBatch, OrderBatch, OrderLines, OrderSpec};
 use self::catalogue::Catalogue;
 pub use self::catalogue::{Article, ArticleSpec, ArticleText, MarketTerms, Rate, SettleAt, ShopTerms};
+use self::coupons::Coupons;
+pub use self::coupons::{Coupon, CouponKind, CouponScope, CouponSpec};
 pub use self::events::{Event, EventKind};
 pub use self::feeds::FeedView;
 use self::feeds::{Feed, Feeds};
@@ -43,10 +46,14 @@ use crate::{Ledger, Refusal};
 pub struct Market {
     catalogue: Catalogue,
     orders: Orders,
+    coupons: Coupons,
     feeds: Feeds,
 }
 
 impl Market {
+    /// Customers of forgotten coupons that leave in one entry.
+    const LEAVING: usize = 1 << 12;
+
     /// What the platform takes; none as long as operators have not said it.
     pub fn terms(&self) -> Option<MarketTerms> {
         self.catalogue.terms()
@@ -90,6 +97,21 @@ impl Market {
     /// Who sent an order that is remembered: its customer, or a storefront.
     pub fn sent_by(&self, id: OrderId) -> Option<AccountId> {
         self.orders.get(id).map(|(record, _)| record.key.caller)
+    }
+
+    /// A coupon or a promotion.
+    pub fn coupon(&self, id: CouponId) -> Option<&Coupon> {
+        self.coupons.get(id)
+    }
+
+    /// A merchant's coupon or promotion by its code.
+    pub fn by_code(&self, merchant: AccountId, code: &str) -> Option<CouponId> {
+        self.coupons.by_code(merchant, code)
+    }
+
+    /// A merchant's coupons and promotions whose codes come after this one, in the order of their codes.
+    pub fn coupons_of(&self, merchant: AccountId, after: &str) -> impl Iterator<Item = (CouponId, &Coupon)> {
+        self.coupons.of(merchant, after)
     }
 
     /// The feed of an account in one of its parts.
@@ -164,6 +186,7 @@ impl Market {
     /// Counts time for the memory of orders' keys; `most` pages of them are dropped.
     pub(crate) fn pass(&mut self, now: Time, most: usize) {
         self.orders.pass(now, most);
+        self.coupons.pass(Market::LEAVING);
     }
 
     /// Lets nobody foresee where keys and SKUs lie.
@@ -186,13 +209,18 @@ impl Market {
         self.orders.sanity_check(timers);
         self.feeds.sanity_check(self.catalogue.feeds());
         let mut reserved: BTreeMap<(ArticleId, PlaceId), u64> = BTreeMap::new();
+        let mut used: BTreeMap<CouponId, u64> = BTreeMap::new();
         for (id, view) in self.orders.iter() {
             view.sanity_check(id);
+            if !matches!(view.order.state, OrderState::Cancelled | OrderState::Expired) {
+                *used.entry(view.order.coupon).or_default() += 1;
+            }
             let lines = view.lines.iter().enumerate().filter(|(_, line)| line.place.0 != 0);
             for (at, line) in lines.filter(|(at, _)| view.to_ship(*at) > 0) {
                 *reserved.entry((line.article, line.place)).or_default() += u64::from(view.to_ship(at));
             }
         }
+        self.coupons.sanity_check(&used, timers);
         for (id, article, _) in self.catalogue.iter() {
             for shelf in article.stock.shelves() {
                 let expected = reserved.remove(&(id, shelf.place)).unwrap_or(0);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use pumasi_types::{AccountId, Amount, ArticleId, Currency, OrderId, PlaceId, RequestId, Time};
+use pumasi_types::{AccountId, Amount, ArticleId, CouponId, Currency, OrderId, PlaceId, RequestId, Time};
 use serde::{Deserialize, Serialize};
 
 use super::answer::OrderRefusal;
@@ -52,7 +52,7 @@ pub struct Order {
     pub customer: AccountId,
     /// Who sells.
     pub merchant: AccountId,
-    /// What it costs altogether.
+    /// What it costs altogether, less what a coupon or a promotion takes off.
     pub total: Amount,
     /// The tax that is contained in it.
     pub tax: Amount,
@@ -66,6 +66,8 @@ pub struct Order {
     pub settled: bool,
     /// When it was placed, in log time.
     pub placed: Time,
+    /// What made it cheaper than its lines; 0: nothing.
+    pub coupon: CouponId,
     /// Where its lines begin in its page.
     lines_at: u32,
     lines: u8,
@@ -188,6 +190,7 @@ pub(crate) struct NewOrder {
     pub(crate) state: OrderState,
     pub(crate) settled: bool,
     pub(crate) placed: Time,
+    pub(crate) coupon: CouponId,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -438,10 +441,23 @@ impl Orders {
         let page = self.page();
         let lines_at = u32::try_from(page.lines.len()).expect("a page has few lines");
         page.lines.extend_from_slice(lines);
-        let NewOrder { customer, merchant, total, tax, fee, currency, state, settled, placed } = *order;
+        let NewOrder { customer, merchant, total, tax, fee, currency, state, settled, placed, coupon } =
+            *order;
         let lines = u8::try_from(lines.len()).expect("an order has few lines");
-        let order =
-            Order { customer, merchant, total, tax, fee, currency, state, settled, placed, lines_at, lines };
+        let order = Order {
+            customer,
+            merchant,
+            total,
+            tax,
+            fee,
+            currency,
+            state,
+            settled,
+            placed,
+            coupon,
+            lines_at,
+            lines,
+        };
         self.remember(hash, Record { key, outcome: Outcome::Order(order) })
     }
 

@@ -127,6 +127,15 @@ impl OrderView<'_> {
             && self.lines.iter().enumerate().all(whole)
     }
 
+    /// What a coupon or a promotion takes off what its lines cost.
+    pub fn discount(&self) -> Amount {
+        if self.order.coupon.0 == 0 {
+            return Amount::ZERO;
+        }
+        let worth = |line: &Line| line.price.0 * i64::from(line.quantity);
+        Amount(self.lines.iter().map(worth).sum::<i64>() - self.order.total.0)
+    }
+
     /// How many of a line its merchant still has to ship.
     pub fn to_ship(&self, line: usize) -> u32 {
         if self.order.state.is_open() { self.lines[line].quantity - self.progress(line).shipped } else { 0 }
@@ -203,7 +212,7 @@ impl Order {
 }
 
 /// `amount × part / whole`, rounded down; nothing of nothing. The part is at most the whole.
-fn share(amount: Amount, part: i128, whole: i128) -> Amount {
+pub(super) fn share(amount: Amount, part: i128, whole: i128) -> Amount {
     if whole == 0 {
         return Amount::ZERO;
     }

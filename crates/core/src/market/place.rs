@@ -6,12 +6,13 @@
 
 use std::hint::black_box;
 
-use pumasi_types::{AccountId, Amount, ArticleId, OrderId, ParcelId, PlaceId};
+use pumasi_types::{AccountId, Amount, ArticleId, CouponId, OrderId, ParcelId, PlaceId};
 
 use super::Market;
 use super::answer::{OrderAnswer, OrderRefusal};
 use super::batch::{OrderBatch, OrderSpec};
 use super::catalogue::{Article, SettleAt, Shop};
+use super::coupons::Cut;
 use super::events::EventKind;
 use super::feeds::{Feeds, News};
 use super::orders::{Key, Line, NewOrder, OrderState, Outcome, content_of};
@@ -29,6 +30,7 @@ struct Checked {
     total: Amount,
     tax: Amount,
     fee: Amount,
+    coupon: CouponId,
 }
 
 impl Market {
@@ -115,7 +117,7 @@ impl Market {
             return Err(OrderRefusal::OwnArticle);
         }
         let (mut total, mut tax) = (Amount::ZERO, Amount::ZERO);
-        for line in lines {
+        for line in &mut *lines {
             let (id, article) = (line.article, self.for_sale(line.article)?);
             if article.merchant != merchant {
                 return Err(OrderRefusal::SeveralMerchants { article: id });
@@ -132,8 +134,9 @@ impl Market {
             line.place =
                 found.map_err(|available| OrderRefusal::NotEnoughStock { article: id, available })?;
         }
-        if order.coupon != 0 {
-            return Err(OrderRefusal::BadCoupon { coupon: order.coupon });
+        let mut coupon = CouponId(0);
+        if let Some(cut) = self.coupons.best(order, merchant, lines, &self.catalogue, ctx.now)? {
+            (coupon, total.0, tax) = (cut.coupon, total.0 - cut.off.0, self.tax_after(&cut, lines));
         }
         if total != order.total {
             return Err(OrderRefusal::OtherTotal { total });
@@ -143,7 +146,7 @@ impl Market {
         }
         // Taxes go first: of a price that is nearly all tax, the platform takes what is left.
         let fee = self.catalogue.fee().of(total).min(Amount(total.0 - tax.0));
-        Ok(Checked { merchant, total, tax, fee })
+        Ok(Checked { merchant, total, tax, fee, coupon })
     }
 
     /// Does what was checked.
@@ -155,18 +158,22 @@ impl Market {
         lines: &[Line],
         ctx: &mut Context<'_>,
     ) -> OrderId {
-        let Checked { merchant, total, tax, fee } = *checked;
+        let Checked { merchant, total, tax, fee, coupon } = *checked;
         for line in lines {
             if let Some(article) = self.catalogue.article_mut(line.article) {
                 article.stock.reserve(line.place, line.quantity);
             }
         }
-        let Market { catalogue, orders, feeds } = self;
+        let Market { catalogue, orders, feeds, coupons } = self;
         let Shop { terms: shop, feed } = catalogue.shop_mut(merchant);
         let settled = !order.pay_later && shop.settle_at == SettleAt::Placing;
         let state = if order.pay_later { OrderState::Placed } else { OrderState::Paid };
         let (customer, currency) = (order.customer, order.currency);
-        let new = NewOrder { customer, merchant, total, tax, fee, currency, state, settled, placed: ctx.now };
+        if coupon.0 != 0 {
+            coupons.take(coupon, customer);
+        }
+        let placed = ctx.now;
+        let new = NewOrder { customer, merchant, total, tax, fee, currency, state, settled, placed, coupon };
         let id = orders.place_order(hash, *key, &new, lines);
         let news = News {
             order: id,
@@ -201,6 +208,15 @@ impl Market {
             ctx.ledger.set_aside(customer, currency, total);
         }
         id
+    }
+
+    /// The tax in what is left of each line.
+    fn tax_after(&self, cut: &Cut, lines: &[Line]) -> Amount {
+        let left = |(line, off): (&Line, &Amount)| Amount(line.price.0 * i64::from(line.quantity) - off.0);
+        let rate =
+            |line: &Line| self.catalogue.article(line.article).map(|article| article.tax).unwrap_or_default();
+        let goods = lines.iter().zip(&cut.lines);
+        Amount(goods.map(|(line, off)| rate(line).contained_in(left((line, off))).0).sum())
     }
 
     fn for_sale(&self, id: ArticleId) -> Result<&Article, OrderRefusal> {

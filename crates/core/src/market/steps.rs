@@ -233,13 +233,14 @@ impl Market {
         self.orders.set_due(id, None, ctx.timers);
         let view = self.orders.view(id);
         let lines = view.map_or(0, |view| view.lines.len());
-        match view.map(|view| view.order.state) {
-            Some(OrderState::Placed) => {
+        match view.map(|view| *view.order) {
+            Some(Order { state: OrderState::Placed, coupon, customer, .. }) => {
                 self.unreserve(id);
+                self.coupons.give_back(coupon, customer);
                 self.enter(id, OrderState::Expired);
                 self.tell(id, Taken::plain(EventKind::Expired), Money::default(), ctx);
             }
-            Some(OrderState::Delivered) => {
+            Some(Order { state: OrderState::Delivered, .. }) => {
                 self.complete(id, ctx);
                 self.tell(id, Taken::plain(EventKind::Completed), Money::default(), ctx);
             }
@@ -279,7 +280,7 @@ impl Market {
         Ok(Done::Ok)
     }
 
-    /// Completes an order, for now: it can be returned as long as its merchant said.
+    /// Completes an order. As long as its merchant said, it can still be returned.
     fn complete(&mut self, id: OrderId, ctx: &mut Context<'_>) -> Done {
         if let Some((order, course)) = self.orders.course_mut(id) {
             order.state = OrderState::Completed;
@@ -309,6 +310,7 @@ impl Market {
             self.arrive(id, ctx);
             return Ok(Done::Ok);
         }
+        self.coupons.give_back(order.coupon, order.customer);
         Ok(self.enter(id, OrderState::Cancelled))
     }
 

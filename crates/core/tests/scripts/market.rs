@@ -6,7 +6,7 @@ use pumasi_core::{
     ArticleSpec, Command, MarketTerms, OrderAnswer, OrderBatch, OrderLines, OrderSpec, OrderState, OrderStep,
     Rate, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
 };
-use pumasi_types::{AccountId, Amount, ArticleId, Currency, Hash, OrderId, PlaceId, RequestId};
+use pumasi_types::{AccountId, Amount, ArticleId, CouponId, Currency, Hash, OrderId, PlaceId, RequestId};
 
 use super::{Args, Outcome, Pool, duration, list, next, span};
 
@@ -106,7 +106,7 @@ impl Pool {
     }
 
     /// An article by its SKU, or by its number.
-    fn article(&self, merchant: AccountId, sku: &str) -> Outcome<ArticleId> {
+    pub(super) fn article(&self, merchant: AccountId, sku: &str) -> Outcome<ArticleId> {
         match self.state.market().by_sku(merchant, sku) {
             Some(article) => Ok(article),
             None => sku.parse().map_err(|_| format!("no article '{sku}'").into()),
@@ -128,7 +128,7 @@ impl Pool {
             customer,
             total: currency.parse_amount(args.take_key("total").ok_or("total is missing")?)?,
             currency,
-            coupon: args.take_key("coupon").unwrap_or("0").parse()?,
+            coupon: self.coupon(merchant, args.take_key("coupon").unwrap_or("0"))?,
             place: args.take_key("at").map(str::parse).transpose()?,
             pay_later: args.take_key("pay") == Some("later"),
             lines: OrderLines::default(),
@@ -185,6 +185,9 @@ impl Pool {
             amount(order.tax),
             amount(order.fee),
         );
+        if view.discount() != Amount::ZERO {
+            write!(text, ", {} off by coupon {}", amount(view.discount()), order.coupon)?;
+        }
         if view.refunded() != Amount::ZERO {
             write!(text, ", {} refunded", amount(view.refunded()))?;
         }
@@ -221,7 +224,7 @@ fn refused(count: u128) -> OrderBatch {
             customer: State::SYSTEM,
             total: Amount::ZERO,
             currency: Currency::CREDIT,
-            coupon: 0,
+            coupon: CouponId(0),
             place: None,
             pay_later: false,
             lines: OrderLines::default(),
@@ -232,7 +235,7 @@ fn refused(count: u128) -> OrderBatch {
 }
 
 /// In percent, like `3` or `0.5`.
-fn rate(text: Option<&str>) -> Outcome<Rate> {
+pub(super) fn rate(text: Option<&str>) -> Outcome<Rate> {
     let percent: Currency = "XTS".parse()?;
     let parts = percent.parse_amount(text.unwrap_or("0"))?;
     Ok(Rate::new(u16::try_from(parts.0)?).ok_or("a rate is at most 100")?)

@@ -18,6 +18,8 @@ use pumasi_types::{
 
 use crate::common::{self, BEGIN};
 
+#[path = "coupons.rs"]
+mod coupons;
 #[path = "market.rs"]
 mod market;
 
@@ -100,6 +102,7 @@ impl Pool {
             Ok(Done::Articles(articles)) => {
                 format!("articles {}", list(articles, |article| article.to_string()))
             }
+            Ok(Done::Coupons(coupons)) => format!("coupons {}", list(coupons, |coupon| coupon.to_string())),
             Ok(Done::Orders(answers)) => self.tell_orders(answers),
             Ok(Done::Parcel(parcel)) => format!("parcel {parcel}"),
             Ok(Done::Attached { worker, link, unwanted }) => {
@@ -201,6 +204,7 @@ impl Pool {
             "submit" | "cancel" => self.order(name, args),
             "attach" | "detach" | "lose" | "pause" | "resume" | "return" | "report" => self.work(name, args),
             "market" | "shop" | "article" | "stock" | "order" | "fill" => self.sell(name, args),
+            "coupon" => self.put_coupon(args),
             "pay" | "allocate" | "ship" | "deliver" | "complete" | "cancel_order" | "ask_return"
             | "take_return" | "refuse_return" | "refund" | "scan" => self.go_on(name, args),
             "wait" => {
@@ -393,6 +397,7 @@ impl Pool {
             "job" => self.look_at_job(next(args, "job")?.parse()?)?,
             "tasks" => self.look_at_tasks(next(args, "job")?.parse()?)?,
             "goods" => self.look_at_goods(next(args, "merchant")?)?,
+            "coupons" => self.look_at_coupons(next(args, "merchant")?)?,
             "see" => self.look_at_order(next(args, "order")?.parse()?)?,
             "owner" => self.look_at_owner(next(args, "owner")?)?,
             "worker" => self.look_at_worker(next(args, "worker")?)?,

@@ -16,7 +16,7 @@ use arrow_ipc::{Message, MessageHeader, convert, root_as_message};
 use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
 use pumasi_api::wire::market::ORDER_ID_BYTES_MAX;
 use pumasi_core::{OrderBatch, OrderLines, OrderSpec};
-use pumasi_types::{AccountId, Amount, ArticleId, Currency, PlaceId, RequestId};
+use pumasi_types::{AccountId, Amount, ArticleId, CouponId, Currency, PlaceId, RequestId};
 
 use crate::orders::order_key;
 
@@ -255,7 +255,7 @@ impl Layout {
                 customer: customers.map_or(caller, |column| AccountId(column[row])),
                 total: Amount(totals[row]),
                 currency: currencies.currency(row)?,
-                coupon: coupons.and_then(|column| value(column, row)).unwrap_or(0),
+                coupon: CouponId(coupons.and_then(|column| value(column, row)).unwrap_or(0)),
                 place: places.and_then(|column| value(column, row)).filter(|place| *place != 0).map(PlaceId),
                 pay_later: later.is_some_and(|column| column.is_valid(row) && column.value(row)),
                 lines: OrderLines::default(),
@@ -513,7 +513,7 @@ mod tests {
         assert_eq!(first.lines.iter().collect::<Vec<_>>(), [(ArticleId(10), 1)]);
         assert_eq!(
             (orders[1].coupon, orders[1].place, first.pay_later, orders[1].pay_later),
-            (9, None, true, false)
+            (CouponId(9), None, true, false)
         );
         // The least there can be, with texts for ids, a dictionary of currencies and lists of lines.
         let currencies: DictionaryArray<Int8Type> = ["KRW", "KRW"].into_iter().collect();

@@ -103,7 +103,14 @@ fn number_of(refusal: &OrderRefusal) -> Option<i64> {
         OrderRefusal::OtherTotal { total: amount } | OrderRefusal::NotEnoughMoney { available: amount } => {
             Some(amount.0)
         }
-        OrderRefusal::BadCoupon { coupon } => Some(coupon.into()),
+        OrderRefusal::NoCoupon { coupon }
+        | OrderRefusal::CouponNotYet { coupon, .. }
+        | OrderRefusal::CouponOver { coupon }
+        | OrderRefusal::CouponUsedUp { coupon }
+        | OrderRefusal::CouponUsed { coupon }
+        | OrderRefusal::CouponNotForThese { coupon } => Some(coupon.0.into()),
+        OrderRefusal::CouponBelow { at_least, .. } => Some(at_least.0),
+        OrderRefusal::CouponTooFew { at_least, .. } => Some(at_least.cast_signed()),
     }
 }
 

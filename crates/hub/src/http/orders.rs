@@ -13,7 +13,7 @@ use pumasi_api::wire::market::{
     NewLine, NewOrder, ORDER_ID_BYTES_MAX, OneOrMany, Order, OrderLine, OrderResult, OrderStatus, Party, Pay,
 };
 use pumasi_core::{OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec};
-use pumasi_types::{AccountId, ArticleId, Currency, MoneyError, OrderId, RequestId};
+use pumasi_types::{AccountId, ArticleId, CouponId, Currency, MoneyError, OrderId, RequestId};
 
 use super::extract::{Body, Caller, IdempotencyKey, Path};
 use super::{ApiError, views};
@@ -194,7 +194,7 @@ fn spec(
         customer: order.customer.as_ref().map_or(Ok(caller), |customer| account(customer, names))?,
         total: currency.parse_amount(&order.total)?,
         currency,
-        coupon: order.coupon.unwrap_or(0),
+        coupon: CouponId(order.coupon.unwrap_or(0)),
         place: order.place,
         pay_later: order.pay == Pay::Later,
         lines: OrderLines::default(),

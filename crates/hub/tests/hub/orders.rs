@@ -168,7 +168,7 @@ async fn each_order_of_a_list_stands_alone() {
         (with(tea.clone(), json!({"total": "99999999999999999999"})), Some("invalid")),
         (with(tea.clone(), json!({"currency": "ABC"})), Some("invalid")),
         (with(tea.clone(), json!({"currency": "EUR", "total": "50"})), Some("other_currency")),
-        (with(tea.clone(), json!({"coupon": 7})), Some("bad_coupon")),
+        (with(tea.clone(), json!({"coupon": 7})), Some("no_coupon")),
         (with(tea.clone(), json!({"coupon": 0})), Some("invalid")),
         (with(tea.clone(), json!({"place": 9})), Some("not_enough_stock")),
         (with(tea.clone(), json!({"id": ""})), Some("invalid")),
