@@ -668,6 +668,8 @@ impl HubClient {
             code: format!("http_{}", parts.status.as_u16()),
             message: format!("{} was answered with {}", call.name(), parts.status),
             number: None,
+            state: None,
+            possible: None,
         });
         let again = match parts.status.as_u16() {
             429 | 502 | 503 | 504 => Some(retry_after(&parts.headers)),

@@ -23,6 +23,12 @@ pub struct ErrorBody {
     /// Which of a list it was, from 1; nothing of the list was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u32>,
+    /// Where an order stands that a step was not for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The steps that the caller can take instead, as in `POST /v1/orders/{order}/STEP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub possible: Option<Vec<String>>,
 }
 
 /// The hub as it presents itself; needs no token.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 use pumasi_types::Hash;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::auth::{self, Caller};
 use crate::server::{Denied, Hub};
@@ -36,6 +36,25 @@ impl Session {
         // Before the token is looked at: a revocation in between must be noticed.
         let revocations = hub.tokens.revocations();
         Ok(Session { caller: hub.authenticate(headers, peer).await?, token, revocations })
+    }
+
+    /// Lets a stream be read until it or the session ends, or nobody takes any more what was read; says why when it had
+    /// to end.
+    pub(crate) async fn read<T, E: From<Over>>(
+        self,
+        hub: &Hub,
+        to: &mpsc::Sender<Result<T, E>>,
+        reading: impl Future<Output = Result<(), E>>,
+    ) {
+        let ended = tokio::select! {
+            ended = reading => ended,
+            over = self.over(hub) => Err(over.into()),
+            () = to.closed() => return,
+        };
+        if let Err(error) = ended {
+            // Nobody reads it when this fails.
+            let _ = to.send(Err(error)).await;
+        }
     }
 
     /// Resolves when the stream must end.

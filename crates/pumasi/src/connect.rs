@@ -3,6 +3,8 @@
 use clap::Args;
 use pumasi_api::client::{HubClient, Token};
 use pumasi_api::tls::{Fingerprint, HubAddress, Pin};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::CliError;
 use crate::profile::{Profile, Profiles};
@@ -73,6 +75,16 @@ impl HubArgs {
         };
         Ok(Target { hub: hub.clone(), pin, token })
     }
+}
+
+/// Asks a hub for something that changes it; once, whatever breaks on the way.
+pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
+    client: &HubClient,
+    path: &str,
+    body: &B,
+    operation: String,
+) -> Result<T, CliError> {
+    client.post(path, body, None).await.map_err(CliError::hub(operation))
 }
 
 #[cfg(test)]

@@ -55,6 +55,12 @@ pub(crate) enum CliError {
         /// Its name.
         name: String,
     },
+    /// Something that the hub does not have.
+    #[error("there is no {what}")]
+    Missing {
+        /// What was asked for, as `article 'tea' of yours`.
+        what: String,
+    },
     /// Nobody said which hub.
     #[error("no hub is given")]
     NoHub,
@@ -189,6 +195,7 @@ impl CliError {
             CliError::Usage { hint, .. } => hint,
             CliError::Profiles { .. } => "repair or remove the file, then `pumasi login` again",
             CliError::NoProfile { .. } => "`pumasi login HUB --profile NAME` makes one",
+            CliError::Missing { .. } => "check the name or number",
             CliError::NoHub => "`pumasi login HUB` once, or give --hub or PUMASI_HUB",
             CliError::NoFingerprint { .. } => {
                 "`pumasi login HUB` once, or give --fingerprint or PUMASI_FINGERPRINT; the hub prints it when it starts"
@@ -227,7 +234,7 @@ impl CliError {
             | CliError::ProofKeys { .. }
             | CliError::Audit { .. }
             | CliError::Witness { .. } => Exit::LocalFile,
-            CliError::NoProfile { .. } => Exit::NotFound,
+            CliError::NoProfile { .. } | CliError::Missing { .. } => Exit::NotFound,
             CliError::Join { source } => exit_of_join(source),
             CliError::TooExpensive { .. } => Exit::Refused,
             CliError::AllSamplesFail { .. }

@@ -50,12 +50,12 @@ impl Style {
         }
     }
 
-    /// The style of a state of a job, task or worker.
+    /// The style of a state of a job, task, worker or order.
     pub(crate) fn of_state(state: &str) -> Style {
         match state {
-            "succeeded" => Style::Good,
+            "succeeded" | "completed" => Style::Good,
             "failed" | "failing" | "barred" | "expired" | "out_of_budget" | "dependency_failed" => Style::Bad,
-            "active" | "working" => Style::Busy,
+            "active" | "working" | "partly_shipped" | "shipped" => Style::Busy,
             _ => Style::Plain,
         }
     }
@@ -117,6 +117,16 @@ impl Output {
         let text = text.map_err(|error| io::Error::other(error.to_string()));
         let text = text.map_err(CliError::file("write JSON", Path::new("to standard output")))?;
         self.raw(format!("{text}\n").as_bytes())
+    }
+
+    /// Says that something without an answer is done.
+    pub(crate) fn done(&self, text: &str) -> Result<(), CliError> {
+        if self.json { self.value(&serde_json::json!({})) } else { self.line(text) }
+    }
+
+    /// The result as JSON, or as one line for people.
+    pub(crate) fn told<T: Serialize>(&self, value: &T, text: &str) -> Result<(), CliError> {
+        if self.json { self.value(value) } else { self.line(text) }
     }
 
     /// The result as JSON, or as `table` for people; `none` when it has no rows.

@@ -52,6 +52,27 @@ pub(crate) fn about(fuel: u64) -> String {
     if fuel < 1_000 { fuel.to_string() } else { format!("{:.1e}", fuel as f64) }
 }
 
+/// A part of a hundred, as `3%` or `2.75`, with two decimals at most; in basis points, of which there are 10,000.
+pub(crate) fn parse_percent(text: &str) -> Result<u16, String> {
+    let error = || format!("'{text}' is not a percentage from 0 to 100: expected a number like 3% or 2.75%");
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 2 {
+        return Err(error());
+    }
+    let whole: u16 = whole.parse().map_err(|_| error())?;
+    let part: u16 = format!("{part:0<2}").parse().map_err(|_| error())?;
+    let points = whole.checked_mul(100).and_then(|whole| whole.checked_add(part));
+    points.filter(|points| *points <= 10_000).ok_or_else(error)
+}
+
+/// Basis points as a percentage, such as `2.75%`.
+pub(crate) fn percent(basis_points: u16) -> String {
+    let text = format!("{}.{:02}", basis_points / 100, basis_points % 100);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// A span of time, as `90s`, `1h30m` or `7d` of 24 hours each; in milliseconds.
 pub(crate) fn parse_span_ms(text: &str) -> Result<u64, String> {
     parse_span_or_none_ms(text).ok().filter(|ms| *ms > 0).ok_or_else(|| no_span(text))
@@ -120,6 +141,22 @@ mod tests {
             assert!(parse_fuel(text).is_err(), "{text}");
         }
         assert_eq!((about(999), about(1_437_000)), ("999".to_owned(), "1.4e6".to_owned()));
+    }
+
+    #[test]
+    fn percentages_are_exact() {
+        for (text, points, said) in [
+            ("3%", 300, "3%"),
+            ("2.75", 275, "2.75%"),
+            ("0.1%", 10, "0.1%"),
+            ("100", 10_000, "100%"),
+            ("0", 0, "0%"),
+        ] {
+            assert_eq!((parse_percent(text), percent(points).as_str()), (Ok(points), said), "{text}");
+        }
+        for text in ["", "%", "-1", "100.01", "1.234", "1.", ".5", "1e2", "99999999", "+1", "٣"] {
+            assert!(parse_percent(text).is_err(), "{text}");
+        }
     }
 
     #[test]

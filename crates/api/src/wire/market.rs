@@ -1,12 +1,18 @@
 //! JSON bodies of the market: what merchants sell, and what is ordered.
 
+mod steps;
+
 use std::borrow::Cow;
 use std::fmt;
 
-use pumasi_types::{AccountId, ArticleId, OrderId, PlaceId};
+use pumasi_types::{AccountId, ArticleId, OrderId, ParcelId, PlaceId};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use self::steps::{
+    AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ShipOrder, SomeOf,
+};
 
 /// Items of one list at most: orders, articles, changes of stock.
 pub const LIST_MAX: usize = 10_000;
@@ -418,12 +424,24 @@ pub struct Order {
     pub tax: String,
     /// What the platform takes of it.
     pub fee: String,
-    /// Whether its merchant was paid.
+    /// Whether all of its money was paid to its merchant.
     pub settled: bool,
+    /// How much of it was, so far.
+    pub paid_out: String,
+    /// How much of that went back to its customer.
+    pub refunded: String,
     /// When it was placed.
     pub placed_ms: u64,
+    /// When it does by itself what is next: it expires, or is completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<u64>,
+    /// Until when it can be returned, once it has arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns_until_ms: Option<u64>,
     /// What is bought, one line for each article.
     pub lines: Vec<OrderLine>,
+    /// What was sent of it; the first is number 1. Forgotten two days after all is over.
+    pub parcels: Vec<Parcel>,
 }
 
 /// So many of an article from one place.
@@ -436,7 +454,34 @@ pub struct OrderLine {
     pub sku: String,
     /// How many.
     pub quantity: u32,
+    /// What one costs, as it was when it was ordered.
+    pub price: String,
     /// From where; 0: nowhere, it is not counted.
     #[schema(value_type = u32)]
     pub place: PlaceId,
+    /// How many were sent.
+    pub shipped: u32,
+    /// How many of them the customer wants to give back.
+    pub to_return: u32,
+    /// How many the merchant has back.
+    pub returned: u32,
+}
+
+/// What was sent at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Parcel {
+    /// Its number, from 1 in each order.
+    #[schema(value_type = u32)]
+    pub parcel: ParcelId,
+    /// Name of the account that carries it.
+    pub carrier: String,
+    /// What the carrier calls it; may be empty.
+    pub tracking: String,
+    /// When it was sent.
+    pub sent_ms: u64,
+    /// When it arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_ms: Option<u64>,
+    /// What is in it.
+    pub lines: Vec<SomeOf>,
 }

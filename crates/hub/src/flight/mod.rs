@@ -151,15 +151,7 @@ async fn read(
         }
         Ok(())
     };
-    let ended = tokio::select! {
-        ended = reading => ended,
-        over = session.over(&hub) => Err(over.into()),
-        () = to.closed() => return,
-    };
-    if let Err(status) = ended {
-        // Nobody reads it when this fails.
-        let _ = to.send(Err(status)).await;
-    }
+    session.read(&hub, &to, reading).await;
 }
 
 /// The answers to a batch, once they are durable.

@@ -6,8 +6,9 @@ use axum::response::{IntoResponse, Response};
 use pumasi_api::wire::ErrorBody;
 use pumasi_blobs::BlobError;
 use pumasi_cell::JournalError;
-use pumasi_core::Refusal;
+use pumasi_core::{OrderState, Refusal, StepKind};
 
+use super::views;
 use crate::cell::CellError;
 use crate::session::Over;
 
@@ -19,11 +20,13 @@ pub(crate) struct ApiError {
     message: String,
     number: Option<u32>,
     retry_after_s: Option<u64>,
+    /// Where an order stands that a step was not for, and what is possible instead.
+    stands: Option<(OrderState, Vec<StepKind>)>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, code, message: message.into(), number: None, retry_after_s: None }
+        ApiError { status, code, message: message.into(), number: None, retry_after_s: None, stands: None }
     }
 
     /// A part of the request is wrong.
@@ -47,7 +50,15 @@ impl ApiError {
 
     /// What is told of it besides the status.
     pub(crate) fn into_body(self) -> ErrorBody {
-        ErrorBody { code: self.code.to_owned(), message: self.message, number: self.number }
+        let (state, possible) = self.stands.unzip();
+        let step = |kind: StepKind| views::step(kind).to_owned();
+        ErrorBody {
+            code: self.code.to_owned(),
+            message: self.message,
+            number: self.number,
+            state: state.map(|state| views::order_state(state).to_owned()),
+            possible: possible.map(|steps| steps.into_iter().map(step).collect()),
+        }
     }
 
     /// It is about one of a list, counted from 1.
@@ -103,6 +114,9 @@ impl From<Refusal> for ApiError {
         let error = ApiError::new(status, refusal.code(), refusal.to_string());
         match refusal {
             Refusal::InList { number, .. } => error.of_number(number),
+            Refusal::WrongState { state, possible, .. } => {
+                ApiError { stands: Some((state, possible)), ..error }
+            }
             _ => error,
         }
     }

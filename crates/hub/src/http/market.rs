@@ -23,7 +23,8 @@ const ARTICLES_MAX: usize = 1_000;
 /// Articles that are looked at for one answer at most: the loop waits meanwhile.
 const LOOKED_AT: u32 = 10_000;
 
-async fn party(hub: &Hub, party: Party) -> Result<AccountId, ApiError> {
+/// The account that is meant.
+pub(super) async fn party(hub: &Hub, party: Party) -> Result<AccountId, ApiError> {
     let name = match party {
         Party::Id(id) => return Ok(AccountId(id)),
         Party::Name(name) => name,
@@ -54,6 +55,54 @@ pub(super) async fn set_market(
     };
     hub.cell.ask(caller.account, key.of(caller.account), Command::SetMarket(terms)).await??;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the platform takes of sales; anybody who has an account may know.
+#[utoipa::path(get, path = "/v1/market",
+    responses((status = 200, body = wire::market::MarketTerms), (status = 404, body = wire::ErrorBody)))]
+pub(super) async fn get_market(
+    State(hub): State<Arc<Hub>>,
+    Caller(_): Caller,
+) -> Result<Json<wire::market::MarketTerms>, ApiError> {
+    let look = |state: &pumasi_core::State| {
+        let terms = state.market().terms()?;
+        let name = |account| Party::Name(views::account_name(state, account));
+        let (fee_to, tax_to) = (name(terms.fee_to), name(terms.tax_to));
+        Some(wire::market::MarketTerms { fee_to, tax_to, fee_bp: terms.fee.parts() })
+    };
+    let none = || ApiError::not_found("no_terms", "operators have not said yet what the platform takes");
+    hub.cell.read(look).await?.map(Json).ok_or_else(none)
+}
+
+/// Whose shop.
+#[derive(Deserialize)]
+pub(super) struct ShopQuery {
+    merchant: Option<String>,
+}
+
+/// How a merchant sells, the caller when none is named.
+#[utoipa::path(get, path = "/v1/shop", params(("merchant" = Option<String>, Query)),
+    responses((status = 200, body = wire::market::ShopTerms), (status = 404, body = wire::ErrorBody)))]
+pub(super) async fn get_shop(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    Query(query): Query<ShopQuery>,
+) -> Result<Json<wire::market::ShopTerms>, ApiError> {
+    let merchant = match &query.merchant {
+        Some(text) => super::accounts::resolve(&hub, text).await?,
+        None => caller.account,
+    };
+    let terms = hub.cell.read(move |state| state.market().shop(merchant)).await?;
+    let seconds = |span: Duration| Some(span.0 / 1_000_000_000);
+    Ok(Json(wire::market::ShopTerms {
+        settle_at: match terms.settle_at {
+            pumasi_core::SettleAt::Placing => wire::market::SettleAt::Placing,
+            pumasi_core::SettleAt::Shipping => wire::market::SettleAt::Shipping,
+        },
+        reservation_s: seconds(terms.reservation),
+        completion_s: seconds(terms.completion),
+        returns_s: seconds(terms.returns),
+    }))
 }
 
 /// Says how the caller sells; merchants only.
@@ -104,7 +153,10 @@ pub(super) async fn put(
 }
 
 /// Converts each of a list; says which of them is wrong.
-fn in_list<T, U>(list: Vec<T>, mut convert: impl FnMut(T) -> Result<U, String>) -> Result<Vec<U>, ApiError> {
+pub(super) fn in_list<T, U>(
+    list: Vec<T>,
+    mut convert: impl FnMut(T) -> Result<U, String>,
+) -> Result<Vec<U>, ApiError> {
     let numbered = (1..).zip(list);
     numbered
         .map(|(number, item)| {
@@ -222,14 +274,16 @@ fn may_count(caller: &auth::Caller, article: &pumasi_core::Article) -> bool {
 #[derive(Deserialize)]
 pub(super) struct ArticlesQuery {
     merchant: Option<String>,
+    sku: Option<String>,
     after: Option<ArticleId>,
     limit: Option<usize>,
 }
 
-/// Articles in the order in which they came, of one merchant or of all.
+/// Articles in the order in which they came, of one merchant or of all; or a merchant's, by default the caller's, that
+/// has this SKU.
 #[utoipa::path(get, path = "/v1/articles",
-    params(("merchant" = Option<String>, Query), ("after" = Option<u32>, Query),
-        ("limit" = Option<u32>, Query)),
+    params(("merchant" = Option<String>, Query), ("sku" = Option<String>, Query),
+        ("after" = Option<u32>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Articles)))]
 pub(super) async fn list(
     State(hub): State<Arc<Hub>>,
@@ -240,6 +294,14 @@ pub(super) async fn list(
         Some(text) => Some(super::accounts::resolve(&hub, text).await?),
         None => None,
     };
+    if let Some(sku) = query.sku {
+        let look = move |state: &pumasi_core::State| {
+            let id = state.market().by_sku(merchant.unwrap_or(caller.account), &sku);
+            let articles = id.and_then(|id| show(state, &caller, id)).into_iter().collect();
+            Articles { articles, next: None }
+        };
+        return Ok(Json(hub.cell.read(look).await?));
+    }
     let limit = query.limit.unwrap_or(100).clamp(1, ARTICLES_MAX);
     let after = query.after.unwrap_or_default().0;
     let look = move |state: &pumasi_core::State| page(state, &caller, merchant, after, limit);
@@ -269,6 +331,11 @@ fn page(
     Articles { articles, next: Some(ArticleId(after.saturating_add(LOOKED_AT))) }
 }
 
+fn show(state: &pumasi_core::State, caller: &auth::Caller, id: ArticleId) -> Option<Article> {
+    let (article, text) = state.market().article(id).zip(state.market().text(id))?;
+    Some(views::article(state, (id, article, text), may_count(caller, article)))
+}
+
 /// One article.
 #[utoipa::path(get, path = "/v1/articles/{article}", params(("article" = u32, Path)),
     responses((status = 200, body = Article), (status = 404, body = wire::ErrorBody)))]
@@ -277,10 +344,7 @@ pub(super) async fn get(
     Caller(caller): Caller,
     Path(id): Path<ArticleId>,
 ) -> Result<Json<Article>, ApiError> {
-    let look = move |state: &pumasi_core::State| {
-        let (article, text) = state.market().article(id).zip(state.market().text(id))?;
-        Some(views::article(state, (id, article, text), may_count(&caller, article)))
-    };
+    let look = move |state: &pumasi_core::State| show(state, &caller, id);
     let found = hub.cell.read(look).await?;
     found.map(Json).ok_or_else(|| ApiError::not_found("no_article", format!("there is no article {id}")))
 }

@@ -10,6 +10,7 @@ mod money;
 mod order_stream;
 mod orders;
 mod proof;
+mod steps;
 mod submit;
 mod system;
 mod task_list;
@@ -24,7 +25,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::routing::{get, post};
 use pumasi_api::link::worker_link_server::WorkerLinkServer;
 use pumasi_cell::REQUEST_BYTES_MAX;
 use utoipa::OpenApi;
@@ -93,7 +94,9 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         proof::info,
         proof::receipt,
         proof::log,
+        market::get_market,
         market::set_market,
+        market::get_shop,
         market::set_shop,
         market::list,
         market::put,
@@ -101,6 +104,16 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         market::change_stock,
         orders::place,
         orders::get,
+        steps::pay,
+        steps::allocate,
+        steps::ship,
+        steps::deliver,
+        steps::complete,
+        steps::cancel,
+        steps::request_return,
+        steps::accept_return,
+        steps::refuse_return,
+        steps::refund,
         order_stream::stream,
     )
 )]
@@ -157,10 +170,20 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/jobs/{job}/tasks/{task}/output", get(tasks::output))
         .route("/v1/jobs/{job}/tasks/{task}/stdout", get(tasks::stdout))
         .route("/v1/jobs/{job}/tasks/{task}/stderr", get(tasks::stderr))
-        .route("/v1/market", put(market::set_market))
-        .route("/v1/shop", put(market::set_shop))
+        .route("/v1/market", get(market::get_market).put(market::set_market))
+        .route("/v1/shop", get(market::get_shop).put(market::set_shop))
         .route("/v1/articles/{article}", get(market::get))
         .route("/v1/orders/{order}", get(orders::get))
+        .route("/v1/orders/{order}/pay", post(steps::pay))
+        .route("/v1/orders/{order}/allocate", post(steps::allocate))
+        .route("/v1/orders/{order}/ship", post(steps::ship))
+        .route("/v1/orders/{order}/deliver", post(steps::deliver))
+        .route("/v1/orders/{order}/complete", post(steps::complete))
+        .route("/v1/orders/{order}/cancel", post(steps::cancel))
+        .route("/v1/orders/{order}/return", post(steps::request_return))
+        .route("/v1/orders/{order}/accept-return", post(steps::accept_return))
+        .route("/v1/orders/{order}/refuse-return", post(steps::refuse_return))
+        .route("/v1/orders/{order}/refund", post(steps::refund))
         .route("/v1/orders/stream", post(order_stream::stream))
         .route("/checkpoint", get(proof::checkpoint))
         .route("/tile/{*path}", get(proof::tile))

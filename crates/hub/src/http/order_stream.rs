@@ -97,15 +97,7 @@ async fn read(
         }
         Ok(())
     };
-    let ended = tokio::select! {
-        ended = reading => ended,
-        over = session.over(&hub) => Err(over.into()),
-        () = to.closed() => return,
-    };
-    if let Err(error) = ended {
-        // Nobody reads it when this fails.
-        let _ = to.send(Err(error)).await;
-    }
+    session.read(&hub, &to, reading).await;
 }
 
 /// The answers of a batch as lines, once they are durable.

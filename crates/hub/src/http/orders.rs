@@ -10,9 +10,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use pumasi_api::wire;
 use pumasi_api::wire::market::{
-    NewLine, NewOrder, ORDER_ID_BYTES_MAX, OneOrMany, Order, OrderLine, OrderResult, OrderStatus, Party, Pay,
+    NewLine, NewOrder, ORDER_ID_BYTES_MAX, OneOrMany, Order, OrderResult, OrderStatus, Party, Pay,
 };
-use pumasi_core::{OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec};
+use pumasi_core::{OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec, OrderView};
 use pumasi_types::{AccountId, ArticleId, CouponId, Currency, MoneyError, OrderId, RequestId};
 
 use super::extract::{Body, Caller, IdempotencyKey, Path};
@@ -264,36 +264,27 @@ pub(super) async fn get(
     Path(order): Path<OrderId>,
 ) -> Result<Json<Order>, ApiError> {
     let look = move |state: &pumasi_core::State| show(state, &caller, order);
-    // Who may not see an order learns no more than that: numbers of orders can be guessed.
-    let found = hub.cell.read(look).await?;
-    found.map(Json).ok_or_else(|| ApiError::not_found("no_order", format!("you have no order {order}")))
+    hub.cell.read(look).await?.map(Json).ok_or_else(|| no_order(order))
 }
 
 fn show(state: &pumasi_core::State, caller: &auth::Caller, id: OrderId) -> Option<Order> {
-    let market = state.market();
-    let (order, lines) = market.order(id)?;
-    let people = [Some(order.customer), Some(order.merchant), market.sent_by(id)];
-    if !people.contains(&Some(caller.account)) && !caller.is_operator() {
-        return None;
-    }
-    let line = |line: &pumasi_core::Line| OrderLine {
-        article: line.article,
-        sku: market.text(line.article).map(|text| text.sku.to_string()).unwrap_or_default(),
-        quantity: line.quantity,
-        place: line.place,
-    };
-    let money = |amount| order.currency.format_amount(amount);
-    Some(Order {
-        id,
-        customer: views::account_name(state, order.customer),
-        merchant: views::account_name(state, order.merchant),
-        state: order.state.to_string().replace(' ', "_"),
-        currency: order.currency.code().to_owned(),
-        total: money(order.total),
-        tax: money(order.tax),
-        fee: money(order.fee),
-        settled: order.settled,
-        placed_ms: order.placed.0 / 1_000_000,
-        lines: lines.iter().map(line).collect(),
-    })
+    let view = seen(state, caller, id)?;
+    Some(views::order(state, id, view))
+}
+
+/// An order that the caller may see.
+pub(super) fn seen<'a>(
+    state: &'a pumasi_core::State,
+    caller: &auth::Caller,
+    id: OrderId,
+) -> Option<OrderView<'a>> {
+    let view = state.market().view(id)?;
+    let people = [Some(view.order.customer), Some(view.order.merchant), state.market().sent_by(id)];
+    (caller.is_operator() || people.contains(&Some(caller.account))).then_some(view)
+}
+
+/// What is said of an order that is not there, or not the caller's: who may not see one learns no more than that,
+/// because numbers of orders can be guessed.
+pub(super) fn no_order(id: OrderId) -> ApiError {
+    ApiError::not_found("no_order", format!("you have no order {id}"))
 }

@@ -2,10 +2,12 @@
 
 use pumasi_api::wire::{self, market};
 use pumasi_core::{
-    Account, Article, ArticleText, Checks, Job, JobOutcome, JobState, Owner, Standing, State, Task,
-    TaskState, Tracking, Worker,
+    Account, Article, ArticleText, Checks, Job, JobOutcome, JobState, Line, OrderState, OrderView, Owner,
+    Parcel, Progress, Standing, State, StepKind, Task, TaskState, Tracking, Worker,
 };
-use pumasi_types::{AccountId, Amount, ArticleId, Currency, Hash, JobId, Price, TaskIndex, WorkerId};
+use pumasi_types::{
+    AccountId, Amount, ArticleId, Currency, Hash, JobId, OrderId, ParcelId, Price, TaskIndex, Time, WorkerId,
+};
 
 pub(super) fn credits(amount: Amount) -> String {
     Currency::CREDIT.format_amount(amount)
@@ -152,6 +154,94 @@ pub(super) fn worker(state: &State, id: WorkerId, worker: &Worker) -> wire::Work
         lost: worker.lost,
         outvoted: worker.outvoted,
         earned: credits(worker.earned),
+    }
+}
+
+/// Where an order stands, for programs.
+pub(super) fn order_state(state: OrderState) -> &'static str {
+    match state {
+        OrderState::Placed => "placed",
+        OrderState::Paid => "paid",
+        OrderState::Allocated => "allocated",
+        OrderState::PartlyShipped => "partly_shipped",
+        OrderState::Shipped => "shipped",
+        OrderState::Delivered => "delivered",
+        OrderState::Completed => "completed",
+        OrderState::Cancelled => "cancelled",
+        OrderState::Expired => "expired",
+        OrderState::ReturnRequested => "return_requested",
+        OrderState::Returned => "returned",
+        OrderState::Refunded => "refunded",
+    }
+}
+
+/// A step of an order, as it stands at the end of its path.
+pub(super) fn step(kind: StepKind) -> &'static str {
+    match kind {
+        StepKind::Pay => "pay",
+        StepKind::Allocate => "allocate",
+        StepKind::Ship => "ship",
+        StepKind::Deliver => "deliver",
+        StepKind::Complete => "complete",
+        StepKind::Cancel => "cancel",
+        StepKind::RequestReturn => "return",
+        StepKind::AcceptReturn => "accept-return",
+        StepKind::RefuseReturn => "refuse-return",
+        StepKind::Refund => "refund",
+    }
+}
+
+/// An order and what became of it.
+pub(super) fn order(state: &State, id: OrderId, view: OrderView<'_>) -> market::Order {
+    let (market, order) = (state.market(), view.order);
+    let money = |amount| order.currency.format_amount(amount);
+    let ms = |time: Time| time.0 / 1_000_000;
+    let sku = |article| market.text(article).map(|text| text.sku.to_string());
+    let line = |(at, line): (usize, &Line)| {
+        let Progress { shipped, asked, returned } = view.progress(at);
+        market::OrderLine {
+            article: line.article,
+            sku: sku(line.article).unwrap_or_default(),
+            quantity: line.quantity,
+            price: money(line.price),
+            place: line.place,
+            shipped,
+            to_return: asked,
+            returned,
+        }
+    };
+    let content = |(line, quantity): &(u8, u32)| {
+        let article = view.lines.get(usize::from(*line)).map(|line| line.article);
+        market::SomeOf { article, sku: article.and_then(sku), quantity: *quantity }
+    };
+    let parcel = |(number, parcel): (u32, &Parcel)| market::Parcel {
+        parcel: ParcelId(number),
+        carrier: account_name(state, parcel.carrier),
+        tracking: parcel.tracking.to_string(),
+        sent_ms: ms(parcel.sent),
+        delivered_ms: parcel.delivered.map(ms),
+        lines: parcel.lines.iter().map(content).collect(),
+    };
+    market::Order {
+        id,
+        customer: account_name(state, order.customer),
+        merchant: account_name(state, order.merchant),
+        state: order_state(order.state).to_owned(),
+        currency: order.currency.code().to_owned(),
+        total: money(order.total),
+        tax: money(order.tax),
+        fee: money(order.fee),
+        settled: order.settled,
+        paid_out: money(view.settled()),
+        refunded: money(view.refunded()),
+        placed_ms: ms(order.placed),
+        due_ms: view
+            .due
+            .filter(|_| matches!(order.state, OrderState::Placed | OrderState::Delivered))
+            .map(ms),
+        returns_until_ms: Some(ms(view.returns_until())).filter(|until| *until > 0),
+        lines: view.lines.iter().enumerate().map(line).collect(),
+        parcels: (1..).zip(view.parcels()).map(parcel).collect(),
     }
 }
 

@@ -3,9 +3,11 @@
 mod common;
 mod flight;
 mod jobs;
+mod market;
 mod orders;
 mod proofs;
 mod requests;
 mod restart;
+mod steps;
 mod tls;
 mod worker_link;

@@ -1,101 +1,15 @@
 //! Orders and what is sold, over HTTP: one, lists and streams of them, repeated, raced and malformed.
 
 use crate::common::*;
+use crate::market::{Market, rice, with};
 use pumasi_api::client::HubClient;
 use pumasi_api::wire;
 use pumasi_api::wire::market::{
-    Article, Articles, OpenedCustomers, Order, OrderResult, OrderStatus, PutArticle,
+    Article, Articles, MarketTerms, OpenedCustomers, Order, OrderResult, OrderStatus, Party, PutArticle,
+    SettleAt, ShopTerms,
 };
+use pumasi_types::ArticleId;
 use serde_json::{Value, json};
-
-/// A hub where a merchant sells rice, tea and a book, and two customers have ₩100,000 each.
-struct Market {
-    hub: TestHub,
-    merchant: HubClient,
-    mall: HubClient,
-    alice: HubClient,
-    tokens: [String; 2],
-}
-
-impl Market {
-    async fn new() -> Market {
-        let hub = TestHub::new().await;
-        let merchant = hub.client(&hub.open("shop", &["merchant"]).await);
-        let mall_token = hub.open("mall", &["storefront"]).await;
-        let alice_token = hub.open("alice", &[]).await;
-        hub.open("bob", &[]).await;
-        for name in ["alice", "bob"] {
-            let body = json!({"to": name, "currency": "KRW", "amount": "100000"});
-            let _: wire::Transferred = hub.operator().post("/v1/issue", &body, None).await.unwrap();
-        }
-        let terms = json!({"fee_to": "operator", "tax_to": "operator", "fee_bp": 500});
-        let () = hub.operator().put("/v1/market", &terms, None).await.unwrap();
-        let () = merchant.put("/v1/shop", &json!({"settle_at": "placing"}), None).await.unwrap();
-        let articles = json!([
-            {"sku": "rice", "title_ko": "쌀 10kg", "title_en": "Rice, 10 kg", "category": "food/grain",
-                "price": "30000", "currency": "KRW", "tax_bp": 1000},
-            {"sku": "tea", "gtin": "4006381333931", "price": "5000", "currency": "KRW"},
-            {"sku": "book", "price": "15000", "currency": "KRW", "tracking": "untracked"}
-        ]);
-        let put: Vec<PutArticle> = merchant.post("/v1/articles", &articles, None).await.unwrap();
-        assert_eq!(put.iter().map(|one| one.article.0).collect::<Vec<_>>(), [1, 2, 3]);
-        let stock = json!([
-            {"sku": "rice", "place": 1, "change": {"receive": 3}},
-            {"article": 2, "place": 1, "change": {"count": 1000}}
-        ]);
-        let () = merchant.post("/v1/stock", &stock, None).await.unwrap();
-        let (alice, mall) = (hub.client(&alice_token), hub.client(&mall_token));
-        Market { hub, merchant, mall, alice, tokens: [alice_token, mall_token] }
-    }
-
-    async fn stock(&self, article: u32) -> (u32, u32) {
-        let article: Article = self.merchant.get(&format!("/v1/articles/{article}")).await.unwrap();
-        let shelf = article.stock.unwrap()[0];
-        (shelf.on_hand, shelf.reserved)
-    }
-
-    /// What an account has in won.
-    async fn won(&self, name: &str) -> String {
-        let account: wire::Account = self.hub.operator().get(&format!("/v1/accounts/{name}")).await.unwrap();
-        account.balances.into_iter().find(|balance| balance.currency == "KRW").unwrap().available
-    }
-
-    /// Sends lines of JSON and returns what is answered.
-    async fn stream(&self, body: &str) -> Vec<Value> {
-        let bearer = format!("Bearer {}", self.tokens[1]);
-        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/x-ndjson")];
-        let answer = self.hub.raw("POST", "/v1/orders/stream", &headers, body.as_bytes()).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
-        let lines = unchunk(&answer.body);
-        lines.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
-    }
-}
-
-/// The bytes of a chunked body (RFC 9112, 7.1).
-fn unchunk(mut body: &str) -> String {
-    let mut whole = String::new();
-    loop {
-        let (length, rest) = body.split_once("\r\n").expect("a chunk");
-        let (chunk, rest) = rest.split_at(usize::from_str_radix(length, 16).expect("a length"));
-        if chunk.is_empty() {
-            return whole;
-        }
-        whole += chunk;
-        body = rest.strip_prefix("\r\n").expect("the end of a chunk");
-    }
-}
-
-fn rice(quantity: u32) -> Value {
-    let total = (30_000 * quantity).to_string();
-    json!({"currency": "KRW", "total": total, "lines": [{"merchant": "shop", "sku": "rice", "quantity": quantity}]})
-}
-
-fn with(mut order: Value, fields: Value) -> Value {
-    let fields = fields.as_object().unwrap().clone();
-    order.as_object_mut().unwrap().extend(fields);
-    order
-}
 
 #[tokio::test]
 async fn an_order_is_placed_paid_and_seen_by_those_it_concerns() {
@@ -335,6 +249,15 @@ async fn articles_are_listed_page_by_page_and_stock_is_the_merchants() {
         let (status, said, message) = refusal(refused);
         assert_eq!((status, said.as_str()), (400, code), "{wrong}: {message}");
     }
+    let mine: Articles = market.merchant.get("/v1/articles?sku=tea").await.unwrap();
+    let theirs: Articles = rival.get("/v1/articles?sku=tea&merchant=shop").await.unwrap();
+    assert_eq!((mine.articles[0].id, theirs.articles[0].id), (ArticleId(2), ArticleId(2)));
+    assert!(mine.articles[0].stock.is_some() && theirs.articles[0].stock.is_none());
+    assert!(rival.get::<Articles>("/v1/articles?sku=tea").await.unwrap().articles.is_empty());
+    let fees: MarketTerms = rival.get("/v1/market").await.unwrap();
+    assert_eq!((fees.fee_to, fees.fee_bp), (Party::Name("operator".to_owned()), 500));
+    let terms: ShopTerms = rival.get("/v1/shop?merchant=shop").await.unwrap();
+    assert_eq!((terms.settle_at, terms.returns_s), (SettleAt::Placing, Some(14 * 24 * 3600)));
     let terms = json!({"fee_to": "operator", "tax_to": 999, "fee_bp": 1});
     assert_eq!(refusal(market.hub.operator().put::<_, ()>("/v1/market", &terms, None).await).0, 404);
     assert_eq!(refusal(market.merchant.put::<_, ()>("/v1/market", &terms, None).await).1, "wrong_role");

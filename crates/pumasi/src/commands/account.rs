@@ -7,10 +7,8 @@ use pumasi_api::wire::{
     SettleHold, Statement, StatementLine, Transferred, Vouch,
 };
 use pumasi_types::{Currency, HoldId};
-use serde::Serialize;
-use serde_json::json;
 
-use crate::connect::HubArgs;
+use crate::connect::{HubArgs, post};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{Output, Style, Table};
@@ -199,7 +197,7 @@ impl AccountArgs {
             AccountCommand::Revoke { token } => {
                 let body = RevokeToken { token: token.secret().to_owned() };
                 let () = post(&client, "/v1/tokens/revoke", &body, "revoke the token".to_owned()).await?;
-                done(out, "the token is worthless now")?;
+                out.done("the token is worthless now")?;
             }
             AccountCommand::Issue { to, money } => pay(&client, out, "issue", &to, &money).await?,
             AccountCommand::Transfer { to, money } => pay(&client, out, "transfer", &to, &money).await?,
@@ -215,25 +213,11 @@ impl AccountArgs {
             AccountCommand::Release { hold } => {
                 let path = format!("/v1/holds/{hold}/release");
                 let () = post(&client, &path, &(), format!("release hold {hold}")).await?;
-                done(out, &format!("released hold {hold}"))?;
+                out.done(&format!("released hold {hold}"))?;
             }
         }
         Ok(Exit::Ok)
     }
-}
-
-async fn post<B: Serialize, T: serde::de::DeserializeOwned>(
-    client: &HubClient,
-    path: &str,
-    body: &B,
-    operation: String,
-) -> Result<T, CliError> {
-    client.post(path, body, None).await.map_err(CliError::hub(operation))
-}
-
-/// Says that something without an answer is done.
-fn done(out: &Output, text: &str) -> Result<(), CliError> {
-    if out.json { out.value(&json!({})) } else { out.line(text) }
 }
 
 async fn show(client: &HubClient, out: &Output, name: Option<String>) -> Result<(), CliError> {

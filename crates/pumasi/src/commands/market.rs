@@ -1,8 +1,16 @@
-//! `pumasi market`: what merchants sell and what is ordered.
+//! `pumasi market`: what is sold, and what is ordered.
 
+mod article;
+mod articles;
+mod customers;
 mod load;
+mod order;
+mod shop;
+mod steps;
+mod stock;
 
 use clap::{Args, Subcommand};
+use pumasi_api::client::HubClient;
 
 use crate::connect::HubArgs;
 use crate::error::CliError;
@@ -11,10 +19,15 @@ use crate::output::Output;
 
 const EXAMPLES: &str = "\
 Examples:
+  pumasi market articles put tea --price 5000 --currency KRW
   pumasi market articles load articles.csv --currency KRW
-  pumasi market stock load delivery.parquet";
+  pumasi market stock receive tea 100              100 of them came
+  pumasi market order place shop/tea=2             two of the article 'tea' of the merchant 'shop'
+  pumasi market order ship 7 --carrier post --tracking EE123456789KR
 
-/// Sell goods: articles, stock and orders
+An article is named by its number, by its SKU when it is yours, or as MERCHANT/SKU.";
+
+/// Sell goods, order them, and follow orders
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MarketArgs {
@@ -26,30 +39,39 @@ pub(crate) struct MarketArgs {
 
 #[derive(Debug, Subcommand)]
 enum MarketCommand {
-    /// Add and change articles
-    #[command(subcommand)]
-    Articles(ArticlesCommand),
-    /// Change what there is of articles
-    #[command(subcommand)]
-    Stock(StockCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum ArticlesCommand {
-    Load(load::LoadArticles),
-}
-
-#[derive(Debug, Subcommand)]
-enum StockCommand {
-    Load(load::LoadStock),
+    Terms(shop::TermsArgs),
+    Shop(shop::ShopArgs),
+    /// Show articles, add them and change them
+    #[command(subcommand, after_help = articles::EXAMPLES)]
+    Articles(articles::ArticlesCommand),
+    /// Show and change what there is of your articles
+    #[command(subcommand, after_help = stock::EXAMPLES)]
+    Stock(stock::StockCommand),
+    /// Place orders, look at them, and take them further
+    #[command(subcommand, after_help = order::EXAMPLES)]
+    Order(order::OrderCommand),
+    /// Open accounts of customers, who need no token of their own (storefronts)
+    #[command(subcommand, after_help = customers::EXAMPLES)]
+    Customers(customers::CustomersCommand),
 }
 
 impl MarketArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
-        match self.command {
-            MarketCommand::Articles(ArticlesCommand::Load(load)) => load.run(&client, out).await,
-            MarketCommand::Stock(StockCommand::Load(load)) => load.run(&client, out).await,
+        self.command.run(&client, out).await
+    }
+}
+
+impl MarketCommand {
+    async fn run(self, client: &HubClient, out: &Output) -> Result<Exit, CliError> {
+        match self {
+            MarketCommand::Terms(args) => args.run(client, out).await?,
+            MarketCommand::Shop(args) => args.run(client, out).await?,
+            MarketCommand::Articles(command) => return command.run(client, out).await,
+            MarketCommand::Stock(command) => return command.run(client, out).await,
+            MarketCommand::Order(command) => command.run(client, out).await?,
+            MarketCommand::Customers(command) => command.run(client, out).await?,
         }
+        Ok(Exit::Ok)
     }
 }

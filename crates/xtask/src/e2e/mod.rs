@@ -8,6 +8,7 @@ mod faults;
 mod guests;
 mod hostile;
 mod http2;
+mod market;
 mod mirror;
 mod orders;
 mod proof;
