@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::steps::{
-    AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ShipOrder, SomeOf,
+    AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ScanParcel, ShipOrder, SomeOf,
 };
 
 /// Items of one list at most: orders, articles, changes of stock.
@@ -482,6 +482,13 @@ pub struct Parcel {
     /// When it arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_ms: Option<u64>,
+    /// What its carrier reported last: an event code of the Universal Postal Union (M40).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<String>,
+    /// What that means: `accepted`, `in_transit`, `customs`, `at_delivery_office`, `out_for_delivery`,
+    /// `delivery_attempted`, `ready_to_collect`, `delivered`, `returned_to_sender`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
     /// What is in it.
     pub lines: Vec<SomeOf>,
 }

@@ -108,6 +108,7 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         steps::allocate,
         steps::ship,
         steps::deliver,
+        steps::scan,
         steps::complete,
         steps::cancel,
         steps::request_return,
@@ -178,6 +179,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/orders/{order}/allocate", post(steps::allocate))
         .route("/v1/orders/{order}/ship", post(steps::ship))
         .route("/v1/orders/{order}/deliver", post(steps::deliver))
+        .route("/v1/orders/{order}/scan", post(steps::scan))
         .route("/v1/orders/{order}/complete", post(steps::complete))
         .route("/v1/orders/{order}/cancel", post(steps::cancel))
         .route("/v1/orders/{order}/return", post(steps::request_return))

@@ -6,9 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use pumasi_api::wire::ErrorBody;
 use pumasi_api::wire::market::{
-    AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ShipOrder, SomeOf,
+    AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ScanParcel, ShipOrder, SomeOf,
 };
-use pumasi_core::{Command, Done, OrderStep, Shipment};
+use pumasi_core::{BadScanCode, Command, Done, OrderStep, ScanCode, Shipment};
 use pumasi_types::{ArticleId, OrderId};
 
 use super::accounts::unexpected;
@@ -140,6 +140,21 @@ pub(super) async fn deliver(
     Body(body): Body<DeliverParcel>,
 ) -> Result<Json<OrderStepped>, ApiError> {
     step(&hub, &caller, &key, order, OrderStep::Deliver { parcel: body.parcel }).await
+}
+
+/// Says what happened to a parcel on its way; its carrier. `EMI` delivers it.
+#[utoipa::path(post, path = "/v1/orders/{order}/scan", params(("order" = u64, Path)), request_body = ScanParcel,
+    responses((status = 200, body = OrderStepped), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub(super) async fn scan(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    key: IdempotencyKey,
+    Path(order): Path<OrderId>,
+    Body(body): Body<ScanParcel>,
+) -> Result<Json<OrderStepped>, ApiError> {
+    let code: ScanCode =
+        body.code.parse().map_err(|error: BadScanCode| ApiError::invalid(error.to_string()))?;
+    step(&hub, &caller, &key, order, OrderStep::Scan { parcel: body.parcel, code }).await
 }
 
 /// Asks to give some or all of an order back; its customer, or a storefront.

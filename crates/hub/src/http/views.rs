@@ -188,6 +188,7 @@ pub(super) fn step(kind: StepKind) -> &'static str {
         StepKind::AcceptReturn => "accept-return",
         StepKind::RefuseReturn => "refuse-return",
         StepKind::Refund => "refund",
+        StepKind::Scan => "scan",
     }
 }
 
@@ -220,6 +221,8 @@ pub(super) fn order(state: &State, id: OrderId, view: OrderView<'_>) -> market::
         tracking: parcel.tracking.to_string(),
         sent_ms: ms(parcel.sent),
         delivered_ms: parcel.delivered.map(ms),
+        scan: parcel.scan.map(|scan| scan.code().to_owned()),
+        status: parcel.scan.map(|scan| scan.status().word().to_owned()),
         lines: parcel.lines.iter().map(content).collect(),
     };
     market::Order {

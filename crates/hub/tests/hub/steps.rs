@@ -75,7 +75,11 @@ async fn an_order_lives_from_placing_to_refund() {
     // The rest goes with the merchant's own car.
     assert_eq!(life.step(shop, "ship", json!({})).await.unwrap().parcel.map(|parcel| parcel.0), Some(2));
     assert_eq!(life.refused(carrier, "deliver", json!({"parcel": 2})).await.code, "not_yours");
-    life.step(carrier, "deliver", json!({"parcel": 1})).await.unwrap();
+    life.step(carrier, "scan", json!({"parcel": 1, "code": "EDG"})).await.unwrap();
+    let parcel = life.show().await.parcels.remove(0);
+    assert_eq!((parcel.scan.as_deref(), parcel.status.as_deref()), (Some("EDG"), Some("out_for_delivery")));
+    life.step(carrier, "scan", json!({"parcel": 1, "code": "EMI"})).await.unwrap();
+    assert!(life.show().await.parcels[0].delivered_ms.is_some());
     assert_eq!(life.state().await, "shipped");
     life.step(shop, "deliver", json!({"parcel": 2})).await.unwrap();
     let order = life.show().await;
@@ -125,7 +129,7 @@ async fn what_is_not_possible_says_what_is() {
         ("ship", json!({"lines": [{"sku": "rice", "quantity": 3}]}), "too_many"),
         ("ship", json!({"lines": [{"sku": "rice", "quantity": -1}]}), "invalid"),
         ("ship", json!({"box": 1}), "invalid"),
-        ("ship", json!([]), "invalid"),
+        ("ship", json!("all"), "invalid"),
         ("deliver", json!({"parcel": 1}), "wrong_state"),
         ("deliver", json!({}), "invalid"),
         ("refund", json!({"amount": "1"}), "wrong_state"),
@@ -137,6 +141,8 @@ async fn what_is_not_possible_says_what_is() {
     for (who, step, body, status) in [
         (shop, "deliver", json!({"parcel": 0}), (404, "no_parcel")),
         (carrier, "deliver", json!({"parcel": 2}), (404, "no_parcel")),
+        (shop, "scan", json!({"parcel": 1, "code": "EMC"}), (403, "not_yours")),
+        (carrier, "scan", json!({"parcel": 1, "code": "EMQ"}), (400, "invalid")),
         (shop, "refund", json!({"amount": "75001"}), (409, "refund_too_large")),
         (shop, "refund", json!({"amount": "0"}), (400, "bad_amount")),
         (shop, "refund", json!({"amount": "-1"}), (400, "bad_amount")),

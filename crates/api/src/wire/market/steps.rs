@@ -45,6 +45,17 @@ pub struct DeliverParcel {
     pub parcel: ParcelId,
 }
 
+/// What a carrier reports of a parcel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScanParcel {
+    /// Which of the order's.
+    #[schema(value_type = u32)]
+    pub parcel: ParcelId,
+    /// An event code of the Universal Postal Union (M40), such as `EMC`; `EMI` delivers it.
+    pub code: String,
+}
+
 /// What a customer wants to give back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use pumasi_api::client::HubClient;
-use pumasi_api::wire::market::{NewOrder, Order, OrderResult, Pay, SomeOf};
+use pumasi_api::wire::market::{NewOrder, Order, OrderResult, Parcel, Pay, SomeOf};
 use pumasi_types::{Amount, Currency, OrderId, PlaceId};
 
 use super::article::{ArticleName, Line, party};
@@ -19,7 +19,8 @@ Examples:
   pumasi market order show 7
   pumasi market order pay 7
   pumasi market order allocate 7 && pumasi market order ship 7 --carrier post
-  pumasi market order deliver 7 1                  its first parcel arrived
+  pumasi market order scan 7 1 EMC                 its first parcel left the country
+  pumasi market order deliver 7 1                  it arrived
   pumasi market order return 7 tea=1
   pumasi market order accept-return 7 --restock && pumasi market order refund 7 5000";
 
@@ -192,6 +193,11 @@ fn lines(order: &Order) -> Table {
     table
 }
 
+/// Where a parcel is that has not arrived.
+fn on_its_way(parcel: &Parcel) -> String {
+    parcel.status.as_ref().map_or_else(|| "on its way".to_owned(), |status| status.replace('_', " "))
+}
+
 fn parcels(order: &Order) -> Table {
     let mut table = Table::new(&[">PARCEL", "CARRIER", "TRACKING", "SENT", "DELIVERED", "CONTENT"]);
     let content = |some: &SomeOf| {
@@ -207,7 +213,7 @@ fn parcels(order: &Order) -> Table {
             (parcel.carrier.clone(), Style::Plain),
             (parcel.tracking.clone(), Style::Plain),
             (units::moment(parcel.sent_ms), Style::Plain),
-            (arrived.unwrap_or_else(|| "on its way".to_owned()), style),
+            (arrived.unwrap_or_else(|| on_its_way(parcel)), style),
             (lines.join(", "), Style::Plain),
         ]);
     }

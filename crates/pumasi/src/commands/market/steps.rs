@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use pumasi_api::client::HubClient;
 use pumasi_api::wire::market::{
-    AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ShipOrder, SomeOf,
+    AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ScanParcel, ShipOrder, SomeOf,
 };
 use pumasi_types::{OrderId, ParcelId};
 use serde::Serialize;
@@ -45,6 +45,15 @@ pub(super) enum StepCommand {
         order: OrderId,
         /// Which of its parcels: 1 is the first
         parcel: ParcelId,
+    },
+    /// Report what happened to a parcel on its way (its carrier)
+    Scan {
+        /// The order's number
+        order: OrderId,
+        /// Which of its parcels: 1 is the first
+        parcel: ParcelId,
+        /// Event code of the Universal Postal Union (M40), as EMC; EMI delivers it
+        code: String,
     },
     /// Say that all is well, or that you keep what you wanted to return (its customer)
     Complete {
@@ -107,6 +116,10 @@ impl StepCommand {
             Step::Deliver { order, parcel } => {
                 let body = DeliverParcel { parcel };
                 (step(client, order, "deliver", &body).await?, "delivered a parcel of")
+            }
+            Step::Scan { order, parcel, code } => {
+                let body = ScanParcel { parcel, code };
+                (step(client, order, "scan", &body).await?, "reported a parcel of")
             }
             Step::Complete { order } => (step(client, order, "complete", &()).await?, "completed"),
             Step::Cancel { order } => (step(client, order, "cancel", &()).await?, "cancelled"),
