@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pumasi_cell::{Journal, Settled};
+use pumasi_core::Transfer;
 use pumasi_proof::{Checkpoint, Frontier, Note};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
