@@ -21,6 +21,16 @@ pub struct Request {
     pub command: Command,
 }
 
+impl Request {
+    /// How many orders it brings.
+    pub(crate) fn orders(&self) -> usize {
+        match &self.command {
+            Command::PlaceOrders(batch) => batch.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What can be asked. The order of variants is part of the stored format: append, never reorder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {

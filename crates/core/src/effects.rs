@@ -6,7 +6,7 @@ use pumasi_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, OrderAnswer};
+use crate::{Archived, Event, OrderAnswer, SalesHour};
 
 /// What a command that was done answers.
 ///
@@ -63,6 +63,10 @@ pub struct Effects {
     pub transfers: Vec<Transfer>,
     /// Steps that orders took, in order; their ids have no gaps.
     pub events: Vec<Event>,
+    /// Orders that leave memory, for the archive.
+    pub archived: Archived,
+    /// What was sold in hours that are over, in order; the ids have no gaps.
+    pub sales: Vec<SalesHour>,
     /// What the hub must do once the entry is durable.
     pub actions: Vec<Action>,
 }

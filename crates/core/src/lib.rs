@@ -36,10 +36,11 @@ pub use compute::{Job, JobCounts, JobOutcome, JobState, Owner, Standing, Task, T
 pub use effects::{Action, Assignment, Cause, Done, Effects, Transfer};
 pub use ledger::{Account, Balance, Books, Hold, Ledger};
 pub use market::{
-    Article, ArticleSpec, ArticleText, BadBatch, BadScanCode, Coupon, CouponKind, CouponScope, CouponSpec,
-    Course, Event, EventKind, FeedView, Line, Market, MarketTerms, Order, OrderAnswer, OrderBatch,
-    OrderLines, OrderRefusal, OrderSpec, OrderState, OrderStep, OrderView, Parcel, ParcelStatus, Party,
-    Progress, Rate, ScanCode, SettleAt, Shelf, Shipment, ShopTerms, StepKind, StockChange, Tracking,
+    ArchivePlace, Archived, ArchivedOrder, Article, ArticleSpec, ArticleText, BadBatch, BadScanCode, Coupon,
+    CouponKind, CouponScope, CouponSpec, Course, Event, EventKind, FeedView, Figure, Line, Market,
+    MarketTerms, Order, OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec, OrderState, OrderStep,
+    OrderView, Parcel, ParcelStatus, Party, Progress, Rate, SalesHour, ScanCode, SettleAt, Shelf, Shipment,
+    ShopTerms, StepKind, StockChange, Tracking,
 };
 pub use refusal::Refusal;
 pub use state::{Answer, Applied, State};

@@ -50,8 +50,8 @@ impl State {
     pub const SYSTEM: AccountId = Ledger::ISSUER;
     /// How much of what is due is done in one entry, so that none takes long; the rest stays due.
     const DUE_STEPS: usize = 1 << 12;
-    /// The same for pages of orders: no request brings more than a few pages' worth.
-    const PAGES: usize = 1 << 7;
+    /// The same for pages of orders, besides twice as many as come.
+    const PAGES: usize = 1 << 2;
 
     /// The state before the first entry.
     pub fn new() -> State {
@@ -75,7 +75,8 @@ impl State {
         self.do_what_is_due(&mut effects);
         // More than come, so that they never pile up.
         self.requests.pass(self.now, State::DUE_STEPS + 2 * requests.len());
-        self.market.pass(self.now, State::PAGES + 2 * requests.len());
+        let orders: usize = requests.iter().map(Request::orders).sum();
+        self.market.pass(self.now, State::PAGES + 2 * Market::pages(orders), &mut effects);
         let answers = requests.iter().map(|request| self.answer(request, &mut effects)).collect();
         let (compute, mut ctx) = self.compute(&mut effects);
         compute.schedule(&mut ctx);
@@ -353,10 +354,10 @@ impl State {
         if self.is_behind() { Some(self.now) } else { self.timers.next() }
     }
 
-    /// Whether scheduling was too much for one entry: the next ones, of whatever kind, go on with it, so
-    /// there should be one at once.
+    /// Whether something was too much for one entry: the next ones, of whatever kind, go on with it, so there should be
+    /// one at once.
     pub fn is_behind(&self) -> bool {
-        self.compute.is_behind()
+        self.compute.is_behind() || self.market.is_behind()
     }
 
     /// Whose token has this hash.

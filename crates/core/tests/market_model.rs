@@ -5,17 +5,22 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "common/kept.rs"]
+mod kept;
 #[path = "market_model/model.rs"]
 mod model;
 
+use std::collections::BTreeMap;
+
 use common::{BEGIN, ask, open};
+use kept::Kept;
 use model::{Kind, Model, Scope, State as At};
 use proptest::prelude::*;
 use pumasi_core::{
-    Answer, ArticleSpec, Command, CouponKind, CouponScope, CouponSpec, Done, MarketTerms, OrderAnswer,
-    OrderBatch, OrderLines, OrderSpec, OrderState, OrderStep, Rate, Request, Role, STATE_VERSION, SettleAt,
-    Shipment, ShopTerms, State, StockChange, Tracking, Transfer, decode_requests, decode_state,
-    encode_request, encode_state,
+    Answer, ArchivedOrder, ArticleSpec, Cause, Command, CouponKind, CouponScope, CouponSpec, Done,
+    MarketTerms, OrderAnswer, OrderBatch, OrderLines, OrderSpec, OrderState, OrderStep, Rate, Request, Role,
+    STATE_VERSION, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking, Transfer, decode_requests,
+    decode_state, encode_request, encode_state,
 };
 use pumasi_types::{
     AccountId, Amount, ArticleId, CouponId, Currency, Duration, OrderId, ParcelId, PlaceId, RequestId, Time,
@@ -123,14 +128,14 @@ struct Trial {
     state: State,
     model: Model,
     log: Vec<(Time, Vec<u8>)>,
-    journal: Vec<Transfer>,
+    kept: Kept,
     crowds: u128,
 }
 
 impl Trial {
     fn new() -> Trial {
         let model = Model::new(BEGIN, ROLES.len() as u64);
-        let mut trial = Trial { state: State::new(), model, log: Vec::new(), journal: Vec::new(), crowds: 0 };
+        let mut trial = Trial { state: State::new(), model, log: Vec::new(), kept: Kept::new(), crowds: 0 };
         for (i, roles) in ROLES.iter().enumerate() {
             let answer = trial.ask(State::SYSTEM, open(&format!("account-{}", i + 1), roles));
             assert!(answer.is_ok());
@@ -148,14 +153,15 @@ impl Trial {
         if answer.is_err() && before.next_due().is_none_or(|at| at > self.model.now) {
             assert!(before == self.state, "a refusal changed the state: {answer:?}");
         }
-        self.journal.extend(applied.effects.transfers);
+        self.kept.take(&applied.effects, &self.state);
         self.log.push((self.model.now, payload));
         answer
     }
 
     fn pass(&mut self, span: Duration) {
         self.model.pass(span);
-        self.journal.extend(self.state.apply(self.model.now, &[]).effects.transfers);
+        let effects = self.state.apply(self.model.now, &[]).effects;
+        self.kept.take(&effects, &self.state);
         self.log.push((self.model.now, Vec::new()));
     }
 
@@ -390,10 +396,11 @@ impl Trial {
         }
         self.compare_coupons();
         for (id, order) in &self.model.orders {
-            let Some(view) = self.state.market().view(OrderId(*id)) else {
-                assert!(self.model.may_be_gone(*id), "order {id} is gone");
-                continue;
-            };
+            let in_memory = self.state.market().view(OrderId(*id));
+            assert!(in_memory.is_some() || self.model.may_be_gone(*id), "order {id} is gone");
+            let archived = self.kept.archived(OrderId(*id));
+            let view = in_memory.or_else(|| archived.as_ref().map(ArchivedOrder::view));
+            let view = view.expect("what memory has not any more is in the archive");
             assert_eq!(state_of(view.order.state), order.state, "order {id}");
             assert_eq!(i128::from(view.order.total.0), order.total, "order {id}");
             assert_eq!(i128::from(view.settled().0), order.settled.0, "order {id}");
@@ -403,12 +410,11 @@ impl Trial {
             assert_eq!(view.order.coupon.0, order.coupon, "order {id}");
             let gross: i128 = order.lines.iter().map(|line| line.price * i128::from(line.quantity)).sum();
             assert_eq!(i128::from(view.discount().0), gross - order.total, "order {id}");
-            // The parcels of what was completed long ago are forgotten.
-            let under_way = matches!(order.state, At::PartlyShipped | At::Shipped | At::Delivered);
-            let found = view.parcels().iter();
+            // The parcels of what was completed long ago are in the archive.
+            let before = archived.as_ref().filter(|_| view.parcels().is_empty());
+            let found = before.map_or(view.parcels(), |archived| archived.view().parcels()).iter();
             let parcels = found.map(|parcel| (parcel.carrier.0, parcel.delivered.is_some(), parcel.scan));
-            let parcels: Vec<_> = parcels.collect();
-            assert!(parcels == order.parcels || (parcels.is_empty() && !under_way), "order {id}");
+            assert_eq!(parcels.collect::<Vec<_>>(), order.parcels, "order {id}");
             for (at, line) in order.lines.iter().enumerate() {
                 let progress = view.progress(at);
                 let found = (view.lines[at].article.0, view.lines[at].quantity, view.lines[at].place.0);
@@ -417,6 +423,7 @@ impl Trial {
                 assert_eq!(found, (line.shipped, line.asked, line.returned), "order {id}");
             }
         }
+        self.check_sales();
         let restored = decode_state(STATE_VERSION, &encode_state(&self.state)).expect("encoded here");
         assert!(restored == self.state, "a snapshot restores the state");
     }
@@ -435,14 +442,36 @@ impl Trial {
         assert_eq!(found, self.model.coupons.len());
     }
 
+    /// What was sold is what customers paid or have set aside for it, less what went back.
+    fn check_sales(&self) {
+        let mut paid: BTreeMap<(AccountId, Currency), i128> = BTreeMap::new();
+        let mut add = |of, amount| *paid.entry(of).or_default() += amount;
+        for transfer in &self.kept.transfers {
+            let (amount, currency) = (i128::from(transfer.amount.0), transfer.currency);
+            match transfer.cause {
+                Cause::Sale { .. } => add((transfer.payee, currency), amount),
+                Cause::Refund { .. } => add((transfer.payer, currency), -amount),
+                _ => {}
+            }
+        }
+        let orders = self.model.orders.keys().filter_map(|id| self.state.market().view(OrderId(*id)));
+        orders.for_each(|view| add((view.order.merchant, view.order.currency), i128::from(view.held().0)));
+        for sold in self.kept.sales.iter().copied().chain(self.state.market().running_sales(None, None)) {
+            add((sold.merchant, sold.currency), -i128::from(sold.figure.revenue.0));
+        }
+        assert!(paid.values().all(|left| *left == 0), "{paid:?} more was paid than sold");
+    }
+
     /// A replay leads to the same, and every statement adds up.
     fn finish(&self) {
-        let (mut state, mut journal) = (State::new(), Vec::new());
+        let (mut state, mut kept) = (State::new(), Kept::new());
         for (time, payload) in &self.log {
             let requests: Vec<Request> = decode_requests(payload).expect("encoded here");
-            journal.extend(state.apply(*time, &requests).effects.transfers);
+            let effects = state.apply(*time, &requests).effects;
+            kept.take(&effects, &state);
         }
-        assert!(state == self.state && journal == self.journal, "a replay leads to the same");
+        assert!(state == self.state && kept == self.kept, "a replay leads to the same");
+        let journal = &self.kept.transfers;
         let is_numbered = |(i, transfer): (usize, &Transfer)| transfer.id == TransferId(i as u64 + 1);
         assert!(journal.iter().enumerate().all(is_numbered));
         for account in state.ledger().accounts() {

@@ -85,6 +85,10 @@ define_id!(
     RunId(u64), "run"
 );
 define_id!(
+    /// What was sold of an article in an hour; its place in the journal of sales, counted from 1.
+    SalesId(u64), "sales"
+);
+define_id!(
     /// A task's place in its job, counted from 0.
     TaskIndex(u32), "task"
 );

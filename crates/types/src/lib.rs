@@ -12,9 +12,9 @@ mod units;
 pub use hash::{Hash, ParseHashError};
 pub use id::{
     AccountId, ArticleId, CellId, CouponId, EventId, HoldId, JobId, OrderId, ParcelId, ParseIdError, PlaceId,
-    RequestId, RunId, TaskIndex, TransferId, WorkerId,
+    RequestId, RunId, SalesId, TaskIndex, TransferId, WorkerId,
 };
 pub use money::{Amount, Currency, MoneyError, Price};
 pub use task::{Ending, Limits, Trap};
-pub use time::{Duration, Time};
+pub use time::{Duration, Hour, Time};
 pub use units::{ByteSize, EngineId, EngineTag, Fuel, ParseUnitError, Speed};

@@ -12,7 +12,28 @@ pub struct Time(pub u64);
 #[serde(transparent)]
 pub struct Duration(pub u64);
 
+/// A whole hour of time, UTC, counted from 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hour(pub u32);
+
+impl Hour {
+    /// How long it is.
+    pub const LENGTH: Duration = Duration::from_secs(3600);
+
+    /// When it begins.
+    pub fn begin(self) -> Time {
+        Time(u64::from(self.0).saturating_mul(Hour::LENGTH.0))
+    }
+}
+
 impl Time {
+    /// The hour in which it is.
+    pub fn hour(self) -> Hour {
+        // The end of time is five million hours away.
+        Hour((self.0 / Hour::LENGTH.0) as u32)
+    }
+
     /// The moment `span` later; the end of time when that is beyond it.
     pub fn after(self, span: Duration) -> Time {
         Time(self.0.saturating_add(span.0))

@@ -287,6 +287,11 @@ impl Catalogue {
         self.articles.get_mut(place(id)?)
     }
 
+    /// How many articles there are.
+    pub(crate) fn len(&self) -> usize {
+        self.articles.len()
+    }
+
     /// What people need to know of it.
     pub(crate) fn text(&self, id: ArticleId) -> Option<&ArticleText> {
         self.texts.get(place(id)?)
@@ -379,7 +384,8 @@ impl Catalogue {
     }
 }
 
-fn place(id: ArticleId) -> Option<usize> {
+/// Where an article's records are.
+pub(super) fn place(id: ArticleId) -> Option<usize> {
     Some(id.0.checked_sub(1)? as usize)
 }
 

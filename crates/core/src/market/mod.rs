@@ -4,6 +4,7 @@
 //! promised is never promised again: what a place can still send is what lies there less what is reserved.
 
 mod answer;
+mod archive;
 mod batch;
 mod catalogue;
 mod coupons;
@@ -13,16 +14,20 @@ mod orders;
 mod parcels;
 mod place;
 mod returns;
+mod sales;
 mod scan;
 mod steps;
 mod stock;
 
 use std::collections::BTreeMap;
 
-use pumasi_types::{AccountId, ArticleId, CouponId, Currency, EventId, OrderId, PlaceId, Time};
+use pumasi_types::{
+    AccountId, ArticleId, CouponId, Currency, EventId, Hour, OrderId, PlaceId, SalesId, Time,
+};
 use serde::{Deserialize, Serialize};
 
 pub use self::answer::{OrderAnswer, OrderRefusal};
+pub use self::archive::{ArchivePlace, Archived, ArchivedOrder};
 pub use self::batch::{BadBatch, OrderBatch, OrderLines, OrderSpec};
 use self::catalogue::Catalogue;
 pub use self::catalogue::{Article, ArticleSpec, ArticleText, MarketTerms, Rate, SettleAt, ShopTerms};
@@ -34,9 +39,12 @@ use self::feeds::{Feed, Feeds};
 use self::orders::Orders;
 pub use self::orders::{Line, Order, OrderState};
 pub use self::parcels::{Course, OrderView, Parcel, Progress, Shipment};
+use self::sales::Sales;
+pub use self::sales::{Figure, SalesHour};
 pub use self::scan::{BadScanCode, ParcelStatus, ScanCode};
 pub use self::steps::{OrderStep, Party, StepKind};
 pub use self::stock::{Shelf, StockChange, Tracking};
+use crate::effects::Effects;
 use crate::refusal::in_list;
 use crate::timers::Timers;
 use crate::{Ledger, Refusal};
@@ -48,11 +56,14 @@ pub struct Market {
     orders: Orders,
     coupons: Coupons,
     feeds: Feeds,
+    sales: Sales,
 }
 
 impl Market {
     /// Customers of forgotten coupons that leave in one entry.
     const LEAVING: usize = 1 << 12;
+    /// Figures of sales that go to the journal with one entry.
+    const FIGURES: usize = 1 << 12;
 
     /// What the platform takes; none as long as operators have not said it.
     pub fn terms(&self) -> Option<MarketTerms> {
@@ -133,6 +144,31 @@ impl Market {
         self.feeds.know(accounts);
     }
 
+    /// What the archive has of an order that is remembered beyond its key: its parcels, which memory has not any more.
+    pub fn archived(&self, id: OrderId) -> ArchivePlace {
+        self.orders.archived(id)
+    }
+
+    /// Where the archive ends.
+    pub fn archived_to(&self) -> ArchivePlace {
+        self.orders.archived_to()
+    }
+
+    /// The last figures in the journal of sales.
+    pub fn last_sales(&self) -> SalesId {
+        self.sales.last()
+    }
+
+    /// Figures that are not in the journal of sales yet, in order of hours, merchants and articles, of one merchant or
+    /// of all, behind `after`.
+    pub fn running_sales(
+        &self,
+        merchant: Option<AccountId>,
+        after: Option<(Hour, AccountId, ArticleId)>,
+    ) -> impl Iterator<Item = SalesHour> {
+        self.sales.iter(&self.catalogue, merchant, after)
+    }
+
     pub(crate) fn set_terms(&mut self, terms: MarketTerms, ledger: &Ledger) -> Result<(), Refusal> {
         for account in [terms.fee_to, terms.tax_to] {
             if account == Ledger::ISSUER || ledger.account(account).is_none() {
@@ -154,7 +190,9 @@ impl Market {
         specs: &[ArticleSpec],
     ) -> Result<Vec<ArticleId>, Refusal> {
         in_list(specs, |spec| self.catalogue.check(merchant, spec))?;
-        Ok(specs.iter().map(|spec| self.catalogue.put(merchant, spec)).collect())
+        let articles = specs.iter().map(|spec| self.catalogue.put(merchant, spec)).collect();
+        self.sales.make_room(self.catalogue.len());
+        Ok(articles)
     }
 
     /// Changes stock: all of it or nothing.
@@ -183,10 +221,22 @@ impl Market {
         Ok(())
     }
 
-    /// Counts time for the memory of orders' keys; `most` pages of them are dropped.
-    pub(crate) fn pass(&mut self, now: Time, most: usize) {
-        self.orders.pass(now, most);
+    /// Counts time for the memory of orders' keys and for the figures of sales; `most` pages of keys are dropped.
+    pub(crate) fn pass(&mut self, now: Time, most: usize, effects: &mut Effects) {
+        self.orders.pass(now, most, &mut effects.archived);
         self.coupons.pass(Market::LEAVING);
+        self.sales.turn(now.hour(), &self.catalogue, &mut effects.sales);
+        self.sales.close(Market::FIGURES, &self.catalogue, &mut effects.sales);
+    }
+
+    /// Pages that so many orders fill.
+    pub(crate) fn pages(orders: usize) -> usize {
+        orders / Orders::PAGE
+    }
+
+    /// Whether what is over was too much for one entry.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.sales.is_behind()
     }
 
     /// Lets nobody foresee where keys and SKUs lie.
@@ -208,6 +258,7 @@ impl Market {
         self.catalogue.sanity_check();
         self.orders.sanity_check(timers);
         self.feeds.sanity_check(self.catalogue.feeds());
+        self.sales.sanity_check(self.catalogue.len());
         let mut reserved: BTreeMap<(ArticleId, PlaceId), u64> = BTreeMap::new();
         let mut used: BTreeMap<CouponId, u64> = BTreeMap::new();
         for (id, view) in self.orders.iter() {

@@ -11,13 +11,11 @@ use pumasi_types::{AccountId, Amount, ArticleId, CouponId, Currency, OrderId, Pl
 use serde::{Deserialize, Serialize};
 
 use super::answer::OrderRefusal;
+use super::archive::{ArchivePlace, Archived, ArchivedOrder};
 use super::parcels::{Course, OrderView};
 use crate::bounds::Bounds;
 use crate::index::{Index, KeyHash, fold};
 use crate::timers::{Timer, Timers};
-
-/// Records of a page.
-const PAGE: usize = 1 << 10;
 
 /// Who asked what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +69,18 @@ pub struct Order {
     /// Where its lines begin in its page.
     lines_at: u32,
     lines: u8,
+}
+
+impl Order {
+    /// The same, kept anywhere else than in a page.
+    fn unplaced(self) -> Order {
+        Order { lines_at: 0, ..self }
+    }
+
+    /// How many lines it has.
+    pub(super) fn lines_count(&self) -> usize {
+        usize::from(self.lines)
+    }
 }
 
 /// Where an order stands. The order of variants is part of the stored format: append, never reorder.
@@ -178,6 +188,13 @@ pub struct Line {
     pub price: Amount,
 }
 
+impl Line {
+    /// What so many of it cost.
+    pub(super) fn worth_of(&self, quantity: u32) -> i128 {
+        i128::from(self.price.0) * i128::from(quantity)
+    }
+}
+
 /// What is known of an order when its place in the table is not yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewOrder {
@@ -201,6 +218,15 @@ struct Page {
     last: Time,
 }
 
+/// An order of a dropped page that is not over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Old {
+    record: Record,
+    lines: Box<[Line]>,
+    /// What the archive has of it.
+    archived: ArchivePlace,
+}
+
 /// The table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "Stored")]
@@ -209,7 +235,7 @@ pub(crate) struct Orders {
     /// The number of the first record in the first page.
     first: OrderId,
     /// Orders of dropped pages that are not over.
-    old: BTreeMap<OrderId, (Record, Vec<Line>)>,
+    old: BTreeMap<OrderId, Old>,
     /// What became of orders that are on their way, or were.
     courses: BTreeMap<OrderId, Course>,
     /// When orders do by themselves what is next.
@@ -221,6 +247,8 @@ pub(crate) struct Orders {
     index: Index,
     /// Unforeseeable; chosen while the table is empty.
     seed: u64,
+    /// Where the next order that leaves goes.
+    archived_to: ArchivePlace,
 }
 
 /// What a snapshot has of it.
@@ -228,20 +256,21 @@ pub(crate) struct Orders {
 struct Stored {
     pages: VecDeque<Page>,
     first: OrderId,
-    old: BTreeMap<OrderId, (Record, Vec<Line>)>,
+    old: BTreeMap<OrderId, Old>,
     courses: BTreeMap<OrderId, Course>,
     due: BTreeMap<OrderId, Time>,
     clock: Time,
     counted: Time,
     seed: u64,
+    archived_to: ArchivePlace,
 }
 
 impl From<Stored> for Orders {
     fn from(stored: Stored) -> Orders {
-        let Stored { pages, first, old, courses, due, clock, counted, seed } = stored;
+        let Stored { pages, first, old, courses, due, clock, counted, seed, archived_to } = stored;
         let records = pages.iter().flat_map(|page| &page.records);
         let index = records.map(|record| hash_of(seed, &record.key)).zip(first.0..).collect();
-        Orders { pages, first, old, courses, due, clock, counted, index, seed }
+        Orders { pages, first, old, courses, due, clock, counted, index, seed, archived_to }
     }
 }
 
@@ -256,6 +285,7 @@ impl Default for Orders {
             clock: Time(0),
             counted: Time(0),
             seed: 0,
+            archived_to: ArchivePlace::FIRST,
         }
         .into()
     }
@@ -264,7 +294,8 @@ impl Default for Orders {
 /// The index follows from the rest.
 impl PartialEq for Orders {
     fn eq(&self, other: &Orders) -> bool {
-        let all = |orders: &Orders| (orders.first, orders.clock, orders.counted, orders.seed);
+        let all =
+            |orders: &Orders| (orders.first, orders.clock, orders.counted, orders.seed, orders.archived_to);
         all(self) == all(other)
             && self.pages == other.pages
             && (&self.old, &self.courses, &self.due) == (&other.old, &other.courses, &other.due)
@@ -293,13 +324,16 @@ pub(crate) fn content_of(bytes: &[u8]) -> u64 {
 /// Page and place of a number that is still in a page, when the first there is this.
 fn place(first: OrderId, id: OrderId) -> Option<(usize, usize)> {
     let at = usize::try_from(id.0.checked_sub(first.0)?).ok()?;
-    Some((at / PAGE, at % PAGE))
+    Some((at / Orders::PAGE, at % Orders::PAGE))
 }
 
 impl Orders {
+    /// Records of a page.
+    pub(super) const PAGE: usize = 1 << 10;
+
     /// The number that the next order gets.
     pub(crate) fn next(&self) -> OrderId {
-        let before = self.pages.len().saturating_sub(1) * PAGE;
+        let before = self.pages.len().saturating_sub(1) * Orders::PAGE;
         OrderId(self.first.0 + (before + self.pages.back().map_or(0, |page| page.records.len())) as u64)
     }
 
@@ -343,7 +377,7 @@ impl Orders {
     /// An order and its lines.
     pub(crate) fn get(&self, id: OrderId) -> Option<(&Record, &[Line])> {
         let Some((page, at)) = place(self.first, id) else {
-            return self.old.get(&id).map(|(record, lines)| (record, &lines[..]));
+            return self.old.get(&id).map(|old| (&old.record, &old.lines[..]));
         };
         let page = self.pages.get(page)?;
         let record = page.records.get(at)?;
@@ -369,7 +403,7 @@ impl Orders {
     pub(crate) fn get_mut(&mut self, id: OrderId) -> Option<&mut Order> {
         let record = match place(self.first, id) {
             Some((page, at)) => self.pages.get_mut(page)?.records.get_mut(at)?,
-            None => &mut self.old.get_mut(&id)?.0,
+            None => &mut self.old.get_mut(&id)?.record,
         };
         match &mut record.outcome {
             Outcome::Order(order) => Some(order),
@@ -388,7 +422,7 @@ impl Orders {
         // As `get_mut`, which would take the courses along.
         let record = match place(self.first, id) {
             Some((page, at)) => self.pages.get_mut(page)?.records.get_mut(at)?,
-            None => &mut self.old.get_mut(&id)?.0,
+            None => &mut self.old.get_mut(&id)?.record,
         };
         match &mut record.outcome {
             Outcome::Order(order) => Some((order, course)),
@@ -415,19 +449,57 @@ impl Orders {
         order.state.is_last() && !self.due.contains_key(&id)
     }
 
-    /// Forgets of an order whose key was forgotten before what nothing will come of: all of it when it is over.
-    pub(crate) fn leave(&mut self, id: OrderId) {
+    /// Forgets of an order whose key was forgotten before what nothing will come of: all of it when it is over. What is
+    /// forgotten goes to the archive.
+    pub(crate) fn leave(&mut self, id: OrderId, archived: &mut Archived) {
         if id >= self.first {
             return;
         }
         let Some(view) = self.view(id) else { return };
         let (over, plain) = (self.is_over(id, view.order), view.is_plain());
+        if !over && !plain {
+            return;
+        }
+        let Some(before) = self.old.get(&id).map(|old| old.archived) else { return };
+        // An order that was plain when it was archived and is again says the same.
+        if !plain || before.is_none() {
+            let place = self.archive(id, before, archived);
+            if let Some(old) = self.old.get_mut(&id) {
+                old.archived = place;
+            }
+        }
         if over {
             self.old.remove(&id);
         }
-        if over || plain {
-            self.courses.remove(&id);
-        }
+        self.courses.remove(&id);
+    }
+
+    /// Puts an order, as it stands, into the archive, which has what it was `before`; where.
+    fn archive(&mut self, id: OrderId, before: ArchivePlace, archived: &mut Archived) -> ArchivePlace {
+        let place = self.archived_to;
+        let Some((Record { key, outcome: Outcome::Order(order) }, lines)) = self.get(id) else {
+            return before;
+        };
+        let left = ArchivedOrder {
+            id,
+            sent_by: key.caller,
+            order: order.unplaced(),
+            lines: lines.to_vec(),
+            course: self.courses.get(&id).cloned(),
+            before,
+        };
+        self.archived_to = archived.add(place, &left);
+        place
+    }
+
+    /// What the archive has of an order that is remembered beyond its key.
+    pub(crate) fn archived(&self, id: OrderId) -> ArchivePlace {
+        self.old.get(&id).map_or(ArchivePlace::NONE, |old| old.archived)
+    }
+
+    /// Where the archive ends.
+    pub(crate) fn archived_to(&self) -> ArchivePlace {
+        self.archived_to
     }
 
     /// Remembers an order that was placed; its number.
@@ -468,10 +540,11 @@ impl Orders {
 
     /// The page that the next order goes to.
     fn page(&mut self) -> &mut Page {
-        if self.pages.back().is_none_or(|page| page.records.len() == PAGE) {
+        if self.pages.back().is_none_or(|page| page.records.len() == Orders::PAGE) {
             // As many lines as the page before has: orders of one hour are alike.
-            let before = self.pages.back().map_or(PAGE, |page| page.lines.len() + page.lines.len() / 16);
-            let (records, lines) = (Vec::with_capacity(PAGE), Vec::with_capacity(before));
+            let before =
+                self.pages.back().map_or(Orders::PAGE, |page| page.lines.len() + page.lines.len() / 16);
+            let (records, lines) = (Vec::with_capacity(Orders::PAGE), Vec::with_capacity(before));
             self.pages.push_back(Page { records, lines, last: self.clock });
         }
         self.pages.back_mut().expect("it was made if there was none")
@@ -487,36 +560,41 @@ impl Orders {
     }
 
     /// Counts the time until `now`, and drops pages that are too old, `most` at most.
-    pub(crate) fn pass(&mut self, now: Time, most: usize) {
+    pub(crate) fn pass(&mut self, now: Time, most: usize, archived: &mut Archived) {
         self.clock = self.clock.after(now.since(self.counted).min(Bounds::REQUEST_GAP));
         self.counted = now;
         for _ in 0..most {
             // The last page may still be filled.
             let is_old = |page: &Page| {
-                page.records.len() == PAGE && page.last.after(Bounds::REQUEST_MEMORY) <= self.clock
+                page.records.len() == Orders::PAGE && page.last.after(Bounds::REQUEST_MEMORY) <= self.clock
             };
             if !self.pages.front().is_some_and(is_old) {
                 break;
             }
-            self.drop_page();
+            self.drop_page(archived);
         }
     }
 
-    fn drop_page(&mut self) {
-        let Some(page) = self.pages.pop_front() else { return };
-        for (number, record) in (self.first.0..).zip(&page.records) {
-            self.index.remove(hash_of(self.seed, &record.key), number);
-            let Outcome::Order(order) = &record.outcome else { continue };
-            let (id, lines) = (OrderId(number), page.lines_of(record));
-            let (over, plain) = (self.is_over(id, order), self.view_of(id, order, lines).is_plain());
-            if !over {
-                self.old.insert(id, (*record, lines.to_vec()));
-            }
+    fn drop_page(&mut self, archived: &mut Archived) {
+        // What leaves is read from its page as long as that is there.
+        let Some(count) = self.pages.front().map(|page| page.records.len() as u64) else { return };
+        for id in (self.first.0..self.first.0 + count).map(OrderId) {
+            let Some(record) = self.record(id).copied() else { continue };
+            self.index.remove(hash_of(self.seed, &record.key), id.0);
+            let Some(view) = self.view(id) else { continue };
+            let (over, plain) = (self.is_over(id, view.order), view.is_plain());
+            let lines = if over { Box::default() } else { view.lines.into() };
+            let mut place = ArchivePlace::NONE;
             if over || plain {
+                place = self.archive(id, place, archived);
                 self.courses.remove(&id);
             }
+            if !over {
+                self.old.insert(id, Old { record, lines, archived: place });
+            }
         }
-        self.first.0 += page.records.len() as u64;
+        self.pages.pop_front();
+        self.first.0 += count;
     }
 
     /// All orders that were placed and are remembered.
@@ -526,7 +604,7 @@ impl Orders {
             .iter()
             .flat_map(|page| page.records.iter().map(|record| (record, page.lines_of(record))));
         let numbered = (self.first.0..).map(OrderId).zip(in_pages);
-        let old = self.old.iter().map(|(id, (record, lines))| (*id, (record, &lines[..])));
+        let old = self.old.iter().map(|(id, old)| (*id, (&old.record, &old.lines[..])));
         old.chain(numbered).filter_map(|(id, (record, lines))| match &record.outcome {
             Outcome::Order(order) => Some((id, self.view_of(id, order, lines))),
             Outcome::Refused(_) => None,
@@ -543,7 +621,7 @@ impl Orders {
             count += 1;
         }
         assert_eq!(self.len(), count, "the index knows as many orders as there are");
-        let whole = |page: &Page| page.records.len() == PAGE;
+        let whole = |page: &Page| page.records.len() == Orders::PAGE;
         assert!(self.pages.iter().rev().skip(1).all(whole), "only the last page has room");
         assert!(self.old.keys().all(|id| *id < self.first), "old orders are older than all pages");
         let state = |id: &OrderId| self.view(*id).map(|view| view.order.state);
@@ -551,8 +629,11 @@ impl Orders {
         assert!(self.courses.keys().all(can_go_on), "what became of an order is kept with it");
         let can_be_due = |id| state(id).is_some_and(OrderState::may_have_due);
         assert!(self.due.keys().all(can_be_due), "what is due of an order is kept with it");
-        for (id, (record, _)) in &self.old {
-            let Outcome::Order(order) = &record.outcome else { panic!("{id} was refused") };
+        for (id, old) in &self.old {
+            let Outcome::Order(order) = &old.record.outcome else { panic!("{id} was refused") };
+            assert!(old.archived < self.archived_to, "the archive has what it has of {id}");
+            let parcels = self.courses.get(id).map_or(0, |course| course.parcels.len());
+            assert!(old.archived.is_none() || parcels == 0, "the archive has the parcels of {id}");
             assert!(!self.is_over(*id, order), "old order {id} is over");
         }
         assert!(

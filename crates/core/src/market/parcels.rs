@@ -92,9 +92,9 @@ pub struct OrderView<'a> {
     pub due: Option<Time>,
 }
 
-impl OrderView<'_> {
+impl<'a> OrderView<'a> {
     /// Its parcels.
-    pub fn parcels(&self) -> &[Parcel] {
+    pub fn parcels(&self) -> &'a [Parcel] {
         self.course.map_or(&[], |course| &course.parcels)
     }
 
@@ -144,10 +144,10 @@ impl OrderView<'_> {
     /// The part of its total that its parcels are worth, rounded down.
     pub(super) fn share_of_shipped(&self) -> Amount {
         let Some(course) = self.course else { return Amount::ZERO };
-        let worth = |line: &Line, quantity: u32| i128::from(line.price.0) * i128::from(quantity);
-        let whole: i128 = self.lines.iter().map(|line| worth(line, line.quantity)).sum();
+        let whole: i128 = self.lines.iter().map(|line| line.worth_of(line.quantity)).sum();
         let shipped = self.lines.iter().zip(&course.lines);
-        share(self.order.total, shipped.map(|(line, progress)| worth(line, progress.shipped)).sum(), whole)
+        let worth = shipped.map(|(line, progress)| line.worth_of(progress.shipped)).sum();
+        share(self.order.total, worth, whole)
     }
 
     /// What was paid out of its money.

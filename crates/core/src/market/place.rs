@@ -94,7 +94,8 @@ impl Market {
     /// Loads what an order will need.
     fn touch(&self, order: &OrderSpec<'_>, hash: KeyHash, ctx: &Context<'_>) -> u64 {
         let articles = order.lines.iter().fold(0, |sum, (article, _)| {
-            sum ^ self.catalogue.article(article).map_or(0, |article| article.price.0.cast_unsigned())
+            let price = self.catalogue.article(article).map_or(0, |article| article.price.0.cast_unsigned());
+            sum ^ price ^ self.sales.touch(article)
         });
         articles
             ^ self.orders.touch(hash)
@@ -164,7 +165,7 @@ impl Market {
                 article.stock.reserve(line.place, line.quantity);
             }
         }
-        let Market { catalogue, orders, feeds, coupons } = self;
+        let Market { catalogue, orders, feeds, coupons, sales } = self;
         let Shop { terms: shop, feed } = catalogue.shop_mut(merchant);
         let settled = !order.pay_later && shop.settle_at == SettleAt::Placing;
         let state = if order.pay_later { OrderState::Placed } else { OrderState::Paid };
@@ -188,6 +189,9 @@ impl Market {
             currency,
         };
         feeds.tell(ctx.now, &news, feed, &mut ctx.effects.events);
+        if !order.pay_later {
+            sales.sold(merchant, lines, total);
+        }
         if order.pay_later {
             orders.set_due(id, Some(ctx.now.after(shop.reservation)), ctx.timers);
         } else if settled {

@@ -46,14 +46,18 @@ impl Market {
 
     /// The merchant has some of it back.
     pub(super) fn accept_return(&mut self, id: OrderId, lines: &[(ArticleId, u32)], restock: bool) -> Answer {
-        let Market { catalogue, orders, .. } = self;
+        let Market { catalogue, orders, sales, .. } = self;
         let view = orders.view(id).ok_or(Refusal::NoOrder { order: id })?;
+        let merchant = view.order.merchant;
         let chosen = chosen(id, view.lines, lines, |line| view.progress(line).asked)?;
         for (at, quantity) in chosen.iter().filter(|_| restock) {
             let line = view.lines[usize::from(*at)];
             if let Some(article) = catalogue.article_mut(line.article) {
                 article.stock.take_back(line.place, *quantity);
             }
+        }
+        for (at, quantity) in &chosen {
+            sales.returned(merchant, view.lines[usize::from(*at)].article, *quantity);
         }
         let is_paid_back = refundable(&view) == Amount::ZERO;
         if let Some((order, course)) = orders.course_mut(id) {
@@ -71,7 +75,7 @@ impl Market {
     pub(super) fn refund(&mut self, id: OrderId, amount: Amount, ctx: &mut Context<'_>) -> Answer {
         let view = self.orders.view(id).ok_or(Refusal::NoOrder { order: id })?;
         let (state, left) = (view.order.state, refundable(&view));
-        let (merchant, currency) = (view.order.merchant, view.order.currency);
+        let (merchant, currency, before) = (view.order.merchant, view.order.currency, view.refunded());
         if !amount.is_positive() {
             return Err(Refusal::BadAmount);
         }
@@ -79,6 +83,9 @@ impl Market {
             return Err(Refusal::RefundTooLarge { order: id, currency, left });
         }
         let transfer = self.send_back(id, amount, ctx)?;
+        if let Some(view) = self.orders.view(id) {
+            self.sales.refunded(&view, before);
+        }
         let is_last = amount == left;
         if let Some((order, course)) = self.orders.course_mut(id)
             && (is_last || matches!(state, OrderState::Returned | OrderState::Refunded))

@@ -224,7 +224,7 @@ impl Market {
             OrderStep::Scan { parcel, code } => self.scan(id, caller, *parcel, *code, ctx)?,
         };
         self.tell(id, Taken::of(step, &done), money, ctx);
-        self.orders.leave(id);
+        self.orders.leave(id, &mut ctx.effects.archived);
         Ok(done)
     }
 
@@ -247,7 +247,7 @@ impl Market {
             // Its books were open until now.
             _ => {}
         }
-        self.orders.leave(id);
+        self.orders.leave(id, &mut ctx.effects.archived);
         lines
     }
 
@@ -273,6 +273,9 @@ impl Market {
             ctx.ledger.sell(ctx.now, &sale, Purse::Available, &mut ctx.effects.transfers);
         } else {
             ctx.ledger.set_aside(customer, currency, total);
+        }
+        if let Some(view) = self.orders.view(id) {
+            self.sales.sold(merchant, view.lines, total);
         }
         if let Some(order) = self.orders.get_mut(id) {
             (order.state, order.settled) = (OrderState::Paid, at_once);
@@ -303,6 +306,9 @@ impl Market {
             }
             _ if order.settled => {}
             _ => ctx.ledger.give_back(order.customer, order.currency, rest),
+        }
+        if let Some(view) = self.orders.view(id).filter(|_| order.state != OrderState::Placed) {
+            self.sales.given_up(&view, rest);
         }
         self.unreserve(id);
         if partly {

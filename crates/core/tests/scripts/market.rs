@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use pumasi_core::{
-    ArticleSpec, Command, MarketTerms, OrderAnswer, OrderBatch, OrderLines, OrderSpec, OrderState, OrderStep,
-    Rate, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
+    ArticleSpec, Command, Figure, MarketTerms, OrderAnswer, OrderBatch, OrderLines, OrderSpec, OrderState,
+    OrderStep, OrderView, Rate, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
 };
 use pumasi_types::{AccountId, Amount, ArticleId, CouponId, Currency, Hash, OrderId, PlaceId, RequestId};
 
-use super::{Args, Outcome, Pool, duration, list, next, span};
+use super::{Args, BEGIN, Outcome, Pool, duration, list, next, span};
 
 impl Pool {
     pub(super) fn sell(&mut self, name: &str, args: &mut Args<'_>) -> Outcome<String> {
@@ -166,7 +166,32 @@ impl Pool {
     }
 
     pub(super) fn look_at_order(&self, id: OrderId) -> Outcome<String> {
-        let Some(view) = self.state.market().view(id) else { return Ok(format!("no order {id}")) };
+        let Some(view) = self.state.market().view(id) else {
+            let Some(left) = self.kept.archived(id) else { return Ok(format!("no order {id}")) };
+            return Ok(format!("archived, {}", self.tell_order(&left.view())?));
+        };
+        self.tell_order(&view)
+    }
+
+    /// What was sold, in hours since the first; those of this one and what is not in the journal yet in brackets.
+    pub(super) fn look_at_sales(&self) -> Outcome<String> {
+        let mut text = String::new();
+        let running = self.state.market().running_sales(None, None).map(|sold| (sold, "(", ")"));
+        for (sold, open, close) in self.kept.sales.iter().map(|sold| (*sold, "", "")).chain(running) {
+            let sku = self.state.market().text(sold.article).map(|text| &text.sku).ok_or("no article")?;
+            let hour = sold.hour.0 - BEGIN.hour().0;
+            let Figure { quantity, orders, revenue } = sold.figure;
+            let revenue = sold.currency.format_amount(revenue);
+            let (merchant, currency) = (self.name(sold.merchant), sold.currency);
+            writeln!(
+                text,
+                "{open}{hour}h: {quantity} {sku} of {merchant} in {orders} orders for {revenue} {currency}{close}"
+            )?;
+        }
+        Ok(if text.is_empty() { "nothing was sold".into() } else { text })
+    }
+
+    fn tell_order(&self, view: &OrderView<'_>) -> Outcome<String> {
         let (order, amount) = (view.order, |amount| view.order.currency.format_amount(amount));
         let paid = match view.settled() {
             settled if settled == order.total => "settled".to_owned(),

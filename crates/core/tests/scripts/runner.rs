@@ -17,6 +17,7 @@ use pumasi_types::{
 };
 
 use crate::common::{self, BEGIN};
+use crate::kept::Kept;
 
 #[path = "coupons.rs"]
 mod coupons;
@@ -31,7 +32,8 @@ pub(crate) struct Pool {
     now: Time,
     /// Every entry so far, as the log would keep it.
     log: Vec<(Time, Vec<u8>)>,
-    transfers: Vec<Transfer>,
+    /// What the entries led to.
+    kept: Kept,
     /// Workers by what people call them.
     workers: BTreeMap<String, WorkerId>,
     /// What each worker was last told to do.
@@ -45,7 +47,7 @@ impl Pool {
             state: State::new(),
             now: BEGIN,
             log: Vec::new(),
-            transfers: Vec::new(),
+            kept: Kept::new(),
             workers: BTreeMap::new(),
             runs: BTreeMap::new(),
         }
@@ -70,7 +72,7 @@ impl Pool {
             assert!(before == self.state, "a refusal changes nothing");
         }
         self.log.push((self.now, payload));
-        self.transfers.extend(&applied.effects.transfers);
+        self.kept.take(&applied.effects, &self.state);
         self.tell(&applied)
     }
 
@@ -215,7 +217,8 @@ impl Pool {
                 let end = self.now.after(duration(next(args, "how long")?)?);
                 while self.now < end {
                     self.now = self.now.after(Duration::from_secs(60)).min(end);
-                    self.state.apply(self.now, &[]);
+                    let effects = self.state.apply(self.now, &[]).effects;
+                    self.kept.take(&effects, &self.state);
                     self.log.push((self.now, Vec::new()));
                 }
                 self.ask(State::SYSTEM, args, Command::Tick)
@@ -398,6 +401,7 @@ impl Pool {
             "tasks" => self.look_at_tasks(next(args, "job")?.parse()?)?,
             "goods" => self.look_at_goods(next(args, "merchant")?)?,
             "coupons" => self.look_at_coupons(next(args, "merchant")?)?,
+            "sales" => self.look_at_sales()?,
             "see" => self.look_at_order(next(args, "order")?.parse()?)?,
             "owner" => self.look_at_owner(next(args, "owner")?)?,
             "worker" => self.look_at_worker(next(args, "worker")?)?,
@@ -445,7 +449,7 @@ impl Pool {
         for (currency, balance) in account.balances() {
             let mut at = balance.last_transfer;
             while at.0 > 0 {
-                let transfer = &self.transfers[at.0 as usize - 1];
+                let transfer = &self.kept.transfers[at.0 as usize - 1];
                 assert_eq!((transfer.id, transfer.currency), (at, currency), "the journal has no gaps");
                 writeln!(text, "{at}: {}", self.tell_transfer(transfer))?;
                 at = transfer.before_of(id);
@@ -561,11 +565,12 @@ impl goldenscript::Runner for Pool {
     }
 
     fn end_script(&mut self) -> Outcome<()> {
-        let (mut state, mut transfers) = (State::new(), Vec::new());
+        let (mut state, mut kept) = (State::new(), Kept::new());
         for (time, payload) in &self.log {
-            transfers.extend(state.apply(*time, &decode_requests(payload)?).effects.transfers);
+            let effects = state.apply(*time, &decode_requests(payload)?).effects;
+            kept.take(&effects, &state);
         }
-        assert!(state == self.state && transfers == self.transfers, "a replay leads to the same");
+        assert!(state == self.state && kept == self.kept, "a replay leads to the same");
         Ok(())
     }
 }

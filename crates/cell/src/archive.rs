@@ -1,0 +1,299 @@
+//! The archive of orders: files that keep what memory forgot, and find it by the order's number.
+//!
+//! It is derived from the log, like the journals: where a record lies follows from the state, so a restart writes the
+//! same bytes at the same places again.
+//!
+//! `orders.archive` is a header of 64 bytes (magic `PUMASIOA`, version u32, zeros), then the records of
+//! [`Archived`], one behind the other. `orders.index` is its magic, `PUMASIOI`, and then for each order from number 1 on
+//! where its last record begins, 8 bytes little-endian; 0: it is not in the archive. Entries that were never durable
+//! leave places behind the archive's end; they stand for none, and are written over when their orders leave.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pumasi_core::{ArchivePlace, Archived, ArchivedOrder};
+use pumasi_log::disk::Mode;
+use pumasi_log::{Disk, DiskFile, RealDisk};
+use pumasi_types::OrderId;
+
+const MAGIC: &[u8; 8] = b"PUMASIOA";
+const VERSION: u32 = 1;
+const HEADER: usize = ArchivePlace::FIRST.0 as usize;
+const INDEX_MAGIC: &[u8; 8] = b"PUMASIOI";
+/// Bytes of the index for each order.
+const SLOT: u64 = 8;
+/// Orders whose places are written at once at most.
+const SPAN: u64 = 4096;
+/// Bytes of which most records are shorter.
+const USUAL: usize = 512;
+/// Bytes of the longest record: 255 lines, and each of them in each of 255 parcels, with their tracking texts.
+const LONGEST: u64 = 1 << 20;
+
+/// Why the archive cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The operating system refused.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Not an archive, or of another version.
+    #[error("{} is not an archive of version {VERSION}: restore it from a backup", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A record is not what was written.
+    #[error("the record at byte {} of {} is damaged: remove the file and start again, it is made anew from a log that was never trimmed; else restore it from a backup", place.0, path.display())]
+    Damaged {
+        /// Which record.
+        place: ArchivePlace,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The index names a record of something else.
+    #[error("{} does not say where order {order} is: remove the file and start again, it is made anew from the archive", path.display())]
+    IndexDamaged {
+        /// Which order.
+        order: OrderId,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Records are missing at the end.
+    #[error("{} ends at byte {length}, and orders were archived up to byte {}: restore it from a backup", needed.0, path.display())]
+    Short {
+        /// How long it is.
+        length: u64,
+        /// How long it was.
+        needed: ArchivePlace,
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// The archive; cheap to clone, for readers on other threads.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    records: Arc<dyn DiskFile>,
+    path: Arc<Path>,
+    index: Arc<dyn DiskFile>,
+    index_path: Arc<Path>,
+    /// Whether the index was made when it was opened.
+    index_is_new: bool,
+    /// Whether a sync failed.
+    unsynced: Arc<AtomicBool>,
+}
+
+impl Archive {
+    /// Opens or creates the archive in a cell's folder.
+    ///
+    /// # Errors
+    /// When a file cannot be opened or is something else.
+    pub fn open(dir: &Path) -> Result<Archive, ArchiveError> {
+        Archive::open_on(&RealDisk, dir)
+    }
+
+    /// [`Archive::open`] on any disk.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn open_on(disk: &dyn Disk, dir: &Path) -> Result<Archive, ArchiveError> {
+        let (path, index_path) = (dir.join("orders.archive"), dir.join("orders.index"));
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(MAGIC);
+        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let (records, records_are_new) = open(disk, &path, &header)?;
+        let (index, index_is_new) = open(disk, &index_path, INDEX_MAGIC)?;
+        if records_are_new || index_is_new {
+            // A snapshot relies on the records, so their files' names must last as long.
+            disk.sync_dir(dir).map_err(|source| io_error("sync", dir, source))?;
+        }
+        let (path, index_path, unsynced) = (path.into(), index_path.into(), Arc::default());
+        Ok(Archive { records, path, index, index_path, index_is_new, unsynced })
+    }
+
+    /// Writes the records of an entry. Not durable before [`Archive::sync`]: the log is.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write(&self, archived: &Archived) -> Result<(), ArchiveError> {
+        let Some((_, first)) = archived.orders().first() else { return Ok(()) };
+        let written = self.records.write_all_at(archived.bytes(), first.0);
+        written.map_err(|source| io_error("write", &self.path, source))?;
+        self.put(archived.orders())
+    }
+
+    /// Puts the places of orders into the index.
+    fn put(&self, orders: &[(OrderId, ArchivePlace)]) -> Result<(), ArchiveError> {
+        let near = |a: &(OrderId, ArchivePlace), b: &(OrderId, ArchivePlace)| {
+            a.0 < b.0 && a.0.0 / SPAN == b.0.0 / SPAN
+        };
+        for span in orders.chunk_by(near) {
+            let (Some((first, _)), Some((last, _))) = (span.first(), span.last()) else { continue };
+            let mut slots = vec![0; ((last.0 - first.0 + 1) * SLOT) as usize];
+            let at = slot(*first);
+            if span.len() as u64 * SLOT < slots.len() as u64 {
+                // Some between them are where they were, or still in memory.
+                let read = self.index.read_full_at(&mut slots, at);
+                read.map_err(|source| io_error("read", &self.index_path, source))?;
+            }
+            for (order, place) in span {
+                let at = ((order.0 - first.0) * SLOT) as usize;
+                slots[at..][..SLOT as usize].copy_from_slice(&place.0.to_le_bytes());
+            }
+            let written = self.index.write_all_at(&slots, at);
+            written.map_err(|source| io_error("write", &self.index_path, source))?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything written durable, before a snapshot that relies on it.
+    ///
+    /// # Errors
+    /// When the disk refuses. It is not asked again then: what a failed sync covered may be lost though a second one
+    /// succeeds, and only the next start writes it again, from the log.
+    pub fn sync(&self) -> Result<(), ArchiveError> {
+        self.check()?;
+        for (file, path) in [(&self.records, &self.path), (&self.index, &self.index_path)] {
+            file.sync().map_err(|source| {
+                self.unsynced.store(true, Ordering::Release);
+                io_error("sync", path, source)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether everything written is still there.
+    ///
+    /// # Errors
+    /// When a sync failed: systems may drop what it covered, even from memory.
+    pub(crate) fn check(&self) -> Result<(), ArchiveError> {
+        if self.unsynced.load(Ordering::Acquire) {
+            let source = io::Error::other("an earlier sync failed; start the hub again");
+            return Err(io_error("sync", &self.path, source));
+        }
+        Ok(())
+    }
+
+    /// Makes sure that everything up to a place is there, and the index that finds it.
+    ///
+    /// # Errors
+    /// When the disk refuses, the file is too short, or the index had to be made anew and a record is damaged.
+    pub(crate) fn complete(&self, until: ArchivePlace) -> Result<(), ArchiveError> {
+        let length = self.records.len().map_err(|source| io_error("read", &self.path, source))?;
+        if length < until.0 {
+            return Err(ArchiveError::Short { length, needed: until, path: self.path.to_path_buf() });
+        }
+        if self.index_is_new {
+            let (mut place, mut found) = (ArchivePlace::FIRST, Vec::new());
+            while place < until {
+                let (order, bytes) = self.record(place)?;
+                found.push((order.id, place));
+                place.0 += bytes;
+                if found.len() as u64 == SPAN || place >= until {
+                    self.put(&found)?;
+                    found.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An order, if it left memory before the archive ended there, with what an earlier record has of it.
+    ///
+    /// # Errors
+    /// When the disk refuses or a file is damaged.
+    pub fn read(&self, id: OrderId, until: ArchivePlace) -> Result<Option<ArchivedOrder>, ArchiveError> {
+        let mut place = [0; SLOT as usize];
+        let read = self.index.read_full_at(&mut place, slot(id));
+        read.map_err(|source| io_error("read", &self.index_path, source))?;
+        let place = ArchivePlace(u64::from_le_bytes(place));
+        if id == OrderId(0) || place.is_none() || place >= until {
+            return Ok(None);
+        }
+        self.read_at(id, place).map(Some)
+    }
+
+    /// An order whose last record is there.
+    ///
+    /// # Errors
+    /// When the disk refuses, or there is no record of it.
+    pub fn read_at(&self, id: OrderId, place: ArchivePlace) -> Result<ArchivedOrder, ArchiveError> {
+        let other = || ArchiveError::IndexDamaged { order: id, path: self.index_path.to_path_buf() };
+        let (mut order, _) = self.record(place).map_err(|error| match error {
+            ArchiveError::Damaged { .. } if place < ArchivePlace::FIRST => other(),
+            error => error,
+        })?;
+        if order.id != id {
+            return Err(other());
+        }
+        if !order.before.is_none() {
+            let (before, _) = self.record(order.before)?;
+            order.follow(before);
+        }
+        Ok(order)
+    }
+
+    /// The record that begins there, and its length in bytes.
+    fn record(&self, place: ArchivePlace) -> Result<(ArchivedOrder, u64), ArchiveError> {
+        let damaged = || ArchiveError::Damaged { place, path: self.path.to_path_buf() };
+        let read = |bytes: &mut [u8]| {
+            let filled = self.records.read_full_at(bytes, place.0);
+            filled.map_err(|source| io_error("read", &self.path, source))
+        };
+        if place < ArchivePlace::FIRST || place.0 > u64::MAX / 2 {
+            return Err(damaged());
+        }
+        let mut bytes = vec![0; USUAL];
+        let filled = read(&mut bytes)?;
+        bytes.truncate(filled);
+        let length = bytes.first_chunk().map(ArchivedOrder::record_bytes).ok_or_else(damaged)?;
+        if length > LONGEST {
+            return Err(damaged());
+        }
+        let length = length as usize;
+        if length > bytes.len() {
+            bytes.resize(length, 0);
+            let filled = read(&mut bytes)?;
+            bytes.truncate(filled);
+        }
+        let order = bytes.get(..length).and_then(ArchivedOrder::from_record).ok_or_else(damaged)?;
+        Ok((order, length as u64))
+    }
+}
+
+/// Where the index says where an order is.
+fn slot(id: OrderId) -> u64 {
+    // An index has no room for more orders than half of all numbers; beyond them it has nothing.
+    id.0.saturating_mul(SLOT).min(u64::MAX / 2)
+}
+
+/// Opens a file that begins so, or makes it; whether it was made.
+fn open(disk: &dyn Disk, path: &Path, header: &[u8]) -> Result<(Arc<dyn DiskFile>, bool), ArchiveError> {
+    let file = disk.open(path, Mode::Create).map_err(|source| io_error("open", path, source))?;
+    let file: Arc<dyn DiskFile> = Arc::from(file);
+    let length = file.len().map_err(|source| io_error("read", path, source))?;
+    let mut found = vec![0; header.len()];
+    file.read_full_at(&mut found, 0).map_err(|source| io_error("read", path, source))?;
+    if found == header {
+        return Ok((file, false));
+    }
+    // A power cut during the first start can leave the name and the length, and lose the header itself.
+    if length > header.len() as u64 || found.iter().any(|byte| *byte != 0) {
+        return Err(ArchiveError::Foreign { path: path.to_owned() });
+    }
+    file.write_all_at(header, 0).map_err(|source| io_error("write", path, source))?;
+    file.sync().map_err(|source| io_error("sync", path, source))?;
+    Ok((file, true))
+}
+
+fn io_error(operation: &'static str, path: &Path, source: io::Error) -> ArchiveError {
+    ArchiveError::Io { operation, path: path.to_owned(), source }
+}
