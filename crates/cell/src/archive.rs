@@ -26,6 +26,8 @@ const INDEX_MAGIC: &[u8; 8] = b"PUMASIOI";
 const SLOT: u64 = 8;
 /// Orders whose places are written at once at most.
 const SPAN: u64 = 4096;
+/// No file is so long.
+const FAR: u64 = 1 << 60;
 /// Bytes of which most records are shorter.
 const USUAL: usize = 512;
 /// Bytes of the longest record: 255 lines, and each of them in each of 255 parcels, with their tracking texts.
@@ -67,7 +69,7 @@ pub enum ArchiveError {
         path: PathBuf,
     },
     /// Records are missing at the end.
-    #[error("{} ends at byte {length}, and orders were archived up to byte {}: restore it from a backup", needed.0, path.display())]
+    #[error("{} ends at byte {length}, and orders were archived up to byte {}: restore it from a backup", path.display(), needed.0)]
     Short {
         /// How long it is.
         length: u64,
@@ -211,14 +213,19 @@ impl Archive {
     /// # Errors
     /// When the disk refuses or a file is damaged.
     pub fn read(&self, id: OrderId, until: ArchivePlace) -> Result<Option<ArchivedOrder>, ArchiveError> {
-        let mut place = [0; SLOT as usize];
-        let read = self.index.read_full_at(&mut place, slot(id));
-        read.map_err(|source| io_error("read", &self.index_path, source))?;
-        let place = ArchivePlace(u64::from_le_bytes(place));
+        let place = self.place_of(id)?;
         if id == OrderId(0) || place.is_none() || place >= until {
             return Ok(None);
         }
         self.read_at(id, place).map(Some)
+    }
+
+    /// What the index says of an order.
+    fn place_of(&self, id: OrderId) -> Result<ArchivePlace, ArchiveError> {
+        let mut place = [0; SLOT as usize];
+        let read = self.index.read_full_at(&mut place, slot(id));
+        read.map_err(|source| io_error("read", &self.index_path, source))?;
+        Ok(ArchivePlace(u64::from_le_bytes(place)))
     }
 
     /// An order whose last record is there.
@@ -248,7 +255,7 @@ impl Archive {
             let filled = self.records.read_full_at(bytes, place.0);
             filled.map_err(|source| io_error("read", &self.path, source))
         };
-        if place < ArchivePlace::FIRST || place.0 > u64::MAX / 2 {
+        if place < ArchivePlace::FIRST || place.0 > FAR {
             return Err(damaged());
         }
         let mut bytes = vec![0; USUAL];
@@ -271,8 +278,8 @@ impl Archive {
 
 /// Where the index says where an order is.
 fn slot(id: OrderId) -> u64 {
-    // An index has no room for more orders than half of all numbers; beyond them it has nothing.
-    id.0.saturating_mul(SLOT).min(u64::MAX / 2)
+    // No file is so long that the last numbers have a place in it.
+    id.0.saturating_mul(SLOT).min(FAR)
 }
 
 /// Opens a file that begins so, or makes it; whether it was made.
@@ -296,4 +303,210 @@ fn open(disk: &dyn Disk, path: &Path, header: &[u8]) -> Result<(Arc<dyn DiskFile
 
 fn io_error(operation: &'static str, path: &Path, source: io::Error) -> ArchiveError {
     ArchiveError::Io { operation, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use pumasi_core::{
+        ArticleSpec, Command, OrderBatch, OrderLines, OrderSpec, OrderState, OrderStep, Rate, Request, Role,
+        Shipment, State, Tracking,
+    };
+    use pumasi_types::{
+        AccountId, Amount, ArticleId, CouponId, Currency, Duration, Hash, ParcelId, RequestId, Time,
+    };
+
+    use super::*;
+
+    const SHOP: AccountId = AccountId(1);
+    const ALICE: AccountId = AccountId(2);
+    const BEGIN: Time = Time(1_700_000_000_000_000_000);
+
+    /// A market of which some orders left memory: those whose numbers are multiples of three were cancelled, and of
+    /// those that are one more, which were shipped and completed, the fourth came back after its key was forgotten.
+    fn market() -> (State, Vec<Archived>) {
+        let (mut state, mut entries) = (State::new(), Vec::new());
+        let mut minutes = 0;
+        let mut take = |state: &mut State, pass: u64, requests: Vec<Request>| {
+            minutes += pass;
+            let applied = state.apply(BEGIN.after(Duration::from_secs(60 * minutes)), &requests);
+            assert!(applied.answers.iter().all(Result::is_ok), "{:?}", applied.answers);
+            entries.push(applied.effects.archived);
+        };
+        let ask = |caller, command| Request { caller, id: None, command };
+        let open = |name: &str, roles: &[Role]| {
+            let (name, roles) = (name.to_owned(), roles.iter().copied().collect());
+            let token = Hash::of(name.as_bytes());
+            ask(State::SYSTEM, Command::OpenAccount { name, roles, token })
+        };
+        let article = ArticleSpec {
+            sku: "pen".to_owned(),
+            gtin: 0,
+            title_ko: "연필".to_owned(),
+            title_en: "pencil".to_owned(),
+            category: "office".to_owned(),
+            price: Amount(300),
+            currency: Currency::CREDIT,
+            tax: Rate::default(),
+            tracking: Tracking::Untracked,
+            on_sale: true,
+        };
+        let mut batch = OrderBatch::default();
+        for key in 1..=2_048 {
+            let (customer, total, currency) = (ALICE, Amount(300), Currency::CREDIT);
+            let (coupon, place, lines) = (CouponId(0), None, OrderLines::default());
+            let order = OrderSpec {
+                key: RequestId(key),
+                customer,
+                total,
+                currency,
+                coupon,
+                place,
+                pay_later: false,
+                lines,
+            };
+            batch.push(&order, [(ArticleId(1), 1)].into_iter());
+        }
+        let money = Command::Issue { to: ALICE, currency: Currency::CREDIT, amount: Amount(1_000_000_000) };
+        let begin = vec![
+            open("shop", &[Role::Merchant]),
+            open("alice", &[]),
+            ask(State::SYSTEM, money),
+            ask(SHOP, Command::PutArticles(vec![article])),
+            ask(ALICE, Command::PlaceOrders(batch)),
+        ];
+        take(&mut state, 0, begin);
+        let shipment = Shipment { carrier: SHOP, tracking: "KR-7".to_owned(), lines: Vec::new() };
+        let step = |by, order, step| ask(by, Command::StepOrder { order: OrderId(order), step });
+        for order in (3..=2_048).step_by(3) {
+            take(&mut state, 0, vec![step(SHOP, order, OrderStep::Cancel)]);
+        }
+        for order in (4..=2_048).step_by(3) {
+            let steps = [
+                step(SHOP, order, OrderStep::Allocate),
+                step(SHOP, order, OrderStep::Ship(shipment.clone())),
+                step(SHOP, order, OrderStep::Deliver { parcel: ParcelId(1) }),
+                step(ALICE, order, OrderStep::Complete),
+            ];
+            take(&mut state, 0, steps.into());
+        }
+        (0..2 * 24 * 60 + 1).for_each(|_| take(&mut state, 1, Vec::new()));
+        let back = [
+            step(ALICE, 4, OrderStep::RequestReturn { lines: Vec::new() }),
+            step(SHOP, 4, OrderStep::AcceptReturn { lines: Vec::new(), restock: true }),
+            step(SHOP, 4, OrderStep::Refund { amount: Amount(300) }),
+        ];
+        take(&mut state, 0, back.into());
+        entries.retain(|archived| !archived.orders().is_empty());
+        (state, entries)
+    }
+
+    fn check(archive: &Archive, state: &State) {
+        let until = state.market().archived_to();
+        for id in (1..=2_048).map(OrderId) {
+            let read = archive.read(id, until).unwrap();
+            let found = read.as_ref().map(|order| (order.order.state, order.view().parcels().len()));
+            let expected = match id.0 % 3 {
+                _ if id.0 == 4 => Some((OrderState::Refunded, 1)),
+                0 => Some((OrderState::Cancelled, 0)),
+                1 if id.0 > 1 => Some((OrderState::Completed, 1)),
+                _ => None,
+            };
+            assert_eq!(found, expected, "order {id}");
+            let in_memory = id.0 % 3 > 0 && id.0 != 4;
+            assert_eq!(state.market().view(id).is_some(), in_memory, "order {id}");
+        }
+        for id in [0, 2_049, u64::MAX / 8, u64::MAX].map(OrderId) {
+            assert_eq!(archive.read(id, until).unwrap(), None);
+        }
+        // What stays in memory beyond its key says where the rest of it is.
+        let place = state.market().archived(OrderId(7));
+        assert_eq!(archive.read_at(OrderId(7), place).unwrap().id, OrderId(7));
+    }
+
+    #[test]
+    fn orders_are_found_by_number_and_written_again_alike() {
+        let (state, entries) = market();
+        let dir = tempfile::tempdir().unwrap();
+        let bytes =
+            || ["orders.archive", "orders.index"].map(|name| std::fs::read(dir.path().join(name)).unwrap());
+        let archive = Archive::open(dir.path()).unwrap();
+        entries.iter().for_each(|archived| archive.write(archived).unwrap());
+        check(&archive, &state);
+        archive.sync().unwrap();
+        drop(archive);
+        let before = bytes();
+        let archive = Archive::open(dir.path()).unwrap();
+        archive.complete(state.market().archived_to()).unwrap();
+        // A restart may begin with any entry.
+        entries.iter().skip(1).for_each(|archived| archive.write(archived).unwrap());
+        check(&archive, &state);
+        assert_eq!(bytes(), before);
+    }
+
+    #[test]
+    fn what_is_damaged_or_missing_is_named() {
+        let (state, entries) = market();
+        let dir = tempfile::tempdir().unwrap();
+        let (records, index) = (dir.path().join("orders.archive"), dir.path().join("orders.index"));
+        let archive = Archive::open(dir.path()).unwrap();
+        entries.iter().for_each(|archived| archive.write(archived).unwrap());
+        let until = state.market().archived_to();
+        let flip = |path: &Path, at: u64| {
+            let mut bytes = std::fs::read(path).unwrap();
+            bytes[at as usize] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        };
+        let place = archive.place_of(OrderId(9)).unwrap();
+        for at in [0, 3, 4, 12, 40] {
+            flip(&records, place.0 + at);
+            let error = archive.read(OrderId(9), until).unwrap_err().to_string();
+            assert!(error.contains(&format!("byte {} of", place.0)), "{error}");
+            flip(&records, place.0 + at);
+        }
+        // Another order's place.
+        let at = OrderId(9).0 * SLOT;
+        let (right, mut wrong) = (std::fs::read(&index).unwrap(), std::fs::read(&index).unwrap());
+        wrong.copy_within(6 * 8..7 * 8, at as usize);
+        std::fs::write(&index, &wrong).unwrap();
+        let error = archive.read(OrderId(9), until).unwrap_err().to_string();
+        assert!(error.contains("orders.index does not say where order 9 is"), "{error}");
+        // Removed, it is made anew.
+        drop(archive);
+        std::fs::remove_file(&index).unwrap();
+        let archive = Archive::open(dir.path()).unwrap();
+        archive.complete(until).unwrap();
+        check(&archive, &state);
+        assert_eq!(std::fs::read(&index).unwrap(), right);
+        // Shorter than it was.
+        let bytes = std::fs::read(&records).unwrap();
+        std::fs::write(&records, &bytes[..bytes.len() - 1]).unwrap();
+        let error = archive.complete(until).unwrap_err().to_string();
+        assert!(error.contains(&format!("up to byte {}", bytes.len())), "{error}");
+        for foreign in [vec![7; HEADER], vec![0; HEADER + 1]] {
+            std::fs::write(&records, &foreign).unwrap();
+            assert!(matches!(Archive::open(dir.path()), Err(ArchiveError::Foreign { .. })));
+        }
+    }
+
+    #[test]
+    fn places_behind_the_end_stand_for_none() {
+        let (state, entries) = market();
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::open(dir.path()).unwrap();
+        entries.iter().for_each(|archived| archive.write(archived).unwrap());
+        let (first, second) = (entries[0].orders(), entries[1].orders());
+        assert_eq!(archive.read(second[0].0, second[0].1).unwrap(), None, "that entry was never durable");
+        assert!(archive.read(first[0].0, second[0].1).unwrap().is_some());
+        check(&archive, &state);
+    }
+
+    #[test]
+    fn a_header_that_a_power_cut_took_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        for lost in [0, 7, 8, HEADER] {
+            std::fs::write(dir.path().join("orders.archive"), vec![0; lost]).unwrap();
+            std::fs::write(dir.path().join("orders.index"), vec![0; lost.min(8)]).unwrap();
+            Archive::open(dir.path()).unwrap().complete(ArchivePlace::FIRST).unwrap();
+        }
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use pumasi_core::{Effects, Event, State, Transfer};
+use pumasi_core::{Effects, Event, SalesHour, State, Transfer};
 use pumasi_log::{Disk, RealDisk};
-use pumasi_types::{EventId, TransferId};
+use pumasi_types::{EventId, SalesId, TransferId};
 
-use crate::{Journal, JournalError};
+use crate::{Archive, CellFailure, Journal};
 
 /// The files; cheap to clone, for readers on other threads. They hold what is in the log up to
 /// [`Settled`](crate::Settled), and may hold more.
@@ -16,6 +16,10 @@ pub struct Derived {
     pub transfers: Journal<Transfer>,
     /// Every step that an order took.
     pub events: Journal<Event>,
+    /// What was sold of each article in each hour that is over.
+    pub sales: Journal<SalesHour>,
+    /// Orders that left memory.
+    pub archive: Archive,
 }
 
 impl Derived {
@@ -23,7 +27,7 @@ impl Derived {
     ///
     /// # Errors
     /// When one cannot be opened or is something else.
-    pub fn open(dir: &Path) -> Result<Derived, JournalError> {
+    pub fn open(dir: &Path) -> Result<Derived, CellFailure> {
         Derived::open_on(&RealDisk, dir)
     }
 
@@ -31,50 +35,58 @@ impl Derived {
     ///
     /// # Errors
     /// As [`Derived::open`].
-    pub fn open_on(disk: &dyn Disk, dir: &Path) -> Result<Derived, JournalError> {
+    pub fn open_on(disk: &dyn Disk, dir: &Path) -> Result<Derived, CellFailure> {
         Ok(Derived {
             transfers: Journal::open_on(disk, &dir.join("transfers.journal"))?,
             events: Journal::open_on(disk, &dir.join("events.journal"))?,
+            sales: Journal::open_on(disk, &dir.join("sales.journal"))?,
+            archive: Archive::open_on(disk, dir)?,
         })
     }
 
     /// What the operator should hear about their opening.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
-        self.transfers.note().into_iter().chain(self.events.note())
+        self.transfers.note().into_iter().chain(self.events.note()).chain(self.sales.note())
     }
 
     /// Writes what an entry led to. Not durable before [`Derived::sync`]: the log is.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(crate) fn write(&self, effects: &Effects) -> Result<(), JournalError> {
+    pub(crate) fn write(&self, effects: &Effects) -> Result<(), CellFailure> {
         self.transfers.write(&effects.transfers)?;
-        self.events.write(&effects.events)
+        self.events.write(&effects.events)?;
+        self.sales.write(&effects.sales)?;
+        Ok(self.archive.write(&effects.archived)?)
     }
 
     /// Makes everything written durable, before a snapshot that relies on it.
     ///
     /// # Errors
-    /// As [`Journal::sync`].
-    pub(crate) fn sync(&self) -> Result<(), JournalError> {
+    /// As [`Journal::sync`] and [`Archive::sync`].
+    pub(crate) fn sync(&self) -> Result<(), CellFailure> {
         self.transfers.sync()?;
-        self.events.sync()
+        self.events.sync()?;
+        self.sales.sync()?;
+        Ok(self.archive.sync()?)
     }
 
     /// Whether everything written is still there.
     ///
     /// # Errors
     /// When a sync failed: systems may drop what it covered, even from memory.
-    pub(crate) fn check(&self) -> Result<(), JournalError> {
+    pub(crate) fn check(&self) -> Result<(), CellFailure> {
         self.transfers.check()?;
-        self.events.check()
+        self.events.check()?;
+        self.sales.check()?;
+        Ok(self.archive.check()?)
     }
 
     /// Whether they end where a state does, or later.
     ///
     /// # Errors
     /// When the last of something is not there, or damaged.
-    pub(crate) fn reach(&self, state: &State) -> Result<(), JournalError> {
+    pub(crate) fn reach(&self, state: &State) -> Result<(), CellFailure> {
         let (transfer, event) = (state.ledger().last_transfer(), state.market().last_event());
         if transfer > TransferId(0) {
             self.transfers.read(transfer)?;
@@ -82,6 +94,10 @@ impl Derived {
         if event > EventId(0) {
             self.events.read(event)?;
         }
-        Ok(())
+        let sold = state.market().last_sales();
+        if sold > SalesId(0) {
+            self.sales.read(sold)?;
+        }
+        Ok(self.archive.complete(state.market().archived_to())?)
     }
 }

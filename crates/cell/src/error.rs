@@ -3,7 +3,7 @@
 use pumasi_core::CodecError;
 use pumasi_log::{LogError, Seq, SnapshotError};
 
-use crate::JournalError;
+use crate::{ArchiveError, JournalError};
 
 /// Why a cell cannot start or go on. What it could not make durable was never answered.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum CellFailure {
     /// A journal.
     #[error("cannot use a journal: {0}")]
     Journal(#[from] JournalError),
+    /// The archive.
+    #[error("cannot use the archive of orders: {0}")]
+    Archive(#[from] ArchiveError),
     /// An entry or snapshot that this program cannot read.
     #[error("cannot replay entry {seq} of the log: {source}")]
     Replay {

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pumasi_core::{Event, Transfer};
+use pumasi_core::{Event, SalesHour, Transfer};
 use pumasi_log::disk::Mode;
 use pumasi_log::{Disk, DiskFile, RealDisk};
-use pumasi_types::{EventId, Hash, TransferId};
+use pumasi_types::{EventId, Hash, SalesId, TransferId};
 
 /// Bytes of a record's check.
 const CHECK: usize = 8;
@@ -119,6 +119,41 @@ impl Kept for Event {
 
     fn check_of(body: &Self::Body) -> [u8; CHECK] {
         Event::check_of(body)
+    }
+}
+
+/// Checked as transfers are: there are few.
+impl Kept for SalesHour {
+    type Id = SalesId;
+    type Body = [u8; SalesHour::RECORD_BYTES];
+    const NAME: &'static str = "figure";
+    const MAGIC: &'static [u8; 8] = b"PUMASISJ";
+    const VERSION: u32 = 1;
+    const OLD_VERSIONS: &'static [u32] = &[];
+    const BODY: usize = SalesHour::RECORD_BYTES;
+
+    fn number_of(id: SalesId) -> u64 {
+        id.0
+    }
+
+    fn id(&self) -> SalesId {
+        self.id
+    }
+
+    fn to_body(&self) -> Self::Body {
+        self.to_record()
+    }
+
+    fn body_of(bytes: &[u8]) -> Option<&Self::Body> {
+        bytes.try_into().ok()
+    }
+
+    fn from_body(body: &Self::Body) -> Option<SalesHour> {
+        SalesHour::from_record(body)
+    }
+
+    fn check_of(body: &Self::Body) -> [u8; CHECK] {
+        *Hash::of(body).as_bytes().first_chunk().expect("a hash is longer")
     }
 }
 
@@ -365,7 +400,7 @@ impl<T: Kept> JournalReader<T> {
         let held = (self.window.len() / Journal::<T>::RECORD) as u64;
         if number < self.first || number - self.first >= held {
             let is_near = (number..number.saturating_add(Self::WINDOW)).contains(&self.before);
-            let count = if is_near { number.min(Self::WINDOW) } else { 1 };
+            let count = if is_near { number.clamp(1, Self::WINDOW) } else { 1 };
             self.first = (number + 1).saturating_sub(count);
             self.window = self.journal.bytes(self.first, count as usize)?;
         }
@@ -400,10 +435,10 @@ fn checked<T: Kept>(number: u64, record: &[u8]) -> Option<&T::Body> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use pumasi_core::{Cause, EventKind, OrderState};
+    use pumasi_core::{Cause, EventKind, Figure, OrderState};
     use pumasi_types::{
-        AccountId, Amount, Currency, EngineId, Fuel, HoldId, JobId, OrderId, ParcelId, Price, RunId,
-        TaskIndex, Time, WorkerId,
+        AccountId, Amount, ArticleId, Currency, EngineId, Fuel, HoldId, Hour, JobId, OrderId, ParcelId,
+        Price, RunId, TaskIndex, Time, WorkerId,
     };
 
     use super::*;
@@ -442,6 +477,12 @@ mod tests {
             merchant_prev: EventId(0),
             carrier_prev: EventId(0),
         }
+    }
+
+    fn sold(id: u64) -> SalesHour {
+        let figure = Figure { quantity: 5, revenue: Amount(1_500_000), orders: -2 };
+        let (hour, merchant, article) = (Hour(472_222), AccountId(3), ArticleId(7));
+        SalesHour { id: SalesId(id), hour, merchant, article, currency: Currency::CREDIT, figure }
     }
 
     /// A journal of transfers.
@@ -499,6 +540,7 @@ mod tests {
         }
         flip(&transfer(1, run()));
         flip(&event(1));
+        flip(&sold(1));
     }
 
     #[test]

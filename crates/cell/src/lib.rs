@@ -6,6 +6,7 @@
 //! [`restore()`] makes state from disk, [`SnapshotWork`] a snapshot without stopping the cell, and [`link`]
 //! turns what workers say into requests.
 
+mod archive;
 mod cell;
 mod derived;
 mod error;
@@ -15,6 +16,7 @@ mod outbox;
 mod restore;
 mod snapshots;
 
+pub use archive::{Archive, ArchiveError};
 pub use cell::{Batch, Cell, ENTRY_BYTES, Look, REQUEST_BYTES_MAX, Settled};
 pub use derived::Derived;
 pub use error::CellFailure;

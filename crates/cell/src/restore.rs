@@ -85,7 +85,7 @@ fn with_derived(
             notes.push(format!("{error}: making it anew from the whole log"));
             Ok((State::new(), Head::default()))
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
