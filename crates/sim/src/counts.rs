@@ -18,6 +18,8 @@ pub struct Counts {
     pub runs: u64,
     /// Orders that were placed.
     pub orders: u64,
+    /// How many of them a coupon or a promotion made cheaper.
+    pub cheaper_orders: u64,
     /// How often an order was taken a step further.
     pub order_steps: u64,
     /// Tasks with a wrong result that was accepted because enough owners said it.
@@ -43,6 +45,7 @@ impl AddAssign<&Counts> for Counts {
         self.commands += more.commands;
         self.runs += more.runs;
         self.orders += more.orders;
+        self.cheaper_orders += more.cheaper_orders;
         self.order_steps += more.order_steps;
         self.deceived += more.deceived;
         self.believed += more.believed;

@@ -7,6 +7,7 @@
 mod campaign;
 mod client;
 mod counts;
+mod coupons;
 mod dice;
 pub mod disk;
 mod faults;

@@ -224,7 +224,8 @@ fn print_sum(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
         "{} events, {} steps of the hub, {} commands, {} paid runs, {} crashes",
         sum.counts.events, sum.counts.steps, sum.counts.commands, sum.counts.runs, sum.counts.crashes
     );
-    println!("{} orders placed, {} steps taken with them", sum.counts.orders, sum.counts.order_steps);
+    let Counts { orders, cheaper_orders, order_steps, .. } = sum.counts;
+    println!("{orders} orders placed, {cheaper_orders} of them cheaper, {order_steps} steps taken with them");
     println!(
         "{} owners caught; {} wrong results that enough owners agreed on; {} of a trusted owner alone, of which \
          {} stood",
@@ -279,6 +280,7 @@ fn print_json(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
         "commands": sum.counts.commands,
         "paid_runs": sum.counts.runs,
         "orders": sum.counts.orders,
+        "cheaper_orders": sum.counts.cheaper_orders,
         "order_steps": sum.counts.order_steps,
         "crashes": sum.counts.crashes,
         "caught": sum.counts.catches,

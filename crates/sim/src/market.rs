@@ -6,10 +6,9 @@ use pumasi_core::{
     ArticleSpec, Command, Done, OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec, OrderState,
     OrderStep, Rate, ScanCode, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
 };
-use pumasi_types::{
-    AccountId, Amount, ArticleId, CouponId, Currency, Duration, OrderId, ParcelId, PlaceId, RequestId,
-};
+use pumasi_types::{AccountId, Amount, ArticleId, Currency, Duration, OrderId, ParcelId, PlaceId, RequestId};
 
+use crate::coupons::{self, Uses};
 use crate::dice::Dice;
 use crate::oracle::{Holds, require};
 
@@ -50,7 +49,7 @@ pub(crate) fn opening(dice: &mut Dice) -> Vec<Command> {
     let articles = (1..=ARTICLES).map(ArticleId);
     let specs = articles.clone().map(|id| article(id, usual_price(id), dice)).collect();
     let stock = articles.map(|id| (id, any_place(dice), StockChange::Receive(dice.spread(1, 500) as u32)));
-    vec![Command::ChangeStock(stock.collect()), Command::PutArticles(specs), shop(dice)]
+    vec![coupons::put(true), Command::ChangeStock(stock.collect()), Command::PutArticles(specs), shop(dice)]
 }
 
 fn shop(dice: &mut Dice) -> Command {
@@ -66,7 +65,7 @@ pub(crate) fn trade(merchant: AccountId, dice: &mut Dice) -> Option<Command> {
     }
     let (id, place) = (any_article(dice), any_place(dice));
     let quantity = dice.spread(1, 200) as u32;
-    Some(match dice.below(8) {
+    Some(match dice.below(9) {
         0 => shop(dice),
         // A price that customers do not know yet.
         1 => Command::PutArticles(vec![article(id, Amount(dice.spread(1, 20_000) as i64), dice)]),
@@ -77,6 +76,7 @@ pub(crate) fn trade(merchant: AccountId, dice: &mut Dice) -> Option<Command> {
             let goods = [(id, place, StockChange::Move { quantity, to }), (id, to, StockChange::Receive(1))];
             Command::ChangeStock(goods.to_vec())
         }
+        8 => coupons::put(!dice.once_in(3)),
         6 if id.0 % 2 == 1 => {
             let change = match dice.below(2) {
                 0 => StockChange::Count(quantity),
@@ -133,7 +133,8 @@ pub(crate) fn shopping(customer: AccountId, keys: &mut Vec<RequestId>, dice: &mu
     for _ in 0..dice.spread(1, 20) {
         let lines: Vec<(ArticleId, u32)> =
             (0..dice.spread(1, 5)).map(|_| (any_article(dice), dice.spread(1, 30) as u32)).collect();
-        let total: i64 = lines.iter().map(|(id, quantity)| usual_price(*id).0 * i64::from(*quantity)).sum();
+        let goods: Vec<_> = lines.iter().map(|(id, quantity)| (*id, *quantity, usual_price(*id))).collect();
+        let (coupon, total) = coupons::choose(&goods, dice);
         // A key that was used before stands for the same order, or is an error.
         let key = match keys.is_empty() || !dice.once_in(12) {
             true => RequestId(u128::from(dice.roll()) << 64 | u128::from(dice.roll())),
@@ -143,9 +144,9 @@ pub(crate) fn shopping(customer: AccountId, keys: &mut Vec<RequestId>, dice: &mu
         let order = OrderSpec {
             key,
             customer: if dice.once_in(50) { AccountId(1) } else { customer },
-            total: Amount(total),
+            total,
             currency: Currency::CREDIT,
-            coupon: CouponId(0),
+            coupon,
             place: dice.once_in(3).then(|| any_place(dice)),
             pay_later: dice.once_in(4),
             lines: OrderLines::default(),
@@ -163,6 +164,7 @@ pub(crate) struct Sales {
     placed: Vec<OrderId>,
     /// How often an order was taken a step further.
     pub(crate) steps: u64,
+    pub(crate) uses: Uses,
     /// How many of each article ever came in.
     received: BTreeMap<ArticleId, u64>,
 }
@@ -219,10 +221,10 @@ impl Sales {
                 self.answers.insert((caller, order.key), answer);
                 let OrderAnswer::Placed(id) = answer else { return Ok(()) };
                 require(order.customer == caller, || format!("account {caller} ordered for somebody else"))?;
-                let total = state.market().order(id).map(|(order, _)| order.total);
-                require(total == Some(order.total), || format!("order {id} is not what was asked for"))?;
+                let placed = state.market().order(id).filter(|(placed, _)| placed.total == order.total);
+                require(placed.is_some(), || format!("order {id} is not what was asked for"))?;
                 self.placed.push(id);
-                Ok(())
+                placed.map_or(Ok(()), |(order, lines)| self.uses.placed(state, id, order, lines))
             }
         }
     }

@@ -229,6 +229,7 @@ pub fn run(scenario: &Scenario, options: RunOptions) -> Report {
             commands: world.oracle.commands,
             runs: world.oracle.paid_runs,
             orders: world.oracle.sales.placed(),
+            cheaper_orders: world.oracle.sales.uses.cheaper,
             order_steps: world.oracle.sales.steps,
             deceived: world.oracle.judge.deceived.len() as u64,
             believed: world.oracle.judge.believed,

@@ -20,6 +20,7 @@ fn worlds_keep_their_promises() {
     assert_eq!(sum.failures, []);
     assert!(
         sum.counts.orders > 1_000
+            && sum.counts.cheaper_orders > 100
             && sum.counts.order_steps > 100
             && sum.twice > 0
             && sum.counts.crashes > 20
