@@ -1,13 +1,15 @@
 //! Names as ids: what gateways remember of them, so that orders need no look at the state.
 //!
-//! An account's name and an article's SKU stand for the same id for ever, so that what was found once stays true. What
-//! was not found is not remembered: it may come.
+//! An account's name and an article's SKU stand for the same id for ever, so that what was found once stays true. A
+//! coupon's code can stand for a later one when the one before is forgotten: the later has the larger number. What was
+//! not found is not remembered: it may come.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use pumasi_core::State;
-use pumasi_types::{AccountId, ArticleId};
+use pumasi_types::{AccountId, ArticleId, CouponId};
 
 use crate::cell::{Cell, CellError};
 
@@ -19,6 +21,9 @@ pub(crate) struct Directory(RwLock<Known>);
 struct Known {
     accounts: HashMap<Box<str>, AccountId>,
     articles: HashMap<AccountId, HashMap<Box<str>, ArticleId>>,
+    /// Who sells articles that were ordered with coupons.
+    sellers: HashMap<ArticleId, AccountId>,
+    coupons: HashMap<AccountId, HashMap<Box<str>, CouponId>>,
     /// How many names that is.
     names: usize,
 }
@@ -40,9 +45,9 @@ impl Directory {
         missing: Missing,
         found: &mut Found,
     ) -> Result<(), CellError> {
-        let (accounts, articles) = cell.read(move |state| missing.answer(state)).await?;
+        let Answers { accounts, articles, coupons } = cell.read(move |state| missing.answer(state)).await?;
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.names + accounts.len() + articles.len() > Self::MOST {
+        if known.names + accounts.len() + articles.len() + 2 * coupons.len() > Self::MOST {
             *known = Known::default();
         }
         for (name, id) in accounts {
@@ -59,7 +64,37 @@ impl Directory {
             }
             found.articles.insert((merchant, sku), id);
         }
+        for ((article, code), coupon) in coupons {
+            if let Some((merchant, id)) = coupon {
+                known.names += usize::from(known.sellers.insert(article, merchant).is_none());
+                known.know_coupon(merchant, &code, id);
+            }
+            found.coupons.insert((article, code), coupon.map(|(_, id)| id));
+        }
         Ok(())
+    }
+
+    /// Remembers coupons that were put just now.
+    pub(crate) fn know_coupons<'a>(
+        &self,
+        merchant: AccountId,
+        coupons: impl Iterator<Item = (&'a str, CouponId)>,
+    ) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        coupons.for_each(|(code, id)| known.know_coupon(merchant, code, id));
+    }
+}
+
+impl Known {
+    fn know_coupon(&mut self, merchant: AccountId, code: &str, id: CouponId) {
+        match self.coupons.entry(merchant).or_default().entry(code.into()) {
+            // What was looked up before the code stood for another one may come late.
+            Entry::Occupied(mut known) => *known.get_mut() = id.max(*known.get()),
+            Entry::Vacant(new) => {
+                new.insert(id);
+                self.names += 1;
+            }
+        }
     }
 }
 
@@ -68,6 +103,7 @@ impl Directory {
 pub(crate) struct Found {
     accounts: HashMap<Box<str>, Option<AccountId>>,
     articles: HashMap<(AccountId, Box<str>), Option<ArticleId>>,
+    coupons: HashMap<(ArticleId, Box<str>), Option<CouponId>>,
 }
 
 /// Names that have to be looked up.
@@ -75,13 +111,20 @@ pub(crate) struct Found {
 pub(crate) struct Missing {
     accounts: HashSet<Box<str>>,
     articles: HashSet<(AccountId, Box<str>)>,
+    /// Coupons of whoever sells an article.
+    coupons: HashSet<(ArticleId, Box<str>)>,
 }
 
-type Answers = (Vec<(Box<str>, Option<AccountId>)>, Vec<((AccountId, Box<str>), Option<ArticleId>)>);
+/// What names stand for.
+struct Answers {
+    accounts: Vec<(Box<str>, Option<AccountId>)>,
+    articles: Vec<((AccountId, Box<str>), Option<ArticleId>)>,
+    coupons: Vec<((ArticleId, Box<str>), Option<(AccountId, CouponId)>)>,
+}
 
 impl Missing {
     pub(crate) fn is_empty(&self) -> bool {
-        self.accounts.is_empty() && self.articles.is_empty()
+        self.accounts.is_empty() && self.articles.is_empty() && self.coupons.is_empty()
     }
 
     fn answer(self, state: &State) -> Answers {
@@ -94,7 +137,16 @@ impl Missing {
             let id = market.by_sku(merchant, &sku);
             ((merchant, sku), id)
         };
-        (self.accounts.into_iter().map(account).collect(), self.articles.into_iter().map(article).collect())
+        let coupon = |(article, code): (ArticleId, Box<str>)| {
+            let merchant = market.article(article).map(|article| article.merchant);
+            let id = merchant.and_then(|merchant| Some((merchant, market.by_code(merchant, &code)?)));
+            ((article, code), id)
+        };
+        Answers {
+            accounts: self.accounts.into_iter().map(account).collect(),
+            articles: self.articles.into_iter().map(article).collect(),
+            coupons: self.coupons.into_iter().map(coupon).collect(),
+        }
     }
 }
 
@@ -127,6 +179,20 @@ impl Reader<'_> {
         let found = self.found.articles.get(&key).copied();
         if found.is_none() {
             self.missing.articles.insert(key);
+        }
+        found.flatten()
+    }
+
+    /// The coupon of this code of whoever sells an article; none if there is none, or if that is not known yet.
+    pub(crate) fn coupon(&mut self, article: ArticleId, code: &str) -> Option<CouponId> {
+        let merchant = self.known.sellers.get(&article);
+        if let Some(id) = merchant.and_then(|merchant| self.known.coupons.get(merchant)?.get(code)) {
+            return Some(*id);
+        }
+        let key = (article, Box::from(code));
+        let found = self.found.coupons.get(&key).copied();
+        if found.is_none() {
+            self.missing.coupons.insert(key);
         }
         found.flatten()
     }

@@ -8,11 +8,9 @@ use pumasi_types::{AccountId, Amount, ArticleId, CouponId, OrderId, Time};
 use crate::dice::Dice;
 use crate::oracle::{Holds, require};
 
-/// Takes a tenth off everything, for few orders.
+/// The coupon of a merchant that never was without, which takes a tenth off everything, for few orders.
 const COUPON: CouponId = CouponId(1);
-/// Takes every third of an article off.
-const PROMOTION: CouponId = CouponId(2);
-/// What the promotion is for.
+/// What the promotion is for, which takes every third off.
 const PROMOTED: ArticleId = ArticleId(3);
 /// How many orders can have the coupon.
 const USES: usize = 25;
@@ -21,8 +19,8 @@ const USES_EACH: usize = 9;
 
 /// Both, valid or over.
 pub(crate) fn put(valid: bool) -> Command {
-    // Later than a world lasts, in seconds since 1970.
-    let ends = Time(if valid { 1_900_000_000_000_000_000 } else { 1 });
+    // Long after a world ends, and shortly before one begins, so that it is not forgotten at once.
+    let ends = Time(if valid { 1_900_000_000_000_000_000 } else { 1_789_000_000_000_000_000 });
     let tenth = CouponKind::Percent(Rate::new(1_000).unwrap_or_default());
     let coupon = CouponSpec {
         code: "tenth".to_owned(),
@@ -46,19 +44,21 @@ pub(crate) fn put(valid: bool) -> Command {
     Command::PutCoupons(vec![coupon, promotion])
 }
 
-/// What both take off lines of these prices.
-fn off(lines: &[(ArticleId, u32, Amount)]) -> [(CouponId, i64); 2] {
-    let gross: i64 = lines.iter().map(|(_, quantity, price)| price.0 * i64::from(*quantity)).sum();
+fn gross(lines: &[(ArticleId, u32, Amount)]) -> i64 {
+    lines.iter().map(|(_, quantity, price)| price.0 * i64::from(*quantity)).sum()
+}
+
+/// What coupon and promotion take off lines of these prices.
+fn off(lines: &[(ArticleId, u32, Amount)]) -> [i64; 2] {
     let promoted = lines.iter().filter(|(article, ..)| *article == PROMOTED);
     let count: i64 = promoted.clone().map(|(_, quantity, _)| i64::from(*quantity)).sum();
     let price = promoted.map(|(.., price)| price.0).next().unwrap_or(0);
-    [(COUPON, gross / 10), (PROMOTION, count / 3 * price)]
+    [gross(lines) / 10, count / 3 * price]
 }
 
 /// The coupon that a customer names, and what it believes that its order costs.
 pub(crate) fn choose(lines: &[(ArticleId, u32, Amount)], dice: &mut Dice) -> (CouponId, Amount) {
-    let gross: i64 = lines.iter().map(|(_, quantity, price)| price.0 * i64::from(*quantity)).sum();
-    let [(_, tenth), (_, third)] = off(lines);
+    let (gross, [tenth, third]) = (gross(lines), off(lines));
     // Some do not know of the promotion, and some believe in one that is over.
     let third = if dice.once_in(8) { 0 } else { third };
     match dice.once_in(5) {
@@ -70,32 +70,43 @@ pub(crate) fn choose(lines: &[(ArticleId, u32, Amount)], dice: &mut Dice) -> (Co
 /// Who has the coupon, from the log alone.
 #[derive(Clone, Default)]
 pub(crate) struct Uses {
-    coupon: BTreeMap<OrderId, AccountId>,
+    /// By coupon; a promotion is for everybody.
+    known: BTreeMap<CouponId, Option<BTreeMap<OrderId, AccountId>>>,
     /// How many orders were made cheaper.
     pub(crate) cheaper: u64,
 }
 
 impl Uses {
+    /// The merchant put both.
+    pub(crate) fn put(&mut self, ids: &[CouponId]) {
+        for (id, has_uses) in ids.iter().zip([true, false]) {
+            self.known.entry(*id).or_insert_with(|| has_uses.then(BTreeMap::new));
+        }
+    }
+
     /// An order was placed: it is as much cheaper as its coupon says, and no more orders have that than can.
     pub(crate) fn placed(&mut self, state: &State, id: OrderId, order: &Order, lines: &[Line]) -> Holds {
         let goods: Vec<_> = lines.iter().map(|line| (line.article, line.quantity, line.price)).collect();
-        let gross: i64 = goods.iter().map(|(_, quantity, price)| price.0 * i64::from(*quantity)).sum();
-        let expected = off(&goods).into_iter().find(|(coupon, _)| *coupon == order.coupon);
-        let expected = expected.map_or(0, |(_, off)| off);
-        require(gross - order.total.0 == expected, || {
-            format!("coupon {} took {} off order {id}", order.coupon, gross - order.total.0)
+        let (taken, [tenth, third]) = (gross(&goods) - order.total.0, off(&goods));
+        let mut uses = self.known.get_mut(&order.coupon);
+        let expected = match &uses {
+            None => 0,
+            Some(Some(_)) => tenth,
+            Some(None) => third,
+        };
+        require(taken == expected && (taken == 0) == (order.coupon.0 == 0), || {
+            format!("coupon {} took {taken} off order {id}", order.coupon)
         })?;
-        self.cheaper += u64::from(order.coupon.0 != 0);
-        if order.coupon != COUPON {
-            return Ok(());
-        }
-        self.coupon.insert(id, order.customer);
+        self.cheaper += u64::from(taken > 0);
+        let Some(Some(orders)) = &mut uses else { return Ok(()) };
+        orders.insert(id, order.customer);
         let given_up = [OrderState::Cancelled, OrderState::Expired];
         let state_of = |id: &OrderId| state.market().order(*id).map(|(order, _)| order.state);
-        self.coupon.retain(|id, _| state_of(id).is_some_and(|state| !given_up.contains(&state)));
-        let each = self.coupon.values().filter(|customer| **customer == order.customer).count();
-        require(self.coupon.len() <= USES && each <= USES_EACH, || {
-            format!("{} orders have coupon {COUPON}, {each} of account {}", self.coupon.len(), order.customer)
+        orders.retain(|id, _| state_of(id).is_some_and(|state| !given_up.contains(&state)));
+        let each = orders.values().filter(|customer| **customer == order.customer).count();
+        require(orders.len() <= USES && each <= USES_EACH, || {
+            let Order { coupon, customer, .. } = order;
+            format!("{} orders have coupon {coupon}, {each} of account {customer}", orders.len())
         })
     }
 }

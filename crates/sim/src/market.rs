@@ -187,6 +187,10 @@ impl Sales {
                 }
                 Ok(())
             }
+            (Command::PutCoupons(_), Done::Coupons(ids)) => {
+                self.uses.put(ids);
+                Ok(())
+            }
             (Command::StepOrder { .. }, _) => {
                 self.steps += 1;
                 Ok(())

@@ -5,7 +5,7 @@ mod steps;
 use std::borrow::Cow;
 use std::fmt;
 
-use pumasi_types::{AccountId, ArticleId, OrderId, ParcelId, PlaceId};
+use pumasi_types::{AccountId, ArticleId, CouponId, OrderId, ParcelId, PlaceId};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -332,9 +332,10 @@ pub struct NewOrder {
     pub currency: String,
     /// What the customer was shown and agreed to pay.
     pub total: String,
-    /// A coupon that the customer has.
+    /// The code of a coupon that the customer has. Of it and the merchant's promotions, the one that takes most off
+    /// applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub coupon: Option<u32>,
+    pub coupon: Option<String>,
     /// From where it is to be sent; from wherever there is enough when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
@@ -418,8 +419,15 @@ pub struct Order {
     pub state: String,
     /// Currency code.
     pub currency: String,
-    /// What it costs altogether.
+    /// What it costs altogether, less the discount.
     pub total: String,
+    /// What a coupon or a promotion takes off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discount: Option<String>,
+    /// The number of that coupon or promotion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>)]
+    pub coupon: Option<CouponId>,
     /// The tax that is contained in it.
     pub tax: String,
     /// What the platform takes of it.

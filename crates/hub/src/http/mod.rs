@@ -2,6 +2,7 @@
 
 mod accounts;
 mod blobs;
+mod coupons;
 mod error;
 mod extract;
 mod jobs;
@@ -102,6 +103,8 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         market::put,
         market::get,
         market::change_stock,
+        coupons::list,
+        coupons::put,
         orders::place,
         orders::get,
         steps::pay,
@@ -141,6 +144,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
     let lists = Router::new()
         .route("/v1/orders", post(orders::place))
         .route("/v1/articles", get(market::list).post(market::put))
+        .route("/v1/coupons", get(coupons::list).put(coupons::put))
         .route("/v1/customers", post(accounts::open_customers))
         .route("/v1/stock", post(market::change_stock))
         .layer(DefaultBodyLimit::max(LIST_BYTES));

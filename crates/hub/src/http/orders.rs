@@ -55,7 +55,9 @@ impl From<OrderRefusal> for ApiError {
     fn from(refusal: OrderRefusal) -> ApiError {
         let status = match refusal {
             OrderRefusal::NotYours => StatusCode::FORBIDDEN,
-            OrderRefusal::NoCustomer { .. } | OrderRefusal::NoArticle { .. } => StatusCode::NOT_FOUND,
+            OrderRefusal::NoCustomer { .. }
+            | OrderRefusal::NoArticle { .. }
+            | OrderRefusal::NoCoupon { .. } => StatusCode::NOT_FOUND,
             OrderRefusal::NotEnoughMoney { .. } => StatusCode::PAYMENT_REQUIRED,
             OrderRefusal::BadQuantity { .. } | OrderRefusal::TotalTooLarge => StatusCode::BAD_REQUEST,
             _ => StatusCode::CONFLICT,
@@ -149,7 +151,8 @@ fn resolve(
         for line in &order.lines {
             lines.push((article(line, &mut names)?, line.quantity));
         }
-        let spec = spec(order, key, caller, &mut names)?;
+        let first = lines.first().map_or(ArticleId(0), |(article, _)| *article);
+        let spec = spec(order, key, caller, first, &mut names)?;
         batch.push(&spec, lines.iter().copied());
         Ok(())
     };
@@ -180,21 +183,22 @@ fn spec(
     order: &NewOrder,
     key: RequestId,
     caller: AccountId,
+    first: ArticleId,
     names: &mut Reader<'_>,
 ) -> Result<OrderSpec<'static>, Problem> {
     let currency: Currency = order.currency.parse()?;
     if !(1..=OrderBatch::LINES_MAX).contains(&order.lines.len()) {
         return Err(Problem::invalid(format!("an order has 1 to {} lines", OrderBatch::LINES_MAX)));
     }
-    if order.coupon == Some(0) || order.place.is_some_and(|place| place.0 == 0) {
-        return Err(Problem::invalid("coupon and place are numbers from 1 on"));
+    if order.place.is_some_and(|place| place.0 == 0) {
+        return Err(Problem::invalid("place is a number from 1 on"));
     }
     Ok(OrderSpec {
         key,
         customer: order.customer.as_ref().map_or(Ok(caller), |customer| account(customer, names))?,
         total: currency.parse_amount(&order.total)?,
         currency,
-        coupon: CouponId(order.coupon.unwrap_or(0)),
+        coupon: order.coupon.as_ref().map_or(Ok(CouponId(0)), |code| coupon(code, first, names))?,
         place: order.place,
         pay_later: order.pay == Pay::Later,
         lines: OrderLines::default(),
@@ -209,6 +213,14 @@ fn account(party: &Party, names: &mut Reader<'_>) -> Result<AccountId, Problem> 
             Problem { code: "no_account", message: format!("there is no account '{name}'") }
         }),
     }
+}
+
+/// A coupon of the merchant that sells this article.
+fn coupon(code: &str, article: ArticleId, names: &mut Reader<'_>) -> Result<CouponId, Problem> {
+    names.coupon(article, code).ok_or_else(|| {
+        let code: String = code.chars().take(100).collect();
+        Problem { code: "no_coupon", message: format!("that merchant has no coupon '{code}'") }
+    })
 }
 
 fn article(line: &NewLine, names: &mut Reader<'_>) -> Result<ArticleId, Problem> {

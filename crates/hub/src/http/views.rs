@@ -225,6 +225,7 @@ pub(super) fn order(state: &State, id: OrderId, view: OrderView<'_>) -> market::
         status: parcel.scan.map(|scan| scan.status().word().to_owned()),
         lines: parcel.lines.iter().map(content).collect(),
     };
+    let coupon = Some(order.coupon).filter(|coupon| coupon.0 != 0);
     market::Order {
         id,
         customer: account_name(state, order.customer),
@@ -232,6 +233,8 @@ pub(super) fn order(state: &State, id: OrderId, view: OrderView<'_>) -> market::
         state: order_state(order.state).to_owned(),
         currency: order.currency.code().to_owned(),
         total: money(order.total),
+        discount: coupon.map(|_| money(view.discount())),
+        coupon,
         tax: money(order.tax),
         fee: money(order.fee),
         settled: order.settled,

@@ -49,7 +49,7 @@ async fn teas(name: &str, batches: usize, rows: usize) -> Vec<FlightData> {
     encoder.build(stream::iter(tables)).try_collect().await.unwrap()
 }
 
-async fn exchange(
+pub(crate) async fn exchange(
     client: &HubClient,
     messages: impl Stream<Item = FlightData> + Send + 'static,
 ) -> Result<FlightRecordBatchStream, Status> {

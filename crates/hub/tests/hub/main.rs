@@ -1,6 +1,7 @@
 //! A real hub over real sockets: what it must do, and what must not happen to it.
 
 mod common;
+mod coupons;
 mod flight;
 mod jobs;
 mod market;

@@ -60,6 +60,9 @@ pub(super) struct PlaceArgs {
     /// Pay it in a step of its own; until then its goods are reserved for a while
     #[arg(long)]
     later: bool,
+    /// The code of a coupon; give the total that is left with --total
+    #[arg(long, value_name = "CODE")]
+    coupon: Option<String>,
     /// From where it is to be sent
     #[arg(long, value_name = "PLACE")]
     place: Option<PlaceId>,
@@ -95,7 +98,7 @@ impl PlaceArgs {
             customer: self.customer.as_deref().map(party),
             currency: currency.code().to_owned(),
             total,
-            coupon: None,
+            coupon: self.coupon,
             place: self.place,
             pay: if self.later { Pay::Later } else { Pay::Now },
             lines: self.lines.into_iter().map(Line::ordered).collect(),
@@ -159,8 +162,11 @@ fn facts(order: &Order) -> Table {
         ("merchant", order.merchant.clone()),
         ("state", state(order)),
         ("total", format!("{}, with {} tax and {} fee", money(&order.total), order.tax, order.fee)),
-        ("paid out", money(&order.paid_out)),
     ];
+    if let Some((discount, coupon)) = order.discount.as_ref().zip(order.coupon) {
+        facts.push(("discount", format!("{} by coupon {coupon}", money(discount))));
+    }
+    facts.push(("paid out", money(&order.paid_out)));
     if order.refunded.bytes().any(|byte| matches!(byte, b'1'..=b'9')) {
         facts.push(("refunded", money(&order.refunded)));
     }
