@@ -74,4 +74,16 @@ impl Bounds {
     pub const PARCELS: usize = 255;
     /// Bytes of a parcel's tracking text.
     pub const TRACKING_BYTES: usize = 64;
+    /// Webhooks of one account.
+    pub const WEBHOOKS: usize = 8;
+    /// Bytes of a webhook's URL.
+    pub const URL_BYTES: usize = 500;
+    /// Events of one webhook that wait to be tried again; it is sent nothing new while there are so many.
+    pub const LETTERS: usize = 1_000;
+    /// Events of one webhook that were given up; it is disabled when there are so many.
+    pub const DEAD_LETTERS: usize = 1_000;
+    /// How long a webhook may take nothing before it is disabled, in log time.
+    pub const WEBHOOK_PATIENCE: Duration = Duration::from_secs(5 * 24 * 3600);
+    /// How long the secret before a new one signs as well, in log time.
+    pub const OLD_SECRET: Duration = Duration::from_secs(24 * 3600);
 }

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use pumasi_types::{
     AccountId, Amount, ArticleId, ByteSize, Currency, Duration, Ending, EngineId, Fuel, Hash, HoldId, JobId,
-    Limits, OrderId, PlaceId, Price, RequestId, RunId, Speed, TaskIndex, Time, WorkerId,
+    Limits, OrderId, PlaceId, Price, RequestId, RunId, Speed, TaskIndex, Time, WebhookId, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{ArticleSpec, CouponSpec, MarketTerms, OrderBatch, OrderStep, Roles, ShopTerms, StockChange};
+use crate::{
+    ArticleSpec, CouponSpec, MarketTerms, OrderBatch, OrderStep, Replay, Roles, ShopTerms, StockChange,
+    WebhookReport, WebhookSpec,
+};
 
 /// One command of one caller, as it stands in an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +180,28 @@ pub enum Command {
     },
     /// Adds coupons and promotions, or changes those of the same codes: all of them or none. Merchants only.
     PutCoupons(Vec<CouponSpec>),
+    /// Says where the caller wants to be told of its events, as a merchant or as a carrier.
+    SetWebhook(WebhookSpec),
+    /// Takes a webhook away. Its owner.
+    RemoveWebhook {
+        /// Which.
+        webhook: WebhookId,
+    },
+    /// Signs with a new secret from now on, and for [`Bounds::OLD_SECRET`](crate::Bounds::OLD_SECRET) with the one
+    /// before as well. The webhook's owner.
+    RenewWebhookSecret {
+        /// Which.
+        webhook: WebhookId,
+    },
+    /// Sends events again. The webhook's owner.
+    ReplayWebhook {
+        /// Which.
+        webhook: WebhookId,
+        /// Which events.
+        replay: Replay,
+    },
+    /// How far webhooks were told. Hub only.
+    ReportWebhooks(Vec<WebhookReport>),
 }
 
 /// A job as it is ordered.

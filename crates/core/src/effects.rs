@@ -2,7 +2,7 @@
 
 use pumasi_types::{
     AccountId, Amount, ArticleId, CouponId, Currency, EngineTag, Fuel, HoldId, JobId, OrderId, ParcelId,
-    Price, RunId, TaskIndex, Time, TransferId, WorkerId,
+    Price, RunId, TaskIndex, Time, TransferId, WebhookId, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,8 @@ pub enum Done {
     },
     /// The coupons that were added or changed, in the order of the request.
     Coupons(Vec<CouponId>),
+    /// The webhook that was made or changed.
+    Webhook(WebhookId),
 }
 
 /// Everything that an entry leads to besides answers.

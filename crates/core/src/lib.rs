@@ -37,10 +37,11 @@ pub use effects::{Action, Assignment, Cause, Done, Effects, Transfer};
 pub use ledger::{Account, Balance, Books, Hold, Ledger};
 pub use market::{
     ArchivePlace, Archived, ArchivedOrder, Article, ArticleSpec, ArticleText, BadBatch, BadScanCode, Coupon,
-    CouponKind, CouponScope, CouponSpec, Course, Event, EventKind, FeedView, Figure, Line, Market,
-    MarketTerms, Order, OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec, OrderState, OrderStep,
-    OrderView, Parcel, ParcelStatus, Party, Progress, Rate, SalesHour, ScanCode, SettleAt, Shelf, Shipment,
-    ShopTerms, StepKind, StockChange, Tracking,
+    CouponKind, CouponScope, CouponSpec, Course, Disabled, Event, EventKind, EventKinds, Failure, FeedView,
+    Figure, Letter, Line, Market, MarketTerms, Order, OrderAnswer, OrderBatch, OrderLines, OrderRefusal,
+    OrderSpec, OrderState, OrderStep, OrderView, Outcome, Parcel, ParcelStatus, Party, Progress, Rate,
+    Replay, SalesHour, ScanCode, SettleAt, Shelf, Shipment, ShopTerms, StepKind, StockChange, Tracking,
+    Webhook, WebhookReport, WebhookSpec,
 };
 pub use refusal::Refusal;
 pub use state::{Answer, Applied, State};

@@ -2,7 +2,7 @@
 
 use pumasi_types::{
     AccountId, Amount, ArticleId, Currency, EngineId, HoldId, JobId, OrderId, ParcelId, PlaceId, RequestId,
-    WorkerId,
+    WebhookId, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -243,6 +243,12 @@ pub enum Refusal {
         /// How much it must give.
         needed: Amount,
     },
+    /// No such webhook of the caller's.
+    #[error("you have no webhook {webhook}")]
+    NoWebhook {
+        /// Which.
+        webhook: WebhookId,
+    },
 }
 
 /// What can be done, as the end of a sentence.
@@ -293,6 +299,7 @@ impl Refusal {
             Refusal::ReturnsOver { .. } => "returns_over",
             Refusal::RefundTooLarge { .. } => "refund_too_large",
             Refusal::RefundNotCovered { .. } => "refund_not_covered",
+            Refusal::NoWebhook { .. } => "no_webhook",
         }
     }
 }

@@ -175,6 +175,11 @@ impl State {
             | Command::PutCoupons(_)
             | Command::PlaceOrders(_)
             | Command::StepOrder { .. } => self.sales(caller, &request.command, effects),
+            Command::SetWebhook(_)
+            | Command::RemoveWebhook { .. }
+            | Command::RenewWebhookSecret { .. }
+            | Command::ReplayWebhook { .. }
+            | Command::ReportWebhooks(_) => self.telling(caller, &request.command),
             _ => self.computation(caller, &request.command, effects),
         }
     }
@@ -280,6 +285,32 @@ impl State {
                 let storefront = self.has_role(caller, Role::Storefront);
                 let (market, mut ctx) = self.selling(effects);
                 market.step(caller, storefront, *order, step, &mut ctx)
+            }
+            _ => Err(Refusal::HubOnly),
+        }
+    }
+
+    fn telling(&mut self, caller: AccountId, command: &Command) -> Answer {
+        match command {
+            Command::SetWebhook(spec) => {
+                self.needs(caller, spec.role()?)?;
+                self.market.set_webhook(caller, spec).map(Done::Webhook)
+            }
+            Command::RemoveWebhook { webhook } => {
+                self.market.webhooks_mut().remove(caller, *webhook).map(|()| Done::Ok)
+            }
+            Command::RenewWebhookSecret { webhook } => {
+                let renewed = self.market.webhooks_mut().renew_secret(caller, *webhook, self.now);
+                renewed.map(|()| Done::Webhook(*webhook))
+            }
+            Command::ReplayWebhook { webhook, replay } => {
+                let replayed = self.market.webhooks_mut().replay(caller, *webhook, *replay, self.now);
+                replayed.map(|()| Done::Ok)
+            }
+            Command::ReportWebhooks(reports) => {
+                self.hub_only(caller)?;
+                self.market.follow_webhooks(reports, self.now);
+                Ok(Done::Ok)
             }
             _ => Err(Refusal::HubOnly),
         }

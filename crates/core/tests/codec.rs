@@ -8,14 +8,15 @@ use std::sync::Arc;
 use common::{BEGIN, ask, job, machine, open, success};
 use proptest::prelude::*;
 use pumasi_core::{
-    ArticleSpec, Checks, Command, CouponKind, CouponScope, CouponSpec, InputFile, MarketTerms, OrderBatch,
-    OrderLines, OrderSpec, OrderStep, Rate, Request, Role, RunReport, STATE_VERSION, ScanCode, SettleAt,
-    Shipment, ShopTerms, State, StockChange, Tracking, decode_requests, decode_state, encode_request,
-    encode_state,
+    ArticleSpec, Checks, Command, CouponKind, CouponScope, CouponSpec, EventKind, Failure, InputFile,
+    MarketTerms, OrderBatch, OrderLines, OrderSpec, OrderStep, Outcome, Party, Rate, Replay, Request, Role,
+    RunReport, STATE_VERSION, ScanCode, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
+    WebhookReport, WebhookSpec, decode_requests, decode_state, encode_request, encode_state,
 };
 use pumasi_types::{
-    AccountId, Amount, ArticleId, ByteSize, CouponId, Currency, Duration, Ending, EngineId, Fuel, Hash,
-    HoldId, JobId, Limits, OrderId, ParcelId, PlaceId, Price, RequestId, RunId, Speed, Time, WorkerId,
+    AccountId, Amount, ArticleId, ByteSize, CouponId, Currency, Duration, Ending, EngineId, EventId, Fuel,
+    Hash, HoldId, JobId, Limits, OrderId, ParcelId, PlaceId, Price, RequestId, RunId, Speed, Time, WebhookId,
+    WorkerId,
 };
 
 /// Small, ordinary and extreme numbers.
@@ -239,6 +240,37 @@ fn step() -> impl Strategy<Value = OrderStep> {
     ]
 }
 
+fn telling() -> impl Strategy<Value = Command> {
+    let webhook = || (0..4_u32).prop_map(WebhookId);
+    let event = || prop_oneof![8 => 0..20_u64, 1 => number()].prop_map(EventId);
+    let party = (0..3_usize).prop_map(|at| [Party::Customer, Party::Merchant, Party::Carrier][at]);
+    let url = prop_oneof![3 => Just("https://shop.example/".to_owned()), 1 => text()];
+    let kinds = proptest::sample::subsequence(EventKind::ALL.to_vec(), 0..4);
+    let replay = (0..3_u8, event()).prop_map(|(way, event)| match way {
+        0 => Replay::One(event),
+        1 => Replay::Dead,
+        _ => Replay::Since(event),
+    });
+    let why = || any::<u16>().prop_map(Failure::Status);
+    let outcome = prop_oneof![
+        Just(Outcome::Taken),
+        (number(), why()).prop_map(|(at, why)| Outcome::Again { at: Time(at), why }),
+        why().prop_map(|why| Outcome::Dead { why }),
+    ];
+    let outcomes = proptest::collection::vec((event(), outcome), 0..6);
+    let report = (webhook(), event(), event(), outcomes)
+        .prop_map(|(webhook, from, to, outcomes)| WebhookReport { webhook, from, to, outcomes });
+    prop_oneof![
+        4 => (proptest::option::of(webhook()), party, url, kinds)
+            .prop_map(|(webhook, party, url, kinds)| WebhookSpec { webhook, party, url, kinds })
+            .prop_map(Command::SetWebhook),
+        1 => webhook().prop_map(|webhook| Command::RemoveWebhook { webhook }),
+        1 => webhook().prop_map(|webhook| Command::RenewWebhookSecret { webhook }),
+        2 => (webhook(), replay).prop_map(|(webhook, replay)| Command::ReplayWebhook { webhook, replay }),
+        6 => proptest::collection::vec(report, 0..3).prop_map(Command::ReportWebhooks),
+    ]
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let account = || (0..4_u64).prop_map(AccountId);
     let worker = || prop_oneof![0..4_u64, Just(u64::MAX)].prop_map(WorkerId);
@@ -259,6 +291,7 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         12 => sound(),
         10 => sales(),
+        6 => telling(),
         1 => Just(Command::Start),
         1 => Just(Command::Tick),
         1 => any::<u128>().prop_map(|seed| Command::Draw { seed }),

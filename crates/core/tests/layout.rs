@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use common::{BEGIN, ask, job, machine, open, success};
 use pumasi_core::{
-    ArticleSpec, Checks, Command, CouponKind, CouponScope, CouponSpec, InputFile, MarketTerms, OrderBatch,
-    OrderLines, OrderSpec, OrderStep, Rate, Request, Role, RunReport, STATE_VERSION, ScanCode, SettleAt,
-    Shipment, ShopTerms, State, StockChange, Tracking, decode_requests, decode_state, encode_request,
-    encode_state,
+    ArticleSpec, Checks, Command, CouponKind, CouponScope, CouponSpec, EventKind, Failure, InputFile,
+    MarketTerms, OrderBatch, OrderLines, OrderSpec, OrderStep, Outcome, Party, Rate, Replay, Request, Role,
+    RunReport, STATE_VERSION, ScanCode, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
+    WebhookReport, WebhookSpec, decode_requests, decode_state, encode_request, encode_state,
 };
 use pumasi_types::{
-    AccountId, Amount, ArticleId, CouponId, Currency, Duration, Ending, Hash, HoldId, JobId, OrderId,
-    ParcelId, PlaceId, RequestId, RunId, Time, Trap, WorkerId,
+    AccountId, Amount, ArticleId, CouponId, Currency, Duration, Ending, EventId, Hash, HoldId, JobId,
+    OrderId, ParcelId, PlaceId, RequestId, RunId, Time, Trap, WebhookId, WorkerId,
 };
 
 fn hash(byte: u8) -> Hash {
@@ -167,7 +167,39 @@ fn market() -> Vec<(&'static str, Request)> {
     let names = names.map(str::to_owned).to_vec();
     requests.push(("open customers", ask(merchant, Command::OpenCustomers { names })));
     requests.push(("put coupons", ask(merchant, Command::PutCoupons(coupons()))));
+    requests.extend(webhooks(merchant));
     requests
+}
+
+/// The same of webhooks.
+fn webhooks(owner: AccountId) -> Vec<(&'static str, Request)> {
+    let webhook = WebhookId(1);
+    let spec = |webhook, kinds: &[EventKind]| {
+        let (url, kinds) = ("https://shop.example/".to_owned(), kinds.to_vec());
+        Command::SetWebhook(WebhookSpec { webhook, party: Party::Merchant, url, kinds })
+    };
+    let replay = |replay| ask(owner, Command::ReplayWebhook { webhook, replay });
+    vec![
+        ("set webhook", ask(owner, spec(None, &[]))),
+        ("change webhook", ask(owner, spec(Some(webhook), &[EventKind::Placed, EventKind::Refunded]))),
+        ("remove webhook", ask(owner, Command::RemoveWebhook { webhook: WebhookId(2) })),
+        ("renew webhook secret", ask(owner, Command::RenewWebhookSecret { webhook })),
+        ("replay one", replay(Replay::One(EventId(200)))),
+        ("replay dead", replay(Replay::Dead)),
+        ("replay since", replay(Replay::Since(EventId(0)))),
+        ("report webhooks", ask(State::SYSTEM, Command::ReportWebhooks(vec![told(webhook)]))),
+    ]
+}
+
+/// What came of some events, for every reason.
+fn told(webhook: WebhookId) -> WebhookReport {
+    use Failure::{Forbidden, NoAddress, NoConnection, NotTrusted, Status, TimedOut};
+    let why = [Status(503), TimedOut, NoConnection, NotTrusted, NoAddress];
+    let again = (2..).map(EventId).zip(why.map(|why| Outcome::Again { at: BEGIN, why }));
+    let mut outcomes = vec![(EventId(1), Outcome::Dead { why: Forbidden })];
+    outcomes.extend(again);
+    outcomes.push((EventId(300), Outcome::Taken));
+    WebhookReport { webhook, from: EventId(0), to: EventId(2), outcomes }
 }
 
 fn coupons() -> Vec<CouponSpec> {
@@ -226,6 +258,7 @@ fn goods() -> Vec<Request> {
         on_sale: true,
     };
     requests.push(ask(merchant, Command::PutArticles(vec![gift])));
+    requests.extend(webhooks(merchant).into_iter().map(|(_, request)| request).filter(is_set_up));
     requests.push(ask(AccountId(1), Command::PlaceOrders(batch)));
     requests.push(ask(merchant, Command::PutCoupons(coupons())));
     requests.extend(cheaper());
@@ -235,7 +268,13 @@ fn goods() -> Vec<Request> {
         // The orders of the test before this one were refused, but counted.
         requests.push(ask(merchant, Command::StepOrder { order: OrderId(3), step }));
     }
+    requests.push(ask(State::SYSTEM, Command::ReportWebhooks(vec![told(WebhookId(1))])));
     requests
+}
+
+/// Whether it makes a webhook ready for what comes.
+fn is_set_up(request: &Request) -> bool {
+    matches!(request.command, Command::SetWebhook(_) | Command::RenewWebhookSecret { .. })
 }
 
 /// Pens of the same merchant for alice, one with a coupon.
@@ -294,6 +333,11 @@ fn number(command: &Command) -> usize {
         Command::StepOrder { .. } => 24,
         Command::OpenCustomers { .. } => 25,
         Command::PutCoupons(_) => 26,
+        Command::SetWebhook(_) => 27,
+        Command::RemoveWebhook { .. } => 28,
+        Command::RenewWebhookSecret { .. } => 29,
+        Command::ReplayWebhook { .. } => 30,
+        Command::ReportWebhooks(_) => 31,
     }
 }
 
@@ -324,7 +368,7 @@ fn entries_keep_their_layout() {
         table += &format!("{name}: {}\n", shortened(&payload));
     }
     numbers.dedup();
-    assert!(numbers.iter().copied().eq(0..=26), "a request of every kind");
+    assert!(numbers.iter().copied().eq(0..=31), "a request of every kind");
     assert_eq!(table, include_str!("layout.txt"), "see the head of this file");
 }
 
@@ -375,7 +419,7 @@ fn snapshots_keep_their_layout() {
     assert!(decode_state(STATE_VERSION, &bytes).expect("encoded above") == state);
     assert_eq!(
         (bytes.len(), Hash::of(&bytes).short().as_str()),
-        (2051, "54482339"),
+        (2132, "1dc7115d"),
         "see the head of this file; when only what commands do has changed, write the new hash here"
     );
 }

@@ -81,6 +81,10 @@ define_id!(
     JobId(u64), "job"
 );
 define_id!(
+    /// Where an account wants to be told of its events; counted from 1.
+    WebhookId(u32), "webhook"
+);
+define_id!(
     /// One attempt of a task on one worker; counted from 1 over all jobs.
     RunId(u64), "run"
 );

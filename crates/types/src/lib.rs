@@ -12,7 +12,7 @@ mod units;
 pub use hash::{Hash, ParseHashError};
 pub use id::{
     AccountId, ArticleId, CellId, CouponId, EventId, HoldId, JobId, OrderId, ParcelId, ParseIdError, PlaceId,
-    RequestId, RunId, SalesId, TaskIndex, TransferId, WorkerId,
+    RequestId, RunId, SalesId, TaskIndex, TransferId, WebhookId, WorkerId,
 };
 pub use money::{Amount, Currency, MoneyError, Price};
 pub use task::{Ending, Limits, Trap};

@@ -18,11 +18,12 @@ mod sales;
 mod scan;
 mod steps;
 mod stock;
+mod webhooks;
 
 use std::collections::BTreeMap;
 
 use pumasi_types::{
-    AccountId, ArticleId, CouponId, Currency, EventId, Hour, OrderId, PlaceId, SalesId, Time,
+    AccountId, ArticleId, CouponId, Currency, EventId, Hour, OrderId, PlaceId, SalesId, Time, WebhookId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,10 @@ pub use self::sales::{Figure, SalesHour};
 pub use self::scan::{BadScanCode, ParcelStatus, ScanCode};
 pub use self::steps::{OrderStep, Party, StepKind};
 pub use self::stock::{Shelf, StockChange, Tracking};
+use self::webhooks::Webhooks;
+pub use self::webhooks::{
+    Disabled, EventKinds, Failure, Letter, Outcome, Replay, Webhook, WebhookReport, WebhookSpec,
+};
 use crate::effects::Effects;
 use crate::refusal::in_list;
 use crate::timers::Timers;
@@ -57,6 +62,7 @@ pub struct Market {
     coupons: Coupons,
     feeds: Feeds,
     sales: Sales,
+    webhooks: Webhooks,
 }
 
 impl Market {
@@ -137,6 +143,36 @@ impl Market {
     /// The newest event; also how many there are.
     pub fn last_event(&self) -> EventId {
         self.feeds.last()
+    }
+
+    /// All webhooks.
+    pub fn webhooks(&self) -> impl Iterator<Item = (WebhookId, &Webhook)> {
+        self.webhooks.iter()
+    }
+
+    /// A webhook.
+    pub fn webhook(&self, id: WebhookId) -> Option<&Webhook> {
+        self.webhooks.get(id)
+    }
+
+    pub(crate) fn webhooks_mut(&mut self) -> &mut Webhooks {
+        &mut self.webhooks
+    }
+
+    /// Makes a webhook that begins with the next event of the caller's feed, or changes one.
+    pub(crate) fn set_webhook(
+        &mut self,
+        caller: AccountId,
+        spec: &WebhookSpec,
+    ) -> Result<WebhookId, Refusal> {
+        let newest = self.feed(spec.party, caller).last();
+        self.webhooks.set(caller, spec, newest)
+    }
+
+    /// Follows what the hub says of webhooks.
+    pub(crate) fn follow_webhooks(&mut self, reports: &[WebhookReport], now: Time) {
+        let newest = self.last_event();
+        reports.iter().for_each(|report| self.webhooks.report(report, newest, now));
     }
 
     /// There are so many accounts, each of which can be a customer.
@@ -259,6 +295,7 @@ impl Market {
         self.orders.sanity_check(timers);
         self.feeds.sanity_check(self.catalogue.feeds());
         self.sales.sanity_check(self.catalogue.len());
+        self.webhooks.sanity_check(self.last_event());
         let mut reserved: BTreeMap<(ArticleId, PlaceId), u64> = BTreeMap::new();
         let mut used: BTreeMap<CouponId, u64> = BTreeMap::new();
         for (id, view) in self.orders.iter() {

@@ -165,7 +165,7 @@ impl Market {
                 article.stock.reserve(line.place, line.quantity);
             }
         }
-        let Market { catalogue, orders, feeds, coupons, sales } = self;
+        let Market { catalogue, orders, feeds, coupons, sales, .. } = self;
         let Shop { terms: shop, feed } = catalogue.shop_mut(merchant);
         let settled = !order.pay_later && shop.settle_at == SettleAt::Placing;
         let state = if order.pay_later { OrderState::Placed } else { OrderState::Paid };

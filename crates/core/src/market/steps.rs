@@ -131,8 +131,9 @@ impl OrderStep {
     }
 }
 
-/// Somebody's part in an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Somebody's part in an order. The order of variants is part of the stored format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Party {
     /// Who buys.
     Customer,

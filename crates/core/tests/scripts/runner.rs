@@ -23,6 +23,8 @@ use crate::kept::Kept;
 mod coupons;
 #[path = "market.rs"]
 mod market;
+#[path = "webhooks.rs"]
+mod webhooks;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -106,6 +108,7 @@ impl Pool {
             }
             Ok(Done::Coupons(coupons)) => format!("coupons {}", list(coupons, |coupon| coupon.to_string())),
             Ok(Done::Orders(answers)) => self.tell_orders(answers),
+            Ok(Done::Webhook(webhook)) => format!("webhook {webhook}"),
             Ok(Done::Parcel(parcel)) => format!("parcel {parcel}"),
             Ok(Done::Attached { worker, link, unwanted }) => {
                 if let Some(spec) = self.state.worker(*worker).map(|worker| &worker.spec) {
@@ -209,6 +212,7 @@ impl Pool {
             "coupon" => self.put_coupon(args),
             "pay" | "allocate" | "ship" | "deliver" | "complete" | "cancel_order" | "ask_return"
             | "take_return" | "refuse_return" | "refund" | "scan" => self.go_on(name, args),
+            "hook" | "unhook" | "renew" | "replay" | "told" => self.hook(name, args),
             "wait" => {
                 self.now = self.now.after(duration(next(args, "how long")?)?);
                 self.ask(State::SYSTEM, args, Command::Tick)
@@ -402,6 +406,7 @@ impl Pool {
             "goods" => self.look_at_goods(next(args, "merchant")?)?,
             "coupons" => self.look_at_coupons(next(args, "merchant")?)?,
             "sales" => self.look_at_sales()?,
+            "hooks" => self.look_at_webhooks()?,
             "see" => self.look_at_order(next(args, "order")?.parse()?)?,
             "owner" => self.look_at_owner(next(args, "owner")?)?,
             "worker" => self.look_at_worker(next(args, "worker")?)?,
