@@ -15,7 +15,7 @@ use super::answer::OrderRefusal;
 use super::batch::OrderSpec;
 use super::catalogue::{Catalogue, Rate};
 use super::orders::Line;
-use super::parcels::share;
+use super::sales::spread;
 use crate::Refusal;
 use crate::bounds::Bounds;
 use crate::compute::Context;
@@ -174,12 +174,12 @@ impl Coupon {
             return Err(OrderRefusal::CouponNotForThese { coupon });
         }
         let worth = Amount(goods().map(|(line, count)| line.price.0 * i64::from(count)).sum());
-        let lines = match self.spec.kind {
-            CouponKind::Percent(rate) => spread(rate.of(worth), worth, goods()),
+        let lines: Vec<Amount> = match self.spec.kind {
+            CouponKind::Percent(rate) => spread(rate.of(worth), lines, |at| counts[at]).collect(),
             CouponKind::Amount { at_least, .. } if worth < at_least => {
                 return Err(OrderRefusal::CouponBelow { coupon, at_least, currency });
             }
-            CouponKind::Amount { off, .. } => spread(off.min(worth), worth, goods()),
+            CouponKind::Amount { off, .. } => spread(off.min(worth), lines, |at| counts[at]).collect(),
             CouponKind::BuyXGetY { buy, free } => {
                 let group = u64::from(buy) + u64::from(free);
                 let groups = goods().map(|(_, count)| u64::from(count)).sum::<u64>() / group;
@@ -191,19 +191,6 @@ impl Coupon {
         };
         Ok(Cut { coupon, off: Amount(lines.iter().map(|off| off.0).sum()), lines })
     }
-}
-
-/// Divides what is taken off by what lines cost, so that the parts are the whole.
-fn spread<'a>(off: Amount, worth: Amount, goods: impl Iterator<Item = (&'a Line, u32)>) -> Vec<Amount> {
-    let (mut seen, mut given) = (0_i128, Amount::ZERO);
-    let part = |(line, count): (&Line, u32)| {
-        seen += i128::from(line.price.0) * i128::from(count);
-        let until = share(off, seen, i128::from(worth.0));
-        let part = Amount(until.0 - given.0);
-        given = until;
-        part
-    };
-    goods.map(part).collect()
 }
 
 /// What so many of the cheapest cost, by lines.

@@ -292,7 +292,11 @@ fn sale(line: &Line, revenue: Amount) -> Figure {
 
 /// An amount divided among lines in proportion to what so many of each are worth; the parts are the whole. It is at most
 /// what all are worth.
-fn spread(amount: Amount, lines: &[Line], quantity: impl Fn(usize) -> u32) -> impl Iterator<Item = Amount> {
+pub(super) fn spread(
+    amount: Amount,
+    lines: &[Line],
+    quantity: impl Fn(usize) -> u32,
+) -> impl Iterator<Item = Amount> {
     let worths: Vec<i128> = (0..).zip(lines).map(|(at, line)| line.worth_of(quantity(at))).collect();
     let whole: i128 = worths.iter().sum();
     let marks = worths.into_iter().scan(0, |sum, worth| {
