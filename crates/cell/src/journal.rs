@@ -401,7 +401,7 @@ impl<T: Kept> JournalReader<T> {
         if number < self.first || number - self.first >= held {
             let is_near = (number..number.saturating_add(Self::WINDOW)).contains(&self.before);
             let count = if is_near { number.clamp(1, Self::WINDOW) } else { 1 };
-            self.first = (number + 1).saturating_sub(count);
+            self.first = number - (count - 1);
             self.window = self.journal.bytes(self.first, count as usize)?;
         }
         self.before = number;

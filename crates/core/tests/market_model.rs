@@ -5,6 +5,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "market_model/events.rs"]
+mod events;
 #[path = "common/kept.rs"]
 mod kept;
 #[path = "market_model/model.rs"]
@@ -154,6 +156,7 @@ impl Trial {
             assert!(before == self.state, "a refusal changed the state: {answer:?}");
         }
         self.kept.take(&applied.effects, &self.state);
+        events::of_command(&requests[0].command, &answer, &applied.effects.events, &self.state);
         self.log.push((self.model.now, payload));
         answer
     }
@@ -471,6 +474,7 @@ impl Trial {
             kept.take(&effects, &state);
         }
         assert!(state == self.state && kept == self.kept, "a replay leads to the same");
+        events::altogether(&kept.events, &state);
         let journal = &self.kept.transfers;
         let is_numbered = |(i, transfer): (usize, &Transfer)| transfer.id == TransferId(i as u64 + 1);
         assert!(journal.iter().enumerate().all(is_numbered));

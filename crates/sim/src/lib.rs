@@ -15,6 +15,7 @@ mod hub;
 mod judge;
 mod machine;
 mod market;
+mod news;
 mod oracle;
 mod sabotage;
 mod scenario;

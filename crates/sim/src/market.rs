@@ -204,6 +204,11 @@ impl Sales {
         }
     }
 
+    /// The orders that were placed after the first so many.
+    pub(crate) fn since(&self, first: usize) -> &[OrderId] {
+        &self.placed[first..]
+    }
+
     /// How many orders were placed.
     pub(crate) fn placed(&self) -> u64 {
         self.placed.len() as u64

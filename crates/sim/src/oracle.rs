@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use pumasi_cell::Journal;
+use pumasi_cell::Derived;
 use pumasi_core::{
     Answer, Cause, Checks, Command, Done, JobSpec, OrderAnswer, State, Transfer, decode_requests,
     encode_state,
@@ -15,6 +15,7 @@ use crate::disk::SimDisk;
 use crate::hub;
 use crate::judge::{Judge, Records};
 use crate::market::Sales;
+use crate::news::News;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub(crate) struct Oracle {
     transfers: Vec<Transfer>,
     /// How many of them were compared with the journal.
     journaled: usize,
+    /// What the parties of orders were told.
+    pub(crate) news: News,
     paid: BTreeSet<RunId>,
     /// Who was paid for a task.
     payees: BTreeMap<(JobId, TaskIndex), Vec<AccountId>>,
@@ -77,6 +80,7 @@ impl Oracle {
             head: Head::default(),
             transfers: Vec::new(),
             journaled: 0,
+            news: News::default(),
             paid: BTreeSet::new(),
             payees: BTreeMap::new(),
             totals: BTreeMap::new(),
@@ -106,6 +110,7 @@ impl Oracle {
             format!("entry {} has a report and begins without a draw", head.seq)
         })?;
         let records = Records::of(&self.state, &requests);
+        let placed = self.sales.placed() as usize;
         let applied = self.state.apply(head.time, &requests);
         self.head = head;
         for (request, answer) in requests.iter().zip(&applied.answers) {
@@ -117,6 +122,13 @@ impl Oracle {
             }
             self.judge.reported(&self.state, &records, (request, answer), truth)?;
         }
+        let steps = requests.iter().zip(&applied.answers).filter(|(_, answer)| answer.is_ok());
+        let steps = steps.filter_map(|(request, _)| match request.command {
+            Command::StepOrder { order, .. } => Some(order),
+            _ => None,
+        });
+        let expected = self.sales.since(placed).iter().copied().chain(steps);
+        self.news.follow(expected.collect(), &applied.effects.events)?;
         self.judge.assigned(&applied.effects.actions);
         applied.effects.transfers.iter().try_for_each(|transfer| self.settled(transfer))?;
         self.judge.standings(&self.state)?;
@@ -201,6 +213,7 @@ impl Oracle {
     /// Walks everything.
     pub(crate) fn check_all(&mut self, truth: &dyn Fn(u64, u32) -> Finding) -> Holds {
         self.state.sanity_check();
+        self.news.check(&self.state)?;
         self.judge.judge_all(&self.state, truth)?;
         for account in self.state.ledger().accounts() {
             let total: i128 = account.balances().map(|(_, balance)| i128::from(balance.total().0)).sum();
@@ -212,13 +225,15 @@ impl Oracle {
         Ok(())
     }
 
-    /// The journal holds every settled transfer; those that were compared before, again when `anew`.
+    /// The journals hold every settled transfer and every event; those that were compared before, again when `anew`.
     pub(crate) fn check_journal(&mut self, disk: &SimDisk, anew: bool) -> Holds {
         let from = if anew { 0 } else { self.journaled };
         let copy = disk.sound_copy(0);
         let process = copy.process();
-        let journal = Journal::open_on(&*process, Path::new("/hub/transfers.journal"));
-        let journal = journal.map_err(|error| Violation(error.to_string()))?;
+        let derived = Derived::open_on(&*process, Path::new("/hub"));
+        let Derived { transfers: journal, events, .. } =
+            derived.map_err(|error| Violation(error.to_string()))?;
+        self.news.check_journal(&events, anew)?;
         for transfer in &self.transfers[from..] {
             let read = journal.read(transfer.id);
             require(read.as_ref().ok() == Some(transfer), || {

@@ -303,3 +303,73 @@ impl Market {
         feeds.tell(ctx.now, &news, feed, &mut ctx.effects.events);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::Party;
+
+    fn news(customer: u64) -> News {
+        News {
+            order: OrderId(1),
+            kind: EventKind::Placed,
+            state: OrderState::Paid,
+            parcel: ParcelId(0),
+            scan: None,
+            customer: AccountId(customer),
+            merchant: AccountId(9),
+            carrier: AccountId(if customer == 1 { 8 } else { 0 }),
+            amount: Amount(1),
+            currency: Currency::CREDIT,
+        }
+    }
+
+    /// Everything after `after`, as a reader finds it.
+    fn read(feed: FeedView<'_>, events: &[Event], party: Party, after: EventId) -> Vec<EventId> {
+        let (mut all, mut from) = (Vec::new(), after);
+        loop {
+            let ends = feed.ends_after(from, 2);
+            let Some(last) = ends.last() else { return all };
+            for end in &ends {
+                let begin = all.len();
+                let mut at = *end;
+                while at > from {
+                    all.push(at);
+                    at = events[at.0 as usize - 1].before_of(party);
+                }
+                assert!((all.len() - begin) as u64 <= FeedView::MARK);
+                all[begin..].reverse();
+                from = *end;
+            }
+            assert_eq!(from, *last);
+        }
+    }
+
+    #[test]
+    fn feeds_are_read_forwards_from_anywhere() {
+        let (mut feeds, mut merchant, mut events) = (Feeds::default(), Feed::default(), Vec::new());
+        feeds.know(4);
+        // One customer has most of them, another exactly as many as lie between two marks.
+        for number in 0..7_000_u64 {
+            let customer = if number % 3 == 0 && number / 3 < FeedView::MARK { 2 } else { 1 };
+            feeds.tell(Time(number), &news(customer), &mut merchant, &mut events);
+        }
+        feeds.sanity_check(std::iter::once(&merchant));
+        let views = [
+            (Party::Customer, AccountId(1), feeds.customer(AccountId(1))),
+            (Party::Customer, AccountId(2), feeds.customer(AccountId(2))),
+            (Party::Customer, AccountId(3), feeds.customer(AccountId(3))),
+            (Party::Merchant, AccountId(9), merchant.view()),
+            (Party::Carrier, AccountId(8), feeds.carrier(AccountId(8))),
+        ];
+        for (party, account, view) in views {
+            let of = events.iter().filter(|event| event.account_of(party) == account);
+            let all: Vec<EventId> = of.map(|event| event.id).collect();
+            assert_eq!(view.count(), all.len() as u64);
+            for after in [0, 1, 2, 1_023, 1_024, 1_025, 3_000, 6_999, 7_000, 7_001, u64::MAX].map(EventId) {
+                let expected: Vec<_> = all.iter().copied().filter(|id| *id > after).collect();
+                assert_eq!(read(view, &events, party, after), expected, "{party:?} {account} after {after}");
+            }
+        }
+    }
+}

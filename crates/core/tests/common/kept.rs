@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use pumasi_core::{ArchivePlace, ArchivedOrder, Effects, SalesHour, State, Transfer};
+use pumasi_core::{ArchivePlace, ArchivedOrder, Effects, Event, SalesHour, State, Transfer};
 use pumasi_types::{OrderId, SalesId};
 
 /// What the files hold.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) transfers: Vec<Transfer>,
+    /// All steps of orders.
+    pub(crate) events: Vec<Event>,
     /// What was sold in hours that are over.
     pub(crate) sales: Vec<SalesHour>,
     /// The archive's bytes.
@@ -21,6 +23,7 @@ impl Kept {
     pub(crate) fn new() -> Kept {
         Kept {
             transfers: Vec::new(),
+            events: Vec::new(),
             sales: Vec::new(),
             archive: vec![0; ArchivePlace::FIRST.0 as usize],
             places: BTreeMap::new(),
@@ -30,6 +33,11 @@ impl Kept {
     /// Takes what an entry led to, and checks that it goes on where the one before ended.
     pub(crate) fn take(&mut self, effects: &Effects, state: &State) {
         self.transfers.extend(&effects.transfers);
+        for event in &effects.events {
+            assert_eq!(event.id.0, self.events.len() as u64 + 1, "the journal of events has no gaps");
+            self.events.push(*event);
+        }
+        assert_eq!(self.events.len() as u64, state.market().last_event().0);
         if let Some((_, first)) = effects.archived.orders().first() {
             assert_eq!(first.0, self.archive.len() as u64, "the archive has no gaps");
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use pumasi_core::{
     ArticleSpec, Command, Figure, MarketTerms, OrderAnswer, OrderBatch, OrderLines, OrderSpec, OrderState,
-    OrderStep, OrderView, Rate, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
+    OrderStep, OrderView, Party, Rate, SettleAt, Shipment, ShopTerms, State, StockChange, Tracking,
 };
 use pumasi_types::{AccountId, Amount, ArticleId, CouponId, Currency, Hash, OrderId, PlaceId, RequestId};
 
@@ -144,6 +144,37 @@ impl Pool {
             OrderAnswer::Placed(id) => format!("order {id}"),
             OrderAnswer::Refused(refusal) => format!("refused ({}): {refusal}", refusal.code()),
         })
+    }
+
+    /// Follows the chain of somebody's events backwards, as a feed is read; tells them forwards.
+    pub(super) fn look_at_feed(&self, party: &str, name: &str) -> Outcome<String> {
+        let party = match party {
+            "customer" => Party::Customer,
+            "merchant" => Party::Merchant,
+            "carrier" => Party::Carrier,
+            _ => return Err(format!("unknown party '{party}'").into()),
+        };
+        let feed = self.state.market().feed(party, self.account(name)?);
+        let (mut lines, mut at) = (Vec::new(), feed.last());
+        while at.0 > 0 {
+            let event = &self.kept.events[at.0 as usize - 1];
+            assert_eq!(event.id, at, "events have no gaps");
+            let mut line = format!("{at}: order {} {}, now {}", event.order, event.kind, event.state);
+            if event.parcel.0 > 0 {
+                write!(line, "; parcel {} with {}", event.parcel, self.name(event.carrier))?;
+            }
+            if let Some(scan) = event.scan {
+                write!(line, "; {scan}")?;
+            }
+            if event.amount.is_positive() {
+                write!(line, "; {} {}", event.currency.format_amount(event.amount), event.currency)?;
+            }
+            lines.push(line);
+            at = event.before_of(party);
+        }
+        assert_eq!(feed.count(), lines.len() as u64);
+        lines.reverse();
+        Ok(if lines.is_empty() { "no events".into() } else { lines.join("\n") })
     }
 
     pub(super) fn look_at_goods(&self, merchant: &str) -> Outcome<String> {

@@ -407,6 +407,7 @@ impl Pool {
             "coupons" => self.look_at_coupons(next(args, "merchant")?)?,
             "sales" => self.look_at_sales()?,
             "hooks" => self.look_at_webhooks()?,
+            "feed" => self.look_at_feed(next(args, "party")?, next(args, "account")?)?,
             "see" => self.look_at_order(next(args, "order")?.parse()?)?,
             "owner" => self.look_at_owner(next(args, "owner")?)?,
             "worker" => self.look_at_worker(next(args, "worker")?)?,
