@@ -15,6 +15,7 @@ mod auth;
 mod cell;
 mod directory;
 mod error;
+mod feeds;
 mod flight;
 mod http;
 mod idle;

@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::auth::{self, Caller, TokenMaker, Tokens};
 use crate::cell::{self, Cell, Sequencer, SequencerOptions};
 use crate::directory::Directory;
+use crate::feeds::Waiters;
 use crate::limits::RateLimit;
 use crate::metrics::Metrics;
 use crate::orders::WaitingRoom;
@@ -70,6 +71,8 @@ pub(crate) struct Hub {
     pub(crate) list_checks: Semaphore,
     /// Names of accounts and articles.
     pub(crate) directory: Directory,
+    /// Who waits for events.
+    pub(crate) waiters: Arc<Waiters>,
     /// Where orders wait for the cell.
     pub(crate) waiting_room: WaitingRoom,
     stopping: watch::Sender<bool>,
@@ -325,12 +328,14 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         fingerprint: tls.as_ref().map(|tls| tls.fingerprint.clone()).unwrap_or_default(),
         list_checks: Semaphore::new(LIST_CHECKS),
         directory: Directory::default(),
+        waiters: Arc::default(),
         waiting_room: WaitingRoom::new(),
         stopping: watch::Sender::new(false),
         options,
     });
     hub.open().await?;
     tokio::spawn(Arc::clone(&hub).tick());
+    tokio::spawn(Arc::clone(&hub.waiters).serve(hub.cell.clone()));
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
     let router = crate::http::router(&hub);
     let accepting = tokio::spawn(accept(listener, acceptor, Arc::clone(&hub), router));

@@ -1,5 +1,6 @@
 //! JSON bodies of the market: what merchants sell, and what is ordered.
 
+mod feeds;
 mod steps;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor, value::MapAcc
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::feeds::{EVENTS_MAX, Feed, FeedEvent, Orders, WAIT_S_MAX};
 pub use self::steps::{
     AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ScanParcel, ShipOrder, SomeOf,
 };

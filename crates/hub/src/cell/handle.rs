@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pumasi_cell::Settled;
 use pumasi_core::{Answer, Command, Request, State};
 use pumasi_log::{Entries, LogError, Seq};
-use pumasi_types::{AccountId, JobId, RequestId, Time};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use pumasi_types::{AccountId, EventId, JobId, RequestId, Time};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::outlet::{LinkSender, Reply};
 use super::sequencer::Work;
@@ -43,6 +43,7 @@ pub(crate) struct Cell {
     /// When something is due next, in nanoseconds; `u64::MAX`: never.
     pub(super) next_due: Arc<AtomicU64>,
     pub(super) settled: Arc<Mutex<Settled>>,
+    pub(super) last_event: watch::Receiver<EventId>,
 }
 
 impl Cell {
@@ -108,6 +109,11 @@ impl Cell {
     /// How far everything is durable.
     pub(crate) fn settled(&self) -> Settled {
         self.follow().settled()
+    }
+
+    /// Follows the last durable event; closed when the cell stops.
+    pub(crate) fn events(&self) -> watch::Receiver<EventId> {
+        self.last_event.clone()
     }
 
     /// The durable entries from `from` on.

@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime};
 use pumasi_cell::{Batch, CellFailure, Look, Restored, SnapshotWork};
 use pumasi_core::Request;
 use pumasi_log::{Entries, FileLog, Head, Log, LogError, Seq};
-use pumasi_types::{Duration as Span, JobId, Time};
-use tokio::sync::{mpsc, oneshot};
+use pumasi_types::{Duration as Span, EventId, JobId, Time};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::Cell;
 use super::outlet::{Channels, LinkSender, Reply};
@@ -48,6 +48,8 @@ pub(crate) struct Sequencer {
     cell: pumasi_cell::Cell<FileLog, Channels>,
     outlet: Channels,
     next_due: Arc<AtomicU64>,
+    /// The last durable event.
+    events: watch::Sender<EventId>,
     /// For the snapshot thread, which must not keep the loop alive.
     work: mpsc::WeakSender<Work>,
     snapshot_every: u64,
@@ -71,17 +73,19 @@ impl Sequencer {
         let lease = Span(u64::try_from(options.lease.as_nanos()).unwrap_or(u64::MAX));
         let cell = pumasi_cell::Cell::new(restored, lease);
         let settled = Arc::clone(cell.settled());
+        let (events, last_event) = watch::channel(cell.state().market().last_event());
         let sequencer = Sequencer {
             cell,
             outlet: Channels(options.metrics),
             next_due: Arc::clone(&next_due),
+            events,
             work: work.downgrade(),
             snapshot_every: options.snapshot_every,
             trim_log: options.trim_log,
         };
         let why = StopNote(Arc::clone(&stopped));
         thread::Builder::new().name("sequencer".to_owned()).spawn(move || sequencer.run(queue, &why))?;
-        Ok(Cell { work, stopped, next_due, settled })
+        Ok(Cell { work, stopped, next_due, settled, last_event })
     }
 
     fn run(mut self, mut queue: mpsc::Receiver<Work>, why: &StopNote) {
@@ -114,6 +118,8 @@ impl Sequencer {
             }
             let next_due = self.cell.state().next_due().map_or(u64::MAX, |at| at.0);
             self.next_due.store(next_due, Ordering::Relaxed);
+            let last_event = self.cell.state().market().last_event();
+            self.events.send_if_modified(|last| std::mem::replace(last, last_event) != last_event);
             self.snapshot_if_due();
             if let Some(reply) = shut_down {
                 why.set("it has shut down".to_owned());

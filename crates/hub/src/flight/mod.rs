@@ -1,8 +1,9 @@
-//! Arrow Flight: orders in record batches, answers in record batches, articles to order by.
+//! Arrow Flight: orders in record batches, answers in record batches, articles to order by, events and orders to keep.
 //!
 //! The next batch is read and turned into orders while the last ones become durable; answers go out in order. A client
 //! that does not read its answers is not read from either, and batches wait until there is room for them.
 
+mod export;
 mod reader;
 mod tables;
 
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::export::Export;
 use self::reader::OrderReader;
 use crate::http::{LINK_MESSAGE_BYTES, Peer};
 use crate::link::{denied, unavailable};
@@ -49,13 +51,15 @@ pub(crate) fn service(hub: &Arc<Hub>) -> FlightServiceServer<Gateway> {
 }
 
 /// What there is: its name, and what it is made of.
-fn flights() -> [(&'static str, &'static SchemaRef); 2] {
-    [("orders", &tables::ORDERS), ("articles", &tables::ARTICLES)]
+fn flights() -> [(&'static str, &'static SchemaRef); 3] {
+    [("orders", &tables::ORDERS), ("articles", &tables::ARTICLES), ("events", &export::EVENTS)]
 }
 
 fn schema_of(name: Option<&str>) -> Result<(&'static str, &'static SchemaRef), Status> {
     let found = flights().into_iter().find(|(known, _)| Some(*known) == name);
-    found.ok_or_else(|| Status::not_found("there is `orders`, to put or exchange, and `articles`, to get"))
+    found.ok_or_else(|| {
+        Status::not_found("there is `orders`, to put, exchange or get, `articles` and `events`, to get")
+    })
 }
 
 /// What a descriptor names: its only path segment, or its command.
@@ -73,7 +77,8 @@ fn info(name: &str, schema: &SchemaRef) -> Result<FlightInfo, Status> {
         .with_descriptor(FlightDescriptor::new_path(vec![name.to_owned()]))
         .with_total_records(-1)
         .with_total_bytes(-1);
-    if name == "articles" {
+    // What is got as `orders` has another schema than what is put.
+    if name != "orders" {
         info = info.with_endpoint(FlightEndpoint::new().with_ticket(Ticket::new(name.to_owned())));
     }
     Ok(info)
@@ -224,11 +229,16 @@ impl FlightService for Gateway {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        self.session(&request).await?;
-        if request.get_ref().ticket != "articles" {
-            return Err(Status::not_found("the only ticket is `articles`"));
+        let session = self.session(&request).await?;
+        let hub = Arc::clone(&self.0);
+        let ticket = std::str::from_utf8(&request.get_ref().ticket).unwrap_or_default();
+        if ticket == "articles" {
+            return Ok(Response::new(encode(&tables::ARTICLES, articles(hub))));
         }
-        Ok(Response::new(encode(&tables::ARTICLES, articles(Arc::clone(&self.0)))))
+        let no_ticket = || Status::not_found("there are the tickets `articles`, `events` and `orders`");
+        let export = Export::of(ticket, &session.caller).ok_or_else(no_ticket)??;
+        let schema = if export.orders { &export::ORDERS } else { &export::EVENTS };
+        Ok(Response::new(encode(schema, export.tables(hub))))
     }
 
     async fn do_put(

@@ -10,7 +10,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use pumasi_core::{OrderAnswer, OrderRefusal, State};
 use pumasi_types::ArticleId;
 
-fn schema(fields: &[(&str, DataType, bool)]) -> SchemaRef {
+pub(super) fn schema(fields: &[(&str, DataType, bool)]) -> SchemaRef {
     let field = |(name, kind, nullable): &(&str, DataType, bool)| Field::new(*name, kind.clone(), *nullable);
     Arc::new(Schema::new(fields.iter().map(field).collect::<Vec<_>>()))
 }

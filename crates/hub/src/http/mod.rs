@@ -5,6 +5,7 @@ mod blobs;
 mod coupons;
 mod error;
 mod extract;
+mod feeds;
 mod jobs;
 mod market;
 mod money;
@@ -32,6 +33,7 @@ use pumasi_cell::REQUEST_BYTES_MAX;
 use utoipa::OpenApi;
 
 pub(crate) use self::error::ApiError;
+pub(crate) use self::views::order_state;
 use crate::flight;
 use crate::link::Gateway;
 use crate::server::Hub;
@@ -107,6 +109,8 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         coupons::put,
         orders::place,
         orders::get,
+        feeds::list_orders,
+        feeds::read,
         steps::pay,
         steps::allocate,
         steps::ship,
@@ -142,7 +146,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .layer(DefaultBodyLimit::max(limit))
         .route("/v1/blobs/{hash}", get(blobs::get));
     let lists = Router::new()
-        .route("/v1/orders", post(orders::place))
+        .route("/v1/orders", get(feeds::list_orders).post(orders::place))
         .route("/v1/articles", get(market::list).post(market::put))
         .route("/v1/coupons", get(coupons::list).put(coupons::put))
         .route("/v1/customers", post(accounts::open_customers))
@@ -179,6 +183,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/shop", get(market::get_shop).put(market::set_shop))
         .route("/v1/articles/{article}", get(market::get))
         .route("/v1/orders/{order}", get(orders::get))
+        .route("/v1/feeds/{party}", get(feeds::read))
         .route("/v1/orders/{order}/pay", post(steps::pay))
         .route("/v1/orders/{order}/allocate", post(steps::allocate))
         .route("/v1/orders/{order}/ship", post(steps::ship))

@@ -284,6 +284,15 @@ fn show(state: &pumasi_core::State, caller: &auth::Caller, id: OrderId) -> Optio
     Some(views::order(state, id, view))
 }
 
+/// Orders that are there, in this order.
+pub(super) async fn of_ids(hub: &Hub, ids: Vec<OrderId>) -> Result<Vec<Order>, ApiError> {
+    let look = move |state: &pumasi_core::State| {
+        let views = ids.into_iter().filter_map(|id| Some((id, state.market().view(id)?)));
+        views.map(|(id, view)| views::order(state, id, view)).collect()
+    };
+    Ok(hub.cell.read(look).await?)
+}
+
 /// An order that the caller may see.
 pub(super) fn seen<'a>(
     state: &'a pumasi_core::State,

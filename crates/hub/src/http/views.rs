@@ -158,7 +158,7 @@ pub(super) fn worker(state: &State, id: WorkerId, worker: &Worker) -> wire::Work
 }
 
 /// Where an order stands, for programs.
-pub(super) fn order_state(state: OrderState) -> &'static str {
+pub(crate) fn order_state(state: OrderState) -> &'static str {
     match state {
         OrderState::Placed => "placed",
         OrderState::Paid => "paid",

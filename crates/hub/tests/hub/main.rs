@@ -2,6 +2,7 @@
 
 mod common;
 mod coupons;
+mod feeds;
 mod flight;
 mod jobs;
 mod market;

@@ -1,0 +1,198 @@
+//! Feeds over HTTP: every step comes to those whom it concerns, once each, from any cursor, and to nobody else.
+
+use std::time::Instant;
+
+use crate::common::*;
+use crate::market::{Market, rice, with};
+use pumasi_api::client::HubClient;
+use pumasi_api::wire::market::{Feed, OrderResult, OrderStepped, Orders};
+use pumasi_types::EventId;
+use serde_json::{Value, json};
+
+async fn feed(reader: &HubClient, path: &str) -> Feed {
+    reader.get(&format!("/v1/feeds/{path}")).await.unwrap()
+}
+
+async fn place(customer: &HubClient, order: &Value) -> u64 {
+    let placed: OrderResult = customer.post("/v1/orders", order, None).await.unwrap();
+    placed.order.expect("it was placed").0
+}
+
+async fn step(who: &HubClient, order: u64, step: &str, body: Value) {
+    let _: OrderStepped = who.post(&format!("/v1/orders/{order}/{step}"), &body, None).await.unwrap();
+}
+
+/// An order of alice that the post brings, and one that she gives up.
+async fn two_orders(market: &Market) -> HubClient {
+    let post = market.hub.client(&market.hub.open("post", &["carrier"]).await);
+    let () = market.merchant.put("/v1/shop", &json!({"settle_at": "shipping"}), None).await.unwrap();
+    let first = place(&market.alice, &rice(1)).await;
+    let second = place(&market.alice, &with(rice(2), json!({"pay": "later"}))).await;
+    step(&market.merchant, first, "allocate", json!({})).await;
+    step(&market.merchant, first, "ship", json!({"carrier": "post"})).await;
+    step(&market.alice, second, "cancel", json!({})).await;
+    step(&post, first, "scan", json!({"parcel": 1, "code": "EDG"})).await;
+    step(&post, first, "scan", json!({"parcel": 1, "code": "EMI"})).await;
+    post
+}
+
+#[tokio::test]
+async fn every_step_comes_to_those_whom_it_concerns() {
+    let market = Market::new().await;
+    let post = two_orders(&market).await;
+    let all = feed(&market.alice, "customer").await;
+    let told: Vec<_> =
+        all.events.iter().map(|event| (event.id.0, event.kind.as_str(), event.order.0)).collect();
+    let expected = [
+        (1, "order.placed", 1),
+        (2, "order.placed", 2),
+        (3, "order.allocated", 1),
+        (4, "order.shipped", 1),
+        (5, "order.cancelled", 2),
+        (6, "order.scanned", 1),
+        (7, "order.delivered", 1),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!((all.next, all.last), (EventId(7), EventId(7)));
+    let states: Vec<_> = all.events.iter().map(|event| event.state.as_str()).collect();
+    assert_eq!(states, ["paid", "placed", "allocated", "shipped", "cancelled", "shipped", "delivered"]);
+    let amounts: Vec<_> = all.events.iter().map(|event| event.amount.as_deref().unwrap()).collect();
+    assert_eq!(amounts, ["30000", "60000", "0", "30000", "0", "0", "0"]);
+    assert_eq!(feed(&market.merchant, "merchant").await, all);
+    assert_eq!(feed(&market.hub.operator(), "customer?account=alice").await, all);
+    assert_eq!(feed(&market.mall, "customer?account=alice").await, all);
+    // The carrier hears of its parcel from the moment it was sent, and not what it cost.
+    let carried = feed(&post, "carrier").await;
+    let told: Vec<_> = carried.events.iter().map(|event| (event.id.0, event.status.as_deref())).collect();
+    assert_eq!(told, [(4, None), (6, Some("out_for_delivery")), (7, Some("delivered"))]);
+    assert!(carried.events.iter().all(|event| event.amount.is_none() && event.parcel.is_some()));
+    // Whoever has no part in it hears nothing, or is told that it is not theirs.
+    for nobody in ["customer", "carrier"] {
+        let none = feed(&market.merchant, nobody).await;
+        assert_eq!((none.events.len(), none.next, none.last), (0, EventId(0), EventId(0)));
+    }
+    let strange = [
+        (&market.alice, "merchant?account=shop", 403),
+        (&market.alice, "customer?account=bob", 403),
+        (&market.mall, "merchant?account=shop", 403),
+        (&market.alice, "customer?account=nobody", 404),
+        (&market.alice, "stranger", 404),
+        (&market.alice, "customer?after=x", 400),
+    ];
+    for (reader, path, status) in strange {
+        assert_eq!(refusal(reader.get::<Feed>(&format!("/v1/feeds/{path}")).await).0, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_from_its_cursor_even_when_the_hub_was_away() {
+    let market = Market::new().await;
+    two_orders(&market).await;
+    let all = feed(&market.merchant, "merchant").await;
+    for limit in [1, 2, 3, 7] {
+        let (mut events, mut after) = (Vec::new(), EventId(0));
+        loop {
+            let page = feed(&market.merchant, &format!("merchant?after={after}&limit={limit}")).await;
+            assert!(page.events.len() <= limit);
+            events.extend(page.events);
+            after = page.next;
+            if page.next == page.last {
+                break;
+            }
+        }
+        assert_eq!(events, all.events);
+    }
+    assert_eq!(feed(&market.merchant, "merchant?after=99").await.events, []);
+    let Market { hub, tokens, .. } = market;
+    let hub = hub.restarted().await;
+    let alice = hub.client(&tokens[0]);
+    assert_eq!(feed(&alice, "customer?after=5").await.events, all.events[5..]);
+    // Lost, it is made anew from the log.
+    let TestHub { dir, running, options } = hub;
+    running.stop().await.unwrap();
+    std::fs::remove_file(options.data.join("events.journal")).unwrap();
+    let hub = TestHub { dir, running: pumasi_hub::start(options.clone()).await.unwrap(), options };
+    assert_eq!(feed(&hub.client(&tokens[0]), "customer").await.events, all.events);
+}
+
+#[tokio::test]
+async fn a_reader_waits_for_what_comes_next() {
+    let market = Market::new().await;
+    let begin = Instant::now();
+    let none = feed(&market.merchant, "merchant?wait_s=1").await;
+    assert_eq!(none.events, []);
+    assert!(begin.elapsed().as_secs() >= 1, "it waited");
+    let mut after = EventId(0);
+    for _ in 0..3 {
+        let path = format!("merchant?wait_s=60&after={after}");
+        let (page, order) =
+            tokio::join!(tokio::time::timeout(PATIENCE, feed(&market.merchant, &path)), async {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                // What does not concern the reader does not end its wait.
+                place(
+                    &market.alice,
+                    &json!({"currency": "KRW", "total": "5000",
+                    "lines": [{"article": 2, "quantity": 1}]}),
+                )
+                .await
+            });
+        let page = page.expect("it is woken");
+        assert_eq!(page.events.iter().map(|event| event.order.0).collect::<Vec<_>>(), [order]);
+        after = page.next;
+    }
+}
+
+#[tokio::test]
+async fn one_account_cannot_take_all_places_to_wait() {
+    let market = Market::new().await;
+    let wait = |seconds| {
+        let reader = market.hub.client(&market.tokens[0]);
+        async move { reader.get::<Feed>(&format!("/v1/feeds/customer?wait_s={seconds}")).await }
+    };
+    let waiting: Vec<_> = (0..32).map(|_| tokio::spawn(wait(3))).collect();
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    assert_eq!(refusal(wait(1).await).0, 503);
+    let others = feed(&market.merchant, "merchant?wait_s=1").await;
+    assert_eq!(others.events, []);
+    for waiter in waiting {
+        assert_eq!(waiter.await.unwrap().unwrap().events, []);
+    }
+    assert_eq!(wait(1).await.unwrap().events, []);
+}
+
+#[tokio::test]
+async fn orders_are_listed_newest_first() {
+    let market = Market::new().await;
+    let tea = json!({"currency": "KRW", "total": "5000", "lines": [{"article": 2, "quantity": 1}]});
+    for _ in 0..5 {
+        let order = place(&market.alice, &tea).await;
+        step(&market.merchant, order, "allocate", json!({})).await;
+    }
+    place(&market.mall, &with(tea, json!({"customer": "bob"}))).await;
+    let numbers = |orders: &Orders| orders.orders.iter().map(|order| order.id.0).collect::<Vec<_>>();
+    let list = |reader: HubClient, query: String| async move {
+        reader.get::<Orders>(&format!("/v1/orders?{query}")).await
+    };
+    let shop = market.merchant.clone();
+    let all = list(shop.clone(), "merchant=shop".to_owned()).await.unwrap();
+    assert_eq!((numbers(&all), all.next), (vec![6, 5, 4, 3, 2, 1], None));
+    assert_eq!(numbers(&list(market.alice.clone(), String::new()).await.unwrap()), [5, 4, 3, 2, 1]);
+    assert_eq!(numbers(&list(market.mall.clone(), "customer=bob".to_owned()).await.unwrap()), [6]);
+    for limit in [1, 2, 4] {
+        let (mut found, mut before) = (Vec::new(), String::new());
+        loop {
+            let page = list(shop.clone(), format!("merchant=shop&limit={limit}{before}")).await.unwrap();
+            assert!(page.orders.len() <= limit);
+            found.extend(numbers(&page));
+            match page.next {
+                Some(next) => before = format!("&before={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(found, [6, 5, 4, 3, 2, 1]);
+    }
+    let refused = [("customer=bob", 403), ("merchant=shop", 403), ("merchant=shop&customer=bob", 400)];
+    for (query, status) in refused {
+        assert_eq!(refusal(list(market.alice.clone(), query.to_owned()).await).0, status, "{query}");
+    }
+}
