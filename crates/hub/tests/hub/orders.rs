@@ -3,7 +3,6 @@
 use crate::common::*;
 use crate::market::{Market, rice, with};
 use pumasi_api::client::HubClient;
-use pumasi_api::wire;
 use pumasi_api::wire::market::{
     Article, Articles, MarketTerms, OpenedCustomers, Order, OrderResult, OrderStatus, Party, PutArticle,
     SettleAt, ShopTerms,
