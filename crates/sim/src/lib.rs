@@ -13,6 +13,7 @@ pub mod disk;
 mod faults;
 mod hub;
 mod judge;
+mod left;
 mod machine;
 mod market;
 mod news;

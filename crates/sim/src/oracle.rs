@@ -14,6 +14,7 @@ use pumasi_types::{AccountId, Hash, JobId, OrderId, RequestId, RunId, TaskIndex,
 use crate::disk::SimDisk;
 use crate::hub;
 use crate::judge::{Judge, Records};
+use crate::left::Left;
 use crate::market::Sales;
 use crate::news::News;
 
@@ -65,6 +66,8 @@ pub(crate) struct Oracle {
     answers: BTreeMap<(AccountId, RequestId), Answer>,
     /// What was sold.
     pub(crate) sales: Sales,
+    /// What orders left behind.
+    left: Left,
     /// Which results may be believed.
     pub(crate) judge: Judge,
     /// Commands applied.
@@ -86,6 +89,7 @@ impl Oracle {
             totals: BTreeMap::new(),
             answers: BTreeMap::new(),
             sales: Sales::default(),
+            left: Left::default(),
             judge: Judge::default(),
             commands: 0,
             paid_runs: 0,
@@ -129,6 +133,7 @@ impl Oracle {
         });
         let expected = self.sales.since(placed).iter().copied().chain(steps);
         self.news.follow(expected.collect(), &applied.effects.events)?;
+        self.left.follow(&applied.effects, &self.state)?;
         self.judge.assigned(&applied.effects.actions);
         applied.effects.transfers.iter().try_for_each(|transfer| self.settled(transfer))?;
         self.judge.standings(&self.state)?;
@@ -242,6 +247,12 @@ impl Oracle {
         }
         self.journaled = self.transfers.len();
         Ok(())
+    }
+
+    /// Nothing that orders left behind is lost, in memory and in the files.
+    pub(crate) fn check_left(&self, disk: &SimDisk) -> Holds {
+        self.left.check(&self.state, self.sales.since(0), &self.transfers)?;
+        self.left.check_files(disk)
     }
 
     /// After a restart: what was durable is in the log and its state, and what else came is followed.

@@ -120,6 +120,7 @@ impl World {
         self.oracle.check_all(&World::truth())?;
         if thorough {
             self.oracle.check_journal(&self.disk, true)?;
+            self.oracle.check_left(&self.disk)?;
             let segment_bytes = self.segment_bytes;
             self.oracle.check_replay(&self.disk, segment_bytes, true)?;
         }
@@ -218,6 +219,7 @@ impl World {
         if self.starts > 1 {
             self.oracle.check_all(&World::truth())?;
             self.oracle.check_journal(&self.disk, true)?;
+            self.oracle.check_left(&self.disk)?;
         }
         let replayed = restored.replayed;
         self.say(|| format!("hub: started, {replayed} entries replayed"));
