@@ -86,8 +86,8 @@ pub(super) fn answers(answers: &[OrderAnswer]) -> Result<RecordBatch, ArrowError
     RecordBatch::try_new(Arc::clone(&ANSWERS), columns)
 }
 
-/// The number in a refusal: how many there still are, what it costs now, what there still is, or which article, account
-/// or coupon it was.
+/// The number in a refusal: how many there still are, what it costs now, what there still is, what it takes at least, or
+/// which article, account or coupon it was.
 fn number_of(refusal: &OrderRefusal) -> Option<i64> {
     match *refusal {
         OrderRefusal::KeyConflict
