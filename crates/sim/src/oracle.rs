@@ -117,20 +117,25 @@ impl Oracle {
         let placed = self.sales.placed() as usize;
         let applied = self.state.apply(head.time, &requests);
         self.head = head;
+        let mut steps = Vec::new();
         for (request, answer) in requests.iter().zip(&applied.answers) {
-            if let Some(id) = request.id {
-                self.answered((request.caller, id), answer)?;
+            let key = request.id.map(|id| (request.caller, id));
+            // What is asked again is answered from memory.
+            let is_new = key.is_none_or(|key| !self.answers.contains_key(&key));
+            if let Command::StepOrder { order, .. } = request.command
+                && is_new
+                && answer.is_ok()
+            {
+                steps.push(order);
+            }
+            if let Some(key) = key {
+                self.answered(key, answer)?;
             }
             if let Ok(done) = answer {
                 self.sales.follow(&self.state, request.caller, &request.command, done)?;
             }
             self.judge.reported(&self.state, &records, (request, answer), truth)?;
         }
-        let steps = requests.iter().zip(&applied.answers).filter(|(_, answer)| answer.is_ok());
-        let steps = steps.filter_map(|(request, _)| match request.command {
-            Command::StepOrder { order, .. } => Some(order),
-            _ => None,
-        });
         let expected = self.sales.since(placed).iter().copied().chain(steps);
         self.news.follow(expected.collect(), &applied.effects.events)?;
         self.left.follow(&applied.effects, &self.state)?;
