@@ -21,6 +21,7 @@ mod http;
 mod idle;
 mod limits;
 mod link;
+mod live;
 mod metrics;
 mod options;
 mod orders;

@@ -4,12 +4,14 @@
 //! second, so that nobody waits long for an answer and no queue grows.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use pumasi_core::{Answer, Command, Done, OrderAnswer, OrderBatch, Request};
 use pumasi_types::{AccountId, RequestId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::cell::{Cell, CellError};
+use crate::server::Hub;
 
 /// Orders of one line that wait for the cell at most; a batch takes a place for each 64 bytes.
 const PLACES: u32 = 1 << 17;
@@ -23,17 +25,25 @@ impl WaitingRoom {
     }
 
     /// Waits until there is room for a batch; first come, first served.
-    pub(crate) async fn enter(&self, batch: &OrderBatch) -> OwnedSemaphorePermit {
+    pub(crate) async fn enter(&self, batch: &OrderBatch) -> Room {
+        let came = Instant::now();
         let places = u32::try_from(batch.size() / 64).unwrap_or(PLACES).clamp(1, PLACES);
         let entered = Arc::clone(&self.0).acquire_many_owned(places).await;
-        entered.expect("the waiting room is never closed")
+        Room { came, permit: entered.expect("the waiting room is never closed") }
     }
+}
+
+/// Room for a batch, since when it was wanted.
+pub(crate) struct Room {
+    came: Instant,
+    permit: OwnedSemaphorePermit,
 }
 
 /// A batch that was handed over.
 pub(crate) struct Placing {
     answer: oneshot::Receiver<Answer>,
     orders: usize,
+    came: Instant,
 }
 
 /// Why nobody knows what came of a batch, or why it was not done at all.
@@ -52,20 +62,24 @@ impl Placing {
         cell: &Cell,
         caller: AccountId,
         batch: OrderBatch,
-        room: OwnedSemaphorePermit,
+        room: Room,
     ) -> Result<Placing, CellError> {
         let orders = batch.len();
         // Orders are done once by their own ids; the batch needs none.
         let request = Request { caller, id: None, command: Command::PlaceOrders(batch) };
-        Ok(Placing { answer: cell.send_with(request, Some(room)).await?, orders })
+        let Room { came, permit } = room;
+        Ok(Placing { answer: cell.send_with(request, Some(permit)).await?, orders, came })
     }
 
     /// What came of each order, once it is durable.
-    pub(crate) async fn answers(self, cell: &Cell) -> Result<Vec<OrderAnswer>, PlacingError> {
+    pub(crate) async fn answers(self, hub: &Hub) -> Result<Vec<OrderAnswer>, PlacingError> {
         match self.answer.await {
-            Ok(Ok(Done::Orders(answers))) if answers.len() == self.orders => Ok(answers),
+            Ok(Ok(Done::Orders(answers))) if answers.len() == self.orders => {
+                hub.live.answered(&answers, self.came.elapsed());
+                Ok(answers)
+            }
             Ok(other) => Err(PlacingError::Strange(format!("{other:?}").chars().take(200).collect())),
-            Err(_) => Err(cell.why_stopped().into()),
+            Err(_) => Err(hub.cell.why_stopped().into()),
         }
     }
 }

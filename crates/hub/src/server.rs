@@ -24,6 +24,7 @@ use crate::cell::{self, Cell, Sequencer, SequencerOptions};
 use crate::directory::Directory;
 use crate::feeds::Waiters;
 use crate::limits::RateLimit;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::orders::WaitingRoom;
 use crate::proof::{self, Prover};
@@ -75,6 +76,8 @@ pub(crate) struct Hub {
     pub(crate) waiters: Arc<Waiters>,
     /// Where orders wait for the cell.
     pub(crate) waiting_room: WaitingRoom,
+    /// How selling goes.
+    pub(crate) live: Live,
     stopping: watch::Sender<bool>,
 }
 
@@ -330,6 +333,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         directory: Directory::default(),
         waiters: Arc::default(),
         waiting_room: WaitingRoom::new(),
+        live: Live::new(),
         stopping: watch::Sender::new(false),
         options,
     });

@@ -74,6 +74,12 @@ impl Output {
         }
     }
 
+    /// One without colour, whatever it is written to.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Output {
+        Output { json: false, quiet: false, colour_out: false, colour_err: false }
+    }
+
     /// Writes bytes to stdout as they are; harmless text when it is a terminal.
     ///
     /// A reader that left (`| head`) ends the program quietly.
@@ -147,6 +153,17 @@ impl Output {
         self.table(&table)
     }
 
+    /// A table as it is shown.
+    pub(crate) fn text_of(&self, table: &Table) -> String {
+        table.render(self.colour_out)
+    }
+
+    /// Takes the whole terminal for [`Screen::show`]; none when there is no terminal.
+    pub(crate) fn screen(&self) -> Option<Screen> {
+        let terminal = io::stdout().is_terminal() && !self.json;
+        terminal.then(|| Screen::begin(*self))
+    }
+
     /// A table for people.
     pub(crate) fn table(&self, table: &Table) -> Result<(), CliError> {
         self.styled(table.render(self.colour_out).as_bytes())
@@ -196,6 +213,30 @@ impl Output {
 
     fn paint(&self, text: &str, style: Style) -> String {
         paint(text, style, self.colour_err)
+    }
+}
+
+/// The whole terminal, until it is dropped; then what was there before is shown again.
+pub(crate) struct Screen(Output);
+
+impl Screen {
+    /// The other screen, without a cursor and without line breaks of its own (xterm control sequences, private modes
+    /// 1049, 25 and 7).
+    fn begin(out: Output) -> Screen {
+        // A terminal that cannot be written to will be noticed by the first picture.
+        let _ = out.styled(b"\x1b[?1049h\x1b[?25l\x1b[?7l");
+        Screen(out)
+    }
+
+    /// Shows a text from the first line on, instead of what was there.
+    pub(crate) fn show(&self, text: &str) -> Result<(), CliError> {
+        self.0.styled(format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\r\n")).as_bytes())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.0.styled(b"\x1b[?7h\x1b[?25h\x1b[?1049l");
     }
 }
 

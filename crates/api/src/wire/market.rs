@@ -1,6 +1,7 @@
 //! JSON bodies of the market: what merchants sell, and what is ordered.
 
 mod feeds;
+mod live;
 mod steps;
 
 use std::borrow::Cow;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::feeds::{EVENTS_MAX, Feed, FeedEvent, Orders, WAIT_S_MAX};
+pub use self::live::{LiveArticle, LiveLatency, LiveOrders, LiveRevenue, MarketLive};
 pub use self::steps::{
     AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ScanParcel, ShipOrder, SomeOf,
 };

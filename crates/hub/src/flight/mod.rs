@@ -161,7 +161,7 @@ async fn read(
 
 /// The answers to a batch, once they are durable.
 async fn answer(hub: Arc<Hub>, pending: Result<Placing, Status>) -> Result<RecordBatch, Status> {
-    let answers = pending?.answers(&hub.cell).await.map_err(placing)?;
+    let answers = pending?.answers(&hub).await.map_err(placing)?;
     tables::answers(&answers).map_err(internal)
 }
 

@@ -111,7 +111,7 @@ async fn answer(hub: Arc<Hub>, pending: Result<Pending, ApiError>) -> Result<Byt
 
 async fn answers(hub: &Hub, Pending { problems, placing }: Pending) -> Result<Vec<u8>, ApiError> {
     let answers = match placing {
-        Some(placing) => placing.answers(&hub.cell).await?,
+        Some(placing) => placing.answers(hub).await?,
         None => Vec::new(),
     };
     Ok(outcomes(problems, answers).flat_map(|outcome| line(&result(outcome))).collect())

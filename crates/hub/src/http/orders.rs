@@ -99,8 +99,11 @@ pub(super) async fn place(
         Vec::new()
     } else {
         let room = hub.waiting_room.enter(&batch);
-        let room = tokio::time::timeout(PATIENCE, room).await.map_err(|_| overloaded())?;
-        Placing::begin(&hub.cell, caller.account, batch, room).await?.answers(&hub.cell).await?
+        let Ok(room) = tokio::time::timeout(PATIENCE, room).await else {
+            hub.live.turned_away("overloaded", batch.len());
+            return Err(overloaded());
+        };
+        Placing::begin(&hub.cell, caller.account, batch, room).await?.answers(&hub).await?
     };
     let mut outcomes = outcomes(problems, answers);
     if list {

@@ -8,6 +8,7 @@ mod order;
 mod shop;
 mod steps;
 mod stock;
+mod watch;
 
 use clap::{Args, Subcommand};
 use pumasi_api::client::HubClient;
@@ -24,6 +25,7 @@ Examples:
   pumasi market stock receive tea 100              100 of them came
   pumasi market order place shop/tea=2             two of the article 'tea' of the merchant 'shop'
   pumasi market order ship 7 --carrier post --tracking EE123456789KR
+  pumasi market watch                              how selling goes, live
 
 An article is named by its number, by its SKU when it is yours, or as MERCHANT/SKU.";
 
@@ -53,6 +55,7 @@ enum MarketCommand {
     /// Open accounts of customers, who need no token of their own (storefronts)
     #[command(subcommand, after_help = customers::EXAMPLES)]
     Customers(customers::CustomersCommand),
+    Watch(watch::WatchArgs),
 }
 
 impl MarketArgs {
@@ -71,6 +74,7 @@ impl MarketCommand {
             MarketCommand::Stock(command) => return command.run(client, out).await,
             MarketCommand::Order(command) => command.run(client, out).await?,
             MarketCommand::Customers(command) => command.run(client, out).await?,
+            MarketCommand::Watch(args) => args.run(client, out).await?,
         }
         Ok(Exit::Ok)
     }

@@ -30,7 +30,8 @@ impl Interrupt {
         Interrupt(signal(SignalKind::interrupt()).ok())
     }
 
-    async fn caught(&mut self) {
+    /// Resolves when it is pressed.
+    pub(crate) async fn caught(&mut self) {
         match &mut self.0 {
             Some(signal) => {
                 signal.recv().await;
