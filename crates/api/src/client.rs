@@ -427,6 +427,18 @@ impl HubClient {
         self.send_json(Method::PUT, path, body, request_id).await
     }
 
+    /// Takes away what is at `path`; with the same id once.
+    ///
+    /// # Errors
+    /// As [`HubClient::post`].
+    pub async fn delete<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request_id: Option<RequestId>,
+    ) -> Result<T, ClientError> {
+        self.send_json(Method::DELETE, path, &(), request_id).await
+    }
+
     async fn send_json<B: Serialize, T: DeserializeOwned>(
         &self,
         method: Method,

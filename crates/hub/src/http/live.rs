@@ -156,7 +156,7 @@ impl Sum {
         revenue.0 = revenue.0.saturating_add(figure.revenue.0);
         let left = state.market().article(article).and_then(left);
         let sold = Sold { revenue: figure.revenue, currency, left };
-        let mut keep = |best: &mut Best| {
+        let keep = |best: &mut Best| {
             best.push(Reverse((figure.quantity, article, sold)));
             if best.len() > self.most {
                 best.pop();

@@ -7,6 +7,7 @@ mod error;
 mod extract;
 mod feeds;
 mod jobs;
+mod live;
 mod market;
 mod money;
 mod order_stream;
@@ -101,6 +102,7 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         market::set_market,
         market::get_shop,
         market::set_shop,
+        live::live,
         market::list,
         market::put,
         market::get,
@@ -180,6 +182,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/jobs/{job}/tasks/{task}/stdout", get(tasks::stdout))
         .route("/v1/jobs/{job}/tasks/{task}/stderr", get(tasks::stderr))
         .route("/v1/market", get(market::get_market).put(market::set_market))
+        .route("/v1/market/live", get(live::live))
         .route("/v1/shop", get(market::get_shop).put(market::set_shop))
         .route("/v1/articles/{article}", get(market::get))
         .route("/v1/orders/{order}", get(orders::get))

@@ -5,6 +5,7 @@ mod coupons;
 mod feeds;
 mod flight;
 mod jobs;
+mod live;
 mod market;
 mod orders;
 mod proofs;

@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use pumasi_api::wire;
-use pumasi_api::wire::market::{Article, Order, OrderResult, PutArticle};
+use pumasi_api::wire::market::{Article, MarketLive, Order, OrderResult, PutArticle};
 
 use super::{Scene, stderr};
 
@@ -109,6 +109,13 @@ fn the_whole_life_of_an_order_from_the_command_line() {
     let tea: Article = people.asks(shop, "market articles show tea");
     let shelf = tea.stock.expect("the merchant sees it")[0];
     assert_eq!((shelf.place.0, shelf.on_hand, shelf.reserved), (2, 8, 0));
+    let all: MarketLive = people.asks(&scene.pool.operator, "market watch --every 2s --for 1s");
+    let counted = all.orders.expect("an operator sees them");
+    assert!(counted.placed >= 1 && counted.refused.is_empty(), "{counted:?}");
+    let mine: MarketLive = people.asks(shop, "market watch --every 2s --for 1s");
+    assert_eq!((mine.orders, mine.revenue[0].amount.as_str()), (None, "25000"));
+    let lines = people.does(shop, "market watch --every 100ms --for 300ms");
+    assert!(lines.lines().count() >= 2 && lines.contains("25,000 KRW"), "{lines}");
     scene.check_books();
     scene.check_hub_log();
 }
