@@ -2,6 +2,7 @@
 
 mod article;
 mod articles;
+mod coupons;
 mod customers;
 mod load;
 mod order;
@@ -55,6 +56,9 @@ enum MarketCommand {
     /// Open accounts of customers, who need no token of their own (storefronts)
     #[command(subcommand, after_help = customers::EXAMPLES)]
     Customers(customers::CustomersCommand),
+    /// Make orders cheaper: coupons that customers name, and promotions
+    #[command(subcommand, after_help = coupons::EXAMPLES)]
+    Coupons(coupons::CouponsCommand),
     Watch(watch::WatchArgs),
 }
 
@@ -74,6 +78,7 @@ impl MarketCommand {
             MarketCommand::Stock(command) => return command.run(client, out).await,
             MarketCommand::Order(command) => command.run(client, out).await?,
             MarketCommand::Customers(command) => command.run(client, out).await?,
+            MarketCommand::Coupons(command) => command.run(client, out).await?,
             MarketCommand::Watch(args) => args.run(client, out).await?,
         }
         Ok(Exit::Ok)

@@ -148,9 +148,17 @@ fn what_the_market_refuses_is_said_with_a_way_out() {
     );
     people.fails(alice, "market order place shop/tea", 5);
     people.does(shop, "market articles put tea --on-sale");
+    people.does(shop, "market coupons put SPRING --percent 10% --until 30d --uses-each 1");
+    let listed = people.does(shop, "market coupons list");
+    assert!(listed.contains("SPRING") && listed.contains("10%"), "{listed}");
+    let refused = people.fails(alice, "market order place shop/tea --coupon SPRING", 5);
+    assert!(refused.contains("4050"), "it says what is left: {refused}");
+    people.does(alice, "market order place shop/tea --coupon SPRING --total 4050 --currency KRW");
+    people.fails(alice, "market order place shop/tea --coupon SPRING --total 4050 --currency KRW", 5);
+    people.fails(shop, "market coupons put WINTER --until 30d", 2);
     let id = people.does(alice, "market order place shop/tea=2").trim().to_owned();
     people.does(alice, &format!("market order cancel {id}"));
-    assert_eq!(people.won(alice), "100000");
+    assert_eq!(people.won(alice), "95950");
     let table = people.does(shop, "market stock show");
     assert!(table.lines().nth(1).is_some_and(|line| line.contains("tea") && line.contains("10")), "{table}");
     assert!(people.does(alice, "market articles list --merchant shop").contains("녹차"));

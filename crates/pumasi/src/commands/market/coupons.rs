@@ -93,7 +93,12 @@ impl CouponsCommand {
     }
 }
 
-async fn list(client: &HubClient, out: &Output, merchant: Option<String>, limit: usize) -> Result<(), CliError> {
+async fn list(
+    client: &HubClient,
+    out: &Output,
+    merchant: Option<String>,
+    limit: usize,
+) -> Result<(), CliError> {
     let merchant = merchant.map_or_else(String::new, |name| format!("&merchant={}", escape(&name)));
     let mut coupons: Vec<Coupon> = Vec::new();
     let mut after = String::new();
@@ -115,8 +120,18 @@ async fn list(client: &HubClient, out: &Output, merchant: Option<String>, limit:
 }
 
 fn table(coupons: &[Coupon]) -> Table {
-    let mut table =
-        Table::new(&[">COUPON", "CODE", "KIND", "TAKES OFF", "FOR", "FROM", "UNTIL", ">USED", ">OF", ">EACH"]);
+    let mut table = Table::new(&[
+        ">COUPON",
+        "CODE",
+        "KIND",
+        "TAKES OFF",
+        "FOR",
+        "FROM",
+        "UNTIL",
+        ">USED",
+        ">OF",
+        ">EACH",
+    ]);
     for coupon in coupons {
         let NewCoupon { code, automatic, kind, scope, starts_ms, ends_ms, uses, uses_each } = &coupon.is;
         let limit = |limit: Option<u32>| limit.map_or_else(|| "any".to_owned(), |most| most.to_string());
@@ -140,7 +155,9 @@ fn takes_off(kind: &CouponKind) -> String {
     match kind {
         CouponKind::PercentBp(points) => units::percent(*points),
         CouponKind::Amount { currency, off, at_least: None } => format!("{off} {currency}"),
-        CouponKind::Amount { currency, off, at_least: Some(least) } => format!("{off} {currency} from {least} on"),
+        CouponKind::Amount { currency, off, at_least: Some(least) } => {
+            format!("{off} {currency} from {least} on")
+        }
         CouponKind::BuyXGetY { buy, free } => format!("{free} with {buy}"),
     }
 }
@@ -177,7 +194,8 @@ impl PutArgs {
             uses_each: self.uses_each,
         };
         let operation = format!("put coupon '{}'", new.code);
-        let put: Vec<PutCoupon> = client.put("/v1/coupons", &new, None).await.map_err(CliError::hub(operation))?;
+        let put: Vec<PutCoupon> =
+            client.put("/v1/coupons", &new, None).await.map_err(CliError::hub(operation))?;
         let numbers: Vec<_> = put.iter().map(|one| one.coupon.to_string()).collect();
         let what = if new.automatic { "promotion" } else { "coupon" };
         let (code, off) = (&new.code, takes_off(&new.kind));
@@ -193,7 +211,10 @@ impl PutArgs {
                 at_least: self.at_least.clone(),
             }),
             (_, _, _, Some((buy, free))) => Ok(CouponKind::BuyXGetY { buy, free }),
-            _ => Err(CliError::usage("it is not said what the coupon takes off", "give --percent, --off or --buy")),
+            _ => Err(CliError::usage(
+                "it is not said what the coupon takes off",
+                "give --percent, --off or --buy",
+            )),
         }
     }
 }
