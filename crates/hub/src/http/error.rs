@@ -61,6 +61,12 @@ impl ApiError {
         }
     }
 
+    /// The same in other words.
+    pub(crate) fn saying(mut self, message: String) -> ApiError {
+        self.message = message;
+        self
+    }
+
     /// It is about one of a list, counted from 1.
     pub(crate) fn of_number(mut self, number: u32) -> ApiError {
         self.number = Some(number);

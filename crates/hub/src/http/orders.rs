@@ -105,13 +105,17 @@ pub(super) async fn place(
         };
         Placing::begin(&hub.cell, caller.account, batch, room).await?.answers(&hub).await?
     };
-    let mut outcomes = outcomes(problems, answers);
+    let mut outcomes = outcomes(problems, answers).zip(orders.iter().map(currency_of));
     if list {
-        return Ok(Json(outcomes.map(result).collect::<Vec<_>>()).into_response());
+        let results = outcomes.map(|(outcome, currency)| result(outcome, currency));
+        return Ok(Json(results.collect::<Vec<_>>()).into_response());
     }
-    let placed = match outcomes.next().ok_or_else(|| Problem::invalid("there is no order"))?? {
-        OrderAnswer::Refused(refusal) => return Err(refusal.into()),
-        placed @ OrderAnswer::Placed(_) => result(Ok(placed)),
+    let (outcome, currency) = outcomes.next().ok_or_else(|| Problem::invalid("there is no order"))?;
+    let placed = match outcome? {
+        OrderAnswer::Refused(refusal) => {
+            return Err(ApiError::from(refusal).saying(words(&refusal, currency)));
+        }
+        placed @ OrderAnswer::Placed(_) => result(Ok(placed), currency),
     };
     Ok((StatusCode::CREATED, Json(placed)).into_response())
 }
@@ -252,8 +256,24 @@ pub(super) fn outcomes(
     })
 }
 
-/// An outcome as it is told.
-pub(super) fn result(outcome: Outcome) -> OrderResult {
+/// The currency of an order, if it names one.
+pub(super) fn currency_of(order: &Result<NewOrder, Problem>) -> Option<Currency> {
+    order.as_ref().ok()?.currency.parse().ok()
+}
+
+/// Why an order was refused, with what it costs where that was the reason.
+fn words(refusal: &OrderRefusal, currency: Option<Currency>) -> String {
+    match (refusal, currency) {
+        (OrderRefusal::OtherTotal { total }, Some(currency)) => {
+            let total = currency.format_amount(*total);
+            format!("it costs {total} {currency} now: show that to the customer and order anew")
+        }
+        _ => refusal.to_string(),
+    }
+}
+
+/// An outcome of an order in this currency as it is told.
+pub(super) fn result(outcome: Outcome, currency: Option<Currency>) -> OrderResult {
     let (code, message) = match outcome {
         Ok(OrderAnswer::Placed(order)) => {
             return OrderResult {
@@ -263,7 +283,7 @@ pub(super) fn result(outcome: Outcome) -> OrderResult {
                 message: None,
             };
         }
-        Ok(OrderAnswer::Refused(refusal)) => (refusal.code(), refusal.to_string()),
+        Ok(OrderAnswer::Refused(refusal)) => (refusal.code(), words(&refusal, currency)),
         Err(problem) => (problem.code, problem.message),
     };
     let code = Some(Cow::Borrowed(code));

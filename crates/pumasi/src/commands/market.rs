@@ -4,6 +4,7 @@ mod article;
 mod articles;
 mod coupons;
 mod customers;
+mod feed;
 mod load;
 mod order;
 mod shop;
@@ -59,6 +60,7 @@ enum MarketCommand {
     /// Make orders cheaper: coupons that customers name, and promotions
     #[command(subcommand, after_help = coupons::EXAMPLES)]
     Coupons(coupons::CouponsCommand),
+    Feed(feed::FeedArgs),
     Watch(watch::WatchArgs),
 }
 
@@ -79,6 +81,7 @@ impl MarketCommand {
             MarketCommand::Order(command) => command.run(client, out).await?,
             MarketCommand::Customers(command) => command.run(client, out).await?,
             MarketCommand::Coupons(command) => command.run(client, out).await?,
+            MarketCommand::Feed(args) => args.run(client, out).await?,
             MarketCommand::Watch(args) => args.run(client, out).await?,
         }
         Ok(Exit::Ok)

@@ -1,8 +1,9 @@
 //! `pumasi market order`: placing orders and looking at them.
 
 use clap::{Args, Subcommand};
-use pumasi_api::client::HubClient;
-use pumasi_api::wire::market::{NewOrder, Order, OrderResult, Parcel, Pay, SomeOf};
+use pumasi_api::client::{HubClient, escape};
+use pumasi_api::wire::Account;
+use pumasi_api::wire::market::{NewOrder, Order, OrderResult, Orders, Parcel, Pay, SomeOf};
 use pumasi_types::{Amount, Currency, OrderId, PlaceId};
 
 use super::article::{ArticleName, Line, party};
@@ -24,9 +25,24 @@ Examples:
   pumasi market order return 7 tea=1
   pumasi market order accept-return 7 --restock && pumasi market order refund 7 5000";
 
+/// Orders that are asked for at once.
+const PAGE: usize = 100;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum OrderCommand {
     Place(PlaceArgs),
+    /// List orders, newest first: those that you sold, or bought
+    List {
+        /// Those that this account bought, by name or id (storefronts and operators)
+        #[arg(long, value_name = "NAME", conflicts_with = "merchant")]
+        customer: Option<String>,
+        /// Those that this account sold, by name or id (operators)
+        #[arg(long, value_name = "NAME")]
+        merchant: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: usize,
+    },
     /// Show an order and what became of it
     Show {
         /// Its number
@@ -72,6 +88,10 @@ impl OrderCommand {
     pub(super) async fn run(self, client: &HubClient, out: &Output) -> Result<(), CliError> {
         match self {
             OrderCommand::Place(args) => args.run(client, out).await,
+            OrderCommand::List { customer, merchant, limit } => {
+                let whose = whose(client, customer, merchant).await?;
+                list(client, out, &whose, limit).await
+            }
             OrderCommand::Show { order } => show(client, out, order).await,
             OrderCommand::Step(step) => step.run(client, out).await,
         }
@@ -131,6 +151,59 @@ async fn cost(client: &HubClient, lines: &[Line]) -> Result<(Amount, Currency), 
         sum = Some((Amount(cost.filter(|_| of_sum == currency).ok_or_else(failed)?), currency));
     }
     sum.ok_or_else(|| CliError::usage("there is no article", "name what is ordered"))
+}
+
+/// Whose orders are meant, as it stands in a query: those that the caller sold, if it sells, else bought.
+async fn whose(
+    client: &HubClient,
+    customer: Option<String>,
+    merchant: Option<String>,
+) -> Result<String, CliError> {
+    Ok(match (customer, merchant) {
+        (Some(name), _) => format!("&customer={}", escape(&name)),
+        (None, Some(name)) => format!("&merchant={}", escape(&name)),
+        (None, None) => {
+            let me: Account = client.get("/v1/me").await.map_err(CliError::hub("ask for your account"))?;
+            let sells = me.roles.iter().any(|role| role == "merchant");
+            if sells { format!("&merchant={}", escape(&me.name)) } else { String::new() }
+        }
+    })
+}
+
+async fn list(client: &HubClient, out: &Output, whose: &str, limit: usize) -> Result<(), CliError> {
+    let mut orders: Vec<Order> = Vec::new();
+    let mut before = String::new();
+    let more = loop {
+        let wanted = limit.saturating_sub(orders.len()).clamp(1, PAGE);
+        let path = format!("/v1/orders?limit={wanted}{whose}{before}");
+        let page: Orders = client.get(&path).await.map_err(CliError::hub("list orders"))?;
+        orders.extend(page.orders);
+        match page.next {
+            Some(next) if orders.len() < limit => before = format!("&before={next}"),
+            next => break next.is_some(),
+        }
+    };
+    out.show(&orders, "there are no orders: `pumasi market order place` places one", || {
+        let mut table =
+            Table::new(&[">ORDER", "STATE", "CUSTOMER", "MERCHANT", ">TOTAL", "CURRENCY", "PLACED"]);
+        for order in &orders {
+            let plain = |text: String| (text, Style::Plain);
+            table.styled_row([
+                plain(order.id.to_string()),
+                (state(order), Style::of_state(&order.state)),
+                plain(order.customer.clone()),
+                plain(order.merchant.clone()),
+                plain(order.total.clone()),
+                plain(order.currency.clone()),
+                plain(units::moment(order.placed_ms)),
+            ]);
+        }
+        table
+    })?;
+    if more && !out.json {
+        out.note("there are more: raise --limit");
+    }
+    Ok(())
 }
 
 async fn show(client: &HubClient, out: &Output, id: OrderId) -> Result<(), CliError> {
