@@ -114,7 +114,7 @@ pub enum ClientError {
         /// HTTP status.
         status: StatusCode,
         /// Code and reason.
-        body: ErrorBody,
+        body: Box<ErrorBody>,
     },
     /// The answer is not what a hub says.
     #[error("the hub at {address} gave a strange answer to {request}: {problem}")]
@@ -687,7 +687,7 @@ impl HubClient {
             429 | 502 | 503 | 504 => Some(retry_after(&parts.headers)),
             _ => None,
         };
-        Failure { error: ClientError::Refused { status: parts.status, body }, again }
+        Failure { error: ClientError::Refused { status: parts.status, body: Box::new(body) }, again }
     }
 
     fn no_answer(&self, error: legacy::Error, call: &Call<'_>) -> Failure {

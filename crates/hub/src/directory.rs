@@ -115,11 +115,14 @@ pub(crate) struct Missing {
     coupons: HashSet<(ArticleId, Box<str>)>,
 }
 
+/// Names, and what each stands for.
+type Answered<N, T> = Vec<(N, Option<T>)>;
+
 /// What names stand for.
 struct Answers {
-    accounts: Vec<(Box<str>, Option<AccountId>)>,
-    articles: Vec<((AccountId, Box<str>), Option<ArticleId>)>,
-    coupons: Vec<((ArticleId, Box<str>), Option<(AccountId, CouponId)>)>,
+    accounts: Answered<Box<str>, AccountId>,
+    articles: Answered<(AccountId, Box<str>), ArticleId>,
+    coupons: Answered<(ArticleId, Box<str>), (AccountId, CouponId)>,
 }
 
 impl Missing {

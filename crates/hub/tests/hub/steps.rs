@@ -32,7 +32,7 @@ impl Life {
 
     async fn refused(&self, who: &HubClient, step: &str, body: Value) -> wire::ErrorBody {
         match self.step(who, step, body).await {
-            Err(ClientError::Refused { body, .. }) => body,
+            Err(ClientError::Refused { body, .. }) => *body,
             other => panic!("{step}: expected a refusal, got {other:?}"),
         }
     }
