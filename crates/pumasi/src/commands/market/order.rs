@@ -76,8 +76,8 @@ pub(super) struct PlaceArgs {
     /// Pay it in a step of its own; until then its goods are reserved for a while
     #[arg(long)]
     later: bool,
-    /// The code of a coupon; give the total that is left with --total
-    #[arg(long, value_name = "CODE")]
+    /// The code of a coupon, with --total, which is what is left to pay
+    #[arg(long, requires = "total", value_name = "CODE")]
     coupon: Option<String>,
     /// From where it is to be sent
     #[arg(long, value_name = "PLACE")]
