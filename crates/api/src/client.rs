@@ -30,10 +30,10 @@ use tonic::transport::{Channel, Endpoint};
 use crate::tls::{self, Connection, DialError, Fingerprint, HubAddress, MachineIdentity, Pin};
 use crate::wire::{ErrorBody, StoredBlob};
 
-use self::transfer::{Sink, SourceError, part_path, upload};
+use self::transfer::{Sink, SourceError, upload};
 
 pub use self::plain::{Download, TextAnswer};
-pub use self::transfer::{Progress, Source, hash_source};
+pub use self::transfer::{Progress, Source, hash_source, part_path};
 
 /// Header that carries a [`RequestId`].
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -4,11 +4,13 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use arrow_flight::error::FlightError;
 use pumasi_api::client::ClientError;
 use pumasi_api::tls::HubAddress;
 use pumasi_hub::proof::ProofFailure;
 use pumasi_log::LogError;
 use pumasi_worker::JoinError;
+use tonic::Code;
 
 use crate::exit::Exit;
 
@@ -22,6 +24,16 @@ pub(crate) enum CliError {
         operation: String,
         /// Why not.
         source: ClientError,
+    },
+    /// The hub did not send tables, or not all of them.
+    #[error("cannot {operation}: {problem}")]
+    Flight {
+        /// What was asked.
+        operation: String,
+        /// Why not.
+        problem: String,
+        /// How the program ends.
+        exit: Exit,
     },
     /// A file of this machine.
     #[error("cannot {operation} {}", path.display())]
@@ -170,6 +182,18 @@ impl CliError {
         move |source| CliError::Hub { operation, source }
     }
 
+    /// Names the operation that the hub was asked for tables in.
+    pub(crate) fn flight(operation: impl Into<String>) -> impl FnOnce(FlightError) -> CliError {
+        let operation = operation.into();
+        move |error| {
+            let (problem, exit) = match error {
+                FlightError::Tonic(status) => (status.message().to_owned(), exit_of_code(status.code())),
+                error => (error.to_string(), Exit::Unreachable),
+            };
+            CliError::Flight { operation, problem, exit }
+        }
+    }
+
     /// Names the file that something was tried on.
     pub(crate) fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CliError {
         let path = path.to_owned();
@@ -191,6 +215,10 @@ impl CliError {
     pub(crate) fn hint(&self) -> Option<&str> {
         Some(match self {
             CliError::Hub { source, .. } => source.remedy(),
+            CliError::Flight { exit: Exit::NotAllowed, .. } => {
+                "use an account that may do this, or ask an operator"
+            }
+            CliError::Flight { .. } => "try again; what was written before is not touched",
             CliError::File { .. } => "check the path, its permissions and the free space",
             CliError::Usage { hint, .. } => hint,
             CliError::Profiles { .. } => "repair or remove the file, then `pumasi login` again",
@@ -226,6 +254,7 @@ impl CliError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             CliError::Hub { source, .. } => exit_of(source),
+            CliError::Flight { exit, .. } => *exit,
             CliError::Usage { .. } | CliError::NoHub | CliError::NoFingerprint { .. } => Exit::Usage,
             CliError::File { .. }
             | CliError::Profiles { .. }
@@ -275,6 +304,15 @@ fn exit_of(error: &ClientError) -> Exit {
         | ClientError::Pinned { .. }
         | ClientError::Protocol { .. }
         | ClientError::Damaged { .. } => Exit::Unreachable,
+    }
+}
+
+fn exit_of_code(code: Code) -> Exit {
+    match code {
+        Code::Unauthenticated | Code::PermissionDenied => Exit::NotAllowed,
+        Code::NotFound => Exit::NotFound,
+        Code::InvalidArgument | Code::ResourceExhausted => Exit::Refused,
+        _ => Exit::Unreachable,
     }
 }
 

@@ -54,7 +54,12 @@ fn package(name: &str, profile: Profile) -> Outcome<PathBuf> {
 
 /// The binary that tests use: the one that `cargo xtask test` built, or built here.
 pub(crate) fn for_tests() -> Outcome<PathBuf> {
-    std::env::var_os(TEST_BINARY).map_or_else(|| pumasi(Profile::Dev), |given| Ok(given.into()))
+    given_or(Profile::Dev)
+}
+
+/// The binary that [`TEST_BINARY`] names, or built here.
+pub(crate) fn given_or(profile: Profile) -> Outcome<PathBuf> {
+    std::env::var_os(TEST_BINARY).map_or_else(|| pumasi(profile), |given| Ok(given.into()))
 }
 
 /// Where cargo puts the binary.

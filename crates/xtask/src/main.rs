@@ -1,4 +1,4 @@
-//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench|faults|fuzz`.
+//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench|sales-day|faults|fuzz`.
 
 mod bench;
 mod build;
@@ -10,6 +10,8 @@ mod fuzz;
 mod mutants;
 mod pool;
 mod process;
+mod python;
+mod sales_day;
 mod sim;
 mod test;
 #[cfg(test)]
@@ -43,6 +45,8 @@ enum Command {
     Mutants,
     /// Measure: tasks through a whole pool, or the core alone at scale
     Bench(bench::Options),
+    /// Replay what a chain of shops sold in a year, make a sales day of it, and check all of it against another market
+    SalesDay(sales_day::Options),
     /// Kill a hub again and again under load, and prove that nothing acknowledged is lost or done twice
     Faults(faults::Options),
     /// Feed every decoder of bytes from outside with what libFuzzer thinks of
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Command::Sim(options) => sim::run(&options),
         Command::Mutants => mutants::run(),
         Command::Bench(options) => bench::run(&options),
+        Command::SalesDay(options) => sales_day::run(&options),
         Command::Faults(options) => faults::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
     };

@@ -155,7 +155,7 @@ fn unwritten(path: &Path, source: std::io::Error) -> ClientError {
 }
 
 /// Where a file is written before it is complete: beside it, so that it can be renamed.
-pub(super) fn part_path(path: &Path) -> PathBuf {
+pub fn part_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     path.with_file_name(name)

@@ -4,6 +4,7 @@ mod article;
 mod articles;
 mod coupons;
 mod customers;
+mod export;
 mod feed;
 mod load;
 mod order;
@@ -62,6 +63,7 @@ enum MarketCommand {
     Coupons(coupons::CouponsCommand),
     Feed(feed::FeedArgs),
     Watch(watch::WatchArgs),
+    Export(export::ExportArgs),
 }
 
 impl MarketArgs {
@@ -83,6 +85,7 @@ impl MarketCommand {
             MarketCommand::Coupons(command) => command.run(client, out).await?,
             MarketCommand::Feed(args) => args.run(client, out).await?,
             MarketCommand::Watch(args) => args.run(client, out).await?,
+            MarketCommand::Export(args) => args.run(client, out).await?,
         }
         Ok(Exit::Ok)
     }

@@ -8,11 +8,13 @@ mod faults;
 mod guests;
 mod hostile;
 mod http2;
+mod load;
 mod market;
 mod mirror;
 mod orders;
 mod proof;
 mod refusals;
+mod sales_day;
 mod strangers;
 
 use std::path::PathBuf;

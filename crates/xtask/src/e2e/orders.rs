@@ -9,36 +9,16 @@ use pumasi_api::wire::market::{Article, Order, OrderResult, PutArticle};
 use serde_json::json;
 
 use super::Scene;
-use crate::Outcome;
 use crate::build::root;
 use crate::pool::block_on;
+use crate::python::{self, run};
 
 /// The interpreter that has pyarrow, installed below `target` once.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| install().expect("pyarrow can be installed"))
-}
-
-fn install() -> Outcome<PathBuf> {
-    let venv = root().join("target/pyarrow");
-    let python = venv.join("bin/python");
-    if !python.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    }
-    if run(Command::new(&python).args(["-c", "import pyarrow.flight"])).is_err() {
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pyarrow"];
-        run(Command::new(&python).args(pip))?;
-    }
-    Ok(python)
-}
-
-/// What a command prints, if it succeeds.
-fn run(command: &mut Command) -> Outcome<String> {
-    let output = command.output()?;
-    if output.status.success() {
-        return Ok(String::from_utf8(output.stdout)?);
-    }
-    Err(format!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr)).into())
+    PYTHON.get_or_init(|| {
+        python::with("pyarrow", "pyarrow.flight", &["pyarrow"]).expect("pyarrow can be installed")
+    })
 }
 
 /// A market with tea, rice and 5,000 more articles: the token of a storefront, and the id of a customer with money.
