@@ -35,6 +35,13 @@ pub(crate) fn pumasi(profile: Profile) -> Outcome<PathBuf> {
     package("pumasi", profile)
 }
 
+/// Runs this command again, compiled for speed.
+pub(crate) fn again_for_speed() -> Outcome {
+    let mut again = cargo();
+    again.args(["run", "--quiet", "--release", "--package", "xtask", "--"]).args(std::env::args_os().skip(1));
+    if again.status()?.success() { Ok(()) } else { Err("it failed; why stands above".into()) }
+}
+
 /// Builds the simulator for speed and returns its path.
 pub(crate) fn simulator() -> Outcome<PathBuf> {
     package("pumasi-sim", Profile::Release)

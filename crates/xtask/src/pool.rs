@@ -94,7 +94,6 @@ impl Pool {
     }
 
     /// Lets the hub end in order, and starts it with more arguments than before.
-    #[cfg(test)]
     pub(crate) fn restart_hub(&mut self, more: &[&str]) -> Outcome {
         self.hub()?.stop(Duration::from_secs(30))?;
         self.hub_arguments.extend(more.iter().map(|text| (*text).to_owned()));
@@ -103,7 +102,6 @@ impl Pool {
     }
 
     /// The hub will be started without the arguments that [`Pool::restart_hub`] added last.
-    #[cfg(test)]
     pub(crate) fn forget_arguments(&mut self, count: usize) {
         self.hub_arguments.truncate(self.hub_arguments.len() - count);
     }
@@ -229,7 +227,7 @@ impl Pool {
 
 /// A port of the loopback address that nobody listens on. It lies below those that the system gives to
 /// outgoing connections (Linux: 32768 and up), so that none of them takes it while a hub is down.
-fn free_port() -> Outcome<u16> {
+pub(crate) fn free_port() -> Outcome<u16> {
     let first = u64::from(std::process::id()) * 7919;
     for step in 0..1000 {
         static NEXT: AtomicU64 = AtomicU64::new(0);

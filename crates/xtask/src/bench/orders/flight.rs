@@ -17,22 +17,22 @@ use arrow_schema::{DataType, Field, Fields, Schema};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::sleep_until;
 
-use super::market::{Market, Numbers, PRICE};
+use super::market::{Market, Numbers, PRICE, Popularity};
 use crate::Outcome;
 use crate::pool::block_on;
 
 /// What orders look like.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone)]
 pub(super) struct Shape {
-    /// Lines of each, all of different articles.
+    /// Lines of each, of one piece.
     pub(super) lines: u32,
-    /// The part of all orders whose first line is the same article.
-    pub(super) hot: f64,
+    /// Which articles are in them.
+    pub(super) popularity: Popularity,
 }
 
 /// How many orders of which shape.
-pub(super) struct Load {
-    pub(super) shape: Shape,
+pub(super) struct Load<'a> {
+    pub(super) shape: &'a Shape,
     pub(super) orders: u32,
     /// In each record batch.
     pub(super) batch: u32,
@@ -42,7 +42,7 @@ pub(super) struct Load {
 pub(super) fn messages(
     market: &Market,
     numbers: &mut Numbers,
-    load: &Load,
+    load: &Load<'_>,
     streams: usize,
 ) -> Outcome<Vec<Vec<FlightData>>> {
     let mut batches: Vec<_> = (0..streams).map(|_| Vec::new()).collect();
@@ -65,7 +65,7 @@ pub(super) fn messages(
 }
 
 /// Orders of any customers and articles.
-fn table(market: &Market, numbers: &mut Numbers, shape: Shape, rows: u32) -> Outcome<RecordBatch> {
+fn table(market: &Market, numbers: &mut Numbers, shape: &Shape, rows: u32) -> Outcome<RecordBatch> {
     let mut ids = FixedSizeBinaryBuilder::with_capacity(rows as usize, 16);
     for _ in 0..rows {
         ids.append_value([numbers.next().to_le_bytes(), numbers.next().to_le_bytes()].concat())?;
@@ -75,12 +75,9 @@ fn table(market: &Market, numbers: &mut Numbers, shape: Shape, rows: u32) -> Out
     let totals = Int64Array::from(vec![PRICE * i64::from(shape.lines); rows as usize]);
     let columns: Vec<(&str, ArrayRef)> =
         vec![("id", Arc::new(ids.finish())), ("customer", Arc::new(customers)), ("total", Arc::new(totals))];
-    let hot = (shape.hot * f64::from(u32::MAX)) as u32;
-    let first = |numbers: &mut Numbers| {
-        if numbers.below(u32::MAX) < hot { 0 } else { numbers.below(market.articles) }
-    };
+    let article = |numbers: &mut Numbers, line| 1 + shape.popularity.pick(line, market.articles, numbers);
     let lines: Vec<(&str, ArrayRef)> = if shape.lines == 1 {
-        let articles: UInt32Array = (0..rows).map(|_| 1 + first(numbers)).collect();
+        let articles: UInt32Array = (0..rows).map(|_| article(numbers, 0)).collect();
         let quantities = UInt32Array::from(vec![1; rows as usize]);
         vec![("article", Arc::new(articles)), ("quantity", Arc::new(quantities))]
     } else {
@@ -88,10 +85,8 @@ fn table(market: &Market, numbers: &mut Numbers, shape: Shape, rows: u32) -> Out
             ["article", "quantity"].map(|name| Field::new(name, DataType::UInt32, true)).to_vec().into();
         let mut lists = ListBuilder::new(StructBuilder::from_fields(fields, rows as usize));
         for _ in 0..rows {
-            let first = first(numbers);
             for line in 0..shape.lines {
-                let article = 1 + (first + line * 7) % market.articles;
-                for (field, value) in [article, 1].into_iter().enumerate() {
+                for (field, value) in [article(numbers, line), 1].into_iter().enumerate() {
                     let builder = lists.values().field_builder::<UInt32Builder>(field).ok_or("a builder")?;
                     builder.append_value(value);
                 }
@@ -123,13 +118,23 @@ pub(super) async fn as_fast_as_possible(market: &Market, streams: Vec<Vec<Flight
     Ok(began.elapsed())
 }
 
-/// Sends so many batches a second, whether earlier ones are answered or not; from when each was due until it was
-/// answered, in milliseconds.
+/// How long batches waited, in milliseconds.
+#[derive(Default)]
+pub(super) struct Waits {
+    /// From when each was due until it was answered.
+    pub(super) since_due: Vec<f64>,
+    /// From when the connection took it until it was answered.
+    pub(super) since_taken: Vec<f64>,
+    /// From the first that was due until the last answer.
+    pub(super) took: Duration,
+}
+
+/// Sends so many batches a second, whether earlier ones are answered or not.
 pub(super) async fn at_a_rate(
     market: &Market,
     streams: Vec<Vec<FlightData>>,
     batches_per_s: f64,
-) -> Outcome<Vec<f64>> {
+) -> Outcome<Waits> {
     let began = Instant::now() + Duration::from_millis(100);
     let count = streams.len();
     // The first message of a stream is its schema.
@@ -138,22 +143,37 @@ pub(super) async fn at_a_rate(
     };
     let sent = streams.into_iter().enumerate().map(|(at, messages)| {
         let client = client(market);
+        let (taken, mut takes) = tokio::sync::mpsc::unbounded_channel();
+        let paced = stream::iter(messages.into_iter().enumerate()).then(move |(number, message)| {
+            let taken = taken.clone();
+            async move {
+                if let Some(batch) = number.checked_sub(1) {
+                    sleep_until(due(at, batch).into()).await;
+                    // Whoever reads the answers is gone when this fails.
+                    let _ = taken.send(Instant::now());
+                }
+                message
+            }
+        });
         async move {
-            let paced =
-                stream::iter(messages.into_iter().enumerate()).then(move |(number, message)| async move {
-                    sleep_until(due(at, number.saturating_sub(1)).into()).await;
-                    message
-                });
             let mut answers = exchange(market, client, paced).await?;
-            let mut waits = Vec::new();
+            let mut waits = Waits::default();
             while let Some(answer) = answers.next().await {
                 check(&answer?)?;
-                waits.push(due(at, waits.len()).elapsed().as_secs_f64() * 1000.0);
+                let ms = |since: Instant| since.elapsed().as_secs_f64() * 1000.0;
+                waits.since_due.push(ms(due(at, waits.since_due.len())));
+                waits.since_taken.push(ms(takes.recv().await.ok_or("an answer to nothing")?));
             }
             Outcome::Ok(waits)
         }
     });
-    Ok(futures_util::future::try_join_all(sent).await?.concat())
+    let mut all = Waits::default();
+    for one in futures_util::future::try_join_all(sent).await? {
+        all.since_due.extend(one.since_due);
+        all.since_taken.extend(one.since_taken);
+    }
+    all.took = began.elapsed();
+    Ok(all)
 }
 
 type Client = FlightServiceClient<tonic::transport::Channel>;

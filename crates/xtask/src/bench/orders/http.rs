@@ -119,6 +119,93 @@ impl Client {
     }
 }
 
+/// Requests that come whether earlier ones are answered or not.
+pub(super) struct OpenLoop {
+    pub(super) connections: usize,
+    pub(super) together: usize,
+    pub(super) requests_per_s: f64,
+    pub(super) during: Duration,
+}
+
+/// What came of them.
+#[derive(Default)]
+pub(super) struct Overloaded {
+    /// Orders that were sent.
+    pub(super) sent: u64,
+    /// Orders that were placed within the time.
+    pub(super) placed: u64,
+    /// How long their requests waited, in milliseconds.
+    pub(super) placed_ms: Vec<f64>,
+    /// The same of requests that were sent away, and told when to come again.
+    pub(super) refused_ms: Vec<f64>,
+}
+
+/// Sends requests when they are due, each on a connection that is free; late when none is.
+pub(super) async fn open_loop(
+    market: &Market,
+    numbers: &mut Numbers,
+    load: &OpenLoop,
+) -> Outcome<Overloaded> {
+    let mut clients = Vec::new();
+    for _ in 0..load.connections {
+        let stream = dial(market.client.address(), market.client.pin(), None, ALPN_HTTP1).await?;
+        let requests = vec![Request::new(market, numbers, load.together)];
+        clients.push(Client { stream, requests, answer: Vec::new() });
+    }
+    let found = std::cell::RefCell::new((0_u32, Overloaded::default()));
+    let began = Instant::now();
+    let until = began + load.during;
+    let all = clients.iter_mut().map(async |client: &mut Client| {
+        loop {
+            let due = {
+                let (next, _) = &mut *found.borrow_mut();
+                *next += 1;
+                began + Duration::from_secs_f64(f64::from(*next) / load.requests_per_s)
+            };
+            if due >= until {
+                return Outcome::Ok(());
+            }
+            tokio::time::sleep_until(due.into()).await;
+            let sent = Instant::now();
+            let placed = client.place_or_be_refused().await?;
+            let (_, found) = &mut *found.borrow_mut();
+            let waited = sent.elapsed().as_secs_f64() * 1000.0;
+            found.sent += load.together as u64;
+            match placed {
+                Some(orders) if Instant::now() < until => {
+                    found.placed += orders;
+                    found.placed_ms.push(waited);
+                }
+                Some(_) => {}
+                None => found.refused_ms.push(waited),
+            }
+        }
+    });
+    futures_util::future::try_join_all(all).await?;
+    Ok(found.into_inner().1)
+}
+
+impl Client {
+    /// Sends the next request: how many orders were placed, or none when it was told to come again.
+    async fn place_or_be_refused(&mut self) -> Outcome<Option<u64>> {
+        let Client { stream, requests, answer } = self;
+        let request = &mut requests[0];
+        stream.write_all(request.next()).await?;
+        let orders = request.orders;
+        let body = read_answer(stream, answer).await?.len();
+        let head = &answer[..answer.len() - body];
+        if head.starts_with(b"HTTP/1.1 503") {
+            let told = head.to_ascii_lowercase().windows(12).any(|part| part == b"retry-after:");
+            return if told { Ok(None) } else { Err("a 503 without Retry-After".into()) };
+        }
+        let good = answer.windows(8).filter(|part| part == b"\"placed\"").count() as u64;
+        if good == orders {
+            return Ok(Some(good));
+        }
+        Err(format!("{good} of {orders} orders were placed: {}", String::from_utf8_lossy(answer)).into())
+    }
+}
+
 /// Reads one answer; its body.
 async fn read_answer<'a>(stream: &mut Connection, answer: &'a mut Vec<u8>) -> Outcome<&'a [u8]> {
     answer.clear();

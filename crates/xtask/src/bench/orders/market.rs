@@ -1,5 +1,7 @@
 //! The market that is measured: one merchant, many articles, customers with money, a storefront that orders for them.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use pumasi_api::client::HubClient;
 use pumasi_api::wire;
@@ -19,6 +21,7 @@ const TOGETHER: usize = 5_000;
 /// A market on a hub that runs.
 pub(super) struct Market {
     pub(super) operator: HubClient,
+    pub(super) merchant: HubClient,
     /// The storefront's.
     pub(super) client: HubClient,
     pub(super) token: String,
@@ -56,7 +59,7 @@ impl Market {
         let first_customer = taxes.id.0 + 1;
         open_customers(&operator, first_customer, customers).await?;
         let (client, token) = (pool.client(&mall.token)?, mall.token);
-        Ok(Market { operator, client, token, first_customer, customers, articles })
+        Ok(Market { operator, merchant, client, token, first_customer, customers, articles })
     }
 }
 
@@ -99,5 +102,41 @@ impl Numbers {
     /// One of so many, from 0.
     pub(super) fn below(&mut self, count: u32) -> u32 {
         ((u128::from(self.next()) * u128::from(count)) >> 64) as u32
+    }
+}
+
+/// Which articles are ordered how often.
+#[derive(Clone)]
+pub(super) enum Popularity {
+    /// All alike.
+    Uniform,
+    /// The n-th most popular as often as n to the power of -1.1 says: the shares of each and all before it.
+    Zipf(Arc<[f64]>),
+    /// Nine of ten orders begin with the same one.
+    Hot,
+}
+
+impl Popularity {
+    /// Zipf's law for so many articles.
+    pub(super) fn zipf(articles: u32) -> Popularity {
+        let mut sum = 0.0;
+        let shares = (1..=articles).map(|rank| {
+            sum += f64::from(rank).powf(-1.1);
+            sum
+        });
+        Popularity::Zipf(shares.collect())
+    }
+
+    /// The article of an order's n-th line, from 0.
+    pub(super) fn pick(&self, line: u32, articles: u32, numbers: &mut Numbers) -> u32 {
+        match self {
+            Popularity::Zipf(shares) => {
+                let all = shares.last().copied().unwrap_or_default();
+                let wanted = all * (numbers.next() >> 11) as f64 / (1_u64 << 53) as f64;
+                shares.partition_point(|share| *share < wanted) as u32
+            }
+            Popularity::Hot if line == 0 && numbers.below(10) < 9 => 0,
+            _ => numbers.below(articles),
+        }
     }
 }

@@ -1,0 +1,56 @@
+//! Twice as much as the hub takes, from clients that do not wait for it.
+
+use std::time::Duration;
+
+use super::{Bench, http, quantile};
+use crate::Outcome;
+
+/// How long.
+const DURING: Duration = Duration::from_secs(6);
+/// Orders in a request.
+const TOGETHER: usize = 100;
+/// Connections: so many requests are under way at most, and no more can come.
+const CONNECTIONS: usize = 2_000;
+
+impl Bench {
+    /// Over Flight the hub reads no faster than it places; over HTTP it sends away what it cannot take.
+    pub(super) fn overload(&mut self) -> Outcome {
+        let peak = self.peak("flight_orders_per_s", 500_000.0);
+        let mut waits = self.paced(2.0 * peak, Duration::from_secs(3))?;
+        let goodput = waits.since_due.len() as f64 * f64::from(super::SMALL_BATCH) / waits.took.as_secs_f64();
+        let p99 = quantile(&mut waits.since_taken, 0.99);
+        println!(
+            "{:32} {goodput:.0} orders/s placed of {:.0} that were offered; p99 {p99:.1} ms once taken",
+            "overload, Flight",
+            2.0 * peak
+        );
+        self.set("overload_flight_orders_per_s", goodput.round());
+        self.set("overload_flight_p99_ms", p99);
+
+        let peak = self.peak("http_array_orders_per_s", 150_000.0);
+        let load = http::OpenLoop {
+            connections: CONNECTIONS,
+            together: TOGETHER,
+            requests_per_s: 2.0 * peak / TOGETHER as f64,
+            during: DURING,
+        };
+        let measured = http::open_loop(&self.market, &mut self.numbers, &load);
+        let mut measured = self.runtime.block_on(measured)?;
+        let seconds = DURING.as_secs_f64();
+        let goodput = measured.placed as f64 / seconds;
+        let p99 = quantile(&mut measured.placed_ms, 0.99);
+        let refused = quantile(&mut measured.refused_ms, 0.99);
+        println!(
+            "{:32} {goodput:.0} orders/s placed of {:.0} that were sent, p99 {p99:.0} ms; {} requests sent away, p99 \
+             {refused:.0} ms",
+            "overload, HTTP",
+            measured.sent as f64 / seconds,
+            measured.refused_ms.len()
+        );
+        self.set("overload_http_offered_orders_per_s", (measured.sent as f64 / seconds).round());
+        self.set("overload_http_orders_per_s", goodput.round());
+        self.set("overload_http_p99_ms", p99);
+        self.set("overload_http_refused_requests", measured.refused_ms.len());
+        Ok(())
+    }
+}
