@@ -318,7 +318,7 @@ impl Bench {
         let found = parts.map(|(name, part)| (name, quantile(&mut waits, part)));
         let text: Vec<_> =
             found.iter().map(|(name, ms)| format!("{} {ms:.2} ms", &name[..name.len() - 3])).collect();
-        println!("{:32} {}", format!("{prefix}at {rate:.0} orders/s"), text.join(", "));
+        println!("{:32} {}", format!("{}at {rate:.0} orders/s", prefix.replace('_', " ")), text.join(", "));
         for (name, ms) in found {
             self.set(&format!("{prefix}{name}"), ms);
         }

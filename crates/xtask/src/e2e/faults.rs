@@ -7,7 +7,7 @@ use pumasi_api::wire;
 use pumasi_types::{Currency, TaskIndex};
 
 use super::{Scene, eventually, example, program};
-use crate::faults::{Dice, Plan, Proxy, Way, campaign};
+use crate::faults::{Dice, Plan, Proxy, Way, campaign, orders};
 
 /// Submits a job of real work and returns its id.
 fn submit(scene: &Scene, quorum: &str) -> u64 {
@@ -81,6 +81,17 @@ fn a_hub_that_is_killed_fifty_times_loses_nothing_and_does_nothing_twice() {
     assert_eq!(report.hub_kills, 50);
     assert!(report.worker_kills > 0 && report.freezes > 0 && report.network_faults > 0, "{report}");
     assert!(report.transfers > 100 && report.jobs > 0 && report.runs_paid > 0, "{report}");
+}
+
+#[test]
+fn orders_are_placed_once_and_whole_though_the_hub_is_killed_again_and_again() {
+    let seed = Dice::fresh_seed();
+    println!("seed {seed}");
+    let report =
+        orders::campaign(&program(), &Plan { seed, kills: 12 }).unwrap_or_else(|error| panic!("{error}"));
+    println!("{report}");
+    assert_eq!(report.kills, 12);
+    assert!(report.placed > 1_000 && report.refused > 0 && report.twice > 0 && report.resent > 0, "{report}");
 }
 
 #[test]

@@ -154,7 +154,12 @@ impl Acknowledged {
 }
 
 /// Sends a command until it is answered, and says how often it had to be sent again.
-async fn ask(client: &HubClient, path: &str, body: &Value, id: RequestId) -> Result<(Answer, u64), String> {
+pub(super) async fn ask(
+    client: &HubClient,
+    path: &str,
+    body: &Value,
+    id: RequestId,
+) -> Result<(Answer, u64), String> {
     let began = Instant::now();
     let mut resent = 0;
     loop {

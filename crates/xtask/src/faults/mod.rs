@@ -4,6 +4,7 @@
 mod clock;
 mod customer;
 mod dice;
+pub(crate) mod orders;
 mod outsider;
 mod proxy;
 mod tally;
@@ -46,6 +47,9 @@ pub(crate) struct Options {
     /// Build and use the optimised binary
     #[arg(long)]
     release: bool,
+    /// Orders under full load, and nothing else
+    #[arg(long)]
+    orders: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
@@ -55,6 +59,13 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let mut rounds = 0;
     loop {
         let seed = options.seed.unwrap_or_else(Dice::fresh_seed);
+        if options.orders {
+            println!("seed {seed}\n{}", orders::campaign(&program, &Plan { seed, kills: options.kills })?);
+            if options.seed.is_some() || Instant::now() >= until {
+                return Ok(());
+            }
+            continue;
+        }
         let report = campaign(&program, &Plan { seed, kills: options.kills })?;
         println!("seed {seed}\n{report}");
         total.add(&report);
