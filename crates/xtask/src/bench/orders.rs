@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         return build::again_for_speed();
     }
     let mut bench = Bench::begin(options)?;
-    let steps: [(Part, fn(&mut Bench) -> Outcome); 9] = [
+    let steps: [(Part, Measure); 9] = [
         (Part::Restart, Bench::restart),
         (Part::Throughput, Bench::throughput),
         (Part::Forms, Bench::forms),
@@ -114,6 +114,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
     println!("{}", if options.json { figures.to_string() } else { serde_json::to_string_pretty(&figures)? });
     Ok(())
 }
+
+/// Measures a part.
+type Measure = fn(&mut Bench) -> Outcome;
 
 /// A market under measurement, and what was found.
 struct Bench {
