@@ -91,7 +91,7 @@ fn orders_are_placed_once_and_whole_though_the_hub_is_killed_again_and_again() {
         orders::campaign(&program(), &Plan { seed, kills: 12 }).unwrap_or_else(|error| panic!("{error}"));
     println!("{report}");
     assert_eq!(report.kills, 12);
-    assert!(report.placed > 1_000 && report.refused > 0 && report.twice > 0 && report.resent > 0, "{report}");
+    assert!(report.placed > 1_000 && report.refused > 0 && report.twice > 0, "{report}");
 }
 
 #[test]
