@@ -146,12 +146,13 @@ fn what_the_market_refuses_is_said_with_a_way_out() {
         (tea.price.as_str(), tea.title_ko.as_str(), tea.tax_bp, tea.on_sale),
         ("4500", "녹차", 1_000, false)
     );
-    people.fails(alice, "market order place shop/tea", 5);
+    people.fails(alice, "market order place shop/tea", 6);
     people.does(shop, "market articles put tea --on-sale");
     people.does(shop, "market coupons put SPRING --percent 10% --until 30d --uses-each 1");
     let listed = people.does(shop, "market coupons list");
     assert!(listed.contains("SPRING") && listed.contains("10%"), "{listed}");
-    let refused = people.fails(alice, "market order place shop/tea --coupon SPRING", 5);
+    let refused =
+        people.fails(alice, "market order place shop/tea --coupon SPRING --total 4500 --currency KRW", 5);
     assert!(refused.contains("4050"), "it says what is left: {refused}");
     people.does(alice, "market order place shop/tea --coupon SPRING --total 4050 --currency KRW");
     people.fails(alice, "market order place shop/tea --coupon SPRING --total 4050 --currency KRW", 5);

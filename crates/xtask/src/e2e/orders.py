@@ -68,7 +68,7 @@ def what_there_is(client):
     assert schema.field("id").type == pa.binary(16) and schema.field("total").type == pa.int64(), schema
     assert client.get_flight_info(ORDERS, options()).schema == schema
     names = [info.descriptor.path for info in client.list_flights(options=options())]
-    assert names == [[b"orders"], [b"articles"]], names
+    assert names == [[b"orders"], [b"articles"], [b"events"]], names
     info = client.get_flight_info(flight.FlightDescriptor.for_path("articles"), options())
     articles = client.do_get(info.endpoints[0].ticket, options()).read_all()
     assert articles.column("sku").to_pylist()[:2] == ["tea", "rice"], articles
