@@ -333,7 +333,7 @@ impl State {
             Command::CancelJob { job } => compute.cancel(caller, operator, *job, ctx),
             Command::AttachWorker(spec) => compute.attach(caller, operator, spec, ctx),
             Command::DetachWorker { worker, link } => compute.detach(*worker, *link, ctx.now),
-            Command::LoseWorker { worker, link } => compute.lose(*worker, *link, ctx),
+            Command::LoseWorker { worker, link } => Ok(compute.lose(*worker, *link, ctx)),
             Command::SetWorker { worker, accepting, returned } => {
                 compute.set_worker(caller, *worker, *accepting, returned, ctx)
             }
