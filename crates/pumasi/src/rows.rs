@@ -38,7 +38,7 @@ enum Source {
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// The line of the file that it begins in (CSV), or its number (Parquet); from 1.
+    /// Its number from 1. The header of a CSV file is its row 1; a row can have several lines, and empty lines are none.
     pub(crate) number: u64,
     /// Its cells, as many as there are columns; empty where there is nothing.
     pub(crate) cells: Vec<String>,
@@ -136,7 +136,7 @@ impl Row {
 }
 
 fn csv_row(record: &ByteRecord, columns: usize) -> Row {
-    let number = record.position().map_or(0, csv::Position::line);
+    let number = record.position().map_or(0, csv::Position::record) + 1;
     let mut problem = None;
     if record.len() != columns {
         problem = Some(format!("has {} fields, but there are {columns} columns", record.len()));
