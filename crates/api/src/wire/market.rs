@@ -2,6 +2,7 @@
 
 mod feeds;
 mod live;
+mod sales;
 mod steps;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use utoipa::ToSchema;
 
 pub use self::feeds::{EVENTS_MAX, Feed, FeedEvent, Orders, WAIT_S_MAX};
 pub use self::live::{LiveArticle, LiveLatency, LiveOrders, LiveRevenue, MarketLive};
+pub use self::sales::{Sales, SalesBy, SalesRow, SalesTotal};
 pub use self::steps::{
     AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ScanParcel, ShipOrder, SomeOf,
 };

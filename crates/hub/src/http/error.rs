@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use pumasi_api::wire::ErrorBody;
 use pumasi_blobs::BlobError;
-use pumasi_cell::JournalError;
+use pumasi_cell::{ArchiveError, JournalError};
 use pumasi_core::{OrderState, Refusal, StepKind};
 
 use super::views;
@@ -157,6 +157,13 @@ impl From<BlobError> for ApiError {
             tracing::error!("{error}");
         }
         ApiError::new(status, code, error.to_string())
+    }
+}
+
+impl From<ArchiveError> for ApiError {
+    fn from(error: ArchiveError) -> ApiError {
+        tracing::error!("{error}");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::accounts::resolve;
 use super::extract::{Caller, Path, Query};
-use super::{ApiError, orders};
+use super::{ApiError, past};
 use crate::auth;
 use crate::feeds::{self, FeedError, Whose};
 use crate::server::Hub;
@@ -136,5 +136,5 @@ pub(super) async fn list_orders(
         feeds::backwards(&hub.cell, &hub.derived, whose, query.before, (limit, LOOKED_THROUGH), is_placed)
             .await?;
     let ids = events.iter().map(|event| event.order).collect();
-    Ok(Json(Orders { orders: orders::of_ids(&hub, ids).await?, next }))
+    Ok(Json(Orders { orders: past::orders(&hub, None, ids).await?, next }))
 }

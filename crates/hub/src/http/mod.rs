@@ -12,7 +12,9 @@ mod market;
 mod money;
 mod order_stream;
 mod orders;
+mod past;
 mod proof;
+mod sales;
 mod steps;
 mod submit;
 mod system;
@@ -113,6 +115,7 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         orders::get,
         feeds::list_orders,
         feeds::read,
+        sales::get,
         steps::pay,
         steps::allocate,
         steps::ship,
@@ -187,6 +190,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/articles/{article}", get(market::get))
         .route("/v1/orders/{order}", get(orders::get))
         .route("/v1/feeds/{party}", get(feeds::read))
+        .route("/v1/sales", get(sales::get))
         .route("/v1/orders/{order}/pay", post(steps::pay))
         .route("/v1/orders/{order}/allocate", post(steps::allocate))
         .route("/v1/orders/{order}/ship", post(steps::ship))

@@ -16,7 +16,7 @@ use pumasi_core::{OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec, 
 use pumasi_types::{AccountId, ArticleId, CouponId, Currency, MoneyError, OrderId, RequestId};
 
 use super::extract::{Body, Caller, IdempotencyKey, Path};
-use super::{ApiError, views};
+use super::{ApiError, past};
 use crate::auth;
 use crate::directory::{Found, Missing, Reader};
 use crate::orders::{Placing, PlacingError, order_key};
@@ -298,33 +298,18 @@ pub(super) async fn get(
     Caller(caller): Caller,
     Path(order): Path<OrderId>,
 ) -> Result<Json<Order>, ApiError> {
-    let look = move |state: &pumasi_core::State| show(state, &caller, order);
-    hub.cell.read(look).await?.map(Json).ok_or_else(|| no_order(order))
+    let found = past::orders(&hub, Some(&caller), vec![order]).await?;
+    found.into_iter().next().map(Json).ok_or_else(|| no_order(order))
 }
 
-fn show(state: &pumasi_core::State, caller: &auth::Caller, id: OrderId) -> Option<Order> {
-    let view = seen(state, caller, id)?;
-    Some(views::order(state, id, view))
-}
-
-/// Orders that are there, in this order.
-pub(super) async fn of_ids(hub: &Hub, ids: Vec<OrderId>) -> Result<Vec<Order>, ApiError> {
-    let look = move |state: &pumasi_core::State| {
-        let views = ids.into_iter().filter_map(|id| Some((id, state.market().view(id)?)));
-        views.map(|(id, view)| views::order(state, id, view)).collect()
-    };
-    Ok(hub.cell.read(look).await?)
-}
-
-/// An order that the caller may see.
+/// An order in memory that the caller may see.
 pub(super) fn seen<'a>(
     state: &'a pumasi_core::State,
     caller: &auth::Caller,
     id: OrderId,
 ) -> Option<OrderView<'a>> {
-    let view = state.market().view(id)?;
-    let people = [Some(view.order.customer), Some(view.order.merchant), state.market().sent_by(id)];
-    (caller.is_operator() || people.contains(&Some(caller.account))).then_some(view)
+    let (view, sent_by) = (state.market().view(id)?, state.market().sent_by(id)?);
+    past::may_see(Some(caller), &view, sent_by).then_some(view)
 }
 
 /// What is said of an order that is not there, or not the caller's: who may not see one learns no more than that,

@@ -8,6 +8,7 @@ mod jobs;
 mod live;
 mod market;
 mod orders;
+mod past;
 mod proofs;
 mod requests;
 mod restart;
