@@ -6,6 +6,7 @@
 
 pub mod coupons;
 pub mod market;
+pub mod webhooks;
 
 use pumasi_types::{AccountId, Ending, Hash, HoldId, JobId, OrderId, RunId, TaskIndex, TransferId, WorkerId};
 use serde::{Deserialize, Serialize};

@@ -104,20 +104,7 @@ pub(crate) struct TokenMaker {
 impl TokenMaker {
     /// Reads the secret from the data folder, or makes it.
     pub(crate) fn open(dir: &Path) -> Result<TokenMaker, ServeError> {
-        let path = dir.join("token.secret");
-        let secret = match std::fs::read(&path) {
-            Ok(bytes) => bytes.try_into().map_err(|_| {
-                let source = std::io::Error::other("it must have 32 bytes; remove it to make a new one");
-                ServeError::file("use the token secret", &path)(source)
-            })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let secret = random();
-                write_secret(&path, &secret)?;
-                secret
-            }
-            Err(error) => return Err(ServeError::file("read", &path)(error)),
-        };
-        Ok(TokenMaker { secret })
+        Ok(TokenMaker { secret: open_secret(&dir.join("token.secret"))? })
     }
 
     /// A token for this request, or a random one.
@@ -127,6 +114,22 @@ impl TokenMaker {
             None => random(),
         };
         bytes.iter().fold("pumasi_".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    }
+}
+
+/// Reads a secret of 32 bytes from the data folder, or makes it.
+pub(crate) fn open_secret(path: &Path) -> Result<[u8; 32], ServeError> {
+    match std::fs::read(path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| {
+            let source = std::io::Error::other("it must have 32 bytes; remove it to make a new one");
+            ServeError::file("use the secret", path)(source)
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let secret = random();
+            write_secret(path, &secret)?;
+            Ok(secret)
+        }
+        Err(error) => Err(ServeError::file("read", path)(error)),
     }
 }
 

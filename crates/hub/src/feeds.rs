@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::auth::Caller;
 use crate::cell::{Cell, CellError};
 use crate::http::order_state;
+use crate::notices;
 
 /// Stretches of a feed that are read at once, of [`FeedView::MARK`] events at most each.
 const STRETCHES: usize = 8;
@@ -169,6 +170,7 @@ pub(crate) fn wire(event: &Event, party: Party) -> FeedEvent {
         status: event.scan.map(|scan| scan.status().word().to_owned()),
         amount: (party != Party::Carrier).then(|| event.currency.format_amount(event.amount)),
         currency: event.currency.code().to_owned(),
+        notice: (party == Party::Customer).then(|| notices::notice(event)),
     }
 }
 

@@ -23,15 +23,18 @@ mod limits;
 mod link;
 mod live;
 mod metrics;
+mod notices;
 mod options;
 mod orders;
 pub mod proof;
 mod server;
 mod session;
 mod tls;
+mod webhooks;
 
 pub use error::ServeError;
 pub use http::openapi_json;
 pub use options::ServeOptions;
 pub use pumasi_cell::{Journal, JournalError};
 pub use server::{Running, serve, start};
+pub use webhooks::WebhookOptions;

@@ -24,6 +24,10 @@ pub(crate) struct Metrics {
     pub(crate) links: Gauge,
     /// Runs that workers reported.
     pub(crate) reported_runs: Counter,
+    /// Events that webhooks took.
+    pub(crate) webhooks_taken: Counter,
+    /// Tries to bring events to webhooks that failed.
+    pub(crate) webhooks_failed: Counter,
 }
 
 impl Metrics {
@@ -38,6 +42,8 @@ impl Metrics {
             request_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
             links: Gauge::default(),
             reported_runs: Counter::default(),
+            webhooks_taken: Counter::default(),
+            webhooks_failed: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("entries", "Entries made durable", metrics.entries.clone());
@@ -49,6 +55,13 @@ impl Metrics {
         registry.register_with_unit("http_request", "Time to answer HTTP requests", Unit::Seconds, seconds);
         registry.register("worker_links", "Workers with a link now", metrics.links.clone());
         registry.register("reported_runs", "Runs that workers reported", metrics.reported_runs.clone());
+        registry.register(
+            "webhook_events_taken",
+            "Events that webhooks took",
+            metrics.webhooks_taken.clone(),
+        );
+        let failed = metrics.webhooks_failed.clone();
+        registry.register("webhook_tries_failed", "Events that webhooks did not take when tried", failed);
         Metrics { registry, ..metrics }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pumasi_types::ByteSize;
 
+use crate::WebhookOptions;
 use crate::proof::WitnessAddress;
 
 /// Everything an operator can choose.
@@ -42,6 +43,8 @@ pub struct ServeOptions {
     pub audit_lag: Duration,
     /// Whether the log forgets what two snapshots cover. Off: the whole log stays, for audits.
     pub trim_log: bool,
+    /// How events are brought to webhooks.
+    pub webhooks: WebhookOptions,
 }
 
 impl ServeOptions {
@@ -63,6 +66,7 @@ impl ServeOptions {
             checkpoint_every: Duration::from_secs(1),
             audit_lag: Duration::from_secs(2 * 3600),
             trim_log: false,
+            webhooks: WebhookOptions::default(),
         }
     }
 }

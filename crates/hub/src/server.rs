@@ -28,6 +28,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::orders::WaitingRoom;
 use crate::proof::{self, Prover};
+use crate::webhooks::Courier;
 use crate::{ServeError, ServeOptions, idle, tls};
 
 /// Connections at once.
@@ -72,6 +73,8 @@ pub(crate) struct Hub {
     pub(crate) list_checks: Semaphore,
     /// Names of accounts and articles.
     pub(crate) directory: Directory,
+    /// Brings events to webhooks.
+    pub(crate) courier: Courier,
     /// Who waits for events.
     pub(crate) waiters: Arc<Waiters>,
     /// Where orders wait for the cell.
@@ -293,6 +296,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let restored = restored.map_err(|error| ServeError::Stopped(error.to_string()))??;
     let tls = if options.tls { Some(tls::load(&options)?) } else { None };
     let token_maker = TokenMaker::open(&options.data)?;
+    let courier = Courier::open(&options)?;
     let blobs = BlobStore::open(&options.data.join("blobs"))?;
     let derived = restored.derived.clone();
     let (builder, prover) = if options.proofs {
@@ -331,6 +335,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         fingerprint: tls.as_ref().map(|tls| tls.fingerprint.clone()).unwrap_or_default(),
         list_checks: Semaphore::new(LIST_CHECKS),
         directory: Directory::default(),
+        courier,
         waiters: Arc::default(),
         waiting_room: WaitingRoom::new(),
         live: Live::new(),
@@ -339,6 +344,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     });
     hub.open().await?;
     tokio::spawn(Arc::clone(&hub).tick());
+    tokio::spawn(Courier::run(Arc::clone(&hub)));
     tokio::spawn(Arc::clone(&hub.waiters).serve(hub.cell.clone()));
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
     let router = crate::http::router(&hub);

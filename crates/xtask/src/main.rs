@@ -1,7 +1,8 @@
-//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench|sales-day|faults|fuzz`.
+//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench|sales-day|faults|fuzz|carrier`.
 
 mod bench;
 mod build;
+mod carrier;
 mod demo;
 #[cfg(test)]
 mod e2e;
@@ -49,6 +50,8 @@ enum Command {
     SalesDay(sales_day::Options),
     /// Kill a hub again and again under load, and prove that nothing acknowledged is lost or done twice
     Faults(faults::Options),
+    /// Carry parcels: follow a carrier's feed, report scans, deliver
+    Carrier(carrier::Options),
     /// Feed every decoder of bytes from outside with what libFuzzer thinks of
     Fuzz(fuzz::Options),
 }
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::SalesDay(options) => sales_day::run(&options),
         Command::Faults(options) => faults::run(&options),
+        Command::Carrier(options) => carrier::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
     };
     match outcome {

@@ -13,7 +13,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor, value::MapAcc
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::feeds::{EVENTS_MAX, Feed, FeedEvent, Orders, WAIT_S_MAX};
+pub use self::feeds::{EVENTS_MAX, Feed, FeedEvent, Notice, Orders, WAIT_S_MAX};
 pub use self::live::{LiveArticle, LiveLatency, LiveOrders, LiveRevenue, MarketLive};
 pub use self::sales::{Sales, SalesBy, SalesRow, SalesTotal};
 pub use self::steps::{

@@ -109,7 +109,8 @@ impl From<Refusal> for ApiError {
             | Refusal::NoWorker { .. }
             | Refusal::NoOwnArticle { .. }
             | Refusal::NoOrder { .. }
-            | Refusal::NoParcel { .. } => StatusCode::NOT_FOUND,
+            | Refusal::NoParcel { .. }
+            | Refusal::NoWebhook { .. } => StatusCode::NOT_FOUND,
             Refusal::NotEnoughMoney { .. } => StatusCode::PAYMENT_REQUIRED,
             Refusal::BadAmount
             | Refusal::Invalid { .. }

@@ -21,6 +21,7 @@ mod system;
 mod task_list;
 mod tasks;
 mod views;
+mod webhooks;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -128,6 +129,14 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         steps::refuse_return,
         steps::refund,
         order_stream::stream,
+        webhooks::make,
+        webhooks::list,
+        webhooks::get,
+        webhooks::change,
+        webhooks::remove,
+        webhooks::renew_secret,
+        webhooks::dead,
+        webhooks::replay,
     )
 )]
 struct Document;
@@ -203,6 +212,11 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/orders/{order}/refuse-return", post(steps::refuse_return))
         .route("/v1/orders/{order}/refund", post(steps::refund))
         .route("/v1/orders/stream", post(order_stream::stream))
+        .route("/v1/webhooks", get(webhooks::list).post(webhooks::make))
+        .route("/v1/webhooks/{webhook}", get(webhooks::get).put(webhooks::change).delete(webhooks::remove))
+        .route("/v1/webhooks/{webhook}/secret", post(webhooks::renew_secret))
+        .route("/v1/webhooks/{webhook}/dead", get(webhooks::dead))
+        .route("/v1/webhooks/{webhook}/replay", post(webhooks::replay))
         .route("/checkpoint", get(proof::checkpoint))
         .route("/tile/{*path}", get(proof::tile))
         .route("/v1/proof", get(proof::info))

@@ -14,4 +14,5 @@ mod requests;
 mod restart;
 mod steps;
 mod tls;
+mod webhooks;
 mod worker_link;

@@ -3,6 +3,7 @@
 use pumasi_api::client::HubClient;
 use pumasi_api::wire;
 use pumasi_api::wire::market::{Article, PutArticle};
+use pumasi_hub::ServeOptions;
 use serde_json::{Value, json};
 
 use crate::common::*;
@@ -18,7 +19,12 @@ pub(crate) struct Market {
 
 impl Market {
     pub(crate) async fn new() -> Market {
-        let hub = TestHub::new().await;
+        Market::with(|_| ()).await
+    }
+
+    /// The same in a hub with other options.
+    pub(crate) async fn with(choose: impl FnOnce(&mut ServeOptions)) -> Market {
+        let hub = TestHub::with(choose).await;
         let merchant = hub.client(&hub.open("shop", &["merchant"]).await);
         let mall_token = hub.open("mall", &["storefront"]).await;
         let alice_token = hub.open("alice", &[]).await;

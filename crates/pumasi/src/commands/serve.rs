@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use pumasi_hub::proof::WitnessAddress;
-use pumasi_hub::{Running, ServeOptions};
+use pumasi_hub::{Running, ServeOptions, WebhookOptions};
 use pumasi_types::ByteSize;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -84,6 +84,15 @@ pub(crate) struct ServeArgs {
     /// Prove nothing: no checkpoints, no receipts
     #[arg(long, conflicts_with_all = ["origin", "witness", "checkpoint_every"], help_heading = "Proofs")]
     no_proofs: bool,
+    /// Let webhooks lead to private addresses and to this machine
+    #[arg(long, help_heading = "Webhooks")]
+    webhooks_to_private: bool,
+    /// Let webhooks do without TLS
+    #[arg(long, help_heading = "Webhooks")]
+    webhooks_over_http: bool,
+    /// Trust the authorities in this PEM file for webhooks, besides those of the system
+    #[arg(long, value_name = "FILE", help_heading = "Webhooks")]
+    webhook_roots: Option<PathBuf>,
     /// How the hub's log messages are written, to stderr; PUMASI_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -147,6 +156,12 @@ impl ServeArgs {
             requests_per_s: self.requests_per_s,
             snapshot_every: self.snapshot_every,
             trim_log: self.trim_log,
+            webhooks: WebhookOptions {
+                to_private: self.webhooks_to_private,
+                plain: self.webhooks_over_http,
+                roots: self.webhook_roots,
+                ..WebhookOptions::default()
+            },
             proofs: !self.no_proofs,
             origin: self.origin,
             witnesses: self.witness,

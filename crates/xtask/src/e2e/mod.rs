@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary as hub, workers and command line, each a process of its own.
 
 mod audit;
+mod carrier;
 mod clock;
 mod damage;
 mod disk;

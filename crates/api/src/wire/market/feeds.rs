@@ -68,6 +68,18 @@ pub struct FeedEvent {
     pub amount: Option<String>,
     /// Currency code.
     pub currency: String,
+    /// What to tell the customer; in a customer's feed only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
+}
+
+/// A text for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Notice {
+    /// In Korean.
+    pub ko: String,
+    /// In English.
+    pub en: String,
 }
 
 /// Orders, newest first.
