@@ -2,7 +2,7 @@
 //!
 //! [`Cell::step`] takes a [`Batch`] of requests: encode, stamp, append, apply, write what is derived, wait until
 //! all is durable, and only then let answers and messages out through an [`Outlet`]. Time and seeds come as
-//! arguments and there is no thread in here, so that a hub's loop and a simulator drive the same steps.
+//! arguments and no thread in here decides anything, so that a hub's loop and a simulator drive the same steps.
 //! [`restore()`] makes state from disk, [`SnapshotWork`] a snapshot without stopping the cell, and [`link`]
 //! turns what workers say into requests.
 
@@ -10,6 +10,7 @@ mod archive;
 mod cell;
 mod derived;
 mod error;
+mod growing;
 mod journal;
 pub mod link;
 mod outbox;

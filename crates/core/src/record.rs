@@ -13,6 +13,7 @@ use pumasi_types::{
     WorkerId,
 };
 
+use crate::market::content_of;
 use crate::{Cause, Transfer};
 
 impl Transfer {
@@ -48,6 +49,12 @@ impl Transfer {
         record[44..48].copy_from_slice(&task.to_le_bytes());
         record[104..].copy_from_slice(&engine.0);
         record
+    }
+
+    /// What is kept behind a record to notice damage: as [`Event::check_of`](crate::Event::check_of), because what
+    /// proves a transfer is its place in the tree.
+    pub fn check_of(record: &[u8; Transfer::RECORD_BYTES]) -> [u8; 8] {
+        content_of(record).to_le_bytes()
     }
 
     /// Reads what [`Transfer::to_record`] wrote; `None` for any other bytes.

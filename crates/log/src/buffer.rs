@@ -10,14 +10,15 @@ const POOLED: usize = 8;
 const POOLED_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes whose address is a multiple of [`BLOCK`].
-pub(crate) struct AlignedBuf {
+pub struct AlignedBuf {
     raw: Vec<u8>,
     start: usize,
     len: usize,
 }
 
 impl AlignedBuf {
-    pub(crate) fn zeroed(len: usize) -> AlignedBuf {
+    /// So many zeros.
+    pub fn zeroed(len: usize) -> AlignedBuf {
         let raw = vec![0; len + BLOCK as usize];
         let start = raw.as_ptr().align_offset(BLOCK as usize);
         AlignedBuf { raw, start, len }

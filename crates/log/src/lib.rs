@@ -32,6 +32,7 @@ mod writer;
 use bytes::Bytes;
 use pumasi_types::{Hash, Time};
 
+pub use buffer::AlignedBuf;
 pub use damage::Damage;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::LogError;

@@ -38,6 +38,7 @@ pub use self::events::{Event, EventKind};
 pub use self::feeds::FeedView;
 use self::feeds::{Feed, Feeds};
 use self::orders::Orders;
+pub(crate) use self::orders::content_of;
 pub use self::orders::{Line, Order, OrderState};
 pub use self::parcels::{Course, OrderView, Parcel, Progress, Shipment};
 use self::sales::Sales;

@@ -83,13 +83,17 @@ impl Builder {
                 let stopped = cell.has_stopped();
                 let settled = cell.settled();
                 let due = self.signed.as_ref().is_none_or(|signed| signed.checkpoint.size < settled.last.0);
-                if due && (stopped || last.elapsed() >= self.every) {
+                let done = if due && (stopped || last.elapsed() >= self.every) {
                     last = Instant::now();
-                    if let Err(error) = self.advance(settled, &runtime, stopped) {
-                        tracing::error!("no new checkpoint: {error}");
-                        if !stopped {
-                            thread::sleep(PAUSE);
-                        }
+                    self.advance(settled, &runtime, stopped)
+                } else {
+                    // What was written just now is still in memory.
+                    self.grow(settled)
+                };
+                if let Err(error) = done {
+                    tracing::error!("no new checkpoint: {error}");
+                    if !stopped {
+                        thread::sleep(PAUSE);
                     }
                 }
                 if stopped {
@@ -101,15 +105,28 @@ impl Builder {
         thread::Builder::new().name("proofs".to_owned()).spawn(work)
     }
 
+    /// Adds all that is settled to the tree.
+    fn grow(&mut self, settled: Settled) -> Result<(), ProofFailure> {
+        let Source { levels, frontier, journal, .. } = &mut self.source;
+        let grown = levels.append(frontier, journal, settled.last.0);
+        grown.or_else(|error| self.rewind().and(Err(error)))
+    }
+
+    /// What was written beyond the last checkpoint is in doubt.
+    fn rewind(&mut self) -> Result<(), ProofFailure> {
+        let size = self.signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
+        self.source.frontier = self.source.levels.rewind(size)?;
+        Ok(())
+    }
+
     /// Signs all that is settled, keeps it, and shows it.
     fn advance(&mut self, settled: Settled, runtime: &Handle, stopped: bool) -> Result<(), ProofFailure> {
-        let Source { dir, keys, levels, frontier, journal } = &mut self.source;
-        let grown = levels.append(frontier, journal, settled.last.0).and_then(|()| levels.sync());
-        if let Err(error) = grown {
-            // What was written beyond the last checkpoint is in doubt.
-            *frontier = levels.rewind(self.signed.as_ref().map_or(0, |signed| signed.checkpoint.size))?;
+        self.grow(settled)?;
+        if let Err(error) = self.source.levels.sync() {
+            self.rewind()?;
             return Err(error);
         }
+        let Source { dir, keys, frontier, .. } = &mut self.source;
         let checkpoint = Checkpoint {
             origin: keys.origin().to_owned(),
             size: frontier.size(),
