@@ -23,22 +23,26 @@ pub struct Derived {
 }
 
 impl Derived {
-    /// Opens or creates the files in a folder that is there.
+    /// Opens or creates the files in a folder that is there. Threads write the two that grow with every order.
     ///
     /// # Errors
     /// When one cannot be opened or is something else.
     pub fn open(dir: &Path) -> Result<Derived, CellFailure> {
-        Derived::open_on(&RealDisk, dir)
+        Derived::open_with(&RealDisk, dir, true)
     }
 
-    /// [`Derived::open`] on any disk.
+    /// [`Derived::open`] on any disk, without threads.
     ///
     /// # Errors
     /// As [`Derived::open`].
     pub fn open_on(disk: &dyn Disk, dir: &Path) -> Result<Derived, CellFailure> {
+        Derived::open_with(disk, dir, false)
+    }
+
+    fn open_with(disk: &dyn Disk, dir: &Path, behind: bool) -> Result<Derived, CellFailure> {
         Ok(Derived {
-            transfers: Journal::open_on(disk, &dir.join("transfers.journal"))?,
-            events: Journal::open_on(disk, &dir.join("events.journal"))?,
+            transfers: Journal::open_with(disk, &dir.join("transfers.journal"), behind)?,
+            events: Journal::open_with(disk, &dir.join("events.journal"), behind)?,
             sales: Journal::open_on(disk, &dir.join("sales.journal"))?,
             archive: Archive::open_on(disk, dir)?,
         })

@@ -85,7 +85,11 @@ impl Growing {
         let shared = Arc::new(Shared { writes, reads, tail: Mutex::new(tail), work, done, behind });
         let thread = if behind {
             let shared = Arc::clone(&shared);
-            Some(std::thread::Builder::new().name("journal".to_owned()).spawn(move || shared.write_behind())?)
+            Some(
+                std::thread::Builder::new()
+                    .name("journal".to_owned())
+                    .spawn(move || shared.write_behind())?,
+            )
         } else {
             None
         };
@@ -99,11 +103,7 @@ impl Growing {
 
     /// Appends at a place, which is where the last ones ended. Anywhere else nothing that lies behind is looked at any
     /// more.
-    pub(crate) fn append<B: AsRef<[u8]>>(
-        &self,
-        place: u64,
-        all: impl Iterator<Item = B>,
-    ) -> io::Result<()> {
+    pub(crate) fn append<B: AsRef<[u8]>>(&self, place: u64, all: impl Iterator<Item = B>) -> io::Result<()> {
         let shared = &*self.shared;
         let mut tail = shared.lock();
         tail.check()?;

@@ -262,7 +262,8 @@ impl<T: Kept> Journal<T> {
         Journal::open_with(disk, path, false)
     }
 
-    fn open_with(disk: &dyn Disk, path: &Path, behind: bool) -> Result<Journal<T>, JournalError> {
+    /// With `behind` a thread writes what is noted.
+    pub(crate) fn open_with(disk: &dyn Disk, path: &Path, behind: bool) -> Result<Journal<T>, JournalError> {
         let file = Growing::open(disk, path, behind);
         let mut journal = Journal {
             file: Arc::new(file.map_err(|source| io_error("open", path, source))?),
@@ -651,10 +652,12 @@ mod tests {
             }
         }
         let mut number = 0;
-        journal.records(EventId(1), all.len(), |body| {
-            number += 1;
-            assert_eq!(Event::from_record(body), Some(event(number)));
-        }).unwrap();
+        journal
+            .records(EventId(1), all.len(), |body| {
+                number += 1;
+                assert_eq!(Event::from_record(body), Some(event(number)));
+            })
+            .unwrap();
         // Written again from some place on, as a restart does.
         journal.write(&all[99_999..150_000]).unwrap();
         journal.sync().unwrap();
