@@ -285,7 +285,10 @@ impl Shared {
         if tail.flushed < tail.filled {
             let Tail { begin, filling, filled, flushed, .. } = &mut *tail;
             let end = filled.next_multiple_of(BLOCK as usize);
-            filling[*filled..end].fill(0);
+            let behind = &mut filling[*filled..end];
+            behind.fill(0);
+            // What a later start wrote there is good, should this one not get as far.
+            self.reads.read_full_at(behind, *begin + *filled as u64)?;
             let from = block(*flushed);
             self.writes.write_all_at(&filling[from..end], *begin + from as u64)?;
             tail.flushed = tail.filled;

@@ -658,12 +658,12 @@ mod tests {
                 assert_eq!(Event::from_record(body), Some(event(number)));
             })
             .unwrap();
-        // Written again from some place on, as a restart does.
+        // Written again from some place on and no farther, as by a restart that is stopped.
         journal.write(&all[99_999..150_000]).unwrap();
         journal.sync().unwrap();
         drop(journal);
         let journal = Journal::<Event>::open(&path).unwrap();
-        for id in [1, 99_999, 100_000, 150_000] {
+        for id in [1, 99_999, 100_000, 150_000, 150_001, 200_000] {
             assert_eq!(journal.read(EventId(id)).unwrap(), event(id));
         }
     }
