@@ -68,6 +68,7 @@ pub(super) static ORDERS: LazyLock<SchemaRef> = LazyLock::new(|| {
         ("merchant", DataType::UInt64, false),
         ("currency", DataType::Utf8, false),
         ("total", DataType::Int64, false),
+        ("discount", DataType::Int64, false),
         ("tax", DataType::Int64, false),
         ("fee", DataType::Int64, false),
         ("settled", DataType::Boolean, false),
@@ -209,8 +210,8 @@ struct OrderRows {
     times: PrimitiveBuilder<TimestampNanosecondType>,
     /// State, currency.
     texts: [StringBuilder; 2],
-    /// Total, tax, fee, paid out, refunded.
-    amounts: [PrimitiveBuilder<Int64Type>; 5],
+    /// Total, discount, tax, fee, paid out, refunded.
+    amounts: [PrimitiveBuilder<Int64Type>; 6],
     settled: BooleanBuilder,
     lines: Vec<Vec<[i64; 6]>>,
 }
@@ -226,7 +227,7 @@ impl OrderRows {
         for (column, text) in self.texts.iter_mut().zip([order_state(order.state), order.currency.code()]) {
             column.append_value(text);
         }
-        let amounts = [order.total, order.tax, order.fee, view.settled(), view.refunded()];
+        let amounts = [order.total, view.discount(), order.tax, order.fee, view.settled(), view.refunded()];
         for (column, amount) in self.amounts.iter_mut().zip(amounts) {
             column.append_value(amount.0);
         }
@@ -244,7 +245,7 @@ impl OrderRows {
         let [event, order, customer, merchant] =
             self.numbers.each_mut().map(|column| Arc::new(column.finish()));
         let [state, currency] = self.texts.each_mut().map(|column| Arc::new(column.finish()));
-        let [total, tax, fee, paid_out, refunded] =
+        let [total, discount, tax, fee, paid_out, refunded] =
             self.amounts.each_mut().map(|column| Arc::new(column.finish()));
         let columns: Vec<ArrayRef> = vec![
             event,
@@ -255,6 +256,7 @@ impl OrderRows {
             merchant,
             currency,
             total,
+            discount,
             tax,
             fee,
             Arc::new(self.settled.finish()),

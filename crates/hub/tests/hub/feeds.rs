@@ -4,10 +4,19 @@ use std::time::Instant;
 
 use crate::common::*;
 use crate::market::{Market, rice, with};
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt32Type, UInt64Type};
+use arrow_flight::Ticket;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use futures_util::TryStreamExt;
 use pumasi_api::client::HubClient;
 use pumasi_api::wire::market::{Feed, OrderResult, OrderStepped, Orders};
 use pumasi_types::EventId;
 use serde_json::{Value, json};
+use tonic::{Code, Status};
 
 async fn feed(reader: &HubClient, path: &str) -> Feed {
     reader.get(&format!("/v1/feeds/{path}")).await.unwrap()
@@ -202,4 +211,68 @@ async fn orders_are_listed_newest_first() {
     for (query, status) in refused {
         assert_eq!(refusal(list(market.alice.clone(), query.to_owned()).await).0, status, "{query}");
     }
+}
+
+async fn get(client: &HubClient, ticket: &str) -> Result<Vec<RecordBatch>, Status> {
+    let mut flight = FlightServiceClient::new(client.channel());
+    let tables = flight.do_get(client.authorize(Ticket::new(ticket.to_owned()))).await?.into_inner();
+    let tables = FlightRecordBatchStream::new_from_flight_data(tables.map_err(FlightError::from));
+    Ok(tables.try_collect().await?)
+}
+
+/// A column of numbers of all tables.
+fn numbers(tables: &[RecordBatch], name: &str) -> Vec<u64> {
+    let column = |table: &RecordBatch| table[name].as_primitive::<UInt64Type>().values().to_vec();
+    tables.iter().flat_map(column).collect()
+}
+
+#[tokio::test]
+async fn events_and_orders_are_taken_home_by_arrow_flight() {
+    let market = Market::new().await;
+    let post = two_orders(&market).await;
+    let shop = &market.merchant;
+    let events = get(shop, "events").await.unwrap();
+    assert_eq!(numbers(&events, "event"), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(numbers(&events, "order"), [1, 2, 1, 1, 2, 1, 1]);
+    let kinds: Vec<_> = events[0]["type"].as_string::<i32>().iter().flatten().collect();
+    assert_eq!((kinds[3], kinds[6]), ("order.shipped", "order.delivered"));
+    assert_eq!(events[0]["amount"].as_primitive::<Int64Type>().values()[..2], [30_000, 60_000]);
+    assert_eq!(numbers(&get(shop, "events?after=5").await.unwrap(), "event"), [6, 7]);
+    assert!(get(shop, "events?after=7").await.unwrap().is_empty());
+    let carried = get(&post, "events?party=carrier").await.unwrap();
+    assert_eq!((numbers(&carried, "event"), carried[0]["amount"].null_count()), (vec![4, 6, 7], 3));
+    assert_eq!(numbers(&get(&market.alice, "events?party=customer").await.unwrap(), "event").len(), 7);
+
+    let orders = get(shop, "orders").await.unwrap();
+    assert_eq!((numbers(&orders, "event"), numbers(&orders, "order")), (vec![1, 2], vec![1, 2]));
+    let states: Vec<_> = orders[0]["state"].as_string::<i32>().iter().flatten().collect();
+    assert_eq!(states, ["delivered", "cancelled"]);
+    let lines = orders[0]["lines"].as_list::<i32>().value(1);
+    let lines = lines.as_struct();
+    let quantity = lines.column_by_name("quantity").unwrap().as_primitive::<UInt32Type>().value(0);
+    let price = lines.column_by_name("price").unwrap().as_primitive::<Int64Type>().value(0);
+    assert_eq!((lines.len(), quantity, price), (1, 2, 30_000));
+
+    let refused = [
+        ("events?party=merchant&account=2", Code::PermissionDenied),
+        ("events?after=x", Code::InvalidArgument),
+        ("orders?party=carrier", Code::InvalidArgument),
+        ("secrets", Code::NotFound),
+    ];
+    for (ticket, code) in refused {
+        assert_eq!(get(&market.alice, ticket).await.unwrap_err().code(), code, "{ticket}");
+    }
+    // More than one batch, and whatever comes meanwhile is left for the next time.
+    let teas: Vec<Value> = (0..3_000)
+        .map(|number| {
+            json!({"id": format!("tea-{number}"), "customer": "bob", "currency": "KRW", "total": "15000",
+            "pay": "later", "lines": [{"article": 3, "quantity": 1}]})
+        })
+        .collect();
+    let placed: Vec<OrderResult> = market.mall.post("/v1/orders", &teas, None).await.unwrap();
+    assert!(placed.iter().all(|result| result.order.is_some()));
+    let events = numbers(&get(shop, "events").await.unwrap(), "event");
+    assert_eq!(events, (1..=3_007).collect::<Vec<_>>());
+    let orders = get(shop, "orders?after=1000").await.unwrap();
+    assert_eq!(numbers(&orders, "event"), (1_001..=3_007).collect::<Vec<_>>());
 }
