@@ -179,7 +179,7 @@ async fn a_merchant_gets_each_event_signed_and_once() {
     let events: BTreeSet<u64> = taken.iter().map(Got::event).collect();
     // The event before it was made is not sent.
     assert_eq!(events, (2..=301).collect());
-    let secret = made.secret.expect("its owner sees it");
+    let secret = made.secret.clone().expect("its owner sees it");
     for got in &taken {
         assert_eq!(got.signed_by(&[&secret]), [true]);
         assert_eq!(
