@@ -14,10 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pumasi_core::{Event, SalesHour, Transfer};
-use pumasi_log::{Disk, RealDisk};
+use pumasi_log::{Disk, Growing, RealDisk};
 use pumasi_types::{EventId, Hash, SalesId, TransferId};
-
-use crate::growing::Growing;
 
 /// Bytes of a record's check.
 const CHECK: usize = 8;

@@ -10,7 +10,6 @@ mod archive;
 mod cell;
 mod derived;
 mod error;
-mod growing;
 mod journal;
 pub mod link;
 mod outbox;

@@ -10,15 +10,14 @@ const POOLED: usize = 8;
 const POOLED_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes whose address is a multiple of [`BLOCK`].
-pub struct AlignedBuf {
+pub(crate) struct AlignedBuf {
     raw: Vec<u8>,
     start: usize,
     len: usize,
 }
 
 impl AlignedBuf {
-    /// So many zeros.
-    pub fn zeroed(len: usize) -> AlignedBuf {
+    pub(crate) fn zeroed(len: usize) -> AlignedBuf {
         let raw = vec![0; len + BLOCK as usize];
         let start = raw.as_ptr().align_offset(BLOCK as usize);
         AlignedBuf { raw, start, len }

@@ -21,6 +21,7 @@ pub mod disk;
 mod error;
 mod file;
 pub mod format;
+mod growing;
 mod mark;
 mod recover;
 mod snapshot;
@@ -32,11 +33,11 @@ mod writer;
 use bytes::Bytes;
 use pumasi_types::{Hash, Time};
 
-pub use buffer::AlignedBuf;
 pub use damage::Damage;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::LogError;
 pub use file::{FileLog, FileLogOptions, Note, Opened};
+pub use growing::Growing;
 pub use snapshot::{FoundSnapshot, Snapshot, SnapshotError, SnapshotFile, SnapshotStore};
 pub use verify::{Report, SegmentReport, UnfinishedTail, show, show_on, verify, verify_on};
 

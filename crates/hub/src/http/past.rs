@@ -14,7 +14,7 @@ use crate::server::Hub;
 /// What memory knows of an order.
 enum Known {
     /// All of it, or that the caller may not see it.
-    All(Option<Order>),
+    All(Option<Box<Order>>),
     /// All but its parcels, which the archive has there.
     NoParcels(ArchivePlace),
     /// Nothing: the archive may have it.
@@ -42,7 +42,7 @@ pub(super) async fn orders(
     let mut shown =
         if wanted.is_empty() { BTreeMap::new() } else { archived(hub, caller, wanted, until).await? };
     let orders = ids.into_iter().zip(known).filter_map(|(id, known)| match known {
-        Known::All(order) => order,
+        Known::All(order) => order.map(|order| *order),
         Known::NoParcels(_) | Known::Nothing => shown.remove(&id),
     });
     Ok(orders.collect())
@@ -55,7 +55,7 @@ fn known(state: &State, caller: Option<&auth::Caller>, id: OrderId) -> Known {
         return Known::All(None);
     }
     match market.archived(id) {
-        ArchivePlace::NONE => Known::All(Some(views::order(state, id, view))),
+        ArchivePlace::NONE => Known::All(Some(Box::new(views::order(state, id, view)))),
         place => Known::NoParcels(place),
     }
 }

@@ -25,11 +25,13 @@ use crate::pool::{Pool, block_on};
 const FAILS: usize = 7;
 const ORDERS: usize = 12;
 
+/// How often each event came by each path, and what it was.
+type Came = BTreeMap<(String, u64), (usize, Value)>;
+
 /// Somebody's server that takes webhooks, on a thread of its own.
 struct Receiver {
     url: String,
-    /// How often each event came by each path, and what it was.
-    got: Arc<Mutex<BTreeMap<(String, u64), (usize, Value)>>>,
+    got: Arc<Mutex<Came>>,
     /// What each path's requests must be signed with.
     secrets: Arc<Mutex<BTreeMap<String, String>>>,
     requests: Arc<AtomicUsize>,

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use pumasi_log::disk::Mode;
-use pumasi_log::format::BLOCK;
-use pumasi_log::{AlignedBuf, Disk, DiskFile};
+use crate::buffer::AlignedBuf;
+use crate::disk::{Disk, DiskFile, Mode};
+use crate::format::BLOCK;
 
 /// Bytes that are written at once.
 const PIECE: usize = 256 << 10;
@@ -60,14 +60,17 @@ struct Shared {
 }
 
 /// The file; its thread, if it has one, ends with it.
-pub(crate) struct Growing {
+pub struct Growing {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Growing {
     /// Opens or creates it. With `behind` a thread writes what is appended; without, whoever appends.
-    pub(crate) fn open(disk: &dyn Disk, path: &Path, behind: bool) -> io::Result<Growing> {
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn open(disk: &dyn Disk, path: &Path, behind: bool) -> io::Result<Growing> {
         // The other opening finds it then.
         let reads = disk.open(path, Mode::Create)?;
         let writes = disk.open_direct(path, Mode::Write)?;
@@ -97,13 +100,16 @@ impl Growing {
     }
 
     /// The file itself, for its header.
-    pub(crate) fn file(&self) -> &dyn DiskFile {
+    pub fn file(&self) -> &dyn DiskFile {
         &*self.shared.reads
     }
 
     /// Appends at a place, which is where the last ones ended. Anywhere else nothing that lies behind is looked at any
     /// more.
-    pub(crate) fn append<B: AsRef<[u8]>>(&self, place: u64, all: impl Iterator<Item = B>) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the disk refuses now, or has refused what was appended before.
+    pub fn append<B: AsRef<[u8]>>(&self, place: u64, all: impl Iterator<Item = B>) -> io::Result<()> {
         let shared = &*self.shared;
         let mut tail = shared.lock();
         tail.check()?;
@@ -132,13 +138,19 @@ impl Growing {
     }
 
     /// Makes all that was appended durable.
-    pub(crate) fn sync(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As [`Growing::append`].
+    pub fn sync(&self) -> io::Result<()> {
         drop(self.shared.flush(self.shared.lock())?);
         self.shared.writes.sync()
     }
 
     /// Fills the buffer from a place on.
-    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], place: u64) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the file ends before, or the disk refuses.
+    pub fn read_exact_at(&self, buffer: &mut [u8], place: u64) -> io::Result<()> {
         let held = self.shared.lock().copy(buffer, place);
         // Pieces leave memory after they were written, so that the rest is in the file.
         let (before, rest) = buffer.split_at_mut(held.start);
