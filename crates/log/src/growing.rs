@@ -104,8 +104,7 @@ impl Growing {
         &*self.shared.reads
     }
 
-    /// Appends at a place, which is where the last ones ended. Anywhere else nothing that lies behind is looked at any
-    /// more.
+    /// Appends at a place, which is where the last ones ended; anywhere else what lies behind it is written over.
     ///
     /// # Errors
     /// When the disk refuses now, or has refused what was appended before.
@@ -283,9 +282,10 @@ impl Shared {
         }
     }
 
-    /// Writes everything, also a block that is not full.
+    /// Writes everything there is now, also a block that is not full. What is appended while it waits is not waited for.
     fn flush<'a>(&self, mut tail: MutexGuard<'a, Tail>) -> io::Result<MutexGuard<'a, Tail>> {
-        while let Some(piece) = tail.next() {
+        let until = tail.end();
+        while let Some(piece) = tail.next().filter(|piece| piece.begin < until) {
             tail.check()?;
             if self.behind {
                 tail = self.wait(tail);
@@ -294,7 +294,7 @@ impl Shared {
                 tail.waiting -= 1;
             }
         }
-        if tail.flushed < tail.filled {
+        if tail.begin < until && tail.flushed < tail.filled {
             let Tail { begin, filling, filled, flushed, .. } = &mut *tail;
             let end = filled.next_multiple_of(BLOCK as usize);
             let behind = &mut filling[*filled..end];
