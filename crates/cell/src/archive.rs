@@ -87,7 +87,7 @@ pub struct Archive {
     path: Arc<Path>,
     index: Arc<dyn DiskFile>,
     index_path: Arc<Path>,
-    /// Whether the index was made when it was opened.
+    /// Whether the index was not whole when it was opened.
     index_is_new: bool,
     /// Whether a sync failed.
     unsynced: Arc<AtomicBool>,
@@ -112,7 +112,7 @@ impl Archive {
         header[..8].copy_from_slice(MAGIC);
         header[8..12].copy_from_slice(&VERSION.to_le_bytes());
         let (records, records_are_new) = open(disk, &path, &header)?;
-        let (index, index_is_new) = open(disk, &index_path, INDEX_MAGIC)?;
+        let (index, index_is_new) = find(disk, &index_path, INDEX_MAGIC)?;
         if records_are_new || index_is_new {
             // A snapshot relies on the records, so their files' names must last as long.
             disk.sync_dir(dir).map_err(|source| io_error("sync", dir, source))?;
@@ -194,18 +194,27 @@ impl Archive {
             return Err(ArchiveError::Short { length, needed: until, path: self.path.to_path_buf() });
         }
         if self.index_is_new {
-            let (mut place, mut found) = (ArchivePlace::FIRST, Vec::new());
-            while place < until {
-                let (order, bytes) = self.record(place)?;
-                found.push((order.id, place));
-                place.0 += bytes;
-                if found.len() as u64 == SPAN || place >= until {
-                    self.put(&found)?;
-                    found.clear();
-                }
-            }
+            self.make_index(until)?;
         }
         Ok(())
+    }
+
+    /// Makes the index anew. Its header comes last: one without it is not whole.
+    fn make_index(&self, until: ArchivePlace) -> Result<(), ArchiveError> {
+        let (mut place, mut found) = (ArchivePlace::FIRST, Vec::new());
+        while place < until {
+            let (order, bytes) = self.record(place)?;
+            found.push((order.id, place));
+            place.0 += bytes;
+            if found.len() as u64 == SPAN || place >= until {
+                self.put(&found)?;
+                found.clear();
+            }
+        }
+        self.sync()?;
+        let written = self.index.write_all_at(INDEX_MAGIC, 0);
+        written.map_err(|source| io_error("write", &self.index_path, source))?;
+        self.sync()
     }
 
     /// An order, if it left memory before the archive ended there, with what an earlier record has of it.
@@ -284,21 +293,24 @@ fn slot(id: OrderId) -> u64 {
 
 /// Opens a file that begins so, or makes it; whether it was made.
 fn open(disk: &dyn Disk, path: &Path, header: &[u8]) -> Result<(Arc<dyn DiskFile>, bool), ArchiveError> {
+    let (file, is_new) = find(disk, path, header)?;
+    if is_new {
+        file.write_all_at(header, 0).map_err(|source| io_error("write", path, source))?;
+        file.sync().map_err(|source| io_error("sync", path, source))?;
+    }
+    Ok((file, is_new))
+}
+
+/// Opens a file that begins so, or that has no header yet: a power cut can leave its name and its length only.
+fn find(disk: &dyn Disk, path: &Path, header: &[u8]) -> Result<(Arc<dyn DiskFile>, bool), ArchiveError> {
     let file = disk.open(path, Mode::Create).map_err(|source| io_error("open", path, source))?;
-    let file: Arc<dyn DiskFile> = Arc::from(file);
-    let length = file.len().map_err(|source| io_error("read", path, source))?;
     let mut found = vec![0; header.len()];
     file.read_full_at(&mut found, 0).map_err(|source| io_error("read", path, source))?;
-    if found == header {
-        return Ok((file, false));
-    }
-    // A power cut during the first start can leave the name and the length, and lose the header itself.
-    if length > header.len() as u64 || found.iter().any(|byte| *byte != 0) {
+    let is_new = found.iter().all(|byte| *byte == 0);
+    if !is_new && found != header {
         return Err(ArchiveError::Foreign { path: path.to_owned() });
     }
-    file.write_all_at(header, 0).map_err(|source| io_error("write", path, source))?;
-    file.sync().map_err(|source| io_error("sync", path, source))?;
-    Ok((file, true))
+    Ok((Arc::from(file), is_new))
 }
 
 fn io_error(operation: &'static str, path: &Path, source: io::Error) -> ArchiveError {

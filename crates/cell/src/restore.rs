@@ -37,7 +37,8 @@ pub fn restore<L: Log>(
     if snapshot.seq > log.head().seq {
         return Err(CellFailure::LogBehindSnapshot { snapshot: snapshot.seq, log: log.head().seq });
     }
-    let (mut state, mut head) = with_derived(&log, &derived, state, snapshot, &mut notes)?;
+    let (mut state, begin) = with_derived(&log, &derived, state, snapshot, &mut notes)?;
+    let mut head = begin;
     let mut replayed = 0_u64;
     for entry in log.read(head.seq.next())? {
         let effects;
@@ -47,6 +48,10 @@ pub fn restore<L: Log>(
     }
     if head.hash != log.head().hash {
         return Err(CellFailure::ForeignSnapshot { seq: head.seq });
+    }
+    if begin != snapshot {
+        // The snapshot is there, and relies on what was made anew.
+        derived.sync()?;
     }
     Ok(Restored { log, state, derived, snapshots, snapshot, replayed, notes })
 }
