@@ -56,14 +56,21 @@ impl Bounds {
     pub const STOCK: u32 = 2_000_000_000;
     /// Places where one article lies.
     pub const PLACES: usize = 10_000;
+    /// How many of its places are looked at for an order that wants none of them.
+    pub const PLACES_LOOKED_AT: usize = 64;
     /// Articles of all merchants of a cell.
     pub const ARTICLES: usize = 100_000_000;
     /// How long stock can be reserved for an order that is not paid, in log time.
     pub const RESERVATION: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// When an order is taken to have arrived, whose parcels nobody said to be delivered, since the last was sent; in log
+    /// time.
+    pub const ARRIVAL: Duration = Duration::from_secs(30 * 24 * 3600);
     /// How long an order can wait to be completed by itself, and how long it can be returned, in log time.
     pub const AFTER_SALES: Duration = Duration::from_secs(366 * 24 * 3600);
     /// Coupons and promotions of all merchants of a cell.
     pub const COUPONS: usize = 100_000;
+    /// Those of one merchant.
+    pub const COUPONS_EACH: usize = 10_000;
     /// Articles that one coupon names.
     pub const COUPON_ARTICLES: usize = 1_000;
     /// Promotions of one merchant that are not over: each of its orders looks at all of them.

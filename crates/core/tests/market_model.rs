@@ -537,7 +537,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     let lines = proptest::collection::vec((1..6_u32, quantity), 1..=4);
     let again = prop_oneof![8 => Just(None), 1 => (0..4_u8).prop_map(Some)];
     let off_by = prop_oneof![14 => Just(0), 1 => -2..3_i64];
-    let place = prop_oneof![4 => Just(0), 1 => 1..3_u32];
+    let place = prop_oneof![16 => Just(0), 4 => 1..3_u32, 1 => 1_000..1_002_u32];
     let customer = prop_oneof![9 => 5..9_u64, 1 => 0..10_u64];
     let coupon = prop_oneof![3 => Just(0), 2 => 0..6_u32];
     (again, customer, currency(), lines, place, proptest::bool::weighted(0.3), coupon, off_by).prop_map(

@@ -9,7 +9,7 @@ use common::{BEGIN, ask, open};
 use proptest::prelude::*;
 use pumasi_core::{
     ArticleSpec, Bounds, Command, Event, EventKind, Failure, OrderBatch, OrderLines, OrderSpec, OrderStep,
-    Outcome, Party, Rate, Replay, Role, STATE_VERSION, State, Tracking, WebhookReport, WebhookSpec,
+    Outcome, Party, Rate, Refusal, Replay, Role, STATE_VERSION, State, Tracking, WebhookReport, WebhookSpec,
     decode_state, encode_state,
 };
 use pumasi_types::{
@@ -207,8 +207,8 @@ impl World {
 
     /// The receiver is well again, so in the end it gets everything.
     fn finish(&mut self) {
-        self.ask(MERCHANTS[0], set(Some(HOOK), &self.kinds.clone()));
         self.ask(MERCHANTS[0], Command::ReplayWebhook { webhook: HOOK, replay: Replay::Dead });
+        self.ask(MERCHANTS[0], set(Some(HOOK), &self.kinds.clone()));
         let last = self.deliver(usize::MAX, usize::MAX, 0, false);
         self.ask(State::SYSTEM, Command::ReportWebhooks(vec![last]));
         let webhook = self.state.market().webhook(HOOK).expect("it is there");
@@ -297,5 +297,7 @@ fn too_many_dead_letters_stop_a_webhook_before_it_forgets_one() {
     let webhook = world.state.market().webhook(HOOK).expect("it is there");
     assert_eq!(webhook.dead.len(), Bounds::DEAD_LETTERS);
     assert!(webhook.disabled.is_some() && webhook.passed < world.events.last().expect("there are some").id);
+    let answers = world.state.apply(world.now, &[ask(MERCHANTS[0], set(Some(HOOK), &[]))]).answers;
+    assert!(matches!(answers[0], Err(Refusal::Invalid { .. })), "{answers:?}");
     world.finish();
 }

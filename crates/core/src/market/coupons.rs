@@ -291,6 +291,8 @@ impl Coupons {
     ) -> Result<(), Refusal> {
         let current = self.promotions.get(&merchant);
         let mut promotions = current.map_or(0, BTreeSet::len);
+        let from = (merchant, Box::default());
+        let mut own = self.codes.range(from..).take_while(|((owner, _), _)| *owner == merchant).count();
         let mut count = self.all.len();
         in_list(specs, |spec| {
             check(merchant, spec, catalogue, now)?;
@@ -306,8 +308,12 @@ impl Coupons {
             let is_current = before.zip(current).is_some_and(|(id, current)| current.contains(&id));
             promotions += usize::from(spec.automatic && !is_current);
             count += usize::from(before.is_none());
+            own += usize::from(before.is_none());
             if promotions > Bounds::PROMOTIONS {
                 return Err(Refusal::invalid("promotion", "cannot be added: a shop has 32 at a time"));
+            }
+            if own > Bounds::COUPONS_EACH {
+                return Err(Refusal::invalid("coupon", "cannot be added: a shop has 10000 at most"));
             }
             if count > Bounds::COUPONS {
                 let problem = "cannot be added: this cell has as many as it can keep";

@@ -124,6 +124,11 @@ impl Taken {
         Taken { kind, parcel: ParcelId(0), scan: None }
     }
 
+    /// A parcel has arrived, though nobody said so.
+    pub(crate) fn delivered(parcel: ParcelId) -> Taken {
+        Taken { kind: EventKind::Delivered, parcel, scan: None }
+    }
+
     /// A step that somebody asked for, and what it was answered.
     pub(crate) fn of(step: &OrderStep, done: &Done) -> Taken {
         let kind = match step.kind() {

@@ -145,8 +145,8 @@ impl OrderState {
 
     /// Whether an order that stands there can do something by itself.
     fn may_have_due(self) -> bool {
-        use OrderState::{Completed, Delivered, Placed, Refunded};
-        matches!(self, Placed | Delivered | Completed | Refunded)
+        use OrderState::{Completed, Delivered, Placed, Refunded, Shipped};
+        matches!(self, Placed | Shipped | Delivered | Completed | Refunded)
     }
 
     /// Whether some of it can still be shipped.

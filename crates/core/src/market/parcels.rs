@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Market;
 use super::batch::OrderBatch;
+use super::feeds::{Money, Taken};
 use super::orders::{Line, Order, OrderState};
 use super::scan::{ParcelStatus, ScanCode};
 use crate::bounds::Bounds;
@@ -88,7 +89,7 @@ pub struct OrderView<'a> {
     /// What became of it; none as long as nothing was shipped or refunded, nor when it was completed so long ago that
     /// its key is forgotten: then all of it was shipped and settled, and nothing came back.
     pub course: Option<&'a Course>,
-    /// When it does by itself what is next: it expires, is completed, or its books are closed.
+    /// When it does by itself what is next: it expires, is taken to have arrived, is completed, or its books are closed.
     pub due: Option<Time>,
 }
 
@@ -173,7 +174,7 @@ impl<'a> OrderView<'a> {
         use OrderState::{Delivered, PartlyShipped, Placed, Shipped};
         assert!(self.refunded() <= self.settled() && self.settled() <= self.order.total, "refunds of {id}");
         assert!(self.refunded().0 >= 0 && self.held().0 >= 0, "money of {id}");
-        let waits = matches!(self.order.state, Placed | Delivered);
+        let waits = matches!(self.order.state, Placed | Shipped | Delivered);
         assert!(!waits || self.due.is_some(), "order {id} waits for ever");
         let arrives = matches!(self.order.state, PartlyShipped | Shipped | Delivered);
         assert_eq!(
@@ -290,7 +291,29 @@ impl Market {
         let sale = self.sale(id, view.order, before, view.settled());
         ctx.ledger.sell(ctx.now, &sale, Purse::Held, &mut ctx.effects.transfers);
         if let Some(order) = self.orders.get_mut(id).filter(|_| all) {
-            (order.state, order.settled) = (OrderState::Shipped, true);
+            order.settled = true;
+            self.all_is_sent(id, ctx);
+        }
+    }
+
+    /// Nothing more is sent of an order: it has only to arrive.
+    pub(super) fn all_is_sent(&mut self, id: OrderId, ctx: &mut Context<'_>) {
+        self.enter(id, OrderState::Shipped);
+        self.orders.set_due(id, Some(ctx.now.after(Bounds::ARRIVAL)), ctx.timers);
+        self.arrive(id, ctx);
+    }
+
+    /// Nobody said that the last parcels arrived: they are taken to be there.
+    pub(super) fn take_as_arrived(&mut self, id: OrderId, ctx: &mut Context<'_>) {
+        let Some(view) = self.orders.view(id) else { return };
+        let under_way = |(_, parcel): &(u32, &Parcel)| parcel.delivered.is_none();
+        let numbers = (1..).zip(view.parcels()).filter(under_way).map(|(number, _)| ParcelId(number));
+        for parcel in numbers.collect::<Vec<_>>() {
+            if let Some((_, course)) = self.orders.course_mut(id) {
+                course.parcels[parcel.0 as usize - 1].delivered = Some(ctx.now);
+            }
+            self.arrive(id, ctx);
+            self.tell(id, Taken::delivered(parcel), Money::default(), ctx);
         }
     }
 

@@ -28,7 +28,7 @@ pub enum OrderStep {
     Allocate,
     /// Some or all of it goes on its way; answered with the parcel's number. Its merchant.
     Ship(Shipment),
-    /// A parcel has arrived. Who carries it, or the merchant.
+    /// A parcel has arrived; by itself long after the last was sent. Who carries it, or the merchant.
     Deliver {
         /// Which of the order's.
         parcel: ParcelId,
@@ -203,6 +203,10 @@ impl Market {
         let view = self.orders.view(id).ok_or(Refusal::NoOrder { order: id })?;
         let (kind, state) = (step.kind(), view.order.state);
         let parties = parties(caller, storefront, &view);
+        if parties.is_empty() {
+            // Nobody learns which orders others have.
+            return Err(Refusal::NoOrder { order: id });
+        }
         if !parties.iter().any(|party| party.may(kind)) {
             return Err(Refusal::NotYours { what: format!("the right to {kind} order {id}") });
         }
@@ -241,6 +245,7 @@ impl Market {
                 self.enter(id, OrderState::Expired);
                 self.tell(id, Taken::plain(EventKind::Expired), Money::default(), ctx);
             }
+            Some(Order { state: OrderState::Shipped, .. }) => self.take_as_arrived(id, ctx),
             Some(Order { state: OrderState::Delivered, .. }) => {
                 self.complete(id, ctx);
                 self.tell(id, Taken::plain(EventKind::Completed), Money::default(), ctx);
@@ -313,8 +318,7 @@ impl Market {
         }
         self.unreserve(id);
         if partly {
-            self.enter(id, OrderState::Shipped);
-            self.arrive(id, ctx);
+            self.all_is_sent(id, ctx);
             return Ok(Done::Ok);
         }
         self.coupons.give_back(order.coupon, order.customer);

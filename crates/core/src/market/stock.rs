@@ -55,6 +55,7 @@ pub struct Shelf {
 pub(crate) struct Stock {
     tracking: Tracking,
     first: Shelf,
+    /// Others, in the order of their places.
     #[expect(clippy::box_collection, reason = "almost always empty, and a list is three words")]
     more: Option<Box<Vec<Shelf>>>,
 }
@@ -93,18 +94,33 @@ impl Stock {
         }
     }
 
-    /// The place that sends so many: the wanted one, or the first that has enough. Else how many one place could send.
+    fn shelf(&self, place: PlaceId) -> Option<&Shelf> {
+        if self.first.place == place {
+            return Some(&self.first).filter(|_| is_place(place));
+        }
+        let more = self.more.as_ref()?;
+        more.binary_search_by_key(&place, |shelf| shelf.place).ok().map(|at| &more[at])
+    }
+
+    fn on_hand(&self, place: PlaceId) -> u32 {
+        self.shelf(place).map_or(0, |shelf| shelf.on_hand)
+    }
+
+    /// The place that sends so many: the wanted one, or the first that has enough, of as many as are looked at. Else how
+    /// many one place could send.
     pub(crate) fn find(&self, wanted: Option<PlaceId>, quantity: u32) -> Result<PlaceId, u32> {
+        let named = wanted.and_then(|place| self.shelf(place));
+        let looked_at = if wanted.is_none() { Bounds::PLACES_LOOKED_AT } else { 0 };
         let mut most = 0;
-        for shelf in self.shelves().filter(|shelf| wanted.is_none_or(|place| place == shelf.place)) {
+        for shelf in named.into_iter().chain(self.shelves().take(looked_at)) {
             let available = self.available(shelf);
             if available >= quantity {
                 return Ok(shelf.place);
             }
             most = most.max(available);
         }
-        // Nobody counts it, and no place was ever named.
-        if self.tracking == Tracking::Untracked { Ok(wanted.unwrap_or_default()) } else { Err(most) }
+        // What nobody counts comes from nowhere, so that customers cannot make places.
+        if self.tracking == Tracking::Untracked { Ok(PlaceId(0)) } else { Err(most) }
     }
 
     fn shelf_mut(&mut self, place: PlaceId) -> &mut Shelf {
@@ -113,9 +129,9 @@ impl Stock {
             return &mut self.first;
         }
         let more = self.more.get_or_insert_default();
-        let at = more.iter().position(|shelf| shelf.place == place).unwrap_or_else(|| {
-            more.push(Shelf { place, ..Shelf::default() });
-            more.len() - 1
+        let at = more.binary_search_by_key(&place, |shelf| shelf.place).unwrap_or_else(|at| {
+            more.insert(at, Shelf { place, ..Shelf::default() });
+            at
         });
         &mut more[at]
     }
@@ -137,7 +153,7 @@ impl Stock {
     /// How many lie at a place, if that is too few to send so many.
     pub(crate) fn lacks(&self, place: PlaceId, quantity: u32) -> Option<u32> {
         let counted = self.tracking != Tracking::Untracked && is_place(place);
-        let there = self.shelves().find(|shelf| shelf.place == place).map_or(0, |shelf| shelf.on_hand);
+        let there = self.on_hand(place);
         Some(there).filter(|there| counted && *there < quantity)
     }
 
@@ -166,7 +182,7 @@ impl Stock {
         if !is_place(place) {
             return Err(Refusal::invalid("place", "must be a number from 1 on"));
         }
-        let there = self.shelves().find(|shelf| shelf.place == place).map_or(0, |shelf| shelf.on_hand);
+        let there = self.on_hand(place);
         let none = |less: u32| format!("must leave nothing below zero: {there} are there, not {less}");
         let after = match change {
             StockChange::Receive(more) => there.saturating_add(more),
@@ -176,8 +192,7 @@ impl Stock {
                     return Err(Refusal::invalid("to", "must be another place"));
                 }
                 // What is promised stays where it is promised from, or it would be sold again elsewhere.
-                let promised =
-                    self.shelves().find(|shelf| shelf.place == place).map_or(0, |shelf| shelf.reserved);
+                let promised = self.shelf(place).map_or(0, |shelf| shelf.reserved);
                 let free = there.saturating_sub(promised);
                 if quantity > free {
                     let problem =
@@ -192,13 +207,10 @@ impl Stock {
             }
         };
         let arrives = match change {
-            StockChange::Move { quantity, to } => {
-                let there = self.shelves().find(|shelf| shelf.place == to).map_or(0, |shelf| shelf.on_hand);
-                Some((to, there.saturating_add(quantity)))
-            }
+            StockChange::Move { quantity, to } => Some((to, self.on_hand(to).saturating_add(quantity))),
             _ => None,
         };
-        let new = |place| !self.shelves().any(|shelf| shelf.place == place);
+        let new = |place| self.shelf(place).is_none();
         let places = self.shelves().count()
             + usize::from(new(place))
             + arrives.map_or(0, |(to, _)| usize::from(new(to)));

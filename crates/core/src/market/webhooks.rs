@@ -230,6 +230,10 @@ impl Webhooks {
             if webhook.party != spec.party {
                 return Err(Refusal::invalid("party", "of a webhook stays: make another one"));
             }
+            if webhook.dead.len() >= Bounds::DEAD_LETTERS {
+                let problem = "has too many dead letters to be told anything: let them be sent again first";
+                return Err(Refusal::invalid("webhook", problem));
+            }
             (webhook.url, webhook.kinds) = (url, kinds);
             (webhook.failing_since, webhook.disabled) = (None, None);
             return Ok(id);
@@ -380,7 +384,7 @@ impl Webhook {
         self.failing_since = since;
         let reason = match failure {
             Some(Failure::GONE) => Disabled::Gone,
-            _ if self.dead.len() >= Bounds::DEAD_LETTERS => Disabled::TooManyDead,
+            Some(_) if self.dead.len() >= Bounds::DEAD_LETTERS => Disabled::TooManyDead,
             Some(_) if since.is_some_and(|since| now.since(since) >= Bounds::WEBHOOK_PATIENCE) => {
                 Disabled::Failing
             }

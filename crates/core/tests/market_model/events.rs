@@ -10,7 +10,8 @@ const PARTIES: [Party; 3] = [Party::Customer, Party::Merchant, Party::Carrier];
 /// The events of one command are those of the orders that it placed, or of the step that it took; what was due before
 /// made events of its own.
 pub(crate) fn of_command(command: &Command, answer: &Answer, events: &[Event], state: &State) {
-    let is_due = |event: &Event| matches!(event.kind, EventKind::Expired | EventKind::Completed);
+    let by_itself = |kind| matches!(kind, EventKind::Expired | EventKind::Delivered | EventKind::Completed);
+    let is_due = |event: &Event| by_itself(event.kind);
     match (command, answer) {
         // Some may have been placed before.
         (Command::PlaceOrders(_), Ok(Done::Orders(answers))) => {

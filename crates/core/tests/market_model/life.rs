@@ -104,8 +104,13 @@ impl Model {
     /// Takes a step.
     pub(crate) fn go(&mut self, id: u64, way: &Way) -> Reasons {
         let Some(order) = self.orders.get(&id) else { return vec!["no_order"] };
+        let carries = order.parcels.iter().any(|(carrier, ..)| *carrier == way.by);
+        if !carries && ![order.customer, order.merchant, STOREFRONT].contains(&way.by) {
+            return vec!["no_order"];
+        }
         if !self.is_time(order, way.by, way.name) {
-            return vec!["wrong_state", "not_yours"];
+            // Who carried an order is forgotten long after it is over.
+            return vec!["wrong_state", "not_yours", if carries { "no_order" } else { "not_yours" }];
         }
         match way.name {
             "pay" => {
@@ -174,10 +179,12 @@ impl Model {
             self.move_stock(article, place, -i128::from(count));
             self.reserve(article, place, -i128::from(count));
         }
+        let arrival = self.after(30 * DAY);
         let order = self.orders.get_mut(&id).expect("known");
         order.parcels.push((way.carrier, false, None));
         let all = order.lines.iter().all(|line| line.shipped == line.quantity);
         order.state = if all { State::Shipped } else { State::PartlyShipped };
+        order.due = all.then_some(arrival);
         let worth = order.worth_shipped();
         if order.settled.0 < worth {
             self.settle(id, worth);
@@ -230,7 +237,7 @@ impl Model {
         reasons
     }
 
-    fn arrive(&mut self, id: u64) {
+    pub(super) fn arrive(&mut self, id: u64) {
         let shop = self.shop(self.orders[&id].merchant);
         let (completed, returns) = (self.after(shop.completion), self.after(shop.returns));
         let order = self.orders.get_mut(&id).expect("known");
@@ -255,8 +262,9 @@ impl Model {
             }
         }
         self.unreserve(id);
+        let arrival = self.after(30 * DAY);
         let order = self.orders.get_mut(&id).expect("known");
-        (order.held, order.due) = (0, None);
+        (order.held, order.due) = (0, (!order.parcels.is_empty()).then_some(arrival));
         order.state = if order.parcels.is_empty() { State::Cancelled } else { State::Shipped };
         if order.parcels.is_empty() {
             self.give_coupon_back(id);

@@ -44,7 +44,7 @@ pub(crate) struct Article {
     pub(crate) tax: u16,
     pub(crate) tracking: Tracking,
     pub(crate) on_sale: bool,
-    /// Place, on hand, reserved; in the order in which the places were first named.
+    /// Place, on hand, reserved; the first that was named, then the others by their numbers.
     pub(crate) places: Vec<(u32, i128, i128)>,
 }
 
@@ -254,6 +254,10 @@ impl Model {
                     self.unreserve(id);
                     self.give_coupon_back(id);
                 }
+                State::Shipped => {
+                    order.parcels.iter_mut().for_each(|(_, arrived, _)| *arrived = true);
+                    self.arrive(id);
+                }
                 State::Delivered => self.complete(id),
                 _ => {}
             }
@@ -335,7 +339,10 @@ impl Model {
         for (place, on_hand) in after {
             match places.iter_mut().find(|(at, ..)| *at == place) {
                 Some(shelf) => shelf.1 = on_hand,
-                None => places.push((place, on_hand, 0)),
+                None => {
+                    places.push((place, on_hand, 0));
+                    places[1..].sort_unstable();
+                }
             }
         }
         Reasons::new()

@@ -72,7 +72,7 @@ impl Model {
             enough && (wanted == 0 || wanted == *place)
         };
         let found = places.iter().find(suits).map(|(place, ..)| *place);
-        found.or(Some(wanted).filter(|_| *tracking == Tracking::Untracked))
+        found.or(Some(0).filter(|_| *tracking == Tracking::Untracked))
     }
 
     fn reasons_against(&self, wanted: &Wanted) -> Reasons {
