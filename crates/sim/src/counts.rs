@@ -22,6 +22,8 @@ pub struct Counts {
     pub cheaper_orders: u64,
     /// How often an order was taken a step further.
     pub order_steps: u64,
+    /// Letters that webhooks took.
+    pub letters: u64,
     /// Tasks with a wrong result that was accepted because enough owners said it.
     pub deceived: u64,
     /// Wrong results that one trusted owner was believed at first.
@@ -47,6 +49,7 @@ impl AddAssign<&Counts> for Counts {
         self.orders += more.orders;
         self.cheaper_orders += more.cheaper_orders;
         self.order_steps += more.order_steps;
+        self.letters += more.letters;
         self.deceived += more.deceived;
         self.believed += more.believed;
         self.standing_lies += more.standing_lies;

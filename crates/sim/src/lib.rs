@@ -14,6 +14,7 @@ mod faults;
 mod hub;
 mod judge;
 mod left;
+mod letters;
 mod machine;
 mod market;
 mod news;

@@ -224,8 +224,9 @@ fn print_sum(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
         "{} events, {} steps of the hub, {} commands, {} paid runs, {} crashes",
         sum.counts.events, sum.counts.steps, sum.counts.commands, sum.counts.runs, sum.counts.crashes
     );
-    let Counts { orders, cheaper_orders, order_steps, .. } = sum.counts;
+    let Counts { orders, cheaper_orders, order_steps, letters, .. } = sum.counts;
     println!("{orders} orders placed, {cheaper_orders} of them cheaper, {order_steps} steps taken with them");
+    println!("{letters} of their events taken by webhooks");
     println!(
         "{} owners caught; {} wrong results that enough owners agreed on; {} of a trusted owner alone, of which \
          {} stood",
@@ -282,6 +283,7 @@ fn print_json(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
         "orders": sum.counts.orders,
         "cheaper_orders": sum.counts.cheaper_orders,
         "order_steps": sum.counts.order_steps,
+        "letters": sum.counts.letters,
         "crashes": sum.counts.crashes,
         "caught": sum.counts.catches,
         "deceived": sum.counts.deceived,

@@ -10,6 +10,7 @@ use pumasi_types::{AccountId, Amount, ArticleId, Currency, Duration, OrderId, Pa
 
 use crate::coupons::{self, Uses};
 use crate::dice::Dice;
+use crate::letters;
 use crate::oracle::{Holds, require};
 
 /// How many articles the merchant has; of those with even numbers nothing is ever lost or found.
@@ -49,7 +50,13 @@ pub(crate) fn opening(dice: &mut Dice) -> Vec<Command> {
     let articles = (1..=ARTICLES).map(ArticleId);
     let specs = articles.clone().map(|id| article(id, usual_price(id), dice)).collect();
     let stock = articles.map(|id| (id, any_place(dice), StockChange::Receive(dice.spread(1, 500) as u32)));
-    vec![coupons::put(true), Command::ChangeStock(stock.collect()), Command::PutArticles(specs), shop(dice)]
+    vec![
+        letters::put(None),
+        coupons::put(true),
+        Command::ChangeStock(stock.collect()),
+        Command::PutArticles(specs),
+        shop(dice),
+    ]
 }
 
 fn shop(dice: &mut Dice) -> Command {
@@ -60,6 +67,9 @@ fn shop(dice: &mut Dice) -> Command {
 
 /// What a merchant does now and then.
 pub(crate) fn trade(merchant: AccountId, dice: &mut Dice) -> Option<Command> {
+    if dice.once_in(12) {
+        return Some(letters::attend(dice));
+    }
     if !dice.once_in(3) {
         return Some(serve(merchant, dice));
     }

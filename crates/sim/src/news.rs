@@ -10,6 +10,11 @@ use crate::oracle::{Holds, require};
 
 const PARTIES: [Party; 3] = [Party::Customer, Party::Merchant, Party::Carrier];
 
+/// Whether an order does this when nobody else does.
+fn by_itself(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Expired | EventKind::Delivered | EventKind::Completed)
+}
+
 /// All that parties were told.
 #[derive(Clone, Default)]
 pub(crate) struct News {
@@ -23,6 +28,11 @@ pub(crate) struct News {
 }
 
 impl News {
+    /// All there were.
+    pub(crate) fn all(&self) -> &[Event] {
+        &self.events
+    }
+
     /// How many there were.
     pub(crate) fn count(&self) -> u64 {
         self.events.len() as u64
@@ -38,9 +48,7 @@ impl News {
             match expected.iter().position(|order| *order == event.order) {
                 Some(at) => drop(expected.remove(at)),
                 // What an order does by itself.
-                None => require(matches!(event.kind, EventKind::Expired | EventKind::Completed), || {
-                    format!("nobody took the step of {event:?}")
-                })?,
+                None => require(by_itself(event.kind), || format!("nobody took the step of {event:?}"))?,
             }
             for party in PARTIES.into_iter().filter(|party| event.account_of(*party) != AccountId(0)) {
                 let feed = self.feeds.entry((party, event.account_of(party))).or_default();

@@ -5,16 +5,18 @@ use std::path::Path;
 
 use pumasi_cell::Derived;
 use pumasi_core::{
-    Answer, Cause, Checks, Command, Done, JobSpec, OrderAnswer, State, Transfer, decode_requests,
-    encode_state,
+    Answer, Cause, Checks, Command, Done, JobSpec, OrderAnswer, State, Transfer, WebhookReport,
+    decode_requests, encode_state,
 };
 use pumasi_log::{Head, Log, Seq};
-use pumasi_types::{AccountId, Hash, JobId, OrderId, RequestId, RunId, TaskIndex, TransferId};
+use pumasi_types::{AccountId, Hash, JobId, OrderId, RequestId, RunId, TaskIndex, Time, TransferId};
 
+use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::hub;
 use crate::judge::{Judge, Records};
 use crate::left::Left;
+use crate::letters::Letters;
 use crate::market::Sales;
 use crate::news::News;
 
@@ -68,6 +70,8 @@ pub(crate) struct Oracle {
     pub(crate) sales: Sales,
     /// What orders left behind.
     left: Left,
+    /// What webhooks were told.
+    pub(crate) letters: Letters,
     /// Which results may be believed.
     pub(crate) judge: Judge,
     /// Commands applied.
@@ -90,6 +94,7 @@ impl Oracle {
             answers: BTreeMap::new(),
             sales: Sales::default(),
             left: Left::default(),
+            letters: Letters::default(),
             judge: Judge::default(),
             commands: 0,
             paid_runs: 0,
@@ -133,6 +138,7 @@ impl Oracle {
             }
             if let Ok(done) = answer {
                 self.sales.follow(&self.state, request.caller, &request.command, done)?;
+                self.letters.follow(&self.state, &request.command, done);
             }
             self.judge.reported(&self.state, &records, (request, answer), truth)?;
         }
@@ -220,10 +226,18 @@ impl Oracle {
         Ok(())
     }
 
+    /// Brings events to webhooks, as the hub does whose state is up to date.
+    pub(crate) fn carry(&mut self, now: Time, dice: &mut Dice) -> Vec<WebhookReport> {
+        let Oracle { state, news, letters, .. } = self;
+        let enabled = state.market().webhooks().filter(|(_, webhook)| webhook.disabled.is_none());
+        enabled.filter_map(|webhook| letters.bring(state, webhook, news.all(), now, dice)).collect()
+    }
+
     /// Walks everything.
     pub(crate) fn check_all(&mut self, truth: &dyn Fn(u64, u32) -> Finding) -> Holds {
         self.state.sanity_check();
         self.news.check(&self.state)?;
+        self.letters.check(&self.state, self.news.all())?;
         self.judge.judge_all(&self.state, truth)?;
         for account in self.state.ledger().accounts() {
             let total: i128 = account.balances().map(|(_, balance)| i128::from(balance.total().0)).sum();

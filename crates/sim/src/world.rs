@@ -69,6 +69,8 @@ pub(crate) enum Event {
     Deliver { life: u64, out: Vec<Out> },
     /// Something is due in the state.
     Due { life: u64, number: u64 },
+    /// The hub brings events to webhooks.
+    Carry { life: u64 },
     /// The hub's process starts.
     HubStart,
     /// A client thinks of something.
@@ -136,8 +138,8 @@ pub(crate) struct World {
     pub(crate) hub_life: u64,
     pub(crate) is_stepping: bool,
     pub(crate) due: u64,
-    /// Since when something is due that the hub should have done.
-    pub(crate) overdue_since: Option<u64>,
+    /// What is due and the hub should have done, and since when that is known.
+    pub(crate) overdue: Option<(Time, u64)>,
     pub(crate) segment_bytes: u64,
     pub(crate) snapshot_every: u64,
     pub(crate) trim: bool,
@@ -171,6 +173,8 @@ pub(crate) struct World {
     pub(crate) accounts: Vec<AccountId>,
     pub(crate) chaos: Dice,
     pub(crate) draws: Dice,
+    /// How those who are told take it.
+    pub(crate) told: Dice,
     pub(crate) oracle: Oracle,
     pub(crate) steps: u64,
     pub(crate) crashes: u64,
@@ -231,6 +235,7 @@ pub fn run(scenario: &Scenario, options: RunOptions) -> Report {
             orders: world.oracle.sales.placed(),
             cheaper_orders: world.oracle.sales.uses.cheaper,
             order_steps: world.oracle.sales.steps,
+            letters: world.oracle.letters.count(),
             deceived: world.oracle.judge.deceived.len() as u64,
             believed: world.oracle.judge.believed,
             standing_lies: world.oracle.judge.standing_lies(&world.oracle.state, &World::truth()),
@@ -283,7 +288,7 @@ impl World {
             hub_life: 0,
             is_stepping: false,
             due: 0,
-            overdue_since: None,
+            overdue: None,
             segment_bytes: dice.spread(64 << 10, 2 << 20),
             snapshot_every: dice.spread(2 << 10, 256 << 10),
             trim: dice.once_in(2),
@@ -310,6 +315,7 @@ impl World {
             accounts: Vec::new(),
             chaos: Dice::of(seed, 13),
             draws: Dice::of(seed, 14),
+            told: Dice::of(seed, 15),
             oracle: Oracle::new(),
             steps: 0,
             crashes: 0,
@@ -399,6 +405,7 @@ impl World {
             Event::Step { life } => return self.step(life),
             Event::Deliver { life, out } => return self.deliver(life, out),
             Event::Due { life, number } => self.something_due(life, number),
+            Event::Carry { life } => self.carry(life),
             Event::HubStart => return self.start_hub(),
             Event::Think { client } => self.think(client),
             Event::Arrives { attempt, request } => self.arrives(attempt, request),

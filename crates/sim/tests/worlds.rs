@@ -22,6 +22,7 @@ fn worlds_keep_their_promises() {
         sum.counts.orders > 1_000
             && sum.counts.cheaper_orders > 100
             && sum.counts.order_steps > 50
+            && sum.counts.letters > 100
             && sum.twice > 0
             && sum.counts.crashes > 20
             && sum.counts.runs > 1_000

@@ -224,11 +224,12 @@ impl World {
         let replayed = restored.replayed;
         self.say(|| format!("hub: started, {replayed} entries replayed"));
         let hub = Hub::start(restored, self.tapped.clone(), self.sabotage, self.starts - 1);
-        self.overdue_since = None;
+        self.overdue = None;
         for gone in hub.busy() {
             self.lose_later(gone.worker, gone.link);
         }
         self.hub = Some(hub);
+        self.plan_in(S, Event::Carry { life: self.hub_life });
         if self.clients[0].account.is_none() {
             self.open_operator();
         }
@@ -296,6 +297,21 @@ impl World {
         Ok(())
     }
 
+    /// The hub brings events to webhooks, and reports on the way to the log what came of them.
+    pub(crate) fn carry(&mut self, life: u64) {
+        if life != self.hub_life || self.hub.is_none() {
+            return;
+        }
+        let clock = self.hub_clock();
+        let reports = self.oracle.carry(clock, &mut self.told);
+        if let Some(hub) = self.hub.as_mut().filter(|_| !reports.is_empty()) {
+            hub.tell(Command::ReportWebhooks(reports));
+            self.wake_hub();
+        }
+        let wait = self.told.spread(S, 300 * S);
+        self.plan_in(wait, Event::Carry { life });
+    }
+
     /// Something may be due in the state: the hub looks every 100 ms.
     pub(crate) fn plan_due(&mut self) {
         let Some(hub) = &self.hub else { return };
@@ -327,10 +343,12 @@ impl World {
         let clock = self.hub_clock();
         let due = self.hub.as_ref().and_then(|hub| hub.cell.state().next_due());
         let Some(due) = due.filter(|due| *due <= clock) else {
-            self.overdue_since = None;
+            self.overdue = None;
             return Ok(());
         };
-        let since = *self.overdue_since.get_or_insert(self.now);
+        // What is due later than before is something else: it happened meanwhile.
+        let before = self.overdue.filter(|(at, _)| due <= *at);
+        let (_, since) = *self.overdue.insert(before.unwrap_or((due, self.now)));
         require(self.now <= since + LATE_MAX, || format!("what was due at {due:?} has not happened"))
     }
 
