@@ -33,6 +33,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use pumasi_api::link::worker_link_server::WorkerLinkServer;
+use pumasi_api::wire::market::SalesBy;
 use pumasi_cell::REQUEST_BYTES_MAX;
 use utoipa::OpenApi;
 
@@ -137,7 +138,8 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         webhooks::renew_secret,
         webhooks::dead,
         webhooks::replay,
-    )
+    ),
+    components(schemas(SalesBy))
 )]
 struct Document;
 

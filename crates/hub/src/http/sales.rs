@@ -156,7 +156,8 @@ fn range(merchant: Option<AccountId>, query: &SalesQuery, now: Time) -> Result<R
     // An hour counts wholly that begins before the time ends.
     let to = query.to_ms.map_or(Hour(now.hour().0 + 1), |ms| Hour(hour(ms.saturating_sub(1)).0 + 1));
     let from = query.from_ms.map_or(Hour(to.0.saturating_sub(24)), hour);
-    if from >= to || to.0 - from.0 > HOURS_MAX {
+    let backwards = query.from_ms.zip(query.to_ms).is_some_and(|(from, to)| from >= to);
+    if backwards || from >= to || to.0 - from.0 > HOURS_MAX {
         return Err(ApiError::invalid("the time must end after it begins, 366 days later at most"));
     }
     Ok(Range { merchant, from, to })

@@ -160,7 +160,7 @@ fn payment(n: usize) -> RequestId {
     RequestId((1 << 100) + n as u128)
 }
 
-/// Not even a page for the journal is left: then space is freed and the hub started again.
+/// Not even a piece of a journal can be written: then space is freed and the hub started again.
 fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
     let balloon = scene.pool.data.join("balloon");
     let mut file = File::create(&balloon).expect("a file");
@@ -178,7 +178,8 @@ fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
     let mut paid: Vec<u64> = Vec::new();
     let pay = json!({"to": "operator", "amount": "0.01"});
     let refused = block_on(async {
-        for n in 0..1000_usize {
+        // A journal is written in pieces of two thousand transfers.
+        for n in 0..5_000_usize {
             match client.post::<_, wire::Transferred>("/v1/transfers", &pay, Some(payment(n))).await {
                 Ok(transferred) => paid.push(transferred.transfer.0),
                 Err(error) => return Some(error.to_string()),
@@ -186,7 +187,7 @@ fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
         }
         None
     });
-    let refused = refused.expect("a journal without room takes no thousand transfers");
+    let refused = refused.expect("a journal without room does not take all transfers");
     assert!(refused.contains("transfers.journal"), "{refused}");
     scene.pool.hub().expect("a hub").stop(Duration::from_secs(20)).expect("it ends");
     std::fs::remove_file(balloon).expect("it is there");
@@ -201,7 +202,7 @@ fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
         }
     });
     let statement: wire::Statement =
-        scene.pool.ask(&scene.researcher, &["statement", "--limit", "1000"]).expect("a statement");
+        scene.pool.ask(&scene.researcher, &["statement", "--limit", "10000"]).expect("a statement");
     let mine = statement.lines.iter().filter(|line| line.cause == "transfer").count();
     assert!((paid.len()..=paid.len() + 1).contains(&mine), "{} acknowledged, {mine} there", paid.len());
     scene.check_books();
