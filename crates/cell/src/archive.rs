@@ -442,6 +442,7 @@ mod tests {
         let bytes =
             || ["orders.archive", "orders.index"].map(|name| std::fs::read(dir.path().join(name)).unwrap());
         let archive = Archive::open(dir.path()).unwrap();
+        archive.complete(ArchivePlace::NONE).unwrap();
         entries.iter().for_each(|archived| archive.write(archived).unwrap());
         check(&archive, &state);
         archive.sync().unwrap();
@@ -461,6 +462,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (records, index) = (dir.path().join("orders.archive"), dir.path().join("orders.index"));
         let archive = Archive::open(dir.path()).unwrap();
+        archive.complete(ArchivePlace::NONE).unwrap();
         entries.iter().for_each(|archived| archive.write(archived).unwrap());
         let until = state.market().archived_to();
         let flip = |path: &Path, at: u64| {
@@ -485,6 +487,10 @@ mod tests {
         // Removed, it is made anew.
         drop(archive);
         std::fs::remove_file(&index).unwrap();
+        // A start that is broken off before leaves one that is not believed.
+        let archive = Archive::open(dir.path()).unwrap();
+        archive.put(entries[0].orders()).unwrap();
+        drop(archive);
         let archive = Archive::open(dir.path()).unwrap();
         archive.complete(until).unwrap();
         check(&archive, &state);

@@ -17,7 +17,8 @@ pub use self::feeds::{EVENTS_MAX, Feed, FeedEvent, Notice, Orders, WAIT_S_MAX};
 pub use self::live::{LiveArticle, LiveLatency, LiveOrders, LiveRevenue, MarketLive};
 pub use self::sales::{Sales, SalesBy, SalesRow, SalesTotal};
 pub use self::steps::{
-    AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ScanParcel, ShipOrder, SomeOf,
+    AcceptReturn, DeliverParcel, ListedStep, OrderStepped, RefundOrder, ReturnOrder, STEPS_MAX, ScanParcel,
+    ShipOrder, SomeOf, Step, StepResult,
 };
 
 /// Items of one list at most: orders, articles, changes of stock.

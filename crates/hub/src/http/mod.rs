@@ -129,6 +129,7 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         steps::accept_return,
         steps::refuse_return,
         steps::refund,
+        steps::list,
         order_stream::stream,
         webhooks::make,
         webhooks::list,
@@ -163,6 +164,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/blobs/{hash}", get(blobs::get));
     let lists = Router::new()
         .route("/v1/orders", get(feeds::list_orders).post(orders::place))
+        .route("/v1/orders/steps", post(steps::list))
         .route("/v1/articles", get(market::list).post(market::put))
         .route("/v1/coupons", get(coupons::list).put(coupons::put))
         .route("/v1/customers", post(accounts::open_customers))

@@ -1,14 +1,16 @@
-//! The life of an order after it was placed: a request for each step of it.
+//! The life of an order after it was placed: a request for each step of it, or for a list of them.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use futures_util::future::join_all;
 use pumasi_api::wire::ErrorBody;
 use pumasi_api::wire::market::{
-    AcceptReturn, DeliverParcel, OrderStepped, RefundOrder, ReturnOrder, ScanParcel, ShipOrder, SomeOf,
+    AcceptReturn, DeliverParcel, ListedStep, OrderStepped, RefundOrder, ReturnOrder, STEPS_MAX, ScanParcel,
+    ShipOrder, SomeOf, Step, StepResult,
 };
-use pumasi_core::{BadScanCode, Command, Done, OrderStep, ScanCode, Shipment};
+use pumasi_core::{BadScanCode, Command, Done, OrderStep, Request, ScanCode, Shipment};
 use pumasi_types::{ArticleId, OrderId};
 
 use super::accounts::unexpected;
@@ -19,21 +21,70 @@ use crate::auth;
 use crate::server::Hub;
 
 /// Takes an order a step further.
-async fn step(
+async fn take(
     hub: &Hub,
     caller: &auth::Caller,
     key: &IdempotencyKey,
     order: OrderId,
-    step: OrderStep,
+    step: Step,
 ) -> Result<Json<OrderStepped>, ApiError> {
+    let step = prepare(hub, caller, order, step).await?;
     let command = Command::StepOrder { order, step };
-    let (parcel, transfer) = match hub.cell.ask(caller.account, key.of(caller.account), command).await?? {
+    let done = hub.cell.ask(caller.account, key.of(caller.account), command).await??;
+    stepped(order, &done).map(Json)
+}
+
+/// What a step led to.
+fn stepped(order: OrderId, done: &Done) -> Result<OrderStepped, ApiError> {
+    let (parcel, transfer) = match done {
         Done::Ok => (None, None),
-        Done::Parcel(parcel) => (Some(parcel), None),
-        Done::Transfer(transfer) => (None, Some(transfer)),
-        other => return Err(unexpected(&other)),
+        Done::Parcel(parcel) => (Some(*parcel), None),
+        Done::Transfer(transfer) => (None, Some(*transfer)),
+        other => return Err(unexpected(other)),
     };
-    Ok(Json(OrderStepped { order, parcel, transfer }))
+    Ok(OrderStepped { order, parcel, transfer })
+}
+
+/// The step as the cell takes it, which knows no names.
+async fn prepare(
+    hub: &Hub,
+    caller: &auth::Caller,
+    order: OrderId,
+    step: Step,
+) -> Result<OrderStep, ApiError> {
+    Ok(match step {
+        Step::Pay => OrderStep::Pay,
+        Step::Allocate => OrderStep::Allocate,
+        Step::Ship(ShipOrder { carrier, tracking, lines }) => {
+            let carrier = match carrier {
+                Some(carrier) => market::party(hub, carrier).await?,
+                None => caller.account,
+            };
+            let lines = articles(hub, caller, order, lines).await?;
+            OrderStep::Ship(Shipment { carrier, tracking, lines })
+        }
+        Step::Deliver(DeliverParcel { parcel }) => OrderStep::Deliver { parcel },
+        Step::Scan(ScanParcel { parcel, code }) => {
+            let bad = |error: BadScanCode| ApiError::invalid(error.to_string());
+            OrderStep::Scan { parcel, code: code.parse::<ScanCode>().map_err(bad)? }
+        }
+        Step::Complete => OrderStep::Complete,
+        Step::Cancel => OrderStep::Cancel,
+        Step::Return(ReturnOrder { lines }) => {
+            OrderStep::RequestReturn { lines: articles(hub, caller, order, lines).await? }
+        }
+        Step::AcceptReturn(AcceptReturn { lines, restock }) => {
+            OrderStep::AcceptReturn { lines: articles(hub, caller, order, lines).await?, restock }
+        }
+        Step::RefuseReturn => OrderStep::RefuseReturn,
+        Step::Refund(RefundOrder { amount }) => {
+            let asks = caller.clone();
+            let look =
+                move |state: &pumasi_core::State| seen(state, &asks, order).map(|view| view.order.currency);
+            let currency = hub.cell.read(look).await?.ok_or_else(|| no_order(order))?;
+            OrderStep::Refund { amount: currency.parse_amount(&amount)? }
+        }
+    })
 }
 
 /// Articles of an order, whichever way they are named.
@@ -66,8 +117,8 @@ async fn articles(
     hub.cell.read(look).await?.ok_or_else(|| no_order(order))?
 }
 
-/// A step that needs no more than to be asked for.
-macro_rules! plain_step {
+/// The request for one kind of step, whose body, if it has one, is what belongs to it.
+macro_rules! step {
     ($(#[$doc:meta])* $name:ident, $path:tt, $step:expr) => {
         $(#[$doc])*
         #[utoipa::path(post, path = $path, params(("order" = u64, Path)),
@@ -79,127 +130,121 @@ macro_rules! plain_step {
             key: IdempotencyKey,
             Path(order): Path<OrderId>,
         ) -> Result<Json<OrderStepped>, ApiError> {
-            step(&hub, &caller, &key, order, $step).await
+            take(&hub, &caller, &key, order, $step).await
+        }
+    };
+    ($(#[$doc:meta])* $name:ident, $path:tt, $body:ident => $step:expr) => {
+        $(#[$doc])*
+        #[utoipa::path(post, path = $path, params(("order" = u64, Path)), request_body = $body,
+            responses((status = 200, body = OrderStepped), (status = 404, body = ErrorBody),
+                (status = 409, body = ErrorBody)))]
+        pub(super) async fn $name(
+            State(hub): State<Arc<Hub>>,
+            Caller(caller): Caller,
+            key: IdempotencyKey,
+            Path(order): Path<OrderId>,
+            Body(body): Body<$body>,
+        ) -> Result<Json<OrderStepped>, ApiError> {
+            take(&hub, &caller, &key, order, $step(body)).await
         }
     };
 }
 
-plain_step! {
+step! {
     /// Pays an order that was placed to be paid later; its customer, or a storefront.
-    pay, "/v1/orders/{order}/pay", OrderStep::Pay
+    pay, "/v1/orders/{order}/pay", Step::Pay
 }
 
-plain_step! {
+step! {
     /// Begins to get an order ready, so that its customer cannot cancel it any more; its merchant.
-    allocate, "/v1/orders/{order}/allocate", OrderStep::Allocate
+    allocate, "/v1/orders/{order}/allocate", Step::Allocate
 }
 
-plain_step! {
+step! {
+    /// Sends a parcel with some or all of an order, and is paid for it; its merchant.
+    ship, "/v1/orders/{order}/ship", ShipOrder => Step::Ship
+}
+
+step! {
+    /// Says that a parcel has arrived; its carrier, or the merchant.
+    deliver, "/v1/orders/{order}/deliver", DeliverParcel => Step::Deliver
+}
+
+step! {
+    /// Says what happened to a parcel on its way; its carrier. `EMI` delivers it.
+    scan, "/v1/orders/{order}/scan", ScanParcel => Step::Scan
+}
+
+step! {
     /// Says that all is well; its customer, or a storefront. By itself some time after it arrived.
-    complete, "/v1/orders/{order}/complete", OrderStep::Complete
+    complete, "/v1/orders/{order}/complete", Step::Complete
 }
 
-plain_step! {
+step! {
     /// Gives up what is not shipped, and its money goes back; its customer or a storefront before it is allocated, its
     /// merchant until all is shipped.
-    cancel, "/v1/orders/{order}/cancel", OrderStep::Cancel
+    cancel, "/v1/orders/{order}/cancel", Step::Cancel
 }
 
-plain_step! {
+step! {
+    /// Asks to give some or all of an order back; its customer, or a storefront.
+    request_return, "/v1/orders/{order}/return", ReturnOrder => Step::Return
+}
+
+step! {
+    /// Has what its customer wanted to give back, or some of it; its merchant.
+    accept_return, "/v1/orders/{order}/accept-return", AcceptReturn => Step::AcceptReturn
+}
+
+step! {
     /// Does not take back what its customer wants to return; its merchant.
-    refuse_return, "/v1/orders/{order}/refuse-return", OrderStep::RefuseReturn
+    refuse_return, "/v1/orders/{order}/refuse-return", Step::RefuseReturn
 }
 
-/// Sends a parcel with some or all of an order, and is paid for it; its merchant.
-#[utoipa::path(post, path = "/v1/orders/{order}/ship", params(("order" = u64, Path)), request_body = ShipOrder,
-    responses((status = 200, body = OrderStepped), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub(super) async fn ship(
+step! {
+    /// Gives money of an order back to its customer: from the merchant, and in proportion from who got fee and tax; its
+    /// merchant.
+    refund, "/v1/orders/{order}/refund", RefundOrder => Step::Refund
+}
+
+/// Takes up to 1,000 steps, one after another and each on its own; what came of each, in their order.
+#[utoipa::path(post, path = "/v1/orders/steps", request_body = [ListedStep],
+    responses((status = 200, body = [StepResult]), (status = 400, body = ErrorBody)))]
+pub(super) async fn list(
     State(hub): State<Arc<Hub>>,
     Caller(caller): Caller,
     key: IdempotencyKey,
-    Path(order): Path<OrderId>,
-    Body(body): Body<ShipOrder>,
-) -> Result<Json<OrderStepped>, ApiError> {
-    let carrier = match body.carrier {
-        Some(carrier) => market::party(&hub, carrier).await?,
-        None => caller.account,
-    };
-    let lines = articles(&hub, &caller, order, body.lines).await?;
-    let shipment = Shipment { carrier, tracking: body.tracking, lines };
-    step(&hub, &caller, &key, order, OrderStep::Ship(shipment)).await
-}
-
-/// Says that a parcel has arrived; its carrier, or the merchant.
-#[utoipa::path(post, path = "/v1/orders/{order}/deliver", params(("order" = u64, Path)), request_body = DeliverParcel,
-    responses((status = 200, body = OrderStepped), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub(super) async fn deliver(
-    State(hub): State<Arc<Hub>>,
-    Caller(caller): Caller,
-    key: IdempotencyKey,
-    Path(order): Path<OrderId>,
-    Body(body): Body<DeliverParcel>,
-) -> Result<Json<OrderStepped>, ApiError> {
-    step(&hub, &caller, &key, order, OrderStep::Deliver { parcel: body.parcel }).await
-}
-
-/// Says what happened to a parcel on its way; its carrier. `EMI` delivers it.
-#[utoipa::path(post, path = "/v1/orders/{order}/scan", params(("order" = u64, Path)), request_body = ScanParcel,
-    responses((status = 200, body = OrderStepped), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub(super) async fn scan(
-    State(hub): State<Arc<Hub>>,
-    Caller(caller): Caller,
-    key: IdempotencyKey,
-    Path(order): Path<OrderId>,
-    Body(body): Body<ScanParcel>,
-) -> Result<Json<OrderStepped>, ApiError> {
-    let code: ScanCode =
-        body.code.parse().map_err(|error: BadScanCode| ApiError::invalid(error.to_string()))?;
-    step(&hub, &caller, &key, order, OrderStep::Scan { parcel: body.parcel, code }).await
-}
-
-/// Asks to give some or all of an order back; its customer, or a storefront.
-#[utoipa::path(post, path = "/v1/orders/{order}/return", params(("order" = u64, Path)), request_body = ReturnOrder,
-    responses((status = 200, body = OrderStepped), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub(super) async fn request_return(
-    State(hub): State<Arc<Hub>>,
-    Caller(caller): Caller,
-    key: IdempotencyKey,
-    Path(order): Path<OrderId>,
-    Body(body): Body<ReturnOrder>,
-) -> Result<Json<OrderStepped>, ApiError> {
-    let lines = articles(&hub, &caller, order, body.lines).await?;
-    step(&hub, &caller, &key, order, OrderStep::RequestReturn { lines }).await
-}
-
-/// Has what its customer wanted to give back, or some of it; its merchant.
-#[utoipa::path(post, path = "/v1/orders/{order}/accept-return", params(("order" = u64, Path)),
-    request_body = AcceptReturn,
-    responses((status = 200, body = OrderStepped), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub(super) async fn accept_return(
-    State(hub): State<Arc<Hub>>,
-    Caller(caller): Caller,
-    key: IdempotencyKey,
-    Path(order): Path<OrderId>,
-    Body(body): Body<AcceptReturn>,
-) -> Result<Json<OrderStepped>, ApiError> {
-    let lines = articles(&hub, &caller, order, body.lines).await?;
-    step(&hub, &caller, &key, order, OrderStep::AcceptReturn { lines, restock: body.restock }).await
-}
-
-/// Gives money of an order back to its customer: from the merchant, and in proportion from who got fee and tax; its
-/// merchant.
-#[utoipa::path(post, path = "/v1/orders/{order}/refund", params(("order" = u64, Path)), request_body = RefundOrder,
-    responses((status = 200, body = OrderStepped), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub(super) async fn refund(
-    State(hub): State<Arc<Hub>>,
-    Caller(caller): Caller,
-    key: IdempotencyKey,
-    Path(order): Path<OrderId>,
-    Body(body): Body<RefundOrder>,
-) -> Result<Json<OrderStepped>, ApiError> {
-    let asks = caller.clone();
-    let look = move |state: &pumasi_core::State| seen(state, &asks, order).map(|view| view.order.currency);
-    let currency = hub.cell.read(look).await?.ok_or_else(|| no_order(order))?;
-    let amount = currency.parse_amount(&body.amount)?;
-    step(&hub, &caller, &key, order, OrderStep::Refund { amount }).await
+    Body(steps): Body<Vec<ListedStep>>,
+) -> Result<Json<Vec<StepResult>>, ApiError> {
+    if steps.len() > STEPS_MAX {
+        let message = format!("a list has at most {STEPS_MAX} steps, and this one {}", steps.len());
+        return Err(ApiError::invalid(message));
+    }
+    let prepared = steps
+        .into_iter()
+        .map(async |ListedStep { order, step }| (order, prepare(&hub, &caller, order, step).await));
+    let mut asked = Vec::new();
+    for (at, (order, step)) in (0..).zip(join_all(prepared).await) {
+        let answer = match step {
+            Ok(step) => {
+                let (id, command) = (key.of_item(caller.account, at), Command::StepOrder { order, step });
+                Ok(hub.cell.send(Request { caller: caller.account, id, command }).await?)
+            }
+            Err(error) => Err(error),
+        };
+        asked.push((order, answer));
+    }
+    let mut results = Vec::with_capacity(asked.len());
+    for (order, answer) in asked {
+        let came = match answer {
+            Ok(answer) => answer.await.map_err(|_| hub.cell.why_stopped())?.map_err(ApiError::from),
+            Err(error) => Err(error),
+        };
+        let (stepped, error) = match came.and_then(|done| stepped(order, &done)) {
+            Ok(stepped) => (stepped, None),
+            Err(error) => (OrderStepped { order, parcel: None, transfer: None }, Some(error.into_body())),
+        };
+        results.push(StepResult { stepped, error });
+    }
+    Ok(Json(results))
 }

@@ -4,7 +4,7 @@ use crate::common::*;
 use crate::market::{Market, rice, with};
 use pumasi_api::client::{ClientError, HubClient};
 use pumasi_api::wire;
-use pumasi_api::wire::market::{Order, OrderResult, OrderStepped};
+use pumasi_api::wire::market::{Order, OrderResult, OrderStepped, StepResult};
 use serde_json::{Value, json};
 
 /// One order of a market where merchants are paid when they ship.
@@ -191,4 +191,50 @@ async fn orders_of_others_cannot_be_touched_and_a_step_is_taken_once() {
     life.step(&market.alice, "cancel", json!({})).await.unwrap();
     assert_eq!((life.state().await.as_str(), market.won("alice").await.as_str()), ("cancelled", "100000"));
     assert_eq!(market.stock(1).await, (3, 0));
+}
+
+#[tokio::test]
+async fn a_list_of_steps_is_taken_one_after_another_and_each_on_its_own() {
+    let life = Life::of(&basket()).await;
+    let Life { market, carrier, .. } = &life;
+    life.step(&market.alice, "pay", json!({})).await.unwrap();
+    let steps = json!([
+        {"order": 1, "step": "allocate"},
+        {"order": 1, "step": "ship", "carrier": "post", "lines": [{"sku": "rice", "quantity": 2}]},
+        {"order": 999, "step": "allocate"},
+        {"order": 1, "step": "ship", "lines": [{"sku": "moon", "quantity": 1}]},
+        {"order": 1, "step": "ship"},
+        {"order": 1, "step": "complete"},
+        {"order": 1, "step": "refund", "amount": "1000"},
+    ]);
+    let key = Some(pumasi_types::RequestId(7));
+    let results: Vec<StepResult> = market.merchant.post("/v1/orders/steps", &steps, key).await.unwrap();
+    let codes: Vec<_> =
+        results.iter().map(|result| result.error.as_ref().map(|error| error.code.as_str())).collect();
+    assert_eq!(
+        codes,
+        [None, None, Some("no_order"), Some("invalid"), None, Some("not_yours"), None],
+        "{results:?}"
+    );
+    let parcels: Vec<_> = results.iter().map(|result| result.stepped.parcel.map(|parcel| parcel.0)).collect();
+    assert_eq!(parcels, [None, Some(1), None, None, Some(2), None, None]);
+    assert!(results[6].stepped.transfer.is_some());
+    // Sent again, nothing is done twice.
+    let again: Vec<StepResult> = market.merchant.post("/v1/orders/steps", &steps, key).await.unwrap();
+    assert_eq!(again, results);
+    let order = life.show().await;
+    assert_eq!((order.state.as_str(), order.parcels.len(), order.refunded.as_str()), ("shipped", 2, "1000"));
+    let scans = json!([{"order": 1, "step": "scan", "parcel": 1, "code": "EMI"}]);
+    let scanned: Vec<StepResult> = carrier.post("/v1/orders/steps", &scans, None).await.unwrap();
+    assert_eq!(scanned[0].error, None);
+    for (bad, says) in [
+        (json!([{"order": 1, "step": "fly"}]), "unknown variant `fly`"),
+        (json!([{"order": 1, "step": "ship", "wings": 2}]), "unknown field `wings`"),
+        (json!([{"order": 1}]), "step"),
+        (json!(vec![json!({"order": 1, "step": "pay"}); 1_001]), "at most 1000 steps"),
+    ] {
+        let refused = market.merchant.post::<_, Vec<StepResult>>("/v1/orders/steps", &bad, None).await;
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains(says), "{said}");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod flight;
 mod http;
+mod life;
 mod market;
 mod overload;
 mod peers;
@@ -71,6 +72,8 @@ enum Part {
     Latency,
     /// Lists of 100, and single orders, as JSON
     Http,
+    /// From placing to completion
+    Life,
     /// Twice as much as the hub takes
     Overload,
     /// How long a batch waits while snapshots are made
@@ -94,13 +97,14 @@ pub(crate) fn run(options: &Options) -> Outcome {
         return build::again_for_speed();
     }
     let mut bench = Bench::begin(options)?;
-    let steps: [(Part, Measure); 9] = [
+    let steps: [(Part, Measure); 10] = [
         (Part::Restart, Bench::restart),
         (Part::Throughput, Bench::throughput),
         (Part::Forms, Bench::forms),
         (Part::Hold, Bench::hold),
         (Part::Latency, Bench::latency),
         (Part::Http, Bench::http),
+        (Part::Life, Bench::life),
         (Part::Overload, Bench::overload),
         (Part::Snapshot, Bench::snapshot),
         (Part::Peers, Bench::peers),
@@ -291,6 +295,14 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(began.elapsed())
+    }
+
+    /// Orders that are placed, shipped, delivered and completed.
+    fn life(&mut self) -> Outcome {
+        let lived = self.runtime.block_on(life::measure(&self.market, &mut self.numbers, DURING))?;
+        println!("{:32} {lived:.0} orders/s", "whole life over HTTP, lists");
+        self.set("whole_life_orders_per_s", lived.round());
+        Ok(())
     }
 
     /// How long batches over Flight wait for their answers when so many orders come in a second.

@@ -49,8 +49,6 @@ pub(crate) struct Report {
     pub(crate) kills: u32,
     pub(crate) placed: usize,
     pub(crate) refused: usize,
-    /// Lists that had to be sent again because no answer came.
-    pub(crate) resent: u64,
     /// Lists that two connections sent at once.
     pub(crate) twice: usize,
     seconds: u64,
@@ -61,9 +59,8 @@ impl std::fmt::Display for Report {
         write!(
             f,
             "hub killed {} times in {} s: {} orders placed and {} refused in lists of {TOGETHER}, of which {} were sent \
-             again for want of an answer and {} by two connections at once; lost 0, done twice 0, half done 0, \
-             oversold 0; books balance",
-            self.kills, self.seconds, self.placed, self.refused, self.resent, self.twice
+             by two connections at once; lost 0, done twice 0, half done 0, oversold 0; books balance",
+            self.kills, self.seconds, self.placed, self.refused, self.twice
         )
     }
 }
@@ -96,9 +93,8 @@ fn round(pool: &mut Pool, plan: &Plan) -> Outcome<Report> {
         let (client, second) = (pool.client(&market.mall)?, pool.client(&market.mall)?);
         let (stop, first) = (Arc::clone(&stop), market.first_customer);
         let dice = Dice::new(dice.next());
-        senders.push(std::thread::spawn(move || {
-            Sender { client, second, dice, first, resent: 0, twice: 0 }.work(&stop)
-        }));
+        senders
+            .push(std::thread::spawn(move || Sender { client, second, dice, first, twice: 0 }.work(&stop)));
     }
     for _ in 0..plan.kills {
         std::thread::sleep(Duration::from_millis(dice.below(400)));
@@ -112,8 +108,7 @@ fn round(pool: &mut Pool, plan: &Plan) -> Outcome<Report> {
     let mut report = Report { kills: plan.kills, ..Report::default() };
     let mut lists = Vec::new();
     for sender in senders {
-        let (sent, resent, twice) = sender.join().map_err(|_| "a sender panicked")??;
-        report.resent += resent;
+        let (sent, twice) = sender.join().map_err(|_| "a sender panicked")??;
         report.twice += twice;
         lists.extend(sent);
     }
@@ -235,18 +230,17 @@ struct Sender {
     dice: Dice,
     /// The first customer.
     first: u64,
-    resent: u64,
     twice: usize,
 }
 
 impl Sender {
-    fn work(mut self, stop: &AtomicBool) -> Result<(Vec<List>, u64, usize), String> {
+    fn work(mut self, stop: &AtomicBool) -> Result<(Vec<List>, usize), String> {
         block_on(async {
             let mut lists = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 lists.push(self.send().await?);
             }
-            Ok((lists, self.resent, self.twice))
+            Ok((lists, self.twice))
         })
     }
 
@@ -262,16 +256,14 @@ impl Sender {
                 false => None,
             }
         });
-        let (answer, resent) = first?;
+        let (answer, _) = first?;
         if let Some(second) = second {
-            let (second, more) = second?;
+            let (second, _) = second?;
             if second != answer {
                 return Err(format!("one list was answered {answer:?} and {second:?}"));
             }
-            self.resent += more;
             self.twice += 1;
         }
-        self.resent += resent;
         let answers: Vec<OrderResult> =
             serde_json::from_value(answer?).map_err(|error| format!("a strange answer: {error}"))?;
         let orders = wanted.into_iter().zip(answers);

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Party;
+use crate::wire::ErrorBody;
+
+/// Steps of one list at most.
+pub const STEPS_MAX: usize = 1_000;
 
 /// So many of an article of an order, named by its id, or by its merchant's SKU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -83,6 +87,56 @@ pub struct AcceptReturn {
 pub struct RefundOrder {
     /// How much, in the order's currency; at most what was paid out and did not go back yet.
     pub amount: String,
+}
+
+/// What can be done with an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// Pays it, which was placed to be paid later; its customer, or a storefront.
+    Pay,
+    /// Begins to get it ready; its merchant.
+    Allocate,
+    /// Sends a parcel; its merchant.
+    Ship(ShipOrder),
+    /// Says that a parcel has arrived; its carrier, or the merchant.
+    Deliver(DeliverParcel),
+    /// Says what happened to a parcel; its carrier.
+    Scan(ScanParcel),
+    /// Says that all is well; its customer, or a storefront.
+    Complete,
+    /// Gives up what is not shipped; its customer, a storefront, or the merchant.
+    Cancel,
+    /// Asks to give some of it back; its customer, or a storefront.
+    Return(ReturnOrder),
+    /// Has some of it back; its merchant.
+    AcceptReturn(AcceptReturn),
+    /// Does not take it back; its merchant.
+    RefuseReturn,
+    /// Gives money back; its merchant.
+    Refund(RefundOrder),
+}
+
+/// One of a list of steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ListedStep {
+    /// Of which order.
+    #[schema(value_type = u64)]
+    pub order: OrderId,
+    /// What is to be done, and what belongs to that.
+    #[serde(flatten)]
+    pub step: Step,
+}
+
+/// What came of one of a list of steps: it was done if there is no error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StepResult {
+    /// What it led to.
+    #[serde(flatten)]
+    pub stepped: OrderStepped,
+    /// Why it was not done, and nothing changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBody>,
 }
 
 /// A step that an order was taken further.

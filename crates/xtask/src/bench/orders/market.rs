@@ -90,6 +90,12 @@ async fn open_customers(operator: &HubClient, first: u64, count: u32) -> Outcome
 #[derive(Default)]
 pub(super) struct Numbers(u64);
 
+impl From<u64> for Numbers {
+    fn from(seed: u64) -> Numbers {
+        Numbers(seed)
+    }
+}
+
 impl Numbers {
     pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
