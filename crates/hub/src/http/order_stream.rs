@@ -13,12 +13,11 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use pumasi_api::wire::ErrorBody;
 use pumasi_api::wire::market::{NewOrder, OrderResult};
-use pumasi_types::Currency;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::extract::IdempotencyKey;
-use super::orders::{Problem, currency_of, gather, outcomes, result};
+use super::orders::{Named, Problem, gather, outcomes, result};
 use super::{ApiError, Peer};
 use crate::orders::Placing;
 use crate::server::Hub;
@@ -36,7 +35,7 @@ const PIPELINE: usize = 4;
 /// Lines that were read, and what became of them.
 struct Pending {
     problems: Vec<Option<Problem>>,
-    currencies: Vec<Option<Currency>>,
+    named: Vec<Named>,
     /// None when all of them have problems.
     placing: Option<Placing>,
 }
@@ -92,8 +91,8 @@ async fn read(
                 let room = hub.waiting_room.enter(&batch).await;
                 Some(Placing::begin(&hub.cell, caller.account, batch, room).await?)
             };
-            let currencies = orders.iter().map(currency_of).collect();
-            if to.send(Ok(Pending { problems, currencies, placing })).await.is_err() {
+            let named = orders.iter().map(Named::by).collect();
+            if to.send(Ok(Pending { problems, named, placing })).await.is_err() {
                 // Nobody reads the answers any more.
                 return Ok(());
             }
@@ -112,13 +111,13 @@ async fn answer(hub: Arc<Hub>, pending: Result<Pending, ApiError>) -> Result<Byt
     Ok(lines.unwrap_or_else(|error| line(&error.into_body())).into())
 }
 
-async fn answers(hub: &Hub, Pending { problems, currencies, placing }: Pending) -> Result<Vec<u8>, ApiError> {
+async fn answers(hub: &Hub, Pending { problems, named, placing }: Pending) -> Result<Vec<u8>, ApiError> {
     let answers = match placing {
         Some(placing) => placing.answers(hub).await?,
         None => Vec::new(),
     };
-    let outcomes = outcomes(problems, answers).zip(currencies);
-    Ok(outcomes.flat_map(|(outcome, currency)| line(&result(outcome, currency))).collect())
+    let outcomes = outcomes(problems, answers).zip(named);
+    Ok(outcomes.flat_map(|(outcome, named)| line(&result(outcome, &named))).collect())
 }
 
 fn line(value: &impl serde::Serialize) -> Vec<u8> {

@@ -105,17 +105,17 @@ pub(super) async fn place(
         };
         Placing::begin(&hub.cell, caller.account, batch, room).await?.answers(&hub).await?
     };
-    let mut outcomes = outcomes(problems, answers).zip(orders.iter().map(currency_of));
+    let mut outcomes = outcomes(problems, answers).zip(orders.iter().map(Named::by));
     if list {
-        let results = outcomes.map(|(outcome, currency)| result(outcome, currency));
+        let results = outcomes.map(|(outcome, named)| result(outcome, &named));
         return Ok(Json(results.collect::<Vec<_>>()).into_response());
     }
-    let (outcome, currency) = outcomes.next().ok_or_else(|| Problem::invalid("there is no order"))?;
+    let (outcome, named) = outcomes.next().ok_or_else(|| Problem::invalid("there is no order"))?;
     let placed = match outcome? {
         OrderAnswer::Refused(refusal) => {
-            return Err(ApiError::from(refusal).saying(words(&refusal, currency)));
+            return Err(ApiError::from(refusal).saying(words(&refusal, &named)));
         }
-        placed @ OrderAnswer::Placed(_) => result(Ok(placed), currency),
+        placed @ OrderAnswer::Placed(_) => result(Ok(placed), &named),
     };
     Ok((StatusCode::CREATED, Json(placed)).into_response())
 }
@@ -256,24 +256,54 @@ pub(super) fn outcomes(
     })
 }
 
-/// The currency of an order, if it names one.
-pub(super) fn currency_of(order: &Result<NewOrder, Problem>) -> Option<Currency> {
-    order.as_ref().ok()?.currency.parse().ok()
+/// What an order said, in whose words it is answered.
+pub(super) struct Named {
+    currency: Option<Currency>,
+    coupon: Option<String>,
 }
 
-/// Why an order was refused, with what it costs where that was the reason.
-fn words(refusal: &OrderRefusal, currency: Option<Currency>) -> String {
-    match (refusal, currency) {
-        (OrderRefusal::OtherTotal { total }, Some(currency)) => {
-            let total = currency.format_amount(*total);
-            format!("it costs {total} {currency} now: show that to the customer and order anew")
-        }
-        _ => refusal.to_string(),
+impl Named {
+    /// What this order said.
+    pub(super) fn by(order: &Result<NewOrder, Problem>) -> Named {
+        let order = order.as_ref().ok();
+        let currency = order.and_then(|order| order.currency.parse().ok());
+        Named { currency, coupon: order.and_then(|order| order.coupon.clone()) }
     }
 }
 
-/// An outcome of an order in this currency as it is told.
-pub(super) fn result(outcome: Outcome, currency: Option<Currency>) -> OrderResult {
+/// Why an order was refused: with what it costs where that was the reason, and with its coupon's code, because customers
+/// do not know its number.
+fn words(refusal: &OrderRefusal, named: &Named) -> String {
+    if let (OrderRefusal::OtherTotal { total }, Some(currency)) = (refusal, named.currency) {
+        let total = currency.format_amount(*total);
+        return format!("it costs {total} {currency} now: show that to the customer and order anew");
+    }
+    let said = refusal.to_string();
+    match (coupon_of(refusal), &named.coupon) {
+        (Some(coupon), Some(code)) => {
+            said.replacen(&format!("coupon {coupon}"), &format!("coupon '{code}'"), 1)
+        }
+        _ => said,
+    }
+}
+
+/// The coupon that was the reason.
+fn coupon_of(refusal: &OrderRefusal) -> Option<CouponId> {
+    match *refusal {
+        OrderRefusal::NoCoupon { coupon }
+        | OrderRefusal::CouponNotYet { coupon, .. }
+        | OrderRefusal::CouponOver { coupon }
+        | OrderRefusal::CouponUsedUp { coupon }
+        | OrderRefusal::CouponUsed { coupon }
+        | OrderRefusal::CouponNotForThese { coupon }
+        | OrderRefusal::CouponBelow { coupon, .. }
+        | OrderRefusal::CouponTooFew { coupon, .. } => Some(coupon),
+        _ => None,
+    }
+}
+
+/// An outcome of an order as it is told.
+pub(super) fn result(outcome: Outcome, named: &Named) -> OrderResult {
     let (code, message) = match outcome {
         Ok(OrderAnswer::Placed(order)) => {
             return OrderResult {
@@ -283,7 +313,7 @@ pub(super) fn result(outcome: Outcome, currency: Option<Currency>) -> OrderResul
                 message: None,
             };
         }
-        Ok(OrderAnswer::Refused(refusal)) => (refusal.code(), words(&refusal, currency)),
+        Ok(OrderAnswer::Refused(refusal)) => (refusal.code(), words(&refusal, named)),
         Err(problem) => (problem.code, problem.message),
     };
     let code = Some(Cow::Borrowed(code));
@@ -316,4 +346,32 @@ pub(super) fn seen<'a>(
 /// because numbers of orders can be guessed.
 pub(super) fn no_order(id: OrderId) -> ApiError {
     ApiError::not_found("no_order", format!("you have no order {id}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use pumasi_types::{Amount, Time};
+
+    use super::*;
+
+    #[test]
+    fn a_coupon_is_called_as_the_customer_did() {
+        let (coupon, currency) = (CouponId(3), Currency::CREDIT);
+        let named = Named { currency: Some(currency), coupon: Some("SPRING".to_owned()) };
+        let unnamed = Named { currency: None, coupon: None };
+        for refusal in [
+            OrderRefusal::NoCoupon { coupon },
+            OrderRefusal::CouponNotYet { coupon, starts: Time(0) },
+            OrderRefusal::CouponOver { coupon },
+            OrderRefusal::CouponUsedUp { coupon },
+            OrderRefusal::CouponUsed { coupon },
+            OrderRefusal::CouponNotForThese { coupon },
+            OrderRefusal::CouponBelow { coupon, at_least: Amount(1), currency },
+            OrderRefusal::CouponTooFew { coupon, at_least: 3 },
+        ] {
+            let said = words(&refusal, &named);
+            assert!(said.contains("coupon 'SPRING'") && !said.contains("coupon 3"), "{said}");
+            assert_eq!(words(&refusal, &unnamed), refusal.to_string());
+        }
+    }
 }

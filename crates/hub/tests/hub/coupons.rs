@@ -149,6 +149,7 @@ async fn the_last_use_is_had_once_and_comes_back() {
             all.into_iter().flat_map(Result::unwrap).partition(|result| result.order.is_some());
         assert_eq!((placed.len(), refused.len()), (1, 399));
         assert!(refused.iter().all(|result| result.code.as_deref() == Some("coupon_used_up")));
+        assert_eq!(refused[0].message.as_deref(), Some("coupon 'last' is used up"));
         placed[0].order.unwrap()
     };
     let first = race().await;

@@ -13,8 +13,8 @@ use crate::units;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   pumasi market coupons put SPRING --percent 10% --until 30d
-  pumasi market coupons put TEA3 --off 3000 --currency KRW --at-least 20000 --category food/tea --until 7d
-  pumasi market coupons put BOOKS --buy 2 --free 1 --automatic --uses-each 1 --until 2026-12-31T23:59
+  pumasi market coupons put TEA3 --off 3000 --currency KRW --category food/tea --until 7d
+  pumasi market coupons put BOOKS --buy 2 --free 1 --automatic --until 2026-12-31T23:59
   pumasi market coupons list";
 
 /// Coupons that are asked for at once.
