@@ -106,15 +106,60 @@ pub(crate) fn parse_moment_ms(text: &str) -> Result<u64, String> {
     u64::try_from(moment.as_millisecond()).map_err(|_| error())
 }
 
-/// A moment in this machine's time zone, to the minute.
-pub(crate) fn moment(ms: u64) -> String {
+/// When a time in the past begins, as a date (`2026-11-11`, from its midnight on), a local time, a timestamp, or a span
+/// before now (`24h`); ms since 1970.
+pub(crate) fn parse_since_ms(text: &str) -> Result<u64, String> {
+    parse_past_ms(text, false)
+}
+
+/// When a time in the past ends: a date counts to its end.
+pub(crate) fn parse_up_to_ms(text: &str) -> Result<u64, String> {
+    parse_past_ms(text, true)
+}
+
+fn parse_past_ms(text: &str, whole_day: bool) -> Result<u64, String> {
+    let error = || {
+        format!(
+            "'{text}' is not a time: expected a date like 2026-11-11, a time like 2026-11-11T18:00, or a span \
+             before now like 24h"
+        )
+    };
+    let moment = if let Ok(span_ms) = parse_span_ms(text) {
+        let span_ms = i64::try_from(span_ms).map_err(|_| error())?;
+        Timestamp::now().checked_sub(SignedDuration::from_millis(span_ms)).map_err(|_| error())?
+    } else if let Some(date) = parse_date(text) {
+        let date = if whole_day { date.tomorrow().map_err(|_| error())? } else { date };
+        date.to_zoned(TimeZone::system()).map_err(|_| error())?.timestamp()
+    } else {
+        return parse_moment_ms(text).map_err(|_| error());
+    };
+    u64::try_from(moment.as_millisecond()).map_err(|_| error())
+}
+
+/// A date without a time.
+fn parse_date(text: &str) -> Option<jiff::civil::Date> {
+    let is_date = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    text.parse().ok().filter(|_| is_date)
+}
+
+/// A moment in this machine's time zone, to the minute, and which zone that is.
+pub(crate) fn minute(ms: u64) -> String {
+    in_zone(ms, TimeZone::system(), "%Y-%m-%d %H:%M %Z")
+}
+
+/// The day that a moment is in, in UTC.
+pub(crate) fn day_in_utc(ms: u64) -> String {
+    in_zone(ms, TimeZone::UTC, "%Y-%m-%d UTC")
+}
+
+fn in_zone(ms: u64, zone: TimeZone, format: &str) -> String {
     let timestamp = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    match timestamp {
-        Some(timestamp) => {
-            Zoned::new(timestamp, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
-        }
-        None => "?".to_owned(),
-    }
+    timestamp.map_or_else(|| "?".to_owned(), |moment| Zoned::new(moment, zone).strftime(format).to_string())
+}
+
+/// A moment in this machine's time zone, to the second.
+pub(crate) fn moment(ms: u64) -> String {
+    in_zone(ms, TimeZone::system(), "%Y-%m-%d %H:%M:%S")
 }
 
 /// A span with its two largest units, as `1m 30s`.
@@ -179,6 +224,24 @@ mod tests {
         assert_eq!(span(950), "0.9 s");
         assert_eq!(span(90_000), "1m 30s");
         assert_eq!(span(90_000_000), "1d 1h");
+    }
+
+    #[test]
+    fn times_in_the_past_are_dates_or_before_now() {
+        const DAY_MS: u64 = 86_400_000;
+        let (since, up_to) = (parse_since_ms("2026-11-11").unwrap(), parse_up_to_ms("2026-11-11").unwrap());
+        // A day can have 23 or 25 hours where this runs.
+        assert!((up_to - since).abs_diff(DAY_MS) <= 3_600_000, "a date counts to its end");
+        assert_eq!(parse_since_ms("2026-11-11T00:00"), Ok(since));
+        assert_eq!(parse_up_to_ms("2026-11-11T00:00"), Ok(since));
+        assert_eq!(parse_since_ms("1970-01-02T00:00Z"), Ok(DAY_MS));
+        assert!(parse_since_ms("24h").unwrap() + DAY_MS <= parse_since_ms("1ms").unwrap() + 1_000);
+        for text in ["", "yesterday", "2026-13-01", "11.11.2026", "99999999d", "1900-01-01"] {
+            assert!(parse_since_ms(text).is_err() && parse_up_to_ms(text).is_err(), "{text}");
+        }
+        assert_eq!(day_in_utc(DAY_MS), "1970-01-02 UTC");
+        assert!(minute(0).starts_with("19") && minute(0).split(' ').count() == 3, "{}", minute(0));
+        assert_eq!((minute(u64::MAX), moment(u64::MAX)), ("?".to_owned(), "?".to_owned()));
     }
 
     #[test]

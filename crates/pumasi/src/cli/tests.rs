@@ -2,8 +2,12 @@
 
 use clap::error::ErrorKind;
 use clap::{Command as ClapCommand, CommandFactory};
+use unicode_width::UnicodeWidthStr;
 
 use super::*;
+
+/// Columns that help texts are wrapped at, here and by clap where there is no terminal.
+const WIDTH: usize = 100;
 
 /// All commands with their commands, by what people type.
 fn commands() -> Vec<(String, ClapCommand)> {
@@ -13,7 +17,7 @@ fn commands() -> Vec<(String, ClapCommand)> {
         }
         all.push((path, command.clone()));
     }
-    let mut root = Cli::command().term_width(100);
+    let mut root = Cli::command().term_width(WIDTH);
     root.build();
     let mut all = Vec::new();
     walk("pumasi".to_owned(), &root, &mut all);
@@ -74,6 +78,13 @@ fn the_examples_are_command_lines_that_work() {
     assert!(checked > 30, "{checked}");
 }
 
+#[test]
+fn no_example_is_wrapped_where_it_would_be_copied() {
+    for line in examples() {
+        assert!(line.width() <= WIDTH, "{line}");
+    }
+}
+
 fn refused(line: &str) -> ErrorKind {
     match Cli::try_parse_from(line.split(' ')) {
         Ok(cli) => panic!("{line} was taken: {cli:?}"),
@@ -120,6 +131,14 @@ fn what_makes_no_sense_is_refused() {
         ("pumasi receipt verify x", MissingRequiredArgument),
         ("pumasi receipt verify x --key y", ValueValidation),
         ("pumasi proof rotate-key --data", ErrorKind::InvalidValue),
+        ("pumasi market webhooks add", MissingRequiredArgument),
+        ("pumasi market webhooks add https://x --as customer", ErrorKind::InvalidValue),
+        ("pumasi market webhooks change 1 --type order.paid --all-types", ArgumentConflict),
+        ("pumasi market webhooks replay 1 --event 2 --since 3", ArgumentConflict),
+        ("pumasi market sales --by week", ErrorKind::InvalidValue),
+        ("pumasi market sales --from yesterday", ValueValidation),
+        ("pumasi market sales --limit 1001", ValueValidation),
+        ("pumasi market feed --lang jp", ErrorKind::InvalidValue),
         ("pumasi join a --hub b", ArgumentConflict),
         ("pumasi join --hours 25-3", ValueValidation),
         ("pumasi cancel", MissingRequiredArgument),

@@ -8,10 +8,12 @@ mod export;
 mod feed;
 mod load;
 mod order;
+mod sales;
 mod shop;
 mod steps;
 mod stock;
 mod watch;
+mod webhooks;
 
 use clap::{Args, Subcommand};
 use pumasi_api::client::HubClient;
@@ -61,7 +63,11 @@ enum MarketCommand {
     /// Make orders cheaper: coupons that customers name, and promotions
     #[command(subcommand, after_help = coupons::EXAMPLES)]
     Coupons(coupons::CouponsCommand),
+    Sales(sales::SalesArgs),
     Feed(feed::FeedArgs),
+    /// Have your events brought to a server of yours
+    #[command(subcommand, after_help = webhooks::EXAMPLES)]
+    Webhooks(webhooks::WebhooksCommand),
     Watch(watch::WatchArgs),
     Export(export::ExportArgs),
 }
@@ -83,7 +89,9 @@ impl MarketCommand {
             MarketCommand::Order(command) => command.run(client, out).await?,
             MarketCommand::Customers(command) => command.run(client, out).await?,
             MarketCommand::Coupons(command) => command.run(client, out).await?,
+            MarketCommand::Sales(args) => args.run(client, out).await?,
             MarketCommand::Feed(args) => args.run(client, out).await?,
+            MarketCommand::Webhooks(command) => command.run(client, out).await?,
             MarketCommand::Watch(args) => args.run(client, out).await?,
             MarketCommand::Export(args) => args.run(client, out).await?,
         }

@@ -93,6 +93,16 @@ pub(crate) struct ServeArgs {
     /// Trust the authorities in this PEM file for webhooks, besides those of the system
     #[arg(long, value_name = "FILE", help_heading = "Webhooks")]
     webhook_roots: Option<PathBuf>,
+    /// How long after each try that failed webhooks are tried again; after the last they are given up
+    #[arg(
+        long,
+        value_parser = parse_span_ms,
+        value_delimiter = ',',
+        default_value = "5s,5m,30m,2h,5h,10h,14h,20h,24h",
+        value_name = "TIMES",
+        help_heading = "Webhooks"
+    )]
+    webhook_retries: Vec<u64>,
     /// How the hub's log messages are written, to stderr; PUMASI_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -160,7 +170,7 @@ impl ServeArgs {
                 to_private: self.webhooks_to_private,
                 plain: self.webhooks_over_http,
                 roots: self.webhook_roots,
-                ..WebhookOptions::default()
+                retries: self.webhook_retries.into_iter().map(Duration::from_millis).collect(),
             },
             proofs: !self.no_proofs,
             origin: self.origin,
