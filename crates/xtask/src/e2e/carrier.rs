@@ -2,21 +2,18 @@
 //! though their receiver fails at first and the hub is killed in between.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use pumasi_api::client::HubClient;
 use pumasi_api::wire;
 use pumasi_api::wire::market::{Feed, FeedEvent, Order, OrderResult, OrderStepped};
 use pumasi_api::wire::webhooks::{DeadLetters, Webhook};
 use pumasi_types::EventId;
-use ring::hmac;
 use serde_json::{Value, json};
 
+use super::receiver::{check, serve};
 use super::{Scene, eventually};
 use crate::carrier::Carrier;
 use crate::pool::{Pool, block_on};
@@ -82,44 +79,6 @@ impl Receiver {
     fn count(&self, path: &str) -> usize {
         self.got.lock().expect("nobody panicked").keys().filter(|(to, _)| to == path).count()
     }
-}
-
-/// Answers the requests of a connection with a status, without a body.
-fn serve(
-    stream: TcpStream,
-    mut answer: impl FnMut(&str, &BTreeMap<String, String>, &[u8]) -> u16,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut stream = stream;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let mut headers = BTreeMap::new();
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line)?;
-            let Some((name, value)) = line.trim_end().split_once(':') else { break };
-            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-        }
-        let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let status = answer(&path, &headers, &body);
-        write!(stream, "HTTP/1.1 {status} -\r\nContent-Length: 0\r\n\r\n")?;
-    }
-}
-
-/// As a receiver checks a request, after the specification.
-fn check(secret: &str, headers: &BTreeMap<String, String>, body: &[u8]) {
-    let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a secret")).expect("base64");
-    let mut signed = format!("{}.{}.", headers["webhook-id"], headers["webhook-timestamp"]).into_bytes();
-    signed.extend_from_slice(body);
-    let signature = headers["webhook-signature"].strip_prefix("v1,").expect("one signature");
-    let signature = STANDARD.decode(signature).expect("base64");
-    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &key), &signed, &signature).expect("it is signed");
 }
 
 /// An account with a role, and a client that speaks for it.

@@ -8,17 +8,22 @@ use pumasi_api::wire::market::{Article, MarketLive, Order, OrderResult, PutArtic
 use super::{Scene, stderr};
 
 /// People of a market and their tokens.
-struct People {
-    scene: Scene,
-    shop: String,
-    post: String,
-    alice: String,
+pub(super) struct People {
+    pub(super) scene: Scene,
+    pub(super) shop: String,
+    pub(super) post: String,
+    pub(super) alice: String,
 }
 
 impl People {
     /// A shop sells tea and books to alice, who has ₩100,000.
-    fn new() -> People {
-        let scene = Scene::new(0);
+    pub(super) fn new() -> People {
+        People::with(&[])
+    }
+
+    /// The same with options of the hub.
+    pub(super) fn with(hub_arguments: &[&str]) -> People {
+        let scene = Scene::with(0, hub_arguments);
         let open = |name, role| scene.pool.open_account(name, role).expect("an account opens");
         let (shop, post) = (open("shop", "merchant"), open("post", "carrier"));
         let alice = open("alice", "researcher");
@@ -36,25 +41,25 @@ impl People {
         people
     }
 
-    fn types(&self, who: &str, line: &str) -> Output {
+    pub(super) fn types(&self, who: &str, line: &str) -> Output {
         self.scene.pool.cli(who).args(line.split(' ')).output().expect("the binary runs")
     }
 
     /// Somebody types a command that succeeds; what it prints.
-    fn does(&self, who: &str, line: &str) -> String {
+    pub(super) fn does(&self, who: &str, line: &str) -> String {
         let output = self.types(who, line);
         assert!(output.status.success(), "pumasi {line}: {}", stderr(&output));
         String::from_utf8(output.stdout).expect("text")
     }
 
     /// Somebody types a command that is refused with this exit code; what it says.
-    fn fails(&self, who: &str, line: &str, code: i32) -> String {
+    pub(super) fn fails(&self, who: &str, line: &str, code: i32) -> String {
         let output = self.types(who, line);
         assert_eq!(output.status.code(), Some(code), "pumasi {line}: {}", stderr(&output));
         stderr(&output)
     }
 
-    fn asks<T: serde::de::DeserializeOwned>(&self, who: &str, line: &str) -> T {
+    pub(super) fn asks<T: serde::de::DeserializeOwned>(&self, who: &str, line: &str) -> T {
         let words: Vec<_> = line.split(' ').collect();
         self.scene.pool.ask(who, &words).expect("an answer")
     }
@@ -155,7 +160,9 @@ fn what_the_market_refuses_is_said_with_a_way_out() {
         people.fails(alice, "market order place shop/tea --coupon SPRING --total 4500 --currency KRW", 5);
     assert!(refused.contains("4050"), "it says what is left: {refused}");
     people.does(alice, "market order place shop/tea --coupon SPRING --total 4050 --currency KRW");
-    people.fails(alice, "market order place shop/tea --coupon SPRING --total 4050 --currency KRW", 5);
+    let refused =
+        people.fails(alice, "market order place shop/tea --coupon SPRING --total 4050 --currency KRW", 5);
+    assert!(refused.contains("has used coupon 'SPRING' before"), "{refused}");
     people.fails(shop, "market coupons put WINTER --until 30d", 2);
     let id = people.does(alice, "market order place shop/tea=2").trim().to_owned();
     people.does(alice, &format!("market order cancel {id}"));

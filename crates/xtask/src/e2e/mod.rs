@@ -14,8 +14,10 @@ mod market;
 mod mirror;
 mod orders;
 mod proof;
+mod receiver;
 mod refusals;
 mod sales_day;
+mod selling;
 mod strangers;
 
 use std::path::PathBuf;
