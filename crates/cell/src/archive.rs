@@ -500,10 +500,8 @@ mod tests {
         std::fs::write(&records, &bytes[..bytes.len() - 1]).unwrap();
         let error = archive.complete(until).unwrap_err().to_string();
         assert!(error.contains(&format!("up to byte {}", bytes.len())), "{error}");
-        for foreign in [vec![7; HEADER], vec![0; HEADER + 1]] {
-            std::fs::write(&records, &foreign).unwrap();
-            assert!(matches!(Archive::open(dir.path()), Err(ArchiveError::Foreign { .. })));
-        }
+        std::fs::write(&records, [7; HEADER]).unwrap();
+        assert!(matches!(Archive::open(dir.path()), Err(ArchiveError::Foreign { .. })));
     }
 
     #[test]

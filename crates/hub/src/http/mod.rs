@@ -239,11 +239,14 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
 /// Counts requests, and logs them at debug level.
 async fn count(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let line = format!("{} {}", request.method(), request.uri().path());
+    let line = tracing::enabled!(tracing::Level::DEBUG)
+        .then(|| format!("{} {}", request.method(), request.uri().path()));
     let response = next.run(request).await;
     let took = started.elapsed();
     hub.metrics.request(response.status().as_u16(), took);
-    tracing::debug!(status = response.status().as_u16(), ms = took.as_millis() as u64, "{line}");
+    if let Some(line) = line {
+        tracing::debug!(status = response.status().as_u16(), ms = took.as_millis() as u64, "{line}");
+    }
     response
 }
 
