@@ -463,10 +463,20 @@ impl Job {
         self.ballots.get(&task).into_iter().flat_map(Ballot::involved)
     }
 
-    /// Frees a part of the budget.
+    /// Frees a part of the budget that was committed.
     pub(crate) fn free(&mut self, amount: Amount) {
+        self.make_room(|job| job.committed.0 -= amount.0);
+    }
+
+    /// Frees a part of the budget that was owed, and will not be paid.
+    pub(crate) fn owe_less(&mut self, amount: Amount) {
+        self.make_room(|job| job.owed.0 -= amount.0);
+    }
+
+    /// What the budget affords now may be news to workers.
+    fn make_room(&mut self, free: impl FnOnce(&mut Job)) {
         let before = (self.has_fresh(), self.affords(1));
-        self.committed.0 -= amount.0;
+        free(self);
         self.news |= before != (self.has_fresh(), self.affords(1));
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pumasi_types::{AccountId, Ending, JobId, RunId, TaskIndex, Time, WorkerId};
+use pumasi_types::{AccountId, Amount, Ending, JobId, RunId, TaskIndex, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Finding, Vote};
@@ -286,7 +286,7 @@ impl Compute {
         }
         let job = self.jobs.get_mut(&job_id).expect("a job has its checks");
         if !first.paid {
-            job.owed.0 -= first.cost.0;
+            job.owe_less(first.cost);
             job.provisional -= 1;
         }
         job.undecide(task);
@@ -297,6 +297,7 @@ impl Compute {
             job.vote(task, first);
         }
         job.vote(task, vote);
+        self.touch_job(job_id);
         self.want_more(job_id, task, ctx);
     }
 
@@ -445,7 +446,7 @@ impl Compute {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.withdrawn += unpaid.len() as u32;
         job.provisional -= unpaid.len() as u32;
-        job.owed.0 -= unpaid.iter().map(|unpaid| unpaid.cost.0).sum::<i64>();
+        job.owe_less(Amount(unpaid.iter().map(|unpaid| unpaid.cost.0).sum()));
         for unpaid in unpaid {
             job.undecide(unpaid.task);
         }
@@ -498,9 +499,13 @@ impl Compute {
     fn pay_tab(&mut self, owner: AccountId, unpaid: &[Unpaid], ctx: &mut Context<'_>) {
         for Unpaid { job: job_id, task, run, worker, price, cost, .. } in unpaid.iter().copied() {
             let Some(job) = self.jobs.get_mut(&job_id) else { continue };
-            job.owed.0 -= cost.0;
             job.provisional -= 1;
-            let Some(finding) = job.finding(task) else { continue };
+            let Some(finding) = job.finding(task) else {
+                job.owe_less(cost);
+                self.touch_job(job_id);
+                continue;
+            };
+            job.owed.0 -= cost.0;
             let vote =
                 Vote { owner, worker, run, finding, price, cost, trust: Some(Trust::Proven), paid: false };
             self.pay(job_id, task, &vote, ctx);

@@ -24,7 +24,7 @@ class Market:
         self.folder = folder
         self.fee_bp, self.fee_to, self.tax_to, self.settle_at = 0, None, None, "shipping"
         self.articles = {}  # sku -> {id, price, tax_bp}
-        self.shelves = {}  # sku -> {place: [on hand, reserved]}, places in the order in which goods first came there
+        self.shelves = {}  # sku -> {place: [on hand, reserved]}, the first place is the one that goods came to first
         self.available, self.held = Counter(), Counter()
         self.customers = set()
         self.orders = {}  # number -> order
@@ -108,8 +108,12 @@ class Market:
             total += amount
             tax += amount * article["tax_bp"] // (10_000 + article["tax_bp"])
             place, most = None, 0
-            for number, (on_hand, reserved) in self.shelves.get(sku, {}).items():
-                if order.get("place") in (None, number):
+            shelves = self.shelves.get(sku, {})
+            first, *others = shelves or [0]
+            looked_at = [first, *sorted(others)][:64] if order.get("place") is None else [order["place"]]
+            for number in looked_at:
+                if number in shelves:
+                    on_hand, reserved = shelves[number]
                     if on_hand - reserved >= wanted[sku]:
                         place = number
                         break
