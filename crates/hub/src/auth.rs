@@ -72,10 +72,10 @@ impl Tokens {
     }
 
     /// A token was revoked.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn forget(&self, token: &Hash) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         self.revoked.send_modify(|count| *count += 1);
-        known.clear();
+        known.remove(token);
     }
 
     /// Changes whenever a token is revoked.

@@ -1,5 +1,6 @@
-//! Why a hub cannot start or go on.
+//! Why a hub cannot start or go on, and what others are told of its faults.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -57,4 +58,15 @@ impl ServeError {
         let path = path.to_owned();
         move |source| ServeError::File { operation, path, source }
     }
+}
+
+/// What callers are told when the hub itself is at fault, while it was to do something: what is wrong stands in its
+/// log, under a number, because it may tell of files and of other people.
+pub(crate) fn fault(task: &str, problem: &dyn Display) -> String {
+    let mut number = [0; 4];
+    // Without random bytes the number is 0, and the log has the time.
+    let _ = getrandom::fill(&mut number);
+    let number = u32::from_le_bytes(number);
+    tracing::error!("fault {number:08x}: cannot {task}: {problem}");
+    format!("the hub could not {task}: tell its operator that it was fault {number:08x}")
 }

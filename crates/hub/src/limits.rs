@@ -1,9 +1,12 @@
-//! Rate limits: a token bucket per caller.
+//! Limits: what one caller may ask for in a second, and what one and all of them may have at once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use pumasi_types::AccountId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Token buckets (as in RFC 2698's single-rate form): `rate` a second, bursts of two seconds' worth.
 pub(crate) struct RateLimit<K> {
@@ -54,9 +57,106 @@ impl<K: Eq + Hash> RateLimit<K> {
     }
 }
 
+/// What callers have of something at once, each so many at most.
+pub(crate) struct Shares<K> {
+    most: usize,
+    taken: Arc<Mutex<HashMap<K, usize>>>,
+}
+
+/// What a caller has, until it is dropped.
+pub(crate) struct Share<K: Eq + Hash> {
+    key: K,
+    count: usize,
+    taken: Arc<Mutex<HashMap<K, usize>>>,
+}
+
+impl<K: Copy + Eq + Hash> Shares<K> {
+    pub(crate) fn new(most: usize) -> Shares<K> {
+        Shares { most, taken: Arc::default() }
+    }
+
+    /// So many more for this caller; none when that would be too many.
+    pub(crate) fn take(&self, key: K, count: usize) -> Option<Share<K>> {
+        let mut all = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all.get(&key).copied().unwrap_or(0);
+        let sum = own.checked_add(count).filter(|sum| *sum <= self.most)?;
+        all.insert(key, sum);
+        Some(Share { key, count, taken: Arc::clone(&self.taken) })
+    }
+}
+
+impl<K: Eq + Hash> Drop for Share<K> {
+    fn drop(&mut self) {
+        let mut all = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = all.get(&self.key).map_or(0, |own| own.saturating_sub(self.count));
+        match all.get_mut(&self.key).filter(|_| left > 0) {
+            Some(own) => *own = left,
+            None => drop(all.remove(&self.key)),
+        }
+    }
+}
+
+/// Room for the bodies of requests that are being read, in bytes.
+pub(crate) struct BodyRoom {
+    all: Arc<Semaphore>,
+    each: Shares<AccountId>,
+}
+
+/// Why there is no room for a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoRoom {
+    #[error("too many bodies of your requests are on their way: send them one after the other")]
+    ForYou,
+    #[error("too many requests are on their way to this hub: try again later")]
+    ForAll,
+}
+
+impl BodyRoom {
+    /// Bodies of all accounts.
+    const ALL: usize = 256 << 20;
+    /// Bodies of one account.
+    const EACH: usize = 64 << 20;
+    /// How long a request waits for room.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new() -> BodyRoom {
+        BodyRoom { all: Arc::new(Semaphore::new(Self::ALL)), each: Shares::new(Self::EACH) }
+    }
+
+    /// Room for so many bytes, until it is dropped.
+    pub(crate) async fn enter(
+        &self,
+        caller: AccountId,
+        bytes: usize,
+    ) -> Result<(Share<AccountId>, OwnedSemaphorePermit), NoRoom> {
+        let share = self.each.take(caller, bytes).ok_or(NoRoom::ForYou)?;
+        let bytes = u32::try_from(bytes).map_err(|_| NoRoom::ForAll)?;
+        let entered = Arc::clone(&self.all).acquire_many_owned(bytes);
+        match tokio::time::timeout(Self::PATIENCE, entered).await {
+            Ok(permit) => Ok((share, permit.expect("the room is never closed"))),
+            Err(_) => Err(NoRoom::ForAll),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_has_more_than_a_share_and_what_is_given_back_can_be_had_again() {
+        let shares = Shares::new(3);
+        let (two, one) = (shares.take("a", 2).unwrap(), shares.take("a", 1).unwrap());
+        assert!(shares.take("a", 1).is_none() && shares.take("b", 4).is_none());
+        assert!(shares.take("b", usize::MAX).is_none());
+        let _others = shares.take("b", 3).unwrap();
+        drop(two);
+        let two = shares.take("a", 2).unwrap();
+        assert!(shares.take("a", 1).is_none());
+        drop((one, two));
+        assert!(shares.taken.lock().unwrap().get("a").is_none(), "who has nothing is forgotten");
+        assert!(shares.take("a", 3).is_some());
+    }
 
     #[test]
     fn a_burst_passes_and_then_the_rate_rules() {

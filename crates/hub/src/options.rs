@@ -28,6 +28,8 @@ pub struct ServeOptions {
     pub link_grace: Duration,
     /// Requests per second that one account may make on average.
     pub requests_per_s: u32,
+    /// How long the body of a request may take to come.
+    pub body_patience: Duration,
     /// Log bytes after which a snapshot is made.
     pub snapshot_every: ByteSize,
     /// Whether settled transfers are made provable.
@@ -59,6 +61,7 @@ impl ServeOptions {
             link_lease: Duration::from_secs(30),
             link_grace: Duration::from_secs(15),
             requests_per_s: 2_000,
+            body_patience: Duration::from_secs(30),
             snapshot_every: ByteSize::mib(256),
             proofs: true,
             origin: None,

@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use pumasi_blobs::BlobStore;
 use pumasi_cell::Derived;
 use pumasi_core::{Command, Role, Roles, State};
-use pumasi_types::{RequestId, TransferId, WorkerId};
+use pumasi_types::{AccountId, RequestId, TransferId, WorkerId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -23,7 +23,7 @@ use crate::auth::{self, Caller, TokenMaker, Tokens};
 use crate::cell::{self, Cell, Sequencer, SequencerOptions};
 use crate::directory::Directory;
 use crate::feeds::Waiters;
-use crate::limits::RateLimit;
+use crate::limits::{BodyRoom, RateLimit, Share, Shares};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::orders::WaitingRoom;
@@ -41,6 +41,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(10);
 /// A connection on which nothing moves for so long is closed; no answer is held back as long.
 const STANDSTILL: Duration = Duration::from_secs(90);
+/// Streams of orders and exports that one account has open at once.
+const STREAMS: usize = 64;
 /// Task lists that are checked at once: each keeps a core busy.
 const LIST_CHECKS: usize = 2;
 
@@ -58,7 +60,7 @@ pub(crate) struct Hub {
     pub(crate) tokens: Tokens,
     pub(crate) token_maker: TokenMaker,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) requests: RateLimit<pumasi_types::AccountId>,
+    pub(crate) requests: RateLimit<AccountId>,
     /// Requests without a known token.
     pub(crate) strangers: RateLimit<IpAddr>,
     pub(crate) options: ServeOptions,
@@ -77,6 +79,10 @@ pub(crate) struct Hub {
     pub(crate) courier: Courier,
     /// Who waits for events.
     pub(crate) waiters: Arc<Waiters>,
+    /// Where bodies of requests are read.
+    pub(crate) body_room: BodyRoom,
+    /// Streams of orders, answers and exports that accounts have open.
+    pub(crate) streams: Shares<AccountId>,
     /// Where orders wait for the cell.
     pub(crate) waiting_room: WaitingRoom,
     /// How selling goes.
@@ -85,6 +91,14 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
+    /// A stream of this account's, until it is dropped; or what to say when it has too many.
+    pub(crate) fn stream(&self, account: AccountId) -> Result<Share<AccountId>, String> {
+        let too_many = || {
+            format!("you have {STREAMS} streams of orders and exports open: end some, or send more over each")
+        };
+        self.streams.take(account, 1).ok_or_else(too_many)
+    }
+
     /// A worker's link ended: after the grace its runs go to others, unless it came back.
     pub(crate) async fn link_ended(self: &Arc<Self>, worker: WorkerId, link: u64) {
         self.tell(Command::DetachWorker { worker, link }).await;
@@ -337,6 +351,8 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         directory: Directory::default(),
         courier,
         waiters: Arc::default(),
+        body_room: BodyRoom::new(),
+        streams: Shares::new(STREAMS),
         waiting_room: WaitingRoom::new(),
         live: Live::new(),
         stopping: watch::Sender::new(false),

@@ -1,5 +1,6 @@
 //! What merchants take home in bulk: their events and their orders, from a cursor on.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::builder::{BooleanBuilder, ListBuilder, PrimitiveBuilder, StringBuilder, StructBuilder};
@@ -7,7 +8,7 @@ use arrow_array::types::{Int64Type, TimestampNanosecondType, UInt32Type, UInt64T
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Fields, SchemaRef, TimeUnit};
 use futures_util::{Stream, stream};
-use pumasi_core::{Event, EventKind, OrderView, Party, State};
+use pumasi_core::{ArchivePlace, ArchivedOrder, Event, EventKind, OrderView, Party, State};
 use pumasi_types::{AccountId, EventId, OrderId, Time};
 use tonic::Status;
 
@@ -15,7 +16,7 @@ use super::internal;
 use super::tables::schema;
 use crate::auth::Caller;
 use crate::feeds::{self, FeedError, Whose};
-use crate::http::order_state;
+use crate::http::{order_state, read_archive};
 use crate::link::unavailable;
 use crate::server::Hub;
 
@@ -185,20 +186,37 @@ fn events(events: &[Event], party: Party) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::clone(&EVENTS), columns)
 }
 
-/// The orders that were placed with these events.
+/// The orders that were placed with these events, from memory and from the archive.
 async fn orders(hub: &Hub, events: &[Event]) -> Result<RecordBatch, Status> {
     let placed = events.iter().filter(|event| event.kind == EventKind::Placed);
-    let placed: Vec<(EventId, OrderId)> = placed.map(|event| (event.id, event.order)).collect();
-    let look = move |state: &State| {
-        let mut rows = OrderRows::default();
-        for (event, order) in placed {
-            if let Some(view) = state.market().view(order) {
-                rows.push(event, order, &view);
+    let mut placed: Vec<(EventId, OrderId)> = placed.map(|event| (event.id, event.order)).collect();
+    // Of each that is not in memory what the archive has.
+    let mut archived: BTreeMap<OrderId, Option<ArchivedOrder>> = BTreeMap::new();
+    loop {
+        let look = move |state: &State| {
+            let market = state.market();
+            let is_missing = |id: &OrderId| market.view(*id).is_none() && !archived.contains_key(id);
+            let missing = placed.iter().map(|(_, id)| *id).filter(is_missing);
+            let missing: Vec<_> = missing.map(|id| (id, ArchivePlace::NONE)).collect();
+            if !missing.is_empty() {
+                return Err((placed, archived, missing, market.archived_to()));
             }
-        }
-        rows
-    };
-    hub.cell.read(look).await.map_err(unavailable)?.finish().map_err(internal)
+            let mut rows = OrderRows::default();
+            for (event, id) in placed {
+                let old = || archived.get(&id)?.as_ref().map(ArchivedOrder::view);
+                if let Some(view) = market.view(id).or_else(old) {
+                    rows.push(event, id, &view);
+                }
+            }
+            Ok(rows)
+        };
+        let (all, mut found, missing, until) = match hub.cell.read(look).await.map_err(unavailable)? {
+            Ok(rows) => return rows.finish().map_err(internal),
+            Err(missing) => missing,
+        };
+        found.extend(read_archive(&hub.derived.archive, missing, until).await.map_err(internal)?);
+        (placed, archived) = (all, found);
+    }
 }
 
 /// A table of orders in the making.

@@ -7,7 +7,7 @@ mod export;
 mod reader;
 mod tables;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -19,15 +19,17 @@ use arrow_flight::{
 };
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::{ArrowError, SchemaRef};
-use futures_util::{Stream, StreamExt, stream};
-use pumasi_types::ArticleId;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use pumasi_types::{AccountId, ArticleId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::export::Export;
 use self::reader::OrderReader;
+use crate::error::fault;
 use crate::http::{LINK_MESSAGE_BYTES, Peer};
+use crate::limits::Share;
 use crate::link::{denied, unavailable};
 use crate::orders::{Placing, PlacingError};
 use crate::server::Hub;
@@ -85,8 +87,7 @@ fn info(name: &str, schema: &SchemaRef) -> Result<FlightInfo, Status> {
 }
 
 fn internal(error: impl std::fmt::Display) -> Status {
-    tracing::error!("{error}");
-    Status::internal(error.to_string())
+    Status::internal(fault("do that", &error))
 }
 
 fn placing(error: PlacingError) -> Status {
@@ -116,17 +117,55 @@ impl Gateway {
         Session::begin(&self.0, request.metadata().as_ref(), peer).await.map_err(denied)
     }
 
+    /// A session with one of the streams that its account can have.
+    async fn stream<T>(&self, request: &Request<T>) -> Result<(Session, Share<AccountId>), Status> {
+        let session = self.session(request).await?;
+        let share = self.0.stream(session.caller.account).map_err(Status::resource_exhausted)?;
+        Ok((session, share))
+    }
+
     /// Places the orders of a stream; a table of answers for each of its batches.
     async fn place(
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<impl Stream<Item = Result<RecordBatch, Status>> + Send + use<>, Status> {
-        let session = self.session(&request).await?;
+        let (session, share) = self.stream(&request).await?;
         let hub = Arc::clone(&self.0);
         let (to, pending) = mpsc::channel(PIPELINE);
-        tokio::spawn(read(Arc::clone(&hub), session, request.into_inner(), to));
+        let reading = read(Arc::clone(&hub), session, request.into_inner(), to);
+        tokio::spawn(async move {
+            let _share = share;
+            reading.await;
+        });
         Ok(ReceiverStream::new(pending).then(move |placing| answer(Arc::clone(&hub), placing)))
     }
+}
+
+/// Tables as long as the session lasts.
+fn lasting<S>(
+    hub: Arc<Hub>,
+    (session, share): (Session, Share<AccountId>),
+    tables: S,
+) -> impl Stream<Item = Result<RecordBatch, Status>> + Send + use<S>
+where
+    S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+{
+    let (to, told) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let _share = share;
+        let telling = async {
+            let mut tables = pin!(tables);
+            while let Some(table) = tables.try_next().await? {
+                if to.send(Ok(table)).await.is_err() {
+                    // Nobody reads them any more.
+                    break;
+                }
+            }
+            Ok(())
+        };
+        session.read(&hub, &to, telling).await;
+    });
+    ReceiverStream::new(told)
 }
 
 /// Reads and hands over until the stream or the session ends.
@@ -229,16 +268,18 @@ impl FlightService for Gateway {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        let session = self.session(&request).await?;
+        let session = self.stream(&request).await?;
         let hub = Arc::clone(&self.0);
         let ticket = std::str::from_utf8(&request.get_ref().ticket).unwrap_or_default();
         if ticket == "articles" {
-            return Ok(Response::new(encode(&tables::ARTICLES, articles(hub))));
+            let articles = lasting(Arc::clone(&hub), session, articles(hub));
+            return Ok(Response::new(encode(&tables::ARTICLES, articles)));
         }
         let no_ticket = || Status::not_found("there are the tickets `articles`, `events` and `orders`");
-        let export = Export::of(ticket, &session.caller).ok_or_else(no_ticket)??;
+        let export = Export::of(ticket, &session.0.caller).ok_or_else(no_ticket)??;
         let schema = if export.orders { &export::ORDERS } else { &export::EVENTS };
-        Ok(Response::new(encode(schema, export.tables(hub))))
+        let tables = lasting(Arc::clone(&hub), session, export.tables(hub));
+        Ok(Response::new(encode(schema, tables)))
     }
 
     async fn do_put(

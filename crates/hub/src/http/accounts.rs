@@ -47,7 +47,7 @@ pub(super) async fn me(
 }
 
 /// One account: one's own, or any for operators.
-#[utoipa::path(get, path = "/v1/accounts/{account}", params(("account" = String, Path)),
+#[utoipa::path(get, path = "/v1/accounts/{account}", operation_id = "get_account", params(("account" = String, Path)),
     responses((status = 200, body = wire::Account)))]
 pub(super) async fn get(
     State(hub): State<Arc<Hub>>,
@@ -62,7 +62,8 @@ pub(super) async fn get(
 }
 
 /// All accounts; operators only.
-#[utoipa::path(get, path = "/v1/accounts", responses((status = 200, body = [wire::Account])))]
+#[utoipa::path(get, path = "/v1/accounts", operation_id = "list_accounts",
+    responses((status = 200, body = [wire::Account])))]
 pub(super) async fn list(
     State(hub): State<Arc<Hub>>,
     Caller(caller): Caller,
@@ -78,7 +79,7 @@ pub(super) async fn list(
 }
 
 /// Opens an account; operators only. The answer has its token, which is shown only here.
-#[utoipa::path(post, path = "/v1/accounts", request_body = wire::OpenAccount,
+#[utoipa::path(post, path = "/v1/accounts", operation_id = "open_account", request_body = wire::OpenAccount,
     responses((status = 201, body = wire::OpenedAccount)))]
 pub(super) async fn open(
     State(hub): State<Arc<Hub>>,
@@ -160,12 +161,15 @@ pub(super) async fn revoke_token(
     key: IdempotencyKey,
     Body(body): Body<wire::RevokeToken>,
 ) -> Result<StatusCode, ApiError> {
-    let command = Command::RevokeToken { token: hash_of(&body.token) };
+    let token = hash_of(&body.token);
+    let command = Command::RevokeToken { token };
     let id = key.of(caller.account);
     // A task of its own: a caller that goes away must not keep the token from being forgotten.
     let revoked = tokio::spawn(async move {
         let answer = hub.cell.ask(caller.account, id, command).await;
-        hub.tokens.forget();
+        if matches!(answer, Ok(Ok(_))) {
+            hub.tokens.forget(&token);
+        }
         answer
     });
     revoked.await.map_err(|error| ApiError::internal(&error))???;

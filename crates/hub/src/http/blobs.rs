@@ -15,7 +15,8 @@ use super::extract::{Caller, Path};
 use crate::server::Hub;
 
 /// Stores the body and answers its hash. Durable when it answers.
-#[utoipa::path(post, path = "/v1/blobs", request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+#[utoipa::path(post, path = "/v1/blobs", operation_id = "put_blob",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, body = wire::StoredBlob), (status = 413, body = wire::ErrorBody)))]
 pub(super) async fn put(
     State(hub): State<Arc<Hub>>,
@@ -34,7 +35,7 @@ pub(super) async fn put(
 }
 
 /// A blob's bytes; HEAD tells its length. The body ends early when the stored bytes are damaged.
-#[utoipa::path(get, path = "/v1/blobs/{hash}", params(("hash" = String, Path)),
+#[utoipa::path(get, path = "/v1/blobs/{hash}", operation_id = "get_blob", params(("hash" = String, Path)),
     responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = wire::ErrorBody)))]
 pub(super) async fn get(
     State(hub): State<Arc<Hub>>,

@@ -23,7 +23,7 @@ const COUPONS_MAX: usize = 1_000;
 const MS: u64 = 1_000_000;
 
 /// Adds coupons and promotions of the caller, or changes those of the same codes: all of them or none; merchants only.
-#[utoipa::path(put, path = "/v1/coupons", request_body = OneOrMany<NewCoupon>,
+#[utoipa::path(put, path = "/v1/coupons", operation_id = "put_coupons", request_body = OneOrMany<NewCoupon>,
     responses((status = 200, body = [PutCoupon]), (status = 400, body = wire::ErrorBody)))]
 pub(super) async fn put(
     State(hub): State<Arc<Hub>>,
@@ -83,7 +83,7 @@ pub(super) struct CouponsQuery {
 }
 
 /// The caller's coupons and promotions, in the order of their codes; storefronts and operators see every merchant's.
-#[utoipa::path(get, path = "/v1/coupons",
+#[utoipa::path(get, path = "/v1/coupons", operation_id = "list_coupons",
     params(("merchant" = Option<String>, Query), ("after" = Option<String>, Query),
         ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Coupons)))]

@@ -10,6 +10,8 @@ use pumasi_core::{OrderState, Refusal, StepKind};
 
 use super::views;
 use crate::cell::CellError;
+use crate::error::fault;
+use crate::limits::NoRoom;
 use crate::session::Over;
 
 /// What a request is answered when it is not done.
@@ -44,8 +46,12 @@ impl ApiError {
 
     /// A fault of the hub itself.
     pub(crate) fn internal(problem: &dyn std::fmt::Display) -> ApiError {
-        tracing::error!("{problem}");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", problem.to_string())
+        ApiError::fault("internal", "do that", problem)
+    }
+
+    /// The same under another code, with what was to be done.
+    pub(super) fn fault(code: &'static str, task: &str, problem: &dyn std::fmt::Display) -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code, fault(task, problem))
     }
 
     /// What is told of it besides the status.
@@ -65,6 +71,11 @@ impl ApiError {
     pub(crate) fn saying(mut self, message: String) -> ApiError {
         self.message = message;
         self
+    }
+
+    /// The caller has too much of something at once.
+    pub(crate) fn too_many(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message)
     }
 
     /// It is about one of a list, counted from 1.
@@ -135,6 +146,16 @@ impl From<CellError> for ApiError {
     }
 }
 
+impl From<NoRoom> for ApiError {
+    fn from(error: NoRoom) -> ApiError {
+        let (status, code) = match error {
+            NoRoom::ForYou => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            NoRoom::ForAll => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        };
+        ApiError::new(status, code, error.to_string()).retry_after(std::time::Duration::ZERO)
+    }
+}
+
 impl From<Over> for ApiError {
     fn from(over: Over) -> ApiError {
         let (status, code) = match over {
@@ -151,27 +172,26 @@ impl From<BlobError> for ApiError {
             BlobError::NotFound { .. } => (StatusCode::NOT_FOUND, "no_blob"),
             BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             BlobError::Body { .. } => (StatusCode::BAD_REQUEST, "broken_upload"),
-            BlobError::DiskFull { .. } => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),
+            BlobError::DiskFull { .. } => {
+                tracing::error!("{error}");
+                let message = "the hub's disk is full: tell its operator, and send it again later";
+                return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message);
+            }
+            _ => return ApiError::fault("storage", "read or write that file", &error),
         };
-        if status.is_server_error() {
-            tracing::error!("{error}");
-        }
         ApiError::new(status, code, error.to_string())
     }
 }
 
 impl From<ArchiveError> for ApiError {
     fn from(error: ArchiveError) -> ApiError {
-        tracing::error!("{error}");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+        ApiError::fault("storage", "read its archive of orders", &error)
     }
 }
 
 impl From<JournalError> for ApiError {
     fn from(error: JournalError) -> ApiError {
-        tracing::error!("{error}");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+        ApiError::fault("storage", "read one of its journals", &error)
     }
 }
 

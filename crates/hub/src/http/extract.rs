@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
+use axum::body::Bytes;
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use pumasi_types::{AccountId, RequestId};
 use serde::de::DeserializeOwned;
 
@@ -22,7 +22,9 @@ impl FromRequestParts<Arc<Hub>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Caller, ApiError> {
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-        Ok(Caller(hub.authenticate(&parts.headers, peer).await?))
+        let caller = hub.authenticate(&parts.headers, peer).await?;
+        parts.extensions.insert(caller.clone());
+        Ok(Caller(caller))
     }
 }
 
@@ -30,10 +32,7 @@ impl From<Denied> for ApiError {
     fn from(denied: Denied) -> ApiError {
         match denied {
             Denied::Cell(error) => error.into(),
-            Denied::TooMany(wait) => {
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", denied.to_string())
-                    .retry_after(wait)
-            }
+            Denied::TooMany(wait) => ApiError::too_many(denied.to_string()).retry_after(wait),
             Denied::NoToken | Denied::UnknownToken => {
                 ApiError::new(StatusCode::UNAUTHORIZED, "unknown_token", denied.to_string())
             }
@@ -92,24 +91,65 @@ impl FromRequestParts<Arc<Hub>> for IdempotencyKey {
     }
 }
 
-/// A JSON body whose faults are told like all others.
+/// The type that a body says it has, without its parameters (RFC 9110, 8.3.1).
+pub(super) fn media_type(headers: &HeaderMap) -> &str {
+    let named = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    named.split(';').next().unwrap_or_default().trim()
+}
+
+/// How many bytes a JSON body may have at a route.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyMax(pub(super) usize);
+
+/// A JSON body whose faults are told like all others; behind the [`Caller`] in a handler's arguments.
 pub(crate) struct Body<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, hub: &Arc<Hub>) -> Result<Body<T>, ApiError> {
-        match axum::Json::<T>::from_request(request, hub).await {
+        let (parts, body) = request.into_parts();
+        let kind = media_type(&parts.headers).to_ascii_lowercase();
+        if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json")) {
+            let message = "the body must be JSON: send `Content-Type: application/json`";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid", message));
+        }
+        let bytes = read(&parts, body, hub).await?;
+        match axum::Json::<T>::from_bytes(&bytes) {
             Ok(axum::Json(body)) => Ok(Body(body)),
-            Err(JsonRejection::BytesRejection(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                let message = "the body is too large: send less at once";
-                Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))
-            }
-            Err(JsonRejection::MissingJsonContentType(_)) => {
-                let message = "the body must be JSON: send `Content-Type: application/json`";
-                Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid", message))
-            }
             Err(error) => Err(ApiError::invalid(error.body_text())),
         }
     }
+}
+
+/// Reads a body when there is room for it, and while it comes soon enough.
+async fn read(parts: &Parts, body: axum::body::Body, hub: &Hub) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        let message = "the body is too large: send less at once";
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    };
+    let (Some(caller), Some(BodyMax(most))) =
+        (parts.extensions.get::<auth::Caller>(), parts.extensions.get().copied())
+    else {
+        return Err(ApiError::internal(&"a route for bodies must know its callers and have a bound"));
+    };
+    let announced = parts.headers.get(header::CONTENT_LENGTH);
+    let announced: Option<usize> = announced.and_then(|value| value.to_str().ok()?.parse().ok());
+    let bytes = announced.unwrap_or(most);
+    if bytes > most {
+        return Err(too_large());
+    }
+    let _room = hub.body_room.enter(caller.account, bytes).await?;
+    let patience = hub.options.body_patience;
+    let Ok(read) = tokio::time::timeout(patience, axum::body::to_bytes(body, most)).await else {
+        let message = format!(
+            "the body did not come within {} s: send less at once, or over a faster connection",
+            patience.as_secs_f32()
+        );
+        return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", message));
+    };
+    read.map_err(|error| match std::error::Error::source(&error) {
+        Some(source) if source.is::<http_body_util::LengthLimitError>() => too_large(),
+        _ => ApiError::invalid(format!("the body broke off: {error}")),
+    })
 }

@@ -65,7 +65,7 @@ pub(super) struct FeedQuery {
 /// The events of the caller's orders, as `customer`, `merchant` or `carrier`, oldest first. Whoever asks again with
 /// `next` as `after` comes by each of them, whatever happens in between; with `wait_s` the answer waits so long for the
 /// first of them.
-#[utoipa::path(get, path = "/v1/feeds/{party}",
+#[utoipa::path(get, path = "/v1/feeds/{party}", operation_id = "read_feed",
     params(("party" = String, Path), ("after" = Option<u64>, Query), ("limit" = Option<u32>, Query),
         ("wait_s" = Option<u64>, Query), ("account" = Option<String>, Query)),
     responses((status = 200, body = Feed), (status = 403, body = wire::ErrorBody),
@@ -136,5 +136,8 @@ pub(super) async fn list_orders(
         feeds::backwards(&hub.cell, &hub.derived, whose, query.before, (limit, LOOKED_THROUGH), is_placed)
             .await?;
     let ids = events.iter().map(|event| event.order).collect();
-    Ok(Json(Orders { orders: past::orders(&hub, None, ids).await?, next }))
+    let past::Shown { orders, looked_for } = past::orders(&hub, None, ids).await?;
+    // What was not looked for comes with the next page.
+    let last = events.get(looked_for).and_then(|_| events.get(looked_for.checked_sub(1)?));
+    Ok(Json(Orders { orders, next: last.map(|event| event.id).or(next) }))
 }

@@ -52,7 +52,7 @@ pub(super) async fn show(hub: &Hub, caller: auth::Caller, id: JobId) -> Result<J
 }
 
 /// The caller's jobs, newest first; operators see all with `all=true`.
-#[utoipa::path(get, path = "/v1/jobs",
+#[utoipa::path(get, path = "/v1/jobs", operation_id = "list_jobs",
     params(("before" = Option<u64>, Query), ("limit" = Option<u32>, Query), ("all" = Option<bool>, Query)),
     responses((status = 200, body = wire::Jobs)))]
 pub(super) async fn list(
@@ -74,7 +74,8 @@ pub(super) async fn list(
 }
 
 /// One job. With `wait_ms`, answers when it is over or that time has passed.
-#[utoipa::path(get, path = "/v1/jobs/{job}", params(("job" = u64, Path), ("wait_ms" = Option<u64>, Query)),
+#[utoipa::path(get, path = "/v1/jobs/{job}", operation_id = "get_job",
+    params(("job" = u64, Path), ("wait_ms" = Option<u64>, Query)),
     responses((status = 200, body = wire::Job)))]
 pub(super) async fn get(
     State(hub): State<Arc<Hub>>,
@@ -91,7 +92,7 @@ pub(super) async fn get(
 }
 
 /// Ends a job; what is left of its budget is released.
-#[utoipa::path(post, path = "/v1/jobs/{job}/cancel", params(("job" = u64, Path)),
+#[utoipa::path(post, path = "/v1/jobs/{job}/cancel", operation_id = "cancel_job", params(("job" = u64, Path)),
     responses((status = 200, body = wire::Job), (status = 409, body = wire::ErrorBody)))]
 pub(super) async fn cancel(
     State(hub): State<Arc<Hub>>,

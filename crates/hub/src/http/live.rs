@@ -35,7 +35,8 @@ pub(super) struct LiveQuery {
 
 /// How selling goes: this hour's sales of the caller, or of anybody or all for operators, who also see what came of
 /// all orders.
-#[utoipa::path(get, path = "/v1/market/live", params(("merchant" = Option<String>, Query), ("top" = Option<u32>, Query)),
+#[utoipa::path(get, path = "/v1/market/live", operation_id = "get_market_live",
+    params(("merchant" = Option<String>, Query), ("top" = Option<u32>, Query)),
     responses((status = 200, body = MarketLive), (status = 403, body = ErrorBody)))]
 pub(super) async fn live(
     State(hub): State<Arc<Hub>>,
@@ -69,7 +70,7 @@ pub(super) async fn live(
     }))
 }
 
-/// The sales of the last hour in which something was sold.
+/// The sales of this hour.
 async fn sales(hub: &Hub, merchant: Option<AccountId>, most: usize) -> Result<MarketLive, ApiError> {
     // One at a time, so that a crowd that watches takes no more from orders than one of them.
     let _turn = hub.live.turn.lock().await;

@@ -131,7 +131,7 @@ pub(super) async fn set_shop(
 }
 
 /// Adds articles of the caller, or changes those of the same SKUs: all of them or none; merchants only.
-#[utoipa::path(post, path = "/v1/articles", request_body = OneOrMany<NewArticle>,
+#[utoipa::path(post, path = "/v1/articles", operation_id = "put_articles", request_body = OneOrMany<NewArticle>,
     responses((status = 200, body = [PutArticle]), (status = 400, body = wire::ErrorBody)))]
 pub(super) async fn put(
     State(hub): State<Arc<Hub>>,
@@ -281,7 +281,7 @@ pub(super) struct ArticlesQuery {
 
 /// Articles in the order in which they came, of one merchant or of all; or a merchant's, by default the caller's, that
 /// has this SKU.
-#[utoipa::path(get, path = "/v1/articles",
+#[utoipa::path(get, path = "/v1/articles", operation_id = "list_articles",
     params(("merchant" = Option<String>, Query), ("sku" = Option<String>, Query),
         ("after" = Option<u32>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Articles)))]
@@ -316,15 +316,17 @@ fn page(
     limit: usize,
 ) -> Articles {
     let market = state.market();
-    let mut articles = Vec::new();
+    let (mut articles, mut parts) = (Vec::new(), 0);
     for id in (after.saturating_add(1)..=u32::MAX).map(ArticleId).take(LOOKED_AT as usize) {
         let Some((article, text)) = market.article(id).zip(market.text(id)) else {
             return Articles { articles, next: None };
         };
         if merchant.is_none_or(|merchant| merchant == article.merchant) {
-            articles.push(views::article(state, (id, article, text), may_count(caller, article)));
+            let article = views::article(state, (id, article, text), may_count(caller, article));
+            parts += 1 + article.stock.as_ref().map_or(0, Vec::len);
+            articles.push(article);
         }
-        if articles.len() == limit {
+        if articles.len() == limit || parts >= views::PARTS {
             return Articles { articles, next: Some(id) };
         }
     }
@@ -337,7 +339,7 @@ fn show(state: &pumasi_core::State, caller: &auth::Caller, id: ArticleId) -> Opt
 }
 
 /// One article.
-#[utoipa::path(get, path = "/v1/articles/{article}", params(("article" = u32, Path)),
+#[utoipa::path(get, path = "/v1/articles/{article}", operation_id = "get_article", params(("article" = u32, Path)),
     responses((status = 200, body = Article), (status = 404, body = wire::ErrorBody)))]
 pub(super) async fn get(
     State(hub): State<Arc<Hub>>,

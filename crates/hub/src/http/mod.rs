@@ -27,17 +27,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use pumasi_api::link::worker_link_server::WorkerLinkServer;
 use pumasi_api::wire::market::SalesBy;
 use pumasi_cell::REQUEST_BYTES_MAX;
 use utoipa::OpenApi;
 
 pub(crate) use self::error::ApiError;
+use self::extract::BodyMax;
+pub(crate) use self::past::read as read_archive;
 pub(crate) use self::views::order_state;
 use crate::flight;
 use crate::link::Gateway;
@@ -157,11 +159,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
     // What is nowhere is answered in one way.
     let services = tonic::service::Routes::new(link).add_service(flight::service(hub));
     let services = services.into_axum_router().reset_fallback();
-    let limit = usize::try_from(hub.options.max_upload.0).unwrap_or(usize::MAX);
-    let blobs = Router::new()
-        .route("/v1/blobs", post(blobs::put))
-        .layer(DefaultBodyLimit::max(limit))
-        .route("/v1/blobs/{hash}", get(blobs::get));
+    let blobs = Router::new().route("/v1/blobs", post(blobs::put)).route("/v1/blobs/{hash}", get(blobs::get));
     let lists = Router::new()
         .route("/v1/orders", get(feeds::list_orders).post(orders::place))
         .route("/v1/orders/steps", post(steps::list))
@@ -169,7 +167,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/coupons", get(coupons::list).put(coupons::put))
         .route("/v1/customers", post(accounts::open_customers))
         .route("/v1/stock", post(market::change_stock))
-        .layer(DefaultBodyLimit::max(LIST_BYTES));
+        .layer(Extension(BodyMax(LIST_BYTES)));
     let api = Router::new()
         .route("/v1/hub", get(system::hub))
         .route("/healthz", get(system::healthz))
@@ -226,7 +224,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/proof", get(proof::info))
         .route("/v1/receipts/{transfer}", get(proof::receipt))
         .route("/v1/log", get(proof::log))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(Extension(BodyMax(BODY_BYTES)))
         .merge(blobs)
         .merge(lists)
         .fallback(error::no_route)

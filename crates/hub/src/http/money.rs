@@ -40,7 +40,7 @@ async fn transferred(
 }
 
 /// Puts new money into circulation; operators only.
-#[utoipa::path(post, path = "/v1/issue", request_body = wire::Payment,
+#[utoipa::path(post, path = "/v1/issue", operation_id = "issue_money", request_body = wire::Payment,
     responses((status = 200, body = wire::Transferred)))]
 pub(super) async fn issue(
     State(hub): State<Arc<Hub>>,
@@ -69,7 +69,7 @@ pub(super) async fn transfer(
 }
 
 /// Sets some of the caller's money aside.
-#[utoipa::path(post, path = "/v1/holds", request_body = wire::NewHold,
+#[utoipa::path(post, path = "/v1/holds", operation_id = "hold_money", request_body = wire::NewHold,
     responses((status = 201, body = wire::Held)))]
 pub(super) async fn hold(
     State(hub): State<Arc<Hub>>,
@@ -87,7 +87,7 @@ pub(super) async fn hold(
 }
 
 /// Pays a part of a hold out.
-#[utoipa::path(post, path = "/v1/holds/{hold}/settle", params(("hold" = u64, Path)),
+#[utoipa::path(post, path = "/v1/holds/{hold}/settle", operation_id = "settle_hold", params(("hold" = u64, Path)),
     request_body = wire::SettleHold, responses((status = 200, body = wire::Transferred)))]
 pub(super) async fn settle(
     State(hub): State<Arc<Hub>>,
@@ -107,7 +107,7 @@ pub(super) async fn settle(
 }
 
 /// Gives the rest of a hold back.
-#[utoipa::path(post, path = "/v1/holds/{hold}/release", params(("hold" = u64, Path)),
+#[utoipa::path(post, path = "/v1/holds/{hold}/release", operation_id = "release_hold", params(("hold" = u64, Path)),
     responses((status = 204)))]
 pub(super) async fn release(
     State(hub): State<Arc<Hub>>,
@@ -132,7 +132,7 @@ pub(super) struct StatementQuery {
 const LINES_MAX: usize = 1_000;
 
 /// An account's settled movements, newest first: one's own, or any for operators.
-#[utoipa::path(get, path = "/v1/statement",
+#[utoipa::path(get, path = "/v1/statement", operation_id = "get_statement",
     params(("account" = Option<String>, Query), ("currency" = Option<String>, Query),
         ("before" = Option<u64>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = wire::Statement)))]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use pumasi_api::wire::ErrorBody;
@@ -16,7 +16,7 @@ use pumasi_api::wire::market::{NewOrder, OrderResult};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::extract::IdempotencyKey;
+use super::extract::{IdempotencyKey, media_type};
 use super::orders::{Named, Problem, gather, outcomes, result};
 use super::{ApiError, Peer};
 use crate::orders::Placing;
@@ -43,7 +43,8 @@ struct Pending {
 /// Places orders as they come, one JSON object on each line, and answers each with a line, in their order. Read the
 /// answers while you write: what is not read holds the stream up. A stream that has to end early ends with a line of
 /// `code` and `message` alone; send what was not answered by then once more, with the same ids.
-#[utoipa::path(post, path = "/v1/orders/stream", request_body(content = NewOrder, content_type = "application/x-ndjson"),
+#[utoipa::path(post, path = "/v1/orders/stream", operation_id = "stream_orders",
+    request_body(content = NewOrder, content_type = "application/x-ndjson"),
     responses((status = 200, description = "One line for each line.", body = OrderResult,
         content_type = "application/x-ndjson"), (status = 415, body = ErrorBody)))]
 pub(super) async fn stream(
@@ -53,20 +54,20 @@ pub(super) async fn stream(
 ) -> Result<Response, ApiError> {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let session = Session::begin(&hub, request.headers(), peer).await?;
-    if !is_ndjson(request.headers()) {
+    let share = hub.stream(session.caller.account).map_err(ApiError::too_many)?;
+    if !media_type(request.headers()).eq_ignore_ascii_case(NDJSON) {
         let message = format!("the body must be lines of JSON: send `Content-Type: {NDJSON}`");
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid", message));
     }
     let (to, pending) = mpsc::channel(PIPELINE);
     let lines = Lines { body: request.into_body().into_data_stream(), rest: Vec::new(), over: false };
-    tokio::spawn(read(Arc::clone(&hub), session, key, lines, to));
+    let reading = read(Arc::clone(&hub), session, key, lines, to);
+    tokio::spawn(async move {
+        let _share = share;
+        reading.await;
+    });
     let answers = ReceiverStream::new(pending).then(move |pending| answer(Arc::clone(&hub), pending));
     Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(answers)).into_response())
-}
-
-fn is_ndjson(headers: &HeaderMap) -> bool {
-    let named = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    named.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(NDJSON)
 }
 
 /// Reads and hands over until the body or the session ends.

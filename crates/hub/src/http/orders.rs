@@ -12,7 +12,7 @@ use pumasi_api::wire;
 use pumasi_api::wire::market::{
     NewLine, NewOrder, ORDER_ID_BYTES_MAX, OneOrMany, Order, OrderResult, OrderStatus, Party, Pay,
 };
-use pumasi_core::{OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec, OrderView};
+use pumasi_core::{OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec};
 use pumasi_types::{AccountId, ArticleId, CouponId, Currency, MoneyError, OrderId, RequestId};
 
 use super::extract::{Body, Caller, IdempotencyKey, Path};
@@ -80,7 +80,7 @@ pub(super) type Outcome = Result<OrderAnswer, Problem>;
 
 /// Places an order, or each of a list on its own. An order's `id` decides: sent again, it is the same order and is
 /// answered the same, in whatever list and by whatever way it comes.
-#[utoipa::path(post, path = "/v1/orders", request_body = OneOrMany<NewOrder>,
+#[utoipa::path(post, path = "/v1/orders", operation_id = "place_orders", request_body = OneOrMany<NewOrder>,
     responses((status = 201, description = "The order was placed.", body = OrderResult),
         (status = 200, description = "What came of each order of the list, in its order.", body = [OrderResult]),
         (status = 402, body = wire::ErrorBody), (status = 409, body = wire::ErrorBody),
@@ -320,26 +320,16 @@ pub(super) fn result(outcome: Outcome, named: &Named) -> OrderResult {
     OrderResult { status: OrderStatus::Refused, order: None, code, message: Some(message) }
 }
 
-/// An order: its customer, its merchant, the storefront that sent it, and operators see it.
-#[utoipa::path(get, path = "/v1/orders/{order}", params(("order" = u64, Path)),
+/// An order: its customer, its merchant, storefronts and operators see it.
+#[utoipa::path(get, path = "/v1/orders/{order}", operation_id = "get_order", params(("order" = u64, Path)),
     responses((status = 200, body = Order), (status = 404, body = wire::ErrorBody)))]
 pub(super) async fn get(
     State(hub): State<Arc<Hub>>,
     Caller(caller): Caller,
     Path(order): Path<OrderId>,
 ) -> Result<Json<Order>, ApiError> {
-    let found = past::orders(&hub, Some(&caller), vec![order]).await?;
+    let found = past::orders(&hub, Some(&caller), vec![order]).await?.orders;
     found.into_iter().next().map(Json).ok_or_else(|| no_order(order))
-}
-
-/// An order in memory that the caller may see.
-pub(super) fn seen<'a>(
-    state: &'a pumasi_core::State,
-    caller: &auth::Caller,
-    id: OrderId,
-) -> Option<OrderView<'a>> {
-    let (view, sent_by) = (state.market().view(id)?, state.market().sent_by(id)?);
-    past::may_see(Some(caller), &view, sent_by).then_some(view)
 }
 
 /// What is said of an order that is not there, or not the caller's: who may not see one learns no more than that,

@@ -38,8 +38,7 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
 impl From<ProofFailure> for ApiError {
     fn from(error: ProofFailure) -> ApiError {
-        tracing::error!("{error}");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+        ApiError::fault("storage", "read its proofs", &error)
     }
 }
 
@@ -74,7 +73,8 @@ fn needs_auditor(caller: &auth::Caller) -> Result<(), ApiError> {
 }
 
 /// The newest checkpoint (C2SP tlog-checkpoint), cosigned by the hub's witnesses.
-#[utoipa::path(get, path = "/checkpoint", responses((status = 200, content_type = "text/plain"),
+#[utoipa::path(get, path = "/checkpoint", operation_id = "get_checkpoint",
+    responses((status = 200, content_type = "text/plain"),
     (status = 404, body = wire::ErrorBody)))]
 pub(super) async fn checkpoint(
     State(hub): State<Arc<Hub>>,
@@ -89,7 +89,7 @@ pub(super) async fn checkpoint(
 }
 
 /// A tile of hashes, for everybody; or of transfers (`entries`), for auditors (C2SP tlog-tiles).
-#[utoipa::path(get, path = "/tile/{path}", params(("path" = String, Path)),
+#[utoipa::path(get, path = "/tile/{path}", operation_id = "get_tile", params(("path" = String, Path)),
     responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = wire::ErrorBody)))]
 pub(super) async fn tile(
     State(hub): State<Arc<Hub>>,
@@ -120,7 +120,8 @@ pub(super) async fn tile(
 }
 
 /// Who signs the checkpoints.
-#[utoipa::path(get, path = "/v1/proof", responses((status = 200, body = wire::ProofInfo)))]
+#[utoipa::path(get, path = "/v1/proof", operation_id = "get_proof",
+    responses((status = 200, body = wire::ProofInfo)))]
 pub(super) async fn info(State(hub): State<Arc<Hub>>, _: Public) -> Result<Json<wire::ProofInfo>, ApiError> {
     let prover = prover(&hub)?;
     Ok(Json(wire::ProofInfo {
@@ -133,7 +134,7 @@ pub(super) async fn info(State(hub): State<Arc<Hub>>, _: Public) -> Result<Json<
 }
 
 /// The receipt of a transfer (C2SP tlog-proof): for payer, payee, auditors and operators.
-#[utoipa::path(get, path = "/v1/receipts/{transfer}", params(("transfer" = u64, Path)),
+#[utoipa::path(get, path = "/v1/receipts/{transfer}", operation_id = "get_receipt", params(("transfer" = u64, Path)),
     responses((status = 200, content_type = "text/plain"), (status = 404, body = wire::ErrorBody)))]
 pub(super) async fn receipt(
     State(hub): State<Arc<Hub>>,
@@ -187,7 +188,7 @@ pub(super) struct LogQuery {
 /// The entries of the log from `from` on, one behind the other, each as 104 bytes of header and its payload (see
 /// docs/proof.md); for auditors. Ends with the last entry that was durable when it began, or for who is no operator with
 /// the last one that was old enough.
-#[utoipa::path(get, path = "/v1/log", params(("from" = Option<u64>, Query)),
+#[utoipa::path(get, path = "/v1/log", operation_id = "read_log", params(("from" = Option<u64>, Query)),
     responses((status = 200, content_type = "application/octet-stream"), (status = 410, body = wire::ErrorBody)))]
 pub(super) async fn log(
     State(hub): State<Arc<Hub>>,

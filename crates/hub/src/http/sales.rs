@@ -107,7 +107,7 @@ fn add(sums: &mut Sums, by: SalesBy, sold: SalesHour) {
 
 /// What was sold in a time, of the last day if none is named, which begins and ends with whole hours, UTC. Merchants see
 /// their own sales, operators everybody's. An order counts when its money is taken.
-#[utoipa::path(get, path = "/v1/sales",
+#[utoipa::path(get, path = "/v1/sales", operation_id = "get_sales",
     params(("merchant" = Option<String>, Query), ("from_ms" = Option<u64>, Query), ("to_ms" = Option<u64>, Query),
         ("by" = Option<SalesBy>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Sales), (status = 400, body = wire::ErrorBody),

@@ -15,8 +15,8 @@ use pumasi_types::{ArticleId, OrderId};
 
 use super::accounts::unexpected;
 use super::extract::{Body, Caller, IdempotencyKey, Path};
-use super::orders::{no_order, seen};
-use super::{ApiError, market};
+use super::orders::no_order;
+use super::{ApiError, market, past};
 use crate::auth;
 use crate::server::Hub;
 
@@ -78,10 +78,8 @@ async fn prepare(
         }
         Step::RefuseReturn => OrderStep::RefuseReturn,
         Step::Refund(RefundOrder { amount }) => {
-            let asks = caller.clone();
-            let look =
-                move |state: &pumasi_core::State| seen(state, &asks, order).map(|view| view.order.currency);
-            let currency = hub.cell.read(look).await?.ok_or_else(|| no_order(order))?;
+            // The same again must be answered the same, though the order has left memory with it.
+            let (_, currency) = past::sold(hub, caller, order).await?.ok_or_else(|| no_order(order))?;
             OrderStep::Refund { amount: currency.parse_amount(&amount)? }
         }
     })
@@ -98,9 +96,9 @@ async fn articles(
     if let Some(articles) = lines.iter().map(by_id).collect() {
         return Ok(articles);
     }
-    let caller = caller.clone();
+    // A step that is repeated may have been the order's last.
+    let (merchant, _) = past::sold(hub, caller, order).await?.ok_or_else(|| no_order(order))?;
     let look = move |state: &pumasi_core::State| {
-        let merchant = seen(state, &caller, order)?.order.merchant;
         let article = |line: SomeOf| match (line.article, line.sku) {
             (Some(id), None) => Ok((id, line.quantity)),
             (None, Some(sku)) => match state.market().by_sku(merchant, &sku) {
@@ -112,16 +110,16 @@ async fn articles(
             },
             _ => Err("give either `article` or `sku`".to_owned()),
         };
-        Some(market::in_list(lines, article))
+        market::in_list(lines, article)
     };
-    hub.cell.read(look).await?.ok_or_else(|| no_order(order))?
+    hub.cell.read(look).await?
 }
 
 /// The request for one kind of step, whose body, if it has one, is what belongs to it.
 macro_rules! step {
-    ($(#[$doc:meta])* $name:ident, $path:tt, $step:expr) => {
+    ($(#[$doc:meta])* $name:ident, $path:tt, $id:tt, $step:expr) => {
         $(#[$doc])*
-        #[utoipa::path(post, path = $path, params(("order" = u64, Path)),
+        #[utoipa::path(post, path = $path, operation_id = $id, params(("order" = u64, Path)),
             responses((status = 200, body = OrderStepped), (status = 404, body = ErrorBody),
                 (status = 409, body = ErrorBody)))]
         pub(super) async fn $name(
@@ -133,9 +131,9 @@ macro_rules! step {
             take(&hub, &caller, &key, order, $step).await
         }
     };
-    ($(#[$doc:meta])* $name:ident, $path:tt, $body:ident => $step:expr) => {
+    ($(#[$doc:meta])* $name:ident, $path:tt, $id:tt, $body:ident => $step:expr) => {
         $(#[$doc])*
-        #[utoipa::path(post, path = $path, params(("order" = u64, Path)), request_body = $body,
+        #[utoipa::path(post, path = $path, operation_id = $id, params(("order" = u64, Path)), request_body = $body,
             responses((status = 200, body = OrderStepped), (status = 404, body = ErrorBody),
                 (status = 409, body = ErrorBody)))]
         pub(super) async fn $name(
@@ -152,63 +150,63 @@ macro_rules! step {
 
 step! {
     /// Pays an order that was placed to be paid later; its customer, or a storefront.
-    pay, "/v1/orders/{order}/pay", Step::Pay
+    pay, "/v1/orders/{order}/pay", "pay_order", Step::Pay
 }
 
 step! {
     /// Begins to get an order ready, so that its customer cannot cancel it any more; its merchant.
-    allocate, "/v1/orders/{order}/allocate", Step::Allocate
+    allocate, "/v1/orders/{order}/allocate", "allocate_order", Step::Allocate
 }
 
 step! {
     /// Sends a parcel with some or all of an order, and is paid for it; its merchant.
-    ship, "/v1/orders/{order}/ship", ShipOrder => Step::Ship
+    ship, "/v1/orders/{order}/ship", "ship_order", ShipOrder => Step::Ship
 }
 
 step! {
     /// Says that a parcel has arrived; its carrier, or the merchant.
-    deliver, "/v1/orders/{order}/deliver", DeliverParcel => Step::Deliver
+    deliver, "/v1/orders/{order}/deliver", "deliver_parcel", DeliverParcel => Step::Deliver
 }
 
 step! {
     /// Says what happened to a parcel on its way; its carrier. `EMI` delivers it.
-    scan, "/v1/orders/{order}/scan", ScanParcel => Step::Scan
+    scan, "/v1/orders/{order}/scan", "scan_parcel", ScanParcel => Step::Scan
 }
 
 step! {
     /// Says that all is well; its customer, or a storefront. By itself some time after it arrived.
-    complete, "/v1/orders/{order}/complete", Step::Complete
+    complete, "/v1/orders/{order}/complete", "complete_order", Step::Complete
 }
 
 step! {
     /// Gives up what is not shipped, and its money goes back; its customer or a storefront before it is allocated, its
     /// merchant until all is shipped.
-    cancel, "/v1/orders/{order}/cancel", Step::Cancel
+    cancel, "/v1/orders/{order}/cancel", "cancel_order", Step::Cancel
 }
 
 step! {
     /// Asks to give some or all of an order back; its customer, or a storefront.
-    request_return, "/v1/orders/{order}/return", ReturnOrder => Step::Return
+    request_return, "/v1/orders/{order}/return", "request_return", ReturnOrder => Step::Return
 }
 
 step! {
     /// Has what its customer wanted to give back, or some of it; its merchant.
-    accept_return, "/v1/orders/{order}/accept-return", AcceptReturn => Step::AcceptReturn
+    accept_return, "/v1/orders/{order}/accept-return", "accept_return", AcceptReturn => Step::AcceptReturn
 }
 
 step! {
     /// Does not take back what its customer wants to return; its merchant.
-    refuse_return, "/v1/orders/{order}/refuse-return", Step::RefuseReturn
+    refuse_return, "/v1/orders/{order}/refuse-return", "refuse_return", Step::RefuseReturn
 }
 
 step! {
     /// Gives money of an order back to its customer: from the merchant, and in proportion from who got fee and tax; its
     /// merchant.
-    refund, "/v1/orders/{order}/refund", RefundOrder => Step::Refund
+    refund, "/v1/orders/{order}/refund", "refund_order", RefundOrder => Step::Refund
 }
 
 /// Takes up to 1,000 steps, one after another and each on its own; what came of each, in their order.
-#[utoipa::path(post, path = "/v1/orders/steps", request_body = [ListedStep],
+#[utoipa::path(post, path = "/v1/orders/steps", operation_id = "take_steps", request_body = [ListedStep],
     responses((status = 200, body = [StepResult]), (status = 400, body = ErrorBody)))]
 pub(super) async fn list(
     State(hub): State<Arc<Hub>>,

@@ -25,7 +25,8 @@ const INLINE_MAX: ByteSize = ByteSize(64 << 10);
 const MAX_LOSSES: u8 = 10;
 
 /// Orders a computation. With `wait_ms`, answers when it is over or that time has passed.
-#[utoipa::path(post, path = "/v1/jobs", params(("wait_ms" = Option<u64>, Query)), request_body = wire::SubmitJob,
+#[utoipa::path(post, path = "/v1/jobs", operation_id = "submit_job",
+    params(("wait_ms" = Option<u64>, Query)), request_body = wire::SubmitJob,
     responses((status = 201, body = wire::Job), (status = 402, body = wire::ErrorBody)))]
 pub(super) async fn submit(
     State(hub): State<Arc<Hub>>,

@@ -18,7 +18,7 @@ use crate::server::Hub;
 const WORKERS_MAX: usize = 10_000;
 
 /// The hub as it presents itself.
-#[utoipa::path(get, path = "/v1/hub", responses((status = 200, body = wire::HubInfo)))]
+#[utoipa::path(get, path = "/v1/hub", operation_id = "get_hub", responses((status = 200, body = wire::HubInfo)))]
 pub(super) async fn hub(State(hub): State<Arc<Hub>>) -> Json<wire::HubInfo> {
     Json(wire::HubInfo {
         name: "pumasi".to_owned(),
@@ -59,7 +59,8 @@ pub(super) async fn openapi() -> impl IntoResponse {
 }
 
 /// Machines: all for operators, their own for others.
-#[utoipa::path(get, path = "/v1/workers", responses((status = 200, body = [wire::Worker])))]
+#[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers",
+    responses((status = 200, body = [wire::Worker])))]
 pub(super) async fn workers(
     State(hub): State<Arc<Hub>>,
     Caller(caller): Caller,
@@ -73,7 +74,7 @@ pub(super) async fn workers(
 }
 
 /// Whether the books balance; operators only.
-#[utoipa::path(get, path = "/v1/books", responses((status = 200, body = [wire::Books])))]
+#[utoipa::path(get, path = "/v1/books", operation_id = "get_books", responses((status = 200, body = [wire::Books])))]
 pub(super) async fn books(
     State(hub): State<Arc<Hub>>,
     Caller(caller): Caller,

@@ -31,7 +31,7 @@ pub(super) struct ListQuery {
 }
 
 /// A job's tasks by index, all or those in one state. `next` leads on even where a page has none.
-#[utoipa::path(get, path = "/v1/jobs/{job}/tasks",
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks", operation_id = "list_tasks",
     params(("job" = u64, Path), ("from" = Option<u32>, Query), ("limit" = Option<u32>, Query),
         ("state" = Option<String>, Query)),
     responses((status = 200, body = wire::Tasks)))]
@@ -74,7 +74,8 @@ async fn find(hub: &Hub, caller: auth::Caller, job: JobId, index: TaskIndex) -> 
 }
 
 /// One task.
-#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}", params(("job" = u64, Path), ("task" = u32, Path)),
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}", operation_id = "get_task",
+    params(("job" = u64, Path), ("task" = u32, Path)),
     responses((status = 200, body = wire::Task)))]
 pub(super) async fn get(
     State(hub): State<Arc<Hub>>,
@@ -117,7 +118,8 @@ fn raw(bytes: Bytes) -> Response {
 }
 
 /// A task's encoded output: stdout, stderr and files, as its hash covers them.
-#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}/output", params(("job" = u64, Path), ("task" = u32, Path)),
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}/output", operation_id = "get_task_output",
+    params(("job" = u64, Path), ("task" = u32, Path)),
     responses((status = 200, content_type = "application/octet-stream")))]
 pub(super) async fn output(
     State(hub): State<Arc<Hub>>,
@@ -128,7 +130,8 @@ pub(super) async fn output(
 }
 
 /// What a task wrote to stdout.
-#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}/stdout", params(("job" = u64, Path), ("task" = u32, Path)),
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}/stdout", operation_id = "get_task_stdout",
+    params(("job" = u64, Path), ("task" = u32, Path)),
     responses((status = 200, content_type = "application/octet-stream")))]
 pub(super) async fn stdout(
     State(hub): State<Arc<Hub>>,
@@ -139,7 +142,8 @@ pub(super) async fn stdout(
 }
 
 /// What a task wrote to stderr.
-#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}/stderr", params(("job" = u64, Path), ("task" = u32, Path)),
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{task}/stderr", operation_id = "get_task_stderr",
+    params(("job" = u64, Path), ("task" = u32, Path)),
     responses((status = 200, content_type = "application/octet-stream")))]
 pub(super) async fn stderr(
     State(hub): State<Arc<Hub>>,

@@ -192,17 +192,25 @@ pub(super) fn step(kind: StepKind) -> &'static str {
     }
 }
 
+/// Parts of what is listed, which are lines, parcels' lines and shelves, after which a page ends: the loop waits while
+/// they are looked at.
+pub(super) const PARTS: usize = 20_000;
+
+/// How many parts an order has.
+pub(super) fn parts(view: &OrderView<'_>) -> usize {
+    view.lines.len() + view.parcels().iter().map(|parcel| 1 + parcel.lines.len()).sum::<usize>()
+}
+
 /// An order and what became of it.
 pub(super) fn order(state: &State, id: OrderId, view: OrderView<'_>) -> market::Order {
     let (market, order) = (state.market(), view.order);
     let money = |amount| order.currency.format_amount(amount);
     let ms = |time: Time| time.0 / 1_000_000;
-    let sku = |article| market.text(article).map(|text| text.sku.to_string());
     let line = |(at, line): (usize, &Line)| {
         let Progress { shipped, asked, returned } = view.progress(at);
         market::OrderLine {
             article: line.article,
-            sku: sku(line.article).unwrap_or_default(),
+            sku: market.text(line.article).map_or_else(String::new, |text| text.sku.to_string()),
             quantity: line.quantity,
             price: money(line.price),
             place: line.place,
@@ -213,7 +221,8 @@ pub(super) fn order(state: &State, id: OrderId, view: OrderView<'_>) -> market::
     };
     let content = |(line, quantity): &(u8, u32)| {
         let article = view.lines.get(usize::from(*line)).map(|line| line.article);
-        market::SomeOf { article, sku: article.and_then(sku), quantity: *quantity }
+        // The order's own lines tell its SKU: there can be far more of these.
+        market::SomeOf { article, sku: None, quantity: *quantity }
     };
     let parcel = |(number, parcel): (u32, &Parcel)| market::Parcel {
         parcel: ParcelId(number),

@@ -114,7 +114,7 @@ async fn set(
 }
 
 /// Sends the caller's events, from the next one on, to a URL; merchants and carriers, a few webhooks each.
-#[utoipa::path(post, path = "/v1/webhooks", request_body = NewWebhook,
+#[utoipa::path(post, path = "/v1/webhooks", operation_id = "make_webhook", request_body = NewWebhook,
     responses((status = 201, body = Webhook), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
 pub(super) async fn make(
     State(hub): State<Arc<Hub>>,
@@ -127,7 +127,8 @@ pub(super) async fn make(
 }
 
 /// The caller's webhooks.
-#[utoipa::path(get, path = "/v1/webhooks", responses((status = 200, body = Webhooks)))]
+#[utoipa::path(get, path = "/v1/webhooks", operation_id = "list_webhooks",
+    responses((status = 200, body = Webhooks)))]
 pub(super) async fn list(
     State(hub): State<Arc<Hub>>,
     Caller(caller): Caller,
@@ -140,7 +141,7 @@ pub(super) async fn list(
 }
 
 /// A webhook of the caller's, with its secret.
-#[utoipa::path(get, path = "/v1/webhooks/{webhook}", params(("webhook" = u32, Path)),
+#[utoipa::path(get, path = "/v1/webhooks/{webhook}", operation_id = "get_webhook", params(("webhook" = u32, Path)),
     responses((status = 200, body = Webhook), (status = 404, body = ErrorBody)))]
 pub(super) async fn get(
     State(hub): State<Arc<Hub>>,
@@ -151,7 +152,8 @@ pub(super) async fn get(
 }
 
 /// Changes where events are sent and which of them; one that was disabled goes on where it was.
-#[utoipa::path(put, path = "/v1/webhooks/{webhook}", params(("webhook" = u32, Path)), request_body = NewWebhook,
+#[utoipa::path(put, path = "/v1/webhooks/{webhook}", operation_id = "change_webhook",
+    params(("webhook" = u32, Path)), request_body = NewWebhook,
     responses((status = 200, body = Webhook), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(super) async fn change(
     State(hub): State<Arc<Hub>>,
@@ -165,7 +167,8 @@ pub(super) async fn change(
 }
 
 /// Takes a webhook away, with all that it did not take.
-#[utoipa::path(delete, path = "/v1/webhooks/{webhook}", params(("webhook" = u32, Path)),
+#[utoipa::path(delete, path = "/v1/webhooks/{webhook}", operation_id = "remove_webhook",
+    params(("webhook" = u32, Path)),
     responses((status = 204), (status = 404, body = ErrorBody)))]
 pub(super) async fn remove(
     State(hub): State<Arc<Hub>>,
@@ -174,11 +177,13 @@ pub(super) async fn remove(
     Path(webhook): Path<WebhookId>,
 ) -> Result<StatusCode, ApiError> {
     hub.cell.ask(caller.account, key.of(caller.account), Command::RemoveWebhook { webhook }).await??;
+    hub.courier.look_at(webhook);
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Signs with a new secret, and for a day with the one before as well.
-#[utoipa::path(post, path = "/v1/webhooks/{webhook}/secret", params(("webhook" = u32, Path)),
+#[utoipa::path(post, path = "/v1/webhooks/{webhook}/secret", operation_id = "renew_webhook_secret",
+    params(("webhook" = u32, Path)),
     responses((status = 200, body = Webhook), (status = 404, body = ErrorBody)))]
 pub(super) async fn renew_secret(
     State(hub): State<Arc<Hub>>,
@@ -188,11 +193,13 @@ pub(super) async fn renew_secret(
 ) -> Result<Json<Webhook>, ApiError> {
     let command = Command::RenewWebhookSecret { webhook };
     hub.cell.ask(caller.account, key.of(caller.account), command).await??;
+    hub.courier.look_at(webhook);
     Ok(Json(with_secret(&hub, caller.account, webhook).await?))
 }
 
 /// What a webhook did not take: given up, or to be tried again.
-#[utoipa::path(get, path = "/v1/webhooks/{webhook}/dead", params(("webhook" = u32, Path)),
+#[utoipa::path(get, path = "/v1/webhooks/{webhook}/dead", operation_id = "list_dead_letters",
+    params(("webhook" = u32, Path)),
     responses((status = 200, body = DeadLetters), (status = 404, body = ErrorBody)))]
 pub(super) async fn dead(
     State(hub): State<Arc<Hub>>,
@@ -213,7 +220,8 @@ pub(super) async fn dead(
 }
 
 /// Sends again one event, all that were given up, or everything since an event.
-#[utoipa::path(post, path = "/v1/webhooks/{webhook}/replay", params(("webhook" = u32, Path)), request_body = Replay,
+#[utoipa::path(post, path = "/v1/webhooks/{webhook}/replay", operation_id = "replay_webhook",
+    params(("webhook" = u32, Path)), request_body = Replay,
     responses((status = 204), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(super) async fn replay(
     State(hub): State<Arc<Hub>>,

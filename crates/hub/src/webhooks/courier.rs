@@ -22,11 +22,15 @@ use crate::{ServeError, ServeOptions, cell};
 
 /// Webhooks that are served at once.
 const ROUNDS: usize = 64;
+/// Of one account.
+const ROUNDS_EACH: usize = 4;
+/// A round begins nothing more after this time, so that slow receivers do not keep their places from others.
+const ROUND: Duration = Duration::from_secs(10);
 /// Connections to one webhook at once.
 const LINES: usize = 8;
 /// Connections to all webhooks at once.
 const CONNECTIONS: usize = 256;
-/// Events that are brought before it is reported what came of them: so many may come twice after a crash.
+/// Events of one round, after which it is reported what came of them: so many may come twice after a crash.
 const REPORTED_AT_ONCE: usize = 64;
 /// How often it is looked whether something happened.
 const TICK: Duration = Duration::from_millis(50);
@@ -45,8 +49,9 @@ pub(crate) struct Courier {
 /// Who is served, and who is left alone.
 #[derive(Default)]
 struct Desk {
-    busy: HashSet<WebhookId>,
-    /// Those that took nothing last: they get nothing new for a while, only what is due to be tried again.
+    busy: HashMap<WebhookId, Busy>,
+    /// Those that took nothing last: they get nothing new for a while, only what is due to be tried again, and not even
+    /// that when they asked for a rest.
     resting: HashMap<WebhookId, Rest>,
     /// There is something to look at besides new events.
     poked: bool,
@@ -54,10 +59,20 @@ struct Desk {
     served: WebhookId,
 }
 
+/// A round that is under way.
+#[derive(Clone)]
+struct Busy {
+    owner: AccountId,
+    /// Somebody changed the webhook or took it away.
+    stop: Arc<AtomicBool>,
+}
+
 struct Rest {
     /// None when it is over.
     until: Option<Instant>,
     length: Duration,
+    /// Whether the receiver asked for it.
+    asked: bool,
 }
 
 /// What one webhook gets now.
@@ -89,7 +104,7 @@ impl Courier {
     /// A courier whose key lies in the data folder.
     pub(crate) fn open(options: &ServeOptions) -> Result<Courier, ServeError> {
         let secrets = SecretKey::open(&options.data)?;
-        let sender = Sender::new(options.webhooks.allowed(), options.webhooks.roots.as_ref())?;
+        let sender = Sender::new(&options.webhooks)?;
         let (retries, connections) = (options.webhooks.retries.clone(), Semaphore::new(CONNECTIONS));
         Ok(Courier { secrets, sender, retries, connections, desk: Mutex::default() })
     }
@@ -99,9 +114,12 @@ impl Courier {
         Target::parse(url, self.sender.allowed)
     }
 
-    /// Somebody changed a webhook: it is not left alone any more.
+    /// Somebody changed a webhook or took it away: nothing more is sent as it was, and it is not left alone any more.
     pub(crate) fn look_at(&self, webhook: WebhookId) {
         let mut desk = self.desk();
+        if let Some(busy) = desk.busy.get(&webhook) {
+            busy.stop.store(true, Ordering::Relaxed);
+        }
         desk.resting.remove(&webhook);
         desk.poked = true;
     }
@@ -126,13 +144,15 @@ impl Courier {
             seen = newest;
             let look = move |state: &State| open.look(state);
             // When the cell has stopped there is nothing to bring any more.
-            let Ok((rounds, due)) = hub.cell.read(look).await else { return };
-            next = due;
-            for round in rounds {
+            let Ok(found) = hub.cell.read(look).await else { return };
+            next = found.next;
+            hub.courier.desk().resting.retain(|id, _| !found.gone.contains(id));
+            for round in found.rounds {
+                let busy = Busy { owner: round.owner, stop: Arc::default() };
                 let mut desk = hub.courier.desk();
                 desk.served = round.id;
-                desk.busy.insert(round.id);
-                tokio::spawn(serve(Arc::clone(&hub), round));
+                desk.busy.insert(round.id, busy.clone());
+                tokio::spawn(serve(Arc::clone(&hub), round, busy.stop));
             }
         }
     }
@@ -151,8 +171,17 @@ impl Courier {
             return None;
         }
         *poked = false;
-        let resting = resting.iter().filter(|(_, rest)| rest.until.is_some()).map(|(id, _)| *id).collect();
-        Some(Open { now: cell::now(), busy: busy.clone(), resting, after: *served, room })
+        let resting = resting.iter().map(|(id, rest)| {
+            let rest = match rest.until {
+                None => Resting::Over,
+                Some(_) if rest.asked => Resting::Asked,
+                Some(_) => Resting::FromNews,
+            };
+            (*id, rest)
+        });
+        let resting = resting.collect();
+        let busy = busy.iter().map(|(id, busy)| (*id, busy.owner)).collect();
+        Some(Open { now: cell::now(), busy, resting, after: *served, room })
     }
 
     /// A round is over: with a wait when the webhook took nothing.
@@ -167,47 +196,81 @@ impl Courier {
         let before = desk.resting.get(&webhook).map_or(Duration::ZERO, |rest| rest.length);
         let length = (before * 2).clamp(REST.0, REST.1);
         let until = Some(Instant::now() + length.max(wanted));
-        desk.resting.insert(webhook, Rest { until, length });
+        desk.resting.insert(webhook, Rest { until, length, asked: !wanted.is_zero() });
     }
+}
+
+/// From what a webhook is left alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Resting {
+    /// From nothing any more.
+    Over,
+    /// From what is new.
+    FromNews,
+    /// From everything.
+    Asked,
 }
 
 /// Who can be served.
 struct Open {
     now: Time,
-    busy: HashSet<WebhookId>,
-    resting: HashSet<WebhookId>,
+    /// Who is, and whose each is.
+    busy: HashMap<WebhookId, AccountId>,
+    resting: HashMap<WebhookId, Resting>,
     /// Those behind this one come first.
     after: WebhookId,
     /// How many at most.
     room: usize,
 }
 
+/// What there is to bring.
+#[derive(Default)]
+struct Found {
+    rounds: Vec<Round>,
+    /// When something that waits is due.
+    next: Option<Time>,
+    /// Webhooks that rested and are not there any more.
+    gone: HashSet<WebhookId>,
+}
+
 impl Open {
-    /// What there is to bring, and when something that waits is due.
-    fn look(&self, state: &State) -> (Vec<Round>, Option<Time>) {
+    fn look(&self, state: &State) -> Found {
+        let is_gone = |id: &WebhookId| state.market().webhook(*id).is_none();
+        let gone = self.resting.keys().copied().filter(is_gone).collect();
         let mut next: Option<Time> = None;
         let mut all: Vec<Round> = Vec::new();
         let enabled = state.market().webhooks().filter(|(_, webhook)| webhook.disabled.is_none());
-        for (id, webhook) in enabled.filter(|(id, _)| !self.busy.contains(id)) {
+        for (id, webhook) in enabled.filter(|(id, _)| !self.busy.contains_key(id)) {
             let later = webhook.waiting.values().map(|letter| letter.at).filter(|at| *at > self.now).min();
             next = later.into_iter().chain(next).min();
             all.extend(self.round_of(state, id, webhook));
         }
         let first = all.partition_point(|round| round.id <= self.after);
         all.rotate_left(first);
-        if all.len() > self.room {
+        let (found, mut each) = (all.len(), HashMap::new());
+        self.busy.values().for_each(|owner| *each.entry(*owner).or_insert(0) += 1);
+        all.retain(|round| {
+            let own = each.entry(round.owner).or_insert(0);
+            *own += 1;
+            *own <= ROUNDS_EACH
+        });
+        all.truncate(self.room);
+        if all.len() < found {
             next = Some(self.now);
-            all.truncate(self.room);
         }
-        (all, next)
+        Found { rounds: all, next, gone }
     }
 
     /// What a webhook gets, if anything.
     fn round_of(&self, state: &State, id: WebhookId, webhook: &Webhook) -> Option<Round> {
         let Webhook { owner, party, kinds, secret, old_secret_until, passed, ref url, .. } = *webhook;
+        let resting = self.resting.get(&id).copied().unwrap_or(Resting::Over);
+        if resting == Resting::Asked {
+            return None;
+        }
         let due = webhook.waiting.iter().filter(|(_, letter)| letter.at <= self.now);
         let due: Vec<_> = due.take(REPORTED_AT_ONCE).map(|(event, letter)| (*event, letter.tries)).collect();
-        let gets_new = webhook.waiting.len() < Bounds::LETTERS && !self.resting.contains(&id);
+        let gets_new = webhook.waiting.len() < Bounds::LETTERS && resting == Resting::Over;
         let end = state.market().feed(party, owner).ends_after(passed, 1).first().copied();
         let end = end.filter(|_| gets_new);
         if due.is_empty() && end.is_none() {
@@ -219,9 +282,11 @@ impl Open {
 }
 
 /// Does a round.
-async fn serve(hub: Arc<Hub>, round: Round) {
+async fn serve(hub: Arc<Hub>, round: Round, stop: Arc<AtomicBool>) {
     let id = round.id;
-    let rest = match round.bring(&hub).await {
+    let rest = match round.bring(&hub, &stop).await {
+        // As it is now it was not tried.
+        Ok(_) if stop.load(Ordering::Relaxed) => None,
         Ok(rest) => rest,
         Err(error) => {
             tracing::error!("events for webhook {id} cannot be read: {error}");
@@ -232,8 +297,9 @@ async fn serve(hub: Arc<Hub>, round: Round) {
 }
 
 impl Round {
-    /// Brings everything; how long the webhook is to be left alone, if it took nothing.
-    async fn bring(mut self, hub: &Arc<Hub>) -> Result<Option<Duration>, JournalError> {
+    /// Brings what waited, or else what is new, not all of it; how long the webhook is to be left alone, if it took
+    /// nothing.
+    async fn bring(mut self, hub: &Arc<Hub>, stop: &AtomicBool) -> Result<Option<Duration>, JournalError> {
         let journal = hub.derived.events.clone();
         let (round, read) = tokio::task::spawn_blocking(move || {
             let read = self.read(&journal);
@@ -242,65 +308,54 @@ impl Round {
         .await
         .expect("reading does not panic");
         self = round;
-        let (waited, new) = read?;
-        let mut chunks: Vec<(&[Parcel], Option<EventId>)> = Vec::new();
-        if !waited.is_empty() {
-            chunks.push((&waited, None));
-        }
-        // One new event shows whether a webhook that failed takes something again.
-        let most = if self.failing { 1 } else { REPORTED_AT_ONCE };
-        chunks.extend(new.chunks(most).map(|chunk| (chunk, chunk.last().map(|parcel| parcel.event.id))));
-        // Behind the last of its kinds there may be others.
-        match chunks.last_mut() {
-            Some((chunk, to)) if chunk.iter().all(|parcel| parcel.tries.is_none()) => *to = self.end,
-            _ if self.end.is_some() => chunks.push((&[], self.end)),
-            _ => {}
-        }
-        for (chunk, to) in chunks {
-            if let Err(rest) = self.bring_chunk(hub, chunk, to).await {
-                return Ok(rest);
-            }
-            // It takes something again, so the next round is a whole one.
-            if self.failing && !chunk.is_empty() {
-                return Ok(None);
-            }
-        }
-        Ok(None)
+        let (parcels, to) = read?;
+        Ok(self.bring_all(hub, &parcels, to, stop).await)
     }
 
-    /// What waited and what is new, oldest first.
-    fn read(&self, journal: &Journal<Event>) -> Result<(Vec<Parcel>, Vec<Parcel>), JournalError> {
+    /// What waited, or else what is new, oldest first; and how far the webhook has passed with all that is new of it.
+    fn read(&self, journal: &Journal<Event>) -> Result<(Vec<Parcel>, Option<EventId>), JournalError> {
         let mut reader = journal.reader();
-        let mut waited = Vec::new();
+        let mut parcels = Vec::new();
         for (event, tries) in &self.due {
-            waited.push(Parcel { event: reader.read(*event)?, tries: Some(*tries) });
+            parcels.push(Parcel { event: reader.read(*event)?, tries: Some(*tries) });
         }
-        let mut new = Vec::new();
+        if !parcels.is_empty() {
+            return Ok((parcels, None));
+        }
         let mut at = self.end.unwrap_or_default();
         while at > self.passed {
             let event = reader.read(at)?;
             at = event.before_of(self.party);
             if self.kinds.contains(event.kind) {
-                new.push(Parcel { event, tries: None });
+                parcels.push(Parcel { event, tries: None });
             }
         }
-        new.reverse();
-        Ok((waited, new))
+        parcels.reverse();
+        // One new event shows whether a webhook that failed takes something again.
+        let most = if self.failing { 1 } else { REPORTED_AT_ONCE };
+        if parcels.len() <= most {
+            // Behind the last of its kinds there may be others.
+            return Ok((parcels, self.end));
+        }
+        parcels.truncate(most);
+        let to = parcels.last().map(|parcel| parcel.event.id);
+        Ok((parcels, to))
     }
 
     /// Brings some events, and reports what came of them; `to` is how far the webhook has passed when all that is new
-    /// among them was tried. An error says that the round is over, and how long the webhook is to be left alone.
-    async fn bring_chunk(
-        &mut self,
+    /// among them was tried. How long the webhook is to be left alone, if it took nothing or wants that.
+    async fn bring_all(
+        &self,
         hub: &Arc<Hub>,
-        chunk: &[Parcel],
+        parcels: &[Parcel],
         to: Option<EventId>,
-    ) -> Result<(), Option<Duration>> {
-        let came = self.send(hub, chunk).await;
+        stop: &AtomicBool,
+    ) -> Option<Duration> {
+        let came = self.send(hub, parcels, stop).await;
         let mut report =
             WebhookReport { webhook: self.id, from: self.passed, to: self.passed, outcomes: Vec::new() };
         let mut is_whole = true;
-        for (parcel, came) in chunk.iter().zip(&came) {
+        for (parcel, came) in parcels.iter().zip(&came) {
             is_whole &= came.is_some() || parcel.tries.is_some();
             let Some(came) = came else { continue };
             if parcel.tries.is_none() {
@@ -315,43 +370,44 @@ impl Round {
         if is_whole {
             report.to = to.unwrap_or(report.to);
         }
-        self.passed = report.to;
         if report.to > report.from || !report.outcomes.is_empty() {
             let command = Command::ReportWebhooks(vec![report]);
             if hub.cell.ask(State::SYSTEM, None, command).await.is_err() {
                 // The cell has stopped: what was brought comes again.
-                return Err(None);
+                return None;
             }
         }
         let taken = came.iter().flatten().any(Result::is_ok);
         let wait = came.iter().flatten().filter_map(|came| came.err()).filter_map(|failed| failed.wait).max();
-        let stopped = came.iter().any(Option::is_none);
-        match (taken, wait) {
-            (_, Some(wait)) => Err(Some(wait)),
-            (false, None) if !chunk.is_empty() => Err(Some(Duration::ZERO)),
-            _ if stopped => Err(None),
-            _ => Ok(()),
-        }
+        let tried = came.iter().any(Option::is_some);
+        wait.or_else(|| (tried && !taken).then_some(Duration::ZERO))
     }
 
     /// Sends events over a few connections; what came of each, and nothing of what was not tried.
-    async fn send(&self, hub: &Arc<Hub>, chunk: &[Parcel]) -> Vec<Option<Result<(), NotTaken>>> {
+    async fn send(
+        &self,
+        hub: &Arc<Hub>,
+        parcels: &[Parcel],
+        stop: &AtomicBool,
+    ) -> Vec<Option<Result<(), NotTaken>>> {
         let target = match hub.courier.target(&self.url) {
             Ok(target) => target,
             // It was allowed once: nothing is tried, everything waits.
-            Err(_) => return chunk.iter().map(|_| Some(Err(Failure::Forbidden.into()))).collect(),
+            Err(_) => return parcels.iter().map(|_| Some(Err(Failure::Forbidden.into()))).collect(),
         };
         let now = cell::now();
         let courier = &hub.courier;
         let secrets = courier.secrets.signing(self.id, self.secret, self.old_secret_until, now);
-        let came: Mutex<Vec<Option<Result<(), NotTaken>>>> = Mutex::new(vec![None; chunk.len()]);
-        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let came: Mutex<Vec<Option<Result<(), NotTaken>>>> = Mutex::new(vec![None; parcels.len()]);
+        let (next, is_down) = (AtomicUsize::new(0), AtomicBool::new(false));
         let line = || async {
             let mut line = Line::new(&courier.sender, &target);
             let Ok(_place) = courier.connections.acquire().await else { return };
-            while !stop.load(Ordering::Relaxed) {
+            let begin = Instant::now();
+            let is_over = || [stop, &is_down].iter().any(|end| end.load(Ordering::Relaxed));
+            while !is_over() && begin.elapsed() < ROUND {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(parcel) = chunk.get(at) else { return };
+                let Some(parcel) = parcels.get(at) else { return };
                 let result = if parcel.event.account_of(self.party) == self.owner {
                     let message = message(&parcel.event, self.party, &secrets);
                     tokio::select! {
@@ -363,21 +419,21 @@ impl Round {
                     Ok(())
                 };
                 // One that is down, or has too much, is not tried with everything else.
-                let is_down = match result {
+                let down = match result {
                     Ok(()) => false,
                     Err(NotTaken { why: Failure::Status(status), .. }) => {
                         matches!(status, 410 | 429 | 502..=504)
                     }
                     Err(_) => true,
                 };
-                stop.fetch_or(is_down, Ordering::Relaxed);
+                is_down.fetch_or(down, Ordering::Relaxed);
                 let count =
                     if result.is_ok() { &hub.metrics.webhooks_taken } else { &hub.metrics.webhooks_failed };
                 count.inc();
                 came.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(result);
             }
         };
-        join_all((0..chunk.len().min(LINES)).map(|_| line())).await;
+        join_all((0..parcels.len().min(LINES)).map(|_| line())).await;
         came.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -410,4 +466,19 @@ fn message(event: &Event, party: Party, secrets: &[Secret]) -> Message {
     let (id, seconds) = (format!("evt_{}", event.id), cell::now().0 / 1_000_000_000);
     let signatures: Vec<_> = secrets.iter().map(|secret| secret.sign(&id, seconds, &body)).collect();
     Message { id, seconds, signatures: signatures.join(" "), body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webhooks_that_are_gone_are_forgotten() {
+        let resting = HashMap::from([(WebhookId(7), Resting::Over), (WebhookId(8), Resting::Asked)]);
+        let (busy, after) = (HashMap::new(), WebhookId::default());
+        let open = Open { now: Time(0), busy, resting, after, room: ROUNDS };
+        let found = open.look(&State::new());
+        assert_eq!(found.gone, HashSet::from([WebhookId(7), WebhookId(8)]));
+        assert!(found.rounds.is_empty() && found.next.is_none());
+    }
 }

@@ -30,6 +30,8 @@ pub struct WebhookOptions {
     pub roots: Option<PathBuf>,
     /// How long after each try that failed the next one comes, more or less; after the last it is given up.
     pub retries: Vec<Duration>,
+    /// How long a receiver may take until its answer begins, the connection included.
+    pub patience: Duration,
 }
 
 impl Default for WebhookOptions {
@@ -39,7 +41,9 @@ impl Default for WebhookOptions {
         let hours = |hours: u64| minutes(hours * 60);
         let mut retries = vec![Duration::from_secs(5), minutes(5), minutes(30)];
         retries.extend([2, 5, 10, 14, 20, 24].map(hours));
-        WebhookOptions { to_private: false, plain: false, roots: None, retries }
+        // The specification says 15 to 30 s.
+        let patience = Duration::from_secs(20);
+        WebhookOptions { to_private: false, plain: false, roots: None, retries, patience }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Sending one event to one webhook over HTTP.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +18,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::target::{Allowed, Target};
-use crate::ServeError;
+use crate::{ServeError, WebhookOptions};
 
-/// How long a receiver may take for one event, the connection included. The specification says 15 to 30 s.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How much of an answer is read so that its connection can be used again; what it says is ignored.
 const BODY_BYTES: usize = 16 << 10;
 /// How long that may take.
@@ -61,15 +58,16 @@ impl From<Failure> for NotTaken {
 pub(crate) struct Sender {
     tls: TlsConnector,
     pub(crate) allowed: Allowed,
+    patience: Duration,
 }
 
 impl Sender {
-    /// Trusts the authorities that the system trusts, and those in `roots`, a file of certificates in PEM.
-    pub(crate) fn new(allowed: Allowed, roots: Option<&PathBuf>) -> Result<Sender, ServeError> {
+    /// Trusts the authorities that the system trusts, and those in the options' file.
+    pub(crate) fn new(options: &WebhookOptions) -> Result<Sender, ServeError> {
         let mut store = RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs();
         store.add_parsable_certificates(system.certs);
-        if let Some(path) = roots {
+        if let Some(path) = &options.roots {
             let bad = |problem: String| ServeError::Certificate { path: path.clone(), problem };
             let own: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
             for certificate in own.map_err(|error| bad(error.to_string()))? {
@@ -86,7 +84,8 @@ impl Sender {
             .with_root_certificates(store)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Sender { tls: TlsConnector::from(Arc::new(config)), allowed })
+        let (tls, patience) = (TlsConnector::from(Arc::new(config)), options.patience);
+        Ok(Sender { tls, allowed: options.allowed(), patience })
     }
 
     async fn connect(&self, target: &Target) -> Result<SendRequest<Full<Bytes>>, Failure> {
@@ -99,8 +98,10 @@ impl Sender {
         }
         let name = ServerName::try_from(target.host.clone()).map_err(|_| Failure::NotTrusted)?;
         let stream = self.tls.connect(name, stream).await.map_err(|error| {
-            let is_trust = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-            if is_trust { Failure::NotTrusted } else { Failure::NoConnection }
+            match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(rustls::Error::InvalidCertificate(_)) => Failure::NotTrusted,
+                _ => Failure::NoConnection,
+            }
         })?;
         speak(stream).await
     }
@@ -135,20 +136,8 @@ impl<'a> Line<'a> {
 
     /// Sends an event; an answer of 200 to 299 takes it, whatever it says. Redirects are not followed.
     pub(super) async fn post(&mut self, message: &Message) -> Result<(), NotTaken> {
-        let posted = tokio::time::timeout(PATIENCE, self.post_now(message)).await;
-        posted.unwrap_or_else(|_| {
-            self.open = None;
-            Err(Failure::TimedOut.into())
-        })
-    }
-
-    async fn post_now(&mut self, message: &Message) -> Result<(), NotTaken> {
-        let mut line = match self.open.take().filter(|line| !line.is_closed()) {
-            Some(line) => line,
-            None => self.sender.connect(self.target).await?,
-        };
-        line.ready().await.map_err(|_| Failure::NoConnection)?;
-        let answer = line.send_request(self.request(message)).await.map_err(|_| Failure::NoConnection)?;
+        let answered = tokio::time::timeout(self.sender.patience, self.ask(message)).await;
+        let (line, answer) = answered.map_err(|_| Failure::TimedOut)??;
         let (status, wait) = (answer.status(), wait_of(&answer));
         if tokio::time::timeout(BODY_PATIENCE, ends_soon(answer.into_body())).await == Ok(true) {
             self.open = Some(line);
@@ -157,6 +146,20 @@ impl<'a> Line<'a> {
             return Ok(());
         }
         Err(NotTaken { why: Failure::Status(status.as_u16()), wait })
+    }
+
+    /// What is answered, and the connection on which its body comes.
+    async fn ask(
+        &mut self,
+        message: &Message,
+    ) -> Result<(SendRequest<Full<Bytes>>, http::Response<Incoming>), Failure> {
+        let mut line = match self.open.take().filter(|line| !line.is_closed()) {
+            Some(line) => line,
+            None => self.sender.connect(self.target).await?,
+        };
+        line.ready().await.map_err(|_| Failure::NoConnection)?;
+        let answer = line.send_request(self.request(message)).await.map_err(|_| Failure::NoConnection)?;
+        Ok((line, answer))
     }
 
     fn request(&self, message: &Message) -> Request<Full<Bytes>> {

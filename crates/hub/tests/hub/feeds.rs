@@ -13,7 +13,7 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use futures_util::TryStreamExt;
 use pumasi_api::client::HubClient;
-use pumasi_api::wire::market::{Feed, OrderResult, OrderStepped, Orders};
+use pumasi_api::wire::market::{Articles, Feed, OrderResult, OrderStepped, Orders};
 use pumasi_types::EventId;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -221,7 +221,8 @@ async fn orders_are_listed_newest_first() {
     }
 }
 
-async fn get(client: &HubClient, ticket: &str) -> Result<Vec<RecordBatch>, Status> {
+/// What is got for a ticket.
+pub(crate) async fn get(client: &HubClient, ticket: &str) -> Result<Vec<RecordBatch>, Status> {
     let mut flight = FlightServiceClient::new(client.channel());
     let tables = flight.do_get(client.authorize(Ticket::new(ticket.to_owned()))).await?.into_inner();
     let tables = FlightRecordBatchStream::new_from_flight_data(tables.map_err(FlightError::from));
@@ -232,6 +233,46 @@ async fn get(client: &HubClient, ticket: &str) -> Result<Vec<RecordBatch>, Statu
 fn numbers(tables: &[RecordBatch], name: &str) -> Vec<u64> {
     let column = |table: &RecordBatch| table[name].as_primitive::<UInt64Type>().values().to_vec();
     tables.iter().flat_map(column).collect()
+}
+
+#[tokio::test]
+async fn a_page_of_large_orders_ends_early_and_the_next_goes_on() {
+    let market = Market::new().await;
+    let gifts: Vec<Value> = (0..255)
+        .map(
+            |n| json!({"sku": format!("gift-{n}"), "price": "0", "currency": "KRW", "tracking": "untracked"}),
+        )
+        .collect();
+    let _: Value = market.merchant.post("/v1/articles", &gifts, None).await.unwrap();
+    let lines: Vec<Value> = (4..259).map(|article| json!({"article": article, "quantity": 1})).collect();
+    let order = json!({"customer": "bob", "currency": "KRW", "total": "0", "lines": lines});
+    let placed: Vec<OrderResult> = market.mall.post("/v1/orders", &vec![order; 100], None).await.unwrap();
+    assert!(placed.iter().all(|one| one.order.is_some()), "{:?}", placed[0]);
+    let page: Orders = market.merchant.get("/v1/orders?merchant=shop&limit=100").await.unwrap();
+    // 79 have 20,145 lines.
+    assert_eq!((page.orders.len(), page.orders[78].lines.len()), (79, 255));
+    let next = page.next.expect("there are more");
+    let rest: Orders =
+        market.merchant.get(&format!("/v1/orders?merchant=shop&limit=100&before={next}")).await.unwrap();
+    let numbers = page.orders.iter().chain(&rest.orders).map(|order| order.id.0);
+    assert!(numbers.eq((1..=100).rev()) && rest.next.is_none());
+    // What lies in a parcel is told by its articles.
+    step(&market.merchant, 1, "allocate", json!({})).await;
+    step(&market.merchant, 1, "ship", json!({"lines": [{"sku": "gift-0", "quantity": 1}]})).await;
+    let order: Value = market.merchant.get("/v1/orders/1").await.unwrap();
+    assert_eq!(order["parcels"][0]["lines"], json!([{"article": 4, "quantity": 1}]));
+
+    // Articles with many shelves end a page as well.
+    for article in ["gift-0", "gift-1", "gift-2"] {
+        let shelves: Vec<Value> = (1..=9_000)
+            .map(|place| json!({"sku": article, "place": place, "change": {"receive": 1}}))
+            .collect();
+        let () = market.merchant.post("/v1/stock", &shelves, None).await.unwrap();
+    }
+    let page: Articles = market.merchant.get("/v1/articles?after=3&limit=5").await.unwrap();
+    assert_eq!((page.articles.len(), page.next.map(|next| next.0)), (3, Some(6)));
+    let page: Articles = market.merchant.get("/v1/articles?after=6&limit=5").await.unwrap();
+    assert_eq!(page.articles[0].id.0, 7);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::{FlightData, FlightDescriptor};
+use arrow_flight::{FlightData, FlightDescriptor, Ticket};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use pumasi_api::client::HubClient;
 use pumasi_api::wire;
@@ -150,4 +150,52 @@ async fn damaged_tables_are_refused_and_nothing_of_them_is_placed() {
     large[1].data_body = vec![0; 20 << 20].into();
     assert_eq!(place(&client, large).await.unwrap_err().code(), Code::OutOfRange);
     assert_eq!(place(&client, good).await.unwrap(), (1..=100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_export_ends_when_its_token_is_revoked() {
+    let (hub, alice) = scene().await;
+    let client = hub.client(&alice);
+    assert_eq!(place(&client, teas("tea", 100, 1_000).await).await.unwrap().len(), 100_000);
+    let mut flight = FlightServiceClient::new(client.channel());
+    let ticket = Ticket::new("events?party=customer".to_owned());
+    let tables = flight.do_get(client.authorize(ticket)).await.unwrap().into_inner();
+    let mut tables = FlightRecordBatchStream::new_from_flight_data(tables.map_err(FlightError::from));
+    let mut rows = tables.next().await.unwrap().unwrap().num_rows();
+    let () = hub.operator().post("/v1/tokens/revoke", &json!({ "token": alice }), None).await.unwrap();
+    let end = loop {
+        match tokio::time::timeout(PATIENCE, tables.next()).await.unwrap() {
+            Some(Ok(table)) => rows += table.num_rows(),
+            Some(Err(error)) => break Status::from(error).code(),
+            None => panic!("it went on to its end: {rows} rows"),
+        }
+    };
+    assert_eq!(end, Code::Unauthenticated);
+    assert!(rows < 100_000, "{rows}");
+}
+
+#[tokio::test]
+async fn an_account_has_only_so_many_streams_at_once() {
+    let (hub, alice) = scene().await;
+    let client = hub.client(&alice);
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        open.push(exchange(&client, stream::pending()).await.unwrap());
+    }
+    let refused = exchange(&client, stream::pending()).await.err().expect("there are too many");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("64 streams"), "{refused:?}");
+    let bearer = format!("Bearer {alice}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/x-ndjson")];
+    hub.raw("POST", "/v1/orders/stream", &headers, b"").await.expect(429, "too_many_requests");
+    // Others have their own, and who ends one can have another.
+    let bob = hub.client(&hub.open("bob", &[]).await);
+    assert_eq!(place(&bob, teas("bob", 1, 1).await).await.unwrap().len(), 1);
+    open.pop();
+    let again = async {
+        while exchange(&client, stream::pending()).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("there is room again");
 }

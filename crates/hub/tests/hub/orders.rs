@@ -4,8 +4,8 @@ use crate::common::*;
 use crate::market::{Market, rice, with};
 use pumasi_api::client::HubClient;
 use pumasi_api::wire::market::{
-    Article, Articles, MarketTerms, OpenedCustomers, Order, OrderResult, OrderStatus, Party, PutArticle,
-    SettleAt, ShopTerms,
+    Article, Articles, MarketTerms, OpenedCustomers, Order, OrderResult, OrderStatus, Orders, Party,
+    PutArticle, SettleAt, ShopTerms,
 };
 use pumasi_types::ArticleId;
 use serde_json::{Value, json};
@@ -23,8 +23,9 @@ async fn an_order_is_placed_paid_and_seen_by_those_it_concerns() {
     assert_eq!(market.merchant.get::<Order>(&path).await.unwrap(), order);
     assert_eq!(market.hub.operator().get::<Order>(&path).await.unwrap(), order);
     // Others cannot tell it from an order that never was.
-    let strange = refusal(market.mall.get::<Order>(&path).await);
-    let nowhere = refusal(market.mall.get::<Order>("/v1/orders/999").await);
+    let rival = market.hub.client(&market.hub.open("rival", &["merchant"]).await);
+    let strange = refusal(rival.get::<Order>(&path).await);
+    let nowhere = refusal(rival.get::<Order>("/v1/orders/999").await);
     assert_eq!((strange.0, strange.1.as_str()), (nowhere.0, nowhere.1.as_str()));
     assert_eq!((market.won("alice").await.as_str(), market.won("shop").await.as_str()), ("40000", "51546"));
     let sent: OrderResult =
@@ -262,4 +263,25 @@ async fn articles_are_listed_page_by_page_and_stock_is_the_merchants() {
     assert_eq!(refusal(market.merchant.put::<_, ()>("/v1/market", &terms, None).await).1, "wrong_role");
     let shop = json!({"settle_at": "shipping", "reservation_s": u64::MAX});
     assert_eq!(refusal(market.merchant.put::<_, ()>("/v1/shop", &shop, None).await).0, 400);
+}
+
+#[tokio::test]
+async fn a_storefront_is_every_customer() {
+    let market = Market::new().await;
+    let ordered: OrderResult = market.alice.post("/v1/orders", &rice(1), None).await.unwrap();
+    let path = format!("/v1/orders/{}", ordered.order.unwrap());
+    let own: Order = market.alice.get(&path).await.unwrap();
+    assert_eq!(market.mall.get::<Order>(&path).await.unwrap(), own);
+    let list: Orders = market.mall.get("/v1/orders?customer=alice").await.unwrap();
+    assert_eq!(list.orders, [own]);
+    for step in ["allocate", "ship", "deliver"] {
+        let body = if step == "deliver" { json!({"parcel": 1}) } else { json!({}) };
+        let _: Value = market.merchant.post(&format!("{path}/{step}"), &body, None).await.unwrap();
+    }
+    let some = json!({"lines": [{"sku": "rice", "quantity": 1}]});
+    let _: Value = market.mall.post(&format!("{path}/return"), &some, None).await.unwrap();
+    assert_eq!(market.mall.get::<Order>(&path).await.unwrap().lines[0].to_return, 1);
+    // Who is neither a storefront nor its customer or merchant sees nothing of it.
+    let bob = market.hub.client(&market.hub.open("carol", &["merchant", "carrier"]).await);
+    assert_eq!(refusal(bob.get::<Order>(&path).await).0, 404);
 }

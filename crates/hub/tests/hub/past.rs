@@ -1,11 +1,17 @@
 //! Orders that left memory, and what was sold: both are read as long as their files are there.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow_array::RecordBatch;
+use pumasi_api::client::HubClient;
 
 use pumasi_api::link::FromHub;
 use pumasi_api::wire;
-use pumasi_api::wire::market::{OrderResult, Sales};
+use pumasi_api::wire::market::{OrderResult, Orders, Sales};
 use pumasi_cell::{Batch, Cell, Derived, Outlet, restore};
 use pumasi_core::{Answer, Command, Request, State};
 use pumasi_hub::start;
@@ -14,7 +20,8 @@ use pumasi_types::{CellId, Duration};
 use serde_json::{Value, json};
 
 use crate::common::*;
-use crate::market::Market;
+use crate::feeds::get as export;
+use crate::market::{Market, with};
 
 /// Nobody listens.
 struct Nobody;
@@ -48,6 +55,130 @@ fn two_days_later(data: &Path) {
         let now = begin.after(Duration::from_secs(60 * minute));
         cell.step(now, &mut || 1, &mut batch, &mut Nobody).unwrap();
     }
+}
+
+/// The same hub two days later.
+async fn after_two_days(hub: TestHub) -> TestHub {
+    let TestHub { dir, running, options } = hub;
+    running.stop().await.unwrap();
+    let data = options.data.clone();
+    tokio::task::spawn_blocking(move || two_days_later(&data)).await.unwrap();
+    TestHub { dir, running: start(options.clone()).await.unwrap(), options }
+}
+
+/// A token of somebody.
+async fn token_of(hub: &TestHub, name: &str) -> String {
+    let path = format!("/v1/accounts/{name}/tokens");
+    let token: wire::NewToken = hub.operator().post(&path, &json!({}), None).await.unwrap();
+    token.token
+}
+
+/// Orders of alice for free gifts, from number 1 on, which have come, are completed and can be returned.
+async fn completed_gifts(market: &Market, count: u64) {
+    let gift = json!([{"sku": "gift", "price": "100", "currency": "KRW", "tracking": "untracked"}]);
+    let _: Value = market.merchant.post("/v1/articles", &gift, None).await.unwrap();
+    let order = json!({"customer": "alice", "currency": "KRW", "total": "100",
+        "lines": [{"merchant": "shop", "sku": "gift", "quantity": 1}]});
+    // Keys of orders are forgotten by the thousand.
+    let unpaid = with(order.clone(), json!({"pay": "later"}));
+    let orders: Vec<Value> =
+        (0..1_100).map(|n| if n < count { order.clone() } else { unpaid.clone() }).collect();
+    let placed: Vec<OrderResult> = market.mall.post("/v1/orders", &orders, None).await.unwrap();
+    assert!(placed.iter().all(|one| one.order.is_some()));
+    for order in 1..=count {
+        let steps = [
+            (&market.merchant, "allocate", json!({})),
+            (&market.merchant, "ship", json!({})),
+            (&market.merchant, "deliver", json!({"parcel": 1})),
+            (&market.alice, "complete", json!({})),
+        ];
+        for (who, step, body) in steps {
+            let _: Value = who.post(&format!("/v1/orders/{order}/{step}"), &body, None).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_last_step_of_an_old_order_is_answered_the_same_again() {
+    let market = Market::new().await;
+    completed_gifts(&market, 1).await;
+    let Market { hub, tokens, .. } = market;
+    let hub = after_two_days(hub).await;
+    let (alice, shop) = (hub.client(&tokens[0]), hub.client(&token_of(&hub, "shop").await));
+    let _: Value = alice.post("/v1/orders/1/return", &json!({}), None).await.unwrap();
+    let keys = [HubClient::new_request_id(), HubClient::new_request_id()].map(Some);
+    let accept = json!({"lines": [{"sku": "gift", "quantity": 1}]});
+    let accepted: Value = shop.post("/v1/orders/1/accept-return", &accept, keys[0]).await.unwrap();
+    let refund = json!({"amount": "100"});
+    let refunded: Value = shop.post("/v1/orders/1/refund", &refund, keys[1]).await.unwrap();
+    // Nothing can be done with it any more, but what was done is told to who did not hear it.
+    let gone = refusal(shop.post::<_, Value>("/v1/orders/1/refund", &refund, None).await);
+    assert_eq!((gone.0, gone.1.as_str()), (404, "no_order"));
+    assert_eq!(shop.post::<_, Value>("/v1/orders/1/refund", &refund, keys[1]).await.unwrap(), refunded);
+    let again: Value = shop.post("/v1/orders/1/accept-return", &accept, keys[0]).await.unwrap();
+    assert_eq!(again, accepted);
+    // Others learn nothing of it.
+    let rival = hub.client(&hub.open("rival", &["merchant"]).await);
+    assert_eq!(refusal(rival.post::<_, Value>("/v1/orders/1/refund", &refund, keys[1]).await).0, 404);
+}
+
+#[tokio::test]
+async fn an_order_that_leaves_memory_while_it_is_looked_at_does_not_go_back() {
+    const ORDERS: u64 = 60;
+    let market = Market::new().await;
+    completed_gifts(&market, ORDERS).await;
+    let Market { hub, tokens, .. } = market;
+    let hub = after_two_days(hub).await;
+    let (alice, shop) = (hub.client(&tokens[0]), hub.client(&token_of(&hub, "shop").await));
+    for order in 1..=ORDERS {
+        let _: Value = alice.post(&format!("/v1/orders/{order}/return"), &json!({}), None).await.unwrap();
+        let path = format!("/v1/orders/{order}/accept-return");
+        let _: Value = shop.post(&path, &json!({}), None).await.unwrap();
+    }
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = |alice: HubClient, done: Arc<AtomicBool>| async move {
+        let mut seen = BTreeMap::new();
+        while !done.load(Ordering::Relaxed) {
+            // The newest of those that were completed come behind the others, which nobody paid.
+            let page: Orders =
+                alice.get(&format!("/v1/orders?limit=100&before={}", ORDERS + 1)).await.unwrap();
+            for order in page.orders {
+                assert_eq!(order.parcels.len(), 1, "{order:?}");
+                let ranks = ["returned", "refunded"];
+                let rank = ranks.iter().position(|state| *state == order.state);
+                let rank = rank.unwrap_or_else(|| panic!("it had gone on: {order:?}"));
+                let before = seen.insert(order.id, rank).unwrap_or(0);
+                assert!(rank >= before, "it went back: {order:?}");
+            }
+        }
+        seen.len()
+    };
+    let readers: Vec<_> = (0..4).map(|_| tokio::spawn(reader(alice.clone(), Arc::clone(&done)))).collect();
+    for order in 1..=ORDERS {
+        let path = format!("/v1/orders/{order}/refund");
+        let _: Value = shop.post(&path, &json!({"amount": "100"}), None).await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    for reader in readers {
+        assert_eq!(reader.await.unwrap(), ORDERS as usize);
+    }
+}
+
+#[tokio::test]
+async fn customers_are_not_told_where_the_hubs_files_are() {
+    let market = Market::new().await;
+    completed_gifts(&market, 1).await;
+    let Market { hub, tokens, .. } = market;
+    let hub = after_two_days(hub).await;
+    // Every record is damaged behind its head.
+    let path = hub.data().join("orders.archive");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[64 + 12..].fill(0xee);
+    std::fs::write(&path, bytes).unwrap();
+    let refused = hub.json(&tokens[0], "GET", "/v1/orders/1", "").await;
+    refused.expect(500, "storage");
+    assert!(!refused.body.contains("archive,") && !refused.body.contains('/'), "{refused:?}");
+    assert!(refused.body.contains("tell its operator"), "{refused:?}");
 }
 
 fn now_ms() -> u64 {
@@ -88,12 +219,11 @@ async fn an_order_that_left_memory_looks_as_it_did() {
     let times = format!("from_ms={}&to_ms={}", now_ms() - 7_200_000, now_ms() + 7_200_000);
     let sold: Sales = market.merchant.get(&format!("/v1/sales?{times}")).await.unwrap();
 
+    let exported = export(&market.merchant, "orders").await.unwrap();
+    assert_eq!(exported.iter().map(RecordBatch::num_rows).sum::<usize>(), 1_100);
+
     let Market { hub, tokens, .. } = market;
-    let TestHub { dir, running, options } = hub;
-    running.stop().await.unwrap();
-    let data = options.data.clone();
-    tokio::task::spawn_blocking(move || two_days_later(&data)).await.unwrap();
-    let hub = TestHub { dir, running: start(options.clone()).await.unwrap(), options };
+    let hub = after_two_days(hub).await;
     let (alice, mall) = (hub.client(&tokens[0]), hub.client(&tokens[1]));
     for (order, before) in (1..).zip(&before) {
         for who in [&alice, &mall, &hub.operator()] {
@@ -105,6 +235,9 @@ async fn an_order_that_left_memory_looks_as_it_did() {
     assert_eq!(refused.status, 404, "{refused:?}");
     let archive = std::fs::metadata(hub.data().join("orders.archive")).unwrap();
     assert!(archive.len() > 64 + 2 * 60, "{archive:?}");
+    // They are still there for those who take home what they sold.
+    let shop = token_of(&hub, "shop").await;
+    assert_eq!(export(&hub.client(&shop), "orders").await.unwrap(), exported);
     // Nobody else sees them, and numbers that were never given out are answered alike.
     let bob = hub.open("carol", &[]).await;
     for order in [1, 2, 3, 5_000] {

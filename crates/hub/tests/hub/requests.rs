@@ -482,6 +482,81 @@ async fn revoked_tokens_are_worthless_at_once() {
     }
 }
 
+#[tokio::test]
+async fn a_refused_revocation_forgets_nobody() {
+    let hub = TestHub::new().await;
+    let (alice, bob) = (hub.open("alice", &[]).await, hub.open("bob", &[]).await);
+    for token in [&alice, &bob] {
+        assert_eq!(hub.json(token, "GET", "/v1/me", "").await.status, 200);
+    }
+    let unknown = json!({"token": "pumasi_unknown"}).to_string();
+    let bobs = json!({"token": bob}).to_string();
+    for (body, status) in [(&unknown, 404), (&bobs, 403), (&bobs, 204)] {
+        // A hub that does not know a token by heart does not look it up while somebody guesses.
+        while hub.json("pumasi_guess", "GET", "/v1/me", "").await.status != 429 {}
+        let who = if status == 204 { &bob } else { &alice };
+        let answer = hub.json(who, "POST", "/v1/tokens/revoke", body).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        while hub.json("pumasi_guess", "GET", "/v1/me", "").await.status != 429 {}
+        let me = hub.json(&alice, "GET", "/v1/me", "").await;
+        assert_eq!(me.status, 200, "{me:?}");
+    }
+}
+
+/// Begins a request whose body of so many bytes does not come.
+async fn begin_body(hub: &TestHub, token: &str, path: &str, bytes: usize) -> tokio::net::TcpStream {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = tokio::net::TcpStream::connect(hub.address()).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {bytes}\r\n\r\n["
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    use tokio::io::AsyncReadExt;
+    let hub = TestHub::with(|options| options.body_patience = Duration::from_millis(300)).await;
+    let token = hub.open("alice", &[]).await;
+    let mut stream = begin_body(&hub, &token, "/v1/orders", 1_000).await;
+    let mut answer = String::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    read.expect("an answer in time").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains(r#""code":"slow_body""#) && answer.contains("0.3 s"), "{answer}");
+}
+
+#[tokio::test]
+async fn bodies_on_their_way_have_only_so_much_room() {
+    let hub = TestHub::new().await;
+    let eve = hub.open("eve", &[]).await;
+    let mut open = Vec::new();
+    let empty = |token: String| {
+        let hub = &hub;
+        async move { hub.json(&token, "POST", "/v1/orders", "[]").await }
+    };
+    let until = async |token: &str, status: u16| {
+        let asking = async { while empty(token.to_owned()).await.status != status {} };
+        tokio::time::timeout(PATIENCE, asking).await.expect("the hub notices in time");
+    };
+    for name in ["a", "b", "c", "d"] {
+        let token = hub.open(name, &[]).await;
+        assert_eq!(empty(token.clone()).await.status, 200);
+        for _ in 0..16 {
+            open.push(begin_body(&hub, &token, "/v1/orders", 4 << 20).await);
+        }
+        until(&token, 429).await;
+        empty(token).await.expect(429, "too_many_requests");
+    }
+    // All of the room is taken, and nobody had more than a part of it; what needs no room is answered.
+    empty(eve.clone()).await.expect(503, "overloaded");
+    assert_eq!(hub.json(&eve, "GET", "/v1/me", "").await.status, 200);
+    drop(open);
+    until(&eve, 200).await;
+}
+
 /// The answer to a request of nobody, who may not ask for much at once.
 async fn patiently(hub: &TestHub, method: &str, path: &str) -> RawAnswer {
     loop {
@@ -525,16 +600,24 @@ async fn the_document_names_every_route_and_metrics_are_in_the_format_of_prometh
             _ => {}
         }
     }
+    let mut operations = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
-        for method in methods.as_object().unwrap().keys() {
-            let path = path.replace("{hash}", &Hash::ZERO.to_string()).replace("{account}", "operator");
-            let path = ["{job}", "{task}", "{hold}", "{article}", "{order}"]
-                .iter()
-                .fold(path, |path, name| path.replace(name, "1"));
+        let methods = methods.as_object().unwrap();
+        operations.extend(methods.values().map(|one| one["operationId"].as_str().expect("a name")));
+        let path = path.replace("{hash}", &Hash::ZERO.to_string()).replace("{account}", "operator");
+        let path = ["{job}", "{task}", "{hold}", "{article}", "{order}", "{webhook}", "{transfer}"]
+            .iter()
+            .fold(path, |path, name| path.replace(name, "1"));
+        for method in ["get", "put", "post", "delete", "patch"] {
             let answer = patiently(&hub, &method.to_uppercase(), &path).await;
-            assert!(answer.status != 405, "{method} {path}: {answer:?}");
+            assert_eq!(answer.status != 405, methods.contains_key(method), "{method} {path}: {answer:?}");
         }
     }
+    // Programs are made from the document, with a function of its own for each.
+    let all = operations.len();
+    operations.sort_unstable();
+    operations.dedup();
+    assert_eq!(operations.len(), all, "{operations:?}");
 
     patiently(&hub, "GET", "/metrics").await.expect(401, "unknown_token");
     let owner = hub.open("owner", &["owner"]).await;

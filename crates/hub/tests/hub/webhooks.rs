@@ -60,6 +60,10 @@ struct Receiver {
     url: String,
     got: Arc<Mutex<Vec<Got>>>,
     answer: Arc<Mutex<Answer>>,
+    /// What it answers to some events instead.
+    answer_to: Arc<Mutex<BTreeMap<u64, Answer>>>,
+    /// How long it takes until it answers.
+    delay: Arc<Mutex<Duration>>,
 }
 
 impl Receiver {
@@ -71,7 +75,13 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{}/hooks?a=1", listener.local_addr().unwrap().port());
-        let receiver = Receiver { url, got: Arc::default(), answer: Arc::default() };
+        let receiver = Receiver {
+            url,
+            got: Arc::default(),
+            answer: Arc::default(),
+            answer_to: Arc::default(),
+            delay: Arc::default(),
+        };
         receiver.answers(200, "");
         let server = receiver.clone();
         tokio::spawn(async move {
@@ -111,11 +121,21 @@ impl Receiver {
             }
             let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
             stream.read_exact(&mut body).await.ok()?;
-            let (answered, more) = self.answer.lock().unwrap().clone();
-            self.got.lock().unwrap().push(Got { path, headers, body, answered });
+            let mut got = Got { path, headers, body, answered: 0 };
+            let special = self.answer_to.lock().unwrap().get(&got.event()).cloned();
+            let (answered, more) = special.unwrap_or_else(|| self.answer.lock().unwrap().clone());
+            got.answered = answered;
+            self.got.lock().unwrap().push(got);
+            let delay = *self.delay.lock().unwrap();
+            tokio::time::sleep(delay).await;
             let more = if more.is_empty() { "Content-Length: 0\r\n\r\n".to_owned() } else { more };
             stream.write_all(format!("HTTP/1.1 {answered} -\r\n{more}").as_bytes()).await.ok()?;
         }
+    }
+
+    /// How much it got.
+    fn count(&self) -> usize {
+        self.got.lock().unwrap().len()
     }
 
     /// What it took.
@@ -358,4 +378,108 @@ async fn certificates_are_trusted_when_their_authority_is() {
     // Plain HTTP is another permission.
     let body = json!({"url": "http://localhost:9/"});
     assert_eq!(refusal(doubting.merchant.post::<_, Webhook>("/v1/webhooks", &body, None).await).0, 400);
+}
+
+#[tokio::test]
+async fn who_asks_for_a_rest_gets_nothing_until_it_is_over() {
+    let market = market(quick).await;
+    let receiver = Receiver::start().await;
+    hook(&market.merchant, &receiver.url).await;
+    let soon = "Retry-After: 2\r\nContent-Length: 0\r\n\r\n".to_owned();
+    receiver.answer_to.lock().unwrap().extend([(1, (500, String::new())), (2, (429, soon))]);
+    buy(&market, 2).await;
+    eventually("both were tried", async || receiver.count() == 2).await;
+    buy(&market, 1).await;
+    receiver.answer_to.lock().unwrap().clear();
+    // The first would be tried again after a tenth of a second.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(receiver.count(), 2);
+    eventually("all came", async || receiver.taken().len() == 3).await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_taken_away_gets_nothing_more() {
+    let market = market(quick).await;
+    let receiver = Receiver::start().await;
+    *receiver.delay.lock().unwrap() = Duration::from_millis(300);
+    let made = hook(&market.merchant, &receiver.url).await;
+    buy(&market, 400).await;
+    eventually("it begins", async || receiver.count() > 0).await;
+    let () = market.merchant.delete(&format!("/v1/webhooks/{}", made.id), None).await.unwrap();
+    // What was under way then has come.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let count = receiver.count();
+    assert!(count <= 24, "{count}");
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    assert_eq!(receiver.count(), count);
+}
+
+#[tokio::test]
+async fn slow_receivers_of_one_account_leave_room_for_others() {
+    let market = market(quick).await;
+    let (slow, quick) = (Receiver::start().await, Receiver::start().await);
+    *slow.delay.lock().unwrap() = Duration::from_secs(60);
+    for _ in 0..8 {
+        hook(&market.merchant, &slow.url).await;
+    }
+    buy(&market, 1).await;
+    eventually("some are served", async || slow.count() == 4).await;
+    let token = market.hub.open("rival", &["merchant"]).await;
+    let rival = market.hub.client(&token);
+    let gift = json!([{"sku": "gift", "price": "0", "currency": "KRW", "tracking": "untracked"}]);
+    let _: Value = rival.post("/v1/articles", &gift, None).await.unwrap();
+    hook(&rival, &quick.url).await;
+    let order = json!({"customer": "bob", "currency": "KRW", "total": "0",
+        "lines": [{"merchant": "rival", "sku": "gift", "quantity": 1}]});
+    let _: OrderResult = market.mall.post("/v1/orders", &order, None).await.unwrap();
+    eventually("others are served", async || quick.taken().len() == 1).await;
+    assert_eq!(slow.count(), 4);
+}
+
+#[tokio::test]
+async fn an_answer_that_began_in_time_counts_however_long_its_body_takes() {
+    let market = market(|options| {
+        quick(options);
+        options.webhooks.patience = Duration::from_millis(700);
+    })
+    .await;
+    let receiver = Receiver::start().await;
+    *receiver.delay.lock().unwrap() = Duration::from_millis(400);
+    receiver.answers(200, "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    let made = hook(&market.merchant, &receiver.url).await;
+    buy(&market, 1).await;
+    eventually("it was taken", async || show(&market.merchant, &made).await.passed.0 == 1).await;
+    assert_eq!((letters(&market.merchant, &made).await.waiting.len(), receiver.count()), (0, 1));
+    // One whose answer does not begin in time did not take it.
+    *receiver.delay.lock().unwrap() = Duration::from_secs(5);
+    buy(&market, 1).await;
+    eventually("it waits or is dead", async || {
+        let letters = letters(&market.merchant, &made).await;
+        let why = letters.waiting.iter().chain(&letters.dead).find_map(|letter| letter.why.clone());
+        why.as_deref() == Some("it took too long")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_speaks_no_tls_is_no_matter_of_trust() {
+    let market = market(|options| {
+        options.webhooks.to_private = true;
+        options.webhooks.retries = vec![Duration::from_secs(60)];
+    })
+    .await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+            // What the client said is read, so that it is told this and no reset.
+            let _ = stream.read(&mut [0; 4096]).await;
+        }
+    });
+    let made = hook(&market.merchant, &url).await;
+    buy(&market, 1).await;
+    eventually("it waits", async || letters(&market.merchant, &made).await.waiting.len() == 1).await;
+    let why = letters(&market.merchant, &made).await.waiting[0].why.clone();
+    assert_eq!(why.as_deref(), Some("there was no connection"));
 }

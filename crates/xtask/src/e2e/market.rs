@@ -130,7 +130,8 @@ fn what_the_market_refuses_is_said_with_a_way_out() {
     let people = People::new();
     let People { shop, alice, .. } = &people;
     people.fails(alice, "market articles put tea --price 1 --currency KRW", 4);
-    people.fails(alice, "market stock receive shop/tea 1", 4);
+    people.fails(alice, "market stock receive tea 1", 4);
+    assert!(people.fails(shop, "market stock receive other/tea 1", 2).contains("/other/tea"));
     people.fails(shop, "market articles put new --price 1", 2);
     people.fails(shop, "market articles put tea --currency EUR", 5);
     assert!(people.fails(shop, "market articles show coffee", 6).contains("article 'coffee' of yours"));

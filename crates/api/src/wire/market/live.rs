@@ -25,7 +25,7 @@ pub struct MarketLive {
     pub quantity: i64,
     /// What customers paid, less what was given up or went back.
     pub revenue: Vec<LiveRevenue>,
-    /// What sold best, by revenue.
+    /// What sold best, by quantity.
     pub top: Vec<LiveArticle>,
     /// How many articles were sold and are out of stock now.
     pub stock_outs: u64,

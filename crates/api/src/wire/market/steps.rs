@@ -18,7 +18,7 @@ pub struct SomeOf {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub article: Option<ArticleId>,
-    /// What its merchant calls it, when no id is given.
+    /// What its merchant calls it, when no id is given; parcels have ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sku: Option<String>,
     /// How many.

@@ -9,7 +9,7 @@ use pumasi_types::ArticleId;
 
 use crate::error::CliError;
 
-/// An article: `17`, `tea` for one of the caller's own, or `shop/tea`.
+/// An article: `17`, `tea` for one of the caller's own, or `shop/tea`; `/green/tea` is the caller's own `green/tea`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ArticleName {
     /// Its number.
@@ -67,11 +67,17 @@ impl ArticleName {
         self.look_up(client).await?.ok_or_else(|| CliError::Missing { what: format!("article {self}") })
     }
 
-    /// Its number and its SKU, as they stand in requests about the caller's own articles and about orders.
-    pub(super) fn parts(self) -> (Option<ArticleId>, Option<String>) {
+    /// Its number or its SKU, as one of them stands in requests about the caller's own articles.
+    pub(super) fn own(self) -> Result<(Option<ArticleId>, Option<String>), CliError> {
         match self {
-            ArticleName::Id(id) => (Some(id), None),
-            ArticleName::Sku { sku, .. } => (None, Some(sku)),
+            ArticleName::Id(id) => Ok((Some(id), None)),
+            ArticleName::Sku { merchant: None, sku } => Ok((None, Some(sku))),
+            ArticleName::Sku { merchant: Some(merchant), sku } => Err(CliError::usage(
+                format!(
+                    "'{merchant}/{sku}' is an article of '{merchant}'; one of yours is '/{merchant}/{sku}'"
+                ),
+                "name an article of yours by its number, its SKU, or /SKU if there is a slash in it",
+            )),
         }
     }
 }
@@ -99,18 +105,23 @@ impl FromStr for Line {
 impl Line {
     /// As it stands in a new order.
     pub(super) fn ordered(self) -> NewLine {
-        let (merchant, quantity) = match &self.article {
-            ArticleName::Sku { merchant, .. } => (merchant.clone().map(Party::Name), self.quantity),
-            ArticleName::Id(_) => (None, self.quantity),
-        };
-        let (article, sku) = self.article.parts();
-        NewLine { article, merchant, sku, quantity }
+        let quantity = self.quantity;
+        match self.article {
+            ArticleName::Id(id) => NewLine { article: Some(id), merchant: None, sku: None, quantity },
+            ArticleName::Sku { merchant, sku } => {
+                NewLine { article: None, merchant: merchant.map(Party::Name), sku: Some(sku), quantity }
+            }
+        }
     }
 
-    /// As it stands in a step of an order, which has one merchant.
-    pub(super) fn of_order(self) -> SomeOf {
-        let (article, sku) = self.article.parts();
-        SomeOf { article, sku, quantity: self.quantity }
+    /// As it stands in a step of an order, which has one merchant: an SKU alone is that one's.
+    pub(super) async fn of_order(self, client: &HubClient) -> Result<SomeOf, CliError> {
+        let (article, sku) = match self.article {
+            ArticleName::Id(id) => (Some(id), None),
+            ArticleName::Sku { merchant: None, sku } => (None, Some(sku)),
+            named => (Some(named.find(client).await?.id), None),
+        };
+        Ok(SomeOf { article, sku, quantity: self.quantity })
     }
 }
 
@@ -136,6 +147,18 @@ mod tests {
         for text in ["", "/", "shop/", "99999999999"] {
             assert!(text.parse::<ArticleName>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn articles_of_ones_own_have_no_merchant_before_them() {
+        let own = |text: &str| text.parse::<ArticleName>().unwrap().own();
+        let sku = |sku: &str| (None, Some(sku.to_owned()));
+        assert_eq!(own("17").unwrap(), (Some(ArticleId(17)), None));
+        assert_eq!(own("tea").unwrap(), sku("tea"));
+        assert_eq!(own("/green/tea").unwrap(), sku("green/tea"));
+        let error = own("other/tea").unwrap_err();
+        assert!(matches!(&error, CliError::Usage { .. }), "{error:?}");
+        assert!(format!("{error:?}").contains("/other/tea"), "it says how to write such an SKU: {error:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use pumasi_api::client::{HubClient, escape};
-use pumasi_api::wire::market::{Article, Articles, NewArticle, PutArticle, Tracking};
+use pumasi_api::wire::market::{Article, Articles, NewArticle, PutArticle, Shelf, Tracking};
 use pumasi_types::Currency;
 
 use super::article::ArticleName;
@@ -179,9 +179,20 @@ fn available(article: &Article) -> String {
         (Tracking::Untracked, _) => "always".to_owned(),
         (_, None) => String::new(),
         (_, Some(shelves)) => {
-            let left = shelves.iter().map(|shelf| u64::from(shelf.on_hand.saturating_sub(shelf.reserved)));
-            left.sum::<u64>().to_string()
+            let left = |shelf: &Shelf| {
+                let left = i64::from(shelf.on_hand) - i64::from(shelf.reserved);
+                (left + backorder(article)).max(0)
+            };
+            shelves.iter().map(left).sum::<i64>().to_string()
         }
+    }
+}
+
+/// How many more than there are can be sold of it at each place.
+pub(super) fn backorder(article: &Article) -> i64 {
+    match article.tracking {
+        Tracking::Backorder(more) => more.into(),
+        Tracking::Untracked | Tracking::Counted => 0,
     }
 }
 
@@ -256,5 +267,28 @@ impl PutArgs {
             tracking: tracking.or(now.map(|now| now.tracking)).unwrap_or_default(),
             on_sale: on_sale.or(now.map(|now| now.on_sale)).unwrap_or(true),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sold_beyond_what_is_there_counts_as_available() {
+        let with = |tracking: serde_json::Value| -> Article {
+            let article = serde_json::json!({
+                "id": 1, "merchant": "shop", "sku": "tea", "title_ko": "", "title_en": "", "category": "",
+                "price": "5000", "currency": "KRW", "tax_bp": 0, "tracking": tracking, "on_sale": true,
+                "stock": [{"place": 1, "on_hand": 3, "reserved": 5}, {"place": 2, "on_hand": 4, "reserved": 0}],
+            });
+            serde_json::from_value(article).unwrap()
+        };
+        assert_eq!(available(&with("counted".into())), "4");
+        assert_eq!(available(&with(serde_json::json!({"backorder": 10}))), "22");
+        assert_eq!(available(&with(serde_json::json!({"backorder": 1}))), "5");
+        assert_eq!(available(&with("untracked".into())), "always");
+        let unknown = Article { stock: None, ..with("counted".into()) };
+        assert_eq!(available(&unknown), "");
     }
 }

@@ -280,8 +280,8 @@ fn on_its_way(parcel: &Parcel) -> String {
 fn parcels(order: &Order) -> Table {
     let mut table = Table::new(&[">PARCEL", "CARRIER", "TRACKING", "SENT", "DELIVERED", "CONTENT"]);
     let content = |some: &SomeOf| {
-        let article = some.article.map_or_else(String::new, |id| id.to_string());
-        format!("{} {}", some.quantity, some.sku.clone().unwrap_or(article))
+        let line = order.lines.iter().find(|line| Some(line.article) == some.article);
+        format!("{} {}", some.quantity, line.map(|line| line.sku.as_str()).unwrap_or_default())
     };
     for parcel in &order.parcels {
         let lines: Vec<_> = parcel.lines.iter().map(content).collect();

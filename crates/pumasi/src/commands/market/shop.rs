@@ -45,7 +45,7 @@ impl TermsArgs {
             terms = Some(set);
         }
         let Some(terms) = terms else {
-            out.note("operators have not said yet what the platform takes, so nothing can be sold");
+            out.note("operators have not said yet what the platform takes: until then it takes nothing, and taxes stay with merchants");
             return if out.json { out.value(&()) } else { Ok(()) };
         };
         let name = |party: &Party| match party {

@@ -98,8 +98,12 @@ pub(super) enum StepCommand {
     },
 }
 
-fn some(lines: Vec<Line>) -> Vec<SomeOf> {
-    lines.into_iter().map(Line::of_order).collect()
+async fn some(client: &HubClient, lines: Vec<Line>) -> Result<Vec<SomeOf>, CliError> {
+    let mut some = Vec::new();
+    for line in lines {
+        some.push(line.of_order(client).await?);
+    }
+    Ok(some)
 }
 
 impl StepCommand {
@@ -110,7 +114,7 @@ impl StepCommand {
             Step::Allocate { order } => (step(client, order, "allocate", &()).await?, "allocated"),
             Step::Ship { order, lines, carrier, tracking } => {
                 let carrier = carrier.as_deref().map(party);
-                let body = ShipOrder { carrier, tracking, lines: some(lines) };
+                let body = ShipOrder { carrier, tracking, lines: some(client, lines).await? };
                 (step(client, order, "ship", &body).await?, "shipped")
             }
             Step::Deliver { order, parcel } => {
@@ -124,11 +128,11 @@ impl StepCommand {
             Step::Complete { order } => (step(client, order, "complete", &()).await?, "completed"),
             Step::Cancel { order } => (step(client, order, "cancel", &()).await?, "cancelled"),
             Step::Return { order, lines } => {
-                let body = ReturnOrder { lines: some(lines) };
+                let body = ReturnOrder { lines: some(client, lines).await? };
                 (step(client, order, "return", &body).await?, "asked to return")
             }
             Step::AcceptReturn { order, lines, restock } => {
-                let body = AcceptReturn { lines: some(lines), restock };
+                let body = AcceptReturn { lines: some(client, lines).await?, restock };
                 (step(client, order, "accept-return", &body).await?, "accepted the return of")
             }
             Step::RefuseReturn { order } => {

@@ -71,7 +71,7 @@ pub(super) enum StockCommand {
 /// Of what, and where.
 #[derive(Args, Debug)]
 pub(super) struct Of {
-    /// Its number, or its SKU
+    /// Its number, or its SKU, with a slash before it if there is one in it
     article: ArticleName,
     /// Where: a number from 1 that you choose for each warehouse or store
     #[arg(long, default_value = "1", value_name = "PLACE")]
@@ -93,7 +93,7 @@ impl StockCommand {
         };
         let Of { article: name, place } = of;
         let what = name.to_string();
-        let (article, sku) = name.parts();
+        let (article, sku) = name.own()?;
         let body = NewStock { article, sku, place, change };
         let () = post(client, "/v1/stock", &body, format!("change the stock of article {what}")).await?;
         let how = match change {
@@ -137,13 +137,14 @@ fn table(articles: &[Article]) -> Table {
         };
         for shelf in article.stock.iter().flatten() {
             let left = i64::from(shelf.on_hand) - i64::from(shelf.reserved);
+            let can_be_sold = left + articles::backorder(article) > 0;
             table.styled_row([
                 plain(id.clone()),
                 plain(sku.clone()),
                 plain(shelf.place.to_string()),
                 plain(shelf.on_hand.to_string()),
                 plain(shelf.reserved.to_string()),
-                (left.to_string(), if left <= 0 { Style::Bad } else { Style::Plain }),
+                (left.to_string(), if can_be_sold { Style::Plain } else { Style::Bad }),
                 plain(note.clone()),
             ]);
         }
