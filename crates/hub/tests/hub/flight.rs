@@ -17,6 +17,7 @@ use pumasi_api::client::HubClient;
 use pumasi_api::wire;
 use pumasi_api::wire::market::PutArticle;
 use serde_json::json;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 /// A hub with free tea, and somebody who drinks it.
@@ -180,7 +181,8 @@ async fn an_account_has_only_so_many_streams_at_once() {
     let client = hub.client(&alice);
     let mut open = Vec::new();
     for _ in 0..64 {
-        open.push(exchange(&client, stream::pending()).await.unwrap());
+        let (to, orders) = tokio::sync::mpsc::channel::<FlightData>(1);
+        open.push((to, exchange(&client, ReceiverStream::new(orders)).await.unwrap()));
     }
     let refused = exchange(&client, stream::pending()).await.err().expect("there are too many");
     assert_eq!(refused.code(), Code::ResourceExhausted);

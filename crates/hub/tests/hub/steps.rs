@@ -70,7 +70,7 @@ async fn an_order_lives_from_placing_to_refund() {
     assert_eq!((order.lines[0].shipped, order.lines[1].shipped), (2, 0));
     let parcel = &order.parcels[0];
     assert_eq!((parcel.carrier.as_str(), parcel.tracking.as_str()), ("post", "EE123456789KR"));
-    assert_eq!((parcel.lines[0].sku.as_deref(), parcel.lines[0].quantity), (Some("rice"), 2));
+    assert_eq!((parcel.lines[0].article.map(|id| id.0), parcel.lines[0].quantity), (Some(1), 2));
     assert_eq!(market.stock(1).await, (1, 0));
     // The rest goes with the merchant's own car.
     assert_eq!(life.step(shop, "ship", json!({})).await.unwrap().parcel.map(|parcel| parcel.0), Some(2));
