@@ -184,7 +184,7 @@ async fn an_account_has_only_so_many_streams_at_once() {
         let (to, orders) = tokio::sync::mpsc::channel::<FlightData>(1);
         open.push((to, exchange(&client, ReceiverStream::new(orders)).await.unwrap()));
     }
-    let refused = exchange(&client, stream::pending()).await.err().expect("there are too many");
+    let refused = exchange(&client, stream::pending()).await.expect_err("there are too many");
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.message().contains("64 streams"), "{refused:?}");
     let bearer = format!("Bearer {alice}");
