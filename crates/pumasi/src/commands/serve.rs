@@ -171,6 +171,7 @@ impl ServeArgs {
                 plain: self.webhooks_over_http,
                 roots: self.webhook_roots,
                 retries: self.webhook_retries.into_iter().map(Duration::from_millis).collect(),
+                ..WebhookOptions::default()
             },
             proofs: !self.no_proofs,
             origin: self.origin,
