@@ -246,7 +246,7 @@ pub(super) fn chosen(
     if asked.is_empty() {
         counts.iter_mut().enumerate().for_each(|(at, count)| *count = left(at));
     }
-    let chosen = (0..).zip(counts).filter(|(_, count)| *count > 0);
+    let chosen = (0..=u8::MAX).zip(counts).filter(|(_, count)| *count > 0);
     Ok(chosen.collect())
 }
 
