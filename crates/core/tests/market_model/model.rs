@@ -239,13 +239,20 @@ impl Model {
         self.now = self.now.after(span);
         self.lived = self.lived.after(span.min(Duration::from_secs(60)));
         self.forget_coupons();
+        // What one thing leads to may be due at once, too.
+        while self.next_due() {}
+    }
+
+    /// What is due is done, once each; whether anything was.
+    fn next_due(&mut self) -> bool {
         let due: Vec<u64> = self
             .orders
             .iter()
             .filter(|(_, order)| order.due.is_some_and(|due| due <= self.now))
             .map(|(id, _)| *id)
             .collect();
-        for id in due {
+        for id in &due {
+            let id = *id;
             let order = self.orders.get_mut(&id).expect("just found");
             order.due = None;
             match order.state {
@@ -262,6 +269,7 @@ impl Model {
                 _ => {}
             }
         }
+        !due.is_empty()
     }
 
     pub(crate) fn pay(&mut self, from: u64, to: u64, currency: Currency, amount: i64) -> Reasons {
