@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     // Past the magic in half of all cases, where the records are.
     let whole = match data.split_first() {
         Some((first, rest)) if first % 2 == 0 => {
-            let mut file = b"PUMASITJ\x01\0\0\0".to_vec();
+            let mut file = b"PUMASITJ\x03\0\0\0".to_vec();
             file.resize(128, 0);
             [&file, rest].concat()
         }
