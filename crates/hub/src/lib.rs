@@ -33,6 +33,7 @@ mod tls;
 mod webhooks;
 
 pub use error::ServeError;
+pub use flight::{BadOrders, OrderReader};
 pub use http::openapi_json;
 pub use options::ServeOptions;
 pub use pumasi_cell::{Journal, JournalError};

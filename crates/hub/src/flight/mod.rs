@@ -25,8 +25,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+pub use self::reader::{BadOrders, OrderReader};
+
 use self::export::Export;
-use self::reader::OrderReader;
 use crate::error::fault;
 use crate::http::{LINK_MESSAGE_BYTES, Peer};
 use crate::limits::Share;

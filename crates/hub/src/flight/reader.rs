@@ -29,31 +29,48 @@ const BATCH_BYTES: usize = 16 << 20;
 
 /// Why a stream of record batches is no stream of orders.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BadOrders {
+pub enum BadOrders {
+    /// The bytes break the rules of the format.
     #[error("this is not Arrow IPC: {0}")]
     NotArrow(String),
+    /// It is a table of something else.
     #[error("the schema does not fit orders: {0}; GetSchema tells the one that does")]
     Schema(String),
+    /// A value that no order can have.
     #[error("column `{column}`, row {row}: {problem}")]
-    Value { column: &'static str, row: usize, problem: &'static str },
+    Value {
+        /// Where.
+        column: &'static str,
+        /// In which row, from 0 on.
+        row: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Nothing where something must be, in this column.
     #[error("column `{0}` has nulls, where there must be none")]
     Nulls(&'static str),
+    /// More than one record batch may have.
     #[error("{0}: send less at once")]
     TooMuch(String),
 }
 
 impl From<ArrowError> for BadOrders {
     fn from(error: ArrowError) -> BadOrders {
-        BadOrders::NotArrow(error.to_string())
+        not_arrow(error.to_string())
     }
 }
 
 fn not_arrow(problem: impl Into<String>) -> BadOrders {
-    BadOrders::NotArrow(problem.into())
+    BadOrders::NotArrow(short(&problem.into()))
 }
 
-/// Reads the messages of one stream.
-pub(super) struct OrderReader {
+/// What is told can repeat what came, which may be long.
+fn short(problem: &str) -> String {
+    problem.chars().take(300).collect()
+}
+
+/// Reads the messages of one stream: the schema, then dictionaries and record batches.
+pub struct OrderReader {
     caller: AccountId,
     layout: Option<Layout>,
     dictionaries: HashMap<i64, ArrayRef>,
@@ -62,6 +79,8 @@ pub(super) struct OrderReader {
 /// Where in a record batch what stands.
 struct Layout {
     schema: SchemaRef,
+    /// Of a value in each buffer of a batch.
+    widths: Vec<i64>,
     id: usize,
     customer: Option<usize>,
     total: usize,
@@ -89,12 +108,15 @@ enum LinesFrom {
 
 impl OrderReader {
     /// A reader of what `caller` sends.
-    pub(super) fn new(caller: AccountId) -> OrderReader {
+    pub fn new(caller: AccountId) -> OrderReader {
         OrderReader { caller, layout: None, dictionaries: HashMap::new() }
     }
 
     /// Takes a message: orders, if it has some.
-    pub(super) fn take(&mut self, data: &FlightData) -> Result<Option<OrderBatch>, BadOrders> {
+    ///
+    /// # Errors
+    /// When it is not Arrow, no table of orders, or too large. Nothing of it was taken; the stream should end.
+    pub fn take(&mut self, data: &FlightData) -> Result<Option<OrderBatch>, BadOrders> {
         // What is said besides the data.
         if data.data_header.is_empty() && data.data_body.is_empty() {
             return Ok(None);
@@ -124,7 +146,7 @@ impl OrderReader {
         if dictionary.isDelta() {
             return Err(not_arrow("dictionaries must be sent whole"));
         }
-        check(&values, data.data_body.len(), DICTIONARY_MAX)?;
+        check(&values, data.data_body.len(), DICTIONARY_MAX, &widths(&DataType::Utf8))?;
         // A copy, because bytes from the network begin anywhere.
         let body = Buffer::from(&data.data_body[..]);
         let version = message.version();
@@ -135,7 +157,7 @@ impl OrderReader {
     fn orders(&self, message: &Message<'_>, data: &FlightData) -> Result<OrderBatch, BadOrders> {
         let layout = self.layout.as_ref().ok_or_else(|| not_arrow("the schema must come first"))?;
         let batch = message.header_as_record_batch().ok_or_else(|| not_arrow("a record batch is missing"))?;
-        check(&batch, data.data_body.len(), OrderBatch::ORDERS_MAX as i64)?;
+        check(&batch, data.data_body.len(), OrderBatch::ORDERS_MAX as i64, &layout.widths)?;
         // A copy, because bytes from the network begin anywhere.
         let body = Buffer::from(&data.data_body[..]);
         let version = message.version();
@@ -146,7 +168,12 @@ impl OrderReader {
 }
 
 /// Everything that a record batch says of its buffers must be so, because its decoder believes it.
-fn check(batch: &arrow_ipc::RecordBatch<'_>, body: usize, rows_max: i64) -> Result<(), BadOrders> {
+fn check(
+    batch: &arrow_ipc::RecordBatch<'_>,
+    body: usize,
+    rows_max: i64,
+    widths: &[i64],
+) -> Result<(), BadOrders> {
     if batch.compression().is_some() {
         return Err(not_arrow("compressed buffers are not taken"));
     }
@@ -158,7 +185,11 @@ fn check(batch: &arrow_ipc::RecordBatch<'_>, body: usize, rows_max: i64) -> Resu
             return Err(not_arrow("a column has an impossible length or number of nulls"));
         }
     }
-    for buffer in batch.buffers().into_iter().flatten() {
+    let buffers = batch.buffers().unwrap_or_default();
+    if buffers.len() != widths.len() {
+        return Err(not_arrow(format!("{} buffers, where its schema has {}", buffers.len(), widths.len())));
+    }
+    for (buffer, width) in buffers.iter().zip(widths) {
         let end = buffer.offset().checked_add(buffer.length());
         let inside = end.and_then(|end| usize::try_from(end).ok()).is_some_and(|end| end <= body);
         if buffer.offset() < 0 || buffer.length() < 0 || !inside {
@@ -168,8 +199,28 @@ fn check(batch: &arrow_ipc::RecordBatch<'_>, body: usize, rows_max: i64) -> Resu
         if buffer.offset() % 8 != 0 {
             return Err(not_arrow("a buffer does not begin at a multiple of 8 bytes"));
         }
+        if buffer.length() % width != 0 {
+            return Err(not_arrow("a buffer ends within a value"));
+        }
     }
     Ok(())
+}
+
+/// Bytes of a value in each buffer of a column of this type, in the order in which the format has them: first that of
+/// the nulls, in which values have less than one. Only types that columns of orders can have.
+fn widths(column: &DataType) -> Vec<i64> {
+    let mut widths = vec![1];
+    match column {
+        DataType::Utf8 => widths.extend([4, 1]),
+        DataType::List(item) => {
+            widths.push(4);
+            widths.extend(self::widths(item.data_type()));
+        }
+        DataType::Struct(fields) => widths.extend(fields.iter().flat_map(|field| self::widths(field.data_type()))),
+        DataType::Dictionary(keys, _) => widths.extend(&self::widths(keys)[1..]),
+        fixed => widths.push(fixed.primitive_width().map_or(1, |bytes| bytes as i64)),
+    }
+    widths
 }
 
 impl Layout {
@@ -186,7 +237,7 @@ impl Layout {
             "quantity",
             "lines",
         ];
-        let bad = |problem: String| BadOrders::Schema(problem.chars().take(300).collect());
+        let bad = |problem: String| BadOrders::Schema(short(&problem));
         for (at, field) in schema.fields().iter().enumerate() {
             if !COLUMNS.contains(&field.name().as_str()) {
                 return Err(bad(format!("there is no column `{}`", field.name())));
@@ -229,8 +280,9 @@ impl Layout {
         let customer = optional("customer", |given| *given == DataType::UInt64, "uint64")?;
         let (coupon, place) = (uint32("coupon")?, uint32("place")?);
         let pay_later = optional("pay_later", |given| *given == DataType::Boolean, "bool")?;
+        let widths = schema.fields().iter().flat_map(|field| widths(field.data_type())).collect();
         let schema = Arc::new(schema);
-        Ok(Layout { schema, id, customer, total, currency, coupon, place, pay_later, lines })
+        Ok(Layout { schema, widths, id, customer, total, currency, coupon, place, pay_later, lines })
     }
 
     fn read(&self, caller: AccountId, batch: &RecordBatch) -> Result<OrderBatch, BadOrders> {
@@ -434,6 +486,7 @@ mod tests {
     use arrow_schema::{Field, Fields};
     use futures_util::TryStreamExt;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::*;
 
@@ -479,6 +532,17 @@ mod tests {
         columns().into_iter().filter(|(name, _)| !names.contains(name)).collect()
     }
 
+    /// The least there can be, with texts for ids, a dictionary of currencies and lists of lines.
+    fn bare() -> Vec<Column> {
+        let currencies: DictionaryArray<Int8Type> = ["KRW", "KRW"].into_iter().collect();
+        vec![
+            ("total", columns().swap_remove(2).1),
+            ("id", Arc::new(StringArray::from(vec!["one", "two"])) as ArrayRef),
+            ("currency", Arc::new(currencies)),
+            ("lines", lists(vec![1, 2, 3], vec![1, 2])),
+        ]
+    }
+
     /// A table as a client sends it.
     fn messages(columns: Vec<Column>) -> Vec<FlightData> {
         let batch = RecordBatch::try_from_iter_with_nullable(
@@ -515,15 +579,7 @@ mod tests {
             (orders[1].coupon, orders[1].place, first.pay_later, orders[1].pay_later),
             (CouponId(9), None, true, false)
         );
-        // The least there can be, with texts for ids, a dictionary of currencies and lists of lines.
-        let currencies: DictionaryArray<Int8Type> = ["KRW", "KRW"].into_iter().collect();
-        let bare = vec![
-            ("total", columns().swap_remove(2).1),
-            ("id", Arc::new(StringArray::from(vec!["one", "two"])) as ArrayRef),
-            ("currency", Arc::new(currencies)),
-            ("lines", lists(vec![1, 2, 3], vec![1, 2])),
-        ];
-        let batches = read(&messages(bare)).unwrap();
+        let batches = read(&messages(bare())).unwrap();
         let orders: Vec<_> = batches[0].orders().collect();
         assert_eq!((orders[0].key, orders[0].customer), (order_key(ME, "one"), ME));
         assert_eq!(orders[1].lines.iter().collect::<Vec<_>>(), [(ArticleId(2), 1), (ArticleId(3), 1)]);
@@ -574,6 +630,47 @@ mod tests {
         twice.insert(0, twice[0].clone());
         assert!(read(&twice).unwrap_err().to_string().contains("second schema"));
         assert!(read(&messages(columns())[1..]).unwrap_err().to_string().contains("must come first"));
+    }
+
+    /// Where the fuzzer begins (`fuzz/fuzz_targets/flight_orders.rs`). With `PUMASI_WRITE_SEEDS` set they are written anew.
+    #[test]
+    fn the_seeds_of_the_fuzzer_are_orders() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/flight_orders");
+        for (name, columns) in [("columns", columns()), ("dictionary_and_lists", bare())] {
+            let path = std::path::Path::new(folder).join(name);
+            let expected = messages(columns);
+            if std::env::var_os("PUMASI_WRITE_SEEDS").is_some() {
+                let bytes: Vec<u8> =
+                    expected.iter().flat_map(prost::Message::encode_length_delimited_to_vec).collect();
+                std::fs::create_dir_all(folder).unwrap();
+                std::fs::write(&path, bytes).unwrap();
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            let (mut rest, mut found) = (&bytes[..], Vec::new());
+            while !rest.is_empty() {
+                found.push(FlightData::decode_length_delimited(&mut rest).unwrap());
+            }
+            let (seed, expected) = (read(&found).unwrap(), read(&expected).unwrap());
+            assert!(seed == expected && seed[0].len() == 2, "{name}");
+        }
+    }
+
+    /// Arrow's decoder panics where they do not.
+    #[test]
+    fn buffers_end_between_values() {
+        let good = messages(bare());
+        let header = &good.last().unwrap().data_header;
+        // Of offsets and of articles, three of each; no buffer begins there and no column is as long.
+        let length = 12_i64.to_le_bytes();
+        let places: Vec<_> = (0..=header.len() - 8).filter(|at| header[*at..at + 8] == length).collect();
+        assert_eq!(places.len(), 4);
+        for at in places {
+            let mut header = header.to_vec();
+            header[at] -= 1;
+            let mut bad = good.clone();
+            bad.last_mut().unwrap().data_header = header.into();
+            assert!(read(&bad).unwrap_err().to_string().contains("ends within a value"));
+        }
     }
 
     proptest! {
