@@ -15,6 +15,10 @@ use crate::{Head, Seq};
 /// How many snapshots are kept: if the newest turns out damaged, the one before still serves.
 const KEPT: usize = 2;
 
+/// Bytes that are written before they are made durable: were all left to the end, the disk would be busy with them for
+/// so long that the log waits.
+const PIECE: usize = 8 << 20;
+
 /// Why a snapshot could not be written or looked for. The log is not affected.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {}: {source}; the log still holds everything since the last snapshot", path.display())]
@@ -175,7 +179,8 @@ fn write_file(
     body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<u64> {
     file.set_len(0)?;
-    let out = BufWriter::with_capacity(1 << 20, Sequential::new(file, SNAPSHOT_HEADER as u64));
+    let pieces = Pieces { out: Sequential::new(file, SNAPSHOT_HEADER as u64), file, unsynced: 0 };
+    let out = BufWriter::with_capacity(1 << 20, pieces);
     let mut out = HashingWriter { out, hasher: blake3::Hasher::new() };
     body(&mut out)?;
     out.flush()?;
@@ -220,6 +225,29 @@ fn read_file(file: &dyn DiskFile, seq: Seq) -> io::Result<Result<Snapshot, Strin
     }
     let SnapshotHeader { head, state_version, .. } = header;
     Ok(Ok(Snapshot { head, state_version, body: body.into() }))
+}
+
+/// Makes each piece durable before the next is written.
+struct Pieces<'a> {
+    out: Sequential<'a>,
+    file: &'a dyn DiskFile,
+    unsynced: usize,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unsynced == PIECE {
+            self.file.sync()?;
+            self.unsynced = 0;
+        }
+        let written = self.out.write(&bytes[..bytes.len().min(PIECE - self.unsynced)])?;
+        self.unsynced += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct HashingWriter<W> {

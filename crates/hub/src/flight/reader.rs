@@ -216,7 +216,9 @@ fn widths(column: &DataType) -> Vec<i64> {
             widths.push(4);
             widths.extend(self::widths(item.data_type()));
         }
-        DataType::Struct(fields) => widths.extend(fields.iter().flat_map(|field| self::widths(field.data_type()))),
+        DataType::Struct(fields) => {
+            widths.extend(fields.iter().flat_map(|field| self::widths(field.data_type())))
+        }
         DataType::Dictionary(keys, _) => widths.extend(&self::widths(keys)[1..]),
         fixed => widths.push(fixed.primitive_width().map_or(1, |bytes| bytes as i64)),
     }
