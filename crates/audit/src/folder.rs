@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use pumasi_cell::Journal;
-use pumasi_core::{STATE_VERSION, State, Transfer, decode_state, encode_state};
+use pumasi_core::{STATE_VERSION, State, Transfer, decode_state, write_state};
 use pumasi_log::{Head, Seq, SnapshotStore};
 use pumasi_proof::{Checkpoint, Frontier, Note, TreeHash};
 use pumasi_types::{Hash, TransferId};
@@ -91,11 +91,10 @@ impl Folder {
         self.write_gathered()?;
         self.entries.sync_data().map_err(io_error("sync", &self.dir.join("entries.hashes")))?;
         self.journal.sync()?;
-        let body = encode_state(state);
-        self.position.write(head, STATE_VERSION, |out: &mut dyn Write| {
+        self.position.write(head, STATE_VERSION, |out| {
             out.write_all(&tree.size().to_le_bytes())?;
             tree.peaks().iter().try_for_each(|peak| out.write_all(peak.as_bytes()))?;
-            out.write_all(&body)
+            write_state(state, out)
         })?;
         Ok(())
     }

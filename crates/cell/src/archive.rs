@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pumasi_core::{ArchivePlace, Archived, ArchivedOrder};
 use pumasi_log::disk::Mode;
-use pumasi_log::{Disk, DiskFile, RealDisk};
+use pumasi_log::{Disk, DiskFile, RealDisk, remedy};
 use pumasi_types::OrderId;
 
 const MAGIC: &[u8; 8] = b"PUMASIOA";
@@ -37,7 +37,7 @@ const LONGEST: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The operating system refused.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}: {source}{}", path.display(), remedy(source))]
     Io {
         /// What was tried.
         operation: &'static str,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pumasi_core::{Event, SalesHour, Transfer};
-use pumasi_log::{Disk, Growing, RealDisk};
+use pumasi_log::{Disk, Growing, RealDisk, remedy};
 use pumasi_types::{EventId, Hash, SalesId, TransferId};
 
 /// Bytes of a record's check.
@@ -178,7 +178,7 @@ impl Kept for SalesHour {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The operating system refused.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}: {source}{}", path.display(), remedy(source))]
     Io {
         /// What was tried.
         operation: &'static str,

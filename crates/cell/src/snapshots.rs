@@ -1,9 +1,7 @@
 //! Snapshots that never stop the cell: a second state follows the log from the last snapshot to a point,
 //! through the same replay as a restart, and is written from there.
 
-use std::io::Write;
-
-use pumasi_core::{STATE_VERSION, State, encode_state};
+use pumasi_core::{STATE_VERSION, State, write_state};
 use pumasi_log::{Entries, Head, SnapshotStore};
 
 use crate::restore::{load_snapshot, replay};
@@ -17,8 +15,7 @@ pub(crate) fn write(
     head: Head,
 ) -> Result<u64, CellFailure> {
     derived.sync()?;
-    let body = encode_state(state);
-    let file = store.write(head, STATE_VERSION, |out: &mut dyn Write| out.write_all(&body))?;
+    let file = store.write(head, STATE_VERSION, |out| write_state(state, out))?;
     Ok(file.bytes)
 }
 

@@ -3,6 +3,10 @@
 //!
 //! An entry's payload is the version, then requests one behind the other until its end.
 
+use std::io::{self, Write};
+
+use postcard::ser_flavors::Flavor;
+
 use crate::{Request, State};
 
 /// Version of the requests in an entry.
@@ -66,9 +70,47 @@ pub fn decode_requests(payload: &[u8]) -> Result<Vec<Request>, CodecError> {
     Ok(requests)
 }
 
-/// Writes the whole state, for a snapshot of version [`STATE_VERSION`].
+/// The whole state, as a snapshot of version [`STATE_VERSION`] has it.
 pub fn encode_state(state: &State) -> Vec<u8> {
-    postcard::to_stdvec(state).expect("a state serialises into a growing buffer")
+    let mut bytes = Vec::new();
+    write_state(state, &mut bytes).expect("memory takes what it is given");
+    bytes
+}
+
+/// Writes the whole state, for a snapshot of version [`STATE_VERSION`]; mostly a few bytes at once, so that `out` should
+/// have a buffer.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_state(state: &State, out: &mut dyn Write) -> io::Result<()> {
+    let mut failure = None;
+    let written = postcard::serialize_with_flavor(state, Written { out, failure: &mut failure });
+    written.map_err(|error| failure.unwrap_or_else(|| io::Error::other(error)))
+}
+
+/// Serialised bytes on their way to a writer, whose error is kept: the serialiser's own says less.
+struct Written<'a> {
+    out: &'a mut dyn Write,
+    failure: &'a mut Option<io::Error>,
+}
+
+impl Flavor for Written<'_> {
+    type Output = ();
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.out.write_all(bytes).map_err(|error| {
+            *self.failure = Some(error);
+            postcard::Error::SerializeBufferFull
+        })
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads a snapshot's state.

@@ -30,7 +30,9 @@ mod tree;
 
 pub use access::{Role, Roles};
 pub use bounds::Bounds;
-pub use codec::{CodecError, STATE_VERSION, decode_requests, decode_state, encode_request, encode_state};
+pub use codec::{
+    CodecError, STATE_VERSION, decode_requests, decode_state, encode_request, encode_state, write_state,
+};
 pub use command::{Checks, Command, InputFile, JobSpec, Request, RunReport, WorkerSpec};
 pub use compute::{Job, JobCounts, JobOutcome, JobState, Owner, Standing, Task, TaskState, Worker};
 pub use effects::{Action, Assignment, Cause, Done, Effects, Transfer};

@@ -36,6 +36,17 @@ pub enum Lock {
     Held(Option<u32>),
 }
 
+/// What to do about a failure of a file that is made again from the log, as the end of a sentence; nothing when the
+/// system's own words must do.
+pub fn remedy(failure: &io::Error) -> &'static str {
+    match failure.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "; the disk is full: nothing acknowledged is lost: free space, then start again"
+        }
+        _ => "",
+    }
+}
+
 /// A disk with its directories, and what else a file needs from its machine.
 ///
 /// Every error is the system's; [`ErrorKind::StorageFull`] and [`ErrorKind::QuotaExceeded`] mean that there

@@ -34,7 +34,7 @@ use bytes::Bytes;
 use pumasi_types::{Hash, Time};
 
 pub use damage::Damage;
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{Disk, DiskFile, RealDisk, remedy};
 pub use error::LogError;
 pub use file::{FileLog, FileLogOptions, Note, Opened};
 pub use growing::Growing;

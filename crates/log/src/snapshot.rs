@@ -1,6 +1,6 @@
 //! Snapshots of a state: written whole or not at all, checked when read, two kept.
 
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, IntoInnerError, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -180,12 +180,11 @@ fn write_file(
 ) -> io::Result<u64> {
     file.set_len(0)?;
     let pieces = Pieces { out: Sequential::new(file, SNAPSHOT_HEADER as u64), file, unsynced: 0 };
-    let out = BufWriter::with_capacity(1 << 20, pieces);
-    let mut out = HashingWriter { out, hasher: blake3::Hasher::new() };
+    let out = HashingWriter { out: pieces, hasher: blake3::Hasher::new() };
+    let mut out = BufWriter::with_capacity(1 << 20, out);
     body(&mut out)?;
-    out.flush()?;
-    let (body_bytes, body_hash) = (out.hasher.count(), Hash::from(out.hasher.finalize()));
-    drop(out);
+    let HashingWriter { hasher, .. } = out.into_inner().map_err(IntoInnerError::into_error)?;
+    let (body_bytes, body_hash) = (hasher.count(), Hash::from(hasher.finalize()));
     let header = SnapshotHeader { state_version, head, body_bytes, body_hash };
     file.write_all_at(&header.encode(), 0)?;
     file.sync()?;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pumasi_api::client::ClientError;
 use pumasi_api::wire;
@@ -13,6 +13,7 @@ use pumasi_types::RequestId;
 use serde_json::{Value, json};
 
 use super::{Scene, example, program, start_error};
+use crate::faults::{Dice, orders};
 use crate::pool::{Pool, block_on};
 use crate::process::Guarded;
 
@@ -207,6 +208,41 @@ fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
     assert!((paid.len()..=paid.len() + 1).contains(&mine), "{} acknowledged, {mine} there", paid.len());
     scene.check_books();
     scene.check_hub_log();
+}
+
+/// The disk fills while four connections place orders as fast as they can: in the middle of journals, not of the log,
+/// which has its room set aside.
+#[test]
+fn a_disk_that_fills_under_a_load_of_orders_loses_none() {
+    let arguments = ["--snapshot-every", "1MiB", "--requests-per-s", "1000000"];
+    let mut pool = Pool::prepare(&program(), &arguments).expect("a pool");
+    let Some(disk) = SmallDisk::mount(&mut pool, 90) else { return };
+    pool.start_hub().expect("the hub starts");
+    let seed = Dice::fresh_seed();
+    println!("seed {seed}");
+    let report = orders::amid(&mut pool, Dice::new(seed), |pool| {
+        let client = pool.client(&pool.operator)?;
+        let until = Instant::now() + Duration::from_secs(120);
+        let said = loop {
+            match block_on(client.get::<Value>("/v1/me")) {
+                Err(error) => break error.to_string(),
+                Ok(_) if Instant::now() > until => return Err("the disk does not fill".into()),
+                Ok(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        if !said.contains("the disk is full") || !said.contains("free space") {
+            return Err(format!("it does not say why: {said}").into());
+        }
+        let status = pool.hub()?.stop(Duration::from_secs(20))?;
+        assert!(status.is_some_and(|status| !status.success()), "{status:?}");
+        disk.remount(pool, "size=1g");
+        pool.start_hub()?;
+        std::thread::sleep(Duration::from_secs(1));
+        Ok(())
+    });
+    let report = report.unwrap_or_else(|error| panic!("{error}"));
+    println!("{report}");
+    assert!(report.placed > 10_000 && report.twice > 0, "{report}");
 }
 
 #[test]

@@ -83,8 +83,25 @@ pub(crate) fn campaign(program: &Path, plan: &Plan) -> Outcome<Report> {
 }
 
 fn round(pool: &mut Pool, plan: &Plan) -> Outcome<Report> {
-    let began = Instant::now();
     let mut dice = Dice::new(plan.seed);
+    let report = amid(pool, Dice::new(dice.next()), |pool| {
+        for _ in 0..plan.kills {
+            std::thread::sleep(Duration::from_millis(dice.below(400)));
+            pool.hub()?.kill()?;
+            pool.start_hub()?;
+        }
+        Ok(())
+    })?;
+    Ok(Report { kills: plan.kills, ..report })
+}
+
+/// Full load while the hub has some trouble, after which it runs; then what was answered is held against what it has.
+pub(crate) fn amid(
+    pool: &mut Pool,
+    mut dice: Dice,
+    trouble: impl FnOnce(&mut Pool) -> Outcome,
+) -> Outcome<Report> {
+    let began = Instant::now();
     let market = Market::open(pool)?;
     let stop = Arc::new(AtomicBool::new(false));
     let mut senders = Vec::new();
@@ -96,22 +113,16 @@ fn round(pool: &mut Pool, plan: &Plan) -> Outcome<Report> {
         senders
             .push(std::thread::spawn(move || Sender { client, second, dice, first, twice: 0 }.work(&stop)));
     }
-    for _ in 0..plan.kills {
-        std::thread::sleep(Duration::from_millis(dice.below(400)));
-        if senders.iter().any(std::thread::JoinHandle::is_finished) {
-            break;
-        }
-        pool.hub()?.kill()?;
-        pool.start_hub()?;
-    }
+    let troubled = trouble(pool);
     stop.store(true, Ordering::Relaxed);
-    let mut report = Report { kills: plan.kills, ..Report::default() };
+    let mut report = Report::default();
     let mut lists = Vec::new();
     for sender in senders {
         let (sent, twice) = sender.join().map_err(|_| "a sender panicked")??;
         report.twice += twice;
         lists.extend(sent);
     }
+    troubled?;
     // What a restart finds is the same again.
     for _ in 0..2 {
         block_on(market.check(pool, &lists))?;
