@@ -106,7 +106,7 @@ fn check_present(dir: &Dir, segments: &[SegmentFile], mark: Option<&Mark>) -> Re
 fn check_headers(dir: &Dir, segments: &[SegmentFile], cell: CellId) -> Result<Option<Walk>, LogError> {
     let mut last: Option<Walk> = None;
     for segment in segments {
-        let walk = Walk::open_direct(dir, &segment.path, segment.first, Some(cell))?;
+        let walk = Walk::open(dir, &segment.path, segment.first, Some(cell))?;
         if let Some(before) = last {
             check_successor(dir, &before.header, &walk)?;
         }

@@ -49,28 +49,10 @@ pub(crate) struct Remains {
 }
 
 impl Walk {
-    /// Opens the segment that should begin with `first` and belong to `cell` (any when none).
+    /// Opens the segment that should begin with `first` and belong to `cell` (any when none), past the page cache: that
+    /// shows what the device holds, and costs no copy of what is read once.
     pub(crate) fn open(dir: &Dir, path: &Path, first: Seq, cell: Option<CellId>) -> Result<Walk, LogError> {
-        let file = dir.disk.open(path, Mode::Read).map_err(LogError::io("open", path))?;
-        Walk::over(file, path, first, cell)
-    }
-
-    /// Like [`Walk::open`], but sees what the device holds whatever the page cache says.
-    pub(crate) fn open_direct(
-        dir: &Dir,
-        path: &Path,
-        first: Seq,
-        cell: Option<CellId>,
-    ) -> Result<Walk, LogError> {
-        Walk::over(dir.open_direct(path)?, path, first, cell)
-    }
-
-    fn over(
-        file: Box<dyn DiskFile>,
-        path: &Path,
-        first: Seq,
-        cell: Option<CellId>,
-    ) -> Result<Walk, LogError> {
+        let file = dir.disk.open_direct(path, Mode::Read).map_err(LogError::io("open", path))?;
         let damaged = |expected: String, found: String| {
             let segment = path.to_owned();
             LogError::Damaged(Box::new(Damage { segment, offset: 0, seq: first, expected, found }))
