@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::flight::{self, Load, Shape};
 use super::market::Popularity;
-use super::{Bench, NO_SNAPSHOTS, quantile};
+use super::{Bench, NO_SNAPSHOTS, SMALL_BATCH, quantile};
 use crate::Outcome;
 
 /// How long the hub may take to make its last snapshot.
@@ -57,7 +57,7 @@ impl Bench {
         self.pool.restart_hub(&OFTEN)?;
         let written = |log: &str| log.matches("snapshot written").count();
         let before = written(&self.pool.hub_log());
-        let waits = self.paced(RATE, Duration::from_secs(30))?;
+        let waits = self.paced(RATE, Duration::from_secs(30), SMALL_BATCH)?;
         let made = written(&self.pool.hub_log()) - before;
         let longest = quantile(&mut waits.since_due.clone(), 1.0);
         println!("{:32} {made} snapshots; the longest wait was {longest:.1} ms", "");
