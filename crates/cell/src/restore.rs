@@ -40,12 +40,15 @@ pub fn restore<L: Log>(
     let (mut state, begin) = with_derived(&log, &derived, state, snapshot, &mut notes)?;
     let mut head = begin;
     let mut replayed = 0_u64;
-    for entry in log.read(head.seq.next())? {
-        let effects;
-        (head, effects) = replay(&mut state, head, &entry?)?;
-        derived.write(&effects)?;
-        replayed += 1;
-    }
+    derived.write_all(|write| {
+        for entry in log.read(head.seq.next())? {
+            let effects;
+            (head, effects) = replay(&mut state, head, &entry?)?;
+            write(effects)?;
+            replayed += 1;
+        }
+        Ok(())
+    })?;
     if head.hash != log.head().hash {
         return Err(CellFailure::ForeignSnapshot { seq: head.seq });
     }
