@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pumasi_types::AccountId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Token buckets (as in RFC 2698's single-rate form): `rate` a second, bursts of two seconds' worth.
 pub(crate) struct RateLimit<K> {
@@ -139,6 +139,53 @@ impl BodyRoom {
     }
 }
 
+/// Room for what becomes of messages in streams of orders, in bytes. Who finds none waits, and is not read from meanwhile.
+pub(crate) struct StreamRoom {
+    /// On the way to the cell, of all accounts: it takes what comes, whatever the senders do.
+    all: Semaphore,
+    /// Until the answers are taken, of each account: who does not take them holds nobody else up.
+    each: Mutex<HashMap<AccountId, Weak<Semaphore>>>,
+}
+
+impl StreamRoom {
+    /// Of all accounts.
+    const ALL: usize = 256 << 20;
+    /// Of one account.
+    const EACH: usize = 64 << 20;
+    /// A copy of a message, its orders and their answers are so many times as long as the message at most.
+    const FOLD: usize = 4;
+
+    pub(crate) fn new() -> StreamRoom {
+        StreamRoom { all: Semaphore::new(Self::ALL), each: Mutex::default() }
+    }
+
+    /// The room that all streams of an account have together.
+    pub(crate) fn of(&self, account: AccountId) -> Arc<Semaphore> {
+        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = each.get(&account).and_then(Weak::upgrade) {
+            return own;
+        }
+        // Who has no stream any more.
+        each.retain(|_, own| own.strong_count() > 0);
+        let own = Arc::new(Semaphore::new(Self::EACH));
+        each.insert(account, Arc::downgrade(&own));
+        own
+    }
+
+    /// Waits for room for a message of so many bytes: in its account's own, until its answers are taken, and in that of
+    /// all, until its orders are with the cell.
+    pub(crate) async fn enter(
+        &self,
+        own: &Arc<Semaphore>,
+        bytes: usize,
+    ) -> (OwnedSemaphorePermit, SemaphorePermit<'_>) {
+        let bytes = bytes.saturating_mul(Self::FOLD).min(Self::EACH) as u32;
+        // In this order: nobody has room among all and waits for somebody who does not read.
+        let own = Arc::clone(own).acquire_many_owned(bytes).await.expect("the room is never closed");
+        (own, self.all.acquire_many(bytes).await.expect("the room is never closed"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +203,39 @@ mod tests {
         drop((one, two));
         assert!(shares.taken.lock().unwrap().get("a").is_none(), "who has nothing is forgotten");
         assert!(shares.take("a", 3).is_some());
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_answers_waits_and_holds_nobody_else_up() {
+        let room = StreamRoom::new();
+        let (idle, busy) = (room.of(AccountId(1)), room.of(AccountId(2)));
+        let enter = |own: Arc<Semaphore>| {
+            let room = &room;
+            async move { tokio::time::timeout(Duration::from_millis(20), room.enter(&own, 8 << 20)).await.ok() }
+        };
+        // Answers of an account fill its own room, by whatever stream they come.
+        let (one, _) = enter(Arc::clone(&idle)).await.unwrap();
+        let (_two, _) = enter(room.of(AccountId(1))).await.unwrap();
+        assert!(enter(Arc::clone(&idle)).await.is_none());
+        for _ in 0..20 {
+            assert!(enter(Arc::clone(&busy)).await.is_some());
+        }
+        drop(one);
+        let (_one, way) = enter(idle).await.unwrap();
+        // What is on its way to the cell fills the room of all.
+        let others = [3, 4, 5, 6].map(|account| room.of(AccountId(account)));
+        let mut ways = Vec::new();
+        for own in &others {
+            for _ in 0..2 {
+                ways.extend(enter(Arc::clone(own)).await);
+            }
+        }
+        assert_eq!(ways.len(), 7);
+        drop(way);
+        assert!(enter(busy).await.is_some());
+        // A message that is longer than any can be waits for all, not for ever.
+        drop(ways);
+        assert!(room.enter(&others[0], usize::MAX).await.0.num_permits() == StreamRoom::EACH);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::auth::{self, Caller, TokenMaker, Tokens};
 use crate::cell::{self, Cell, Sequencer, SequencerOptions};
 use crate::directory::Directory;
 use crate::feeds::Waiters;
-use crate::limits::{BodyRoom, RateLimit, Share, Shares};
+use crate::limits::{BodyRoom, RateLimit, Share, Shares, StreamRoom};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::orders::WaitingRoom;
@@ -83,6 +83,8 @@ pub(crate) struct Hub {
     pub(crate) body_room: BodyRoom,
     /// Streams of orders, answers and exports that accounts have open.
     pub(crate) streams: Shares<AccountId>,
+    /// What becomes of messages in streams of orders.
+    pub(crate) stream_room: StreamRoom,
     /// Where orders wait for the cell.
     pub(crate) waiting_room: WaitingRoom,
     /// How selling goes.
@@ -353,6 +355,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         waiters: Arc::default(),
         body_room: BodyRoom::new(),
         streams: Shares::new(STREAMS),
+        stream_room: StreamRoom::new(),
         waiting_room: WaitingRoom::new(),
         live: Live::new(),
         stopping: watch::Sender::new(false),

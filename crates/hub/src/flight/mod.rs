@@ -1,7 +1,7 @@
 //! Arrow Flight: orders in record batches, answers in record batches, articles to order by, events and orders to keep.
 //!
 //! The next batch is read and turned into orders while the last ones become durable; answers go out in order. A client
-//! that does not read its answers is not read from either, and batches wait until there is room for them.
+//! that does not read its answers is not read from either, and messages wait until there is room for what they become.
 
 mod export;
 mod reader;
@@ -21,7 +21,7 @@ use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::{ArrowError, SchemaRef};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use pumasi_types::{AccountId, ArticleId};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -40,6 +40,13 @@ use crate::session::Session;
 const PIPELINE: usize = 4;
 /// Articles in one batch.
 const ARTICLES: usize = 4096;
+
+/// A batch that was handed over.
+struct Pending {
+    placing: Placing,
+    /// The room that it takes until its answers are taken.
+    in_hand: OwnedSemaphorePermit,
+}
 
 /// The gRPC service.
 pub(crate) struct Gateway(Arc<Hub>);
@@ -138,7 +145,19 @@ impl Gateway {
             let _share = share;
             reading.await;
         });
-        Ok(ReceiverStream::new(pending).then(move |placing| answer(Arc::clone(&hub), placing)))
+        let next = move |(mut pending, told): (mpsc::Receiver<Result<Pending, Status>>, _)| {
+            let hub = Arc::clone(&hub);
+            async move {
+                // The answers before are taken, because others are asked for.
+                drop::<Option<OwnedSemaphorePermit>>(told);
+                let (answers, told) = match pending.recv().await? {
+                    Ok(Pending { placing, in_hand }) => (answer(&hub, placing).await, Some(in_hand)),
+                    Err(status) => (Err(status), None),
+                };
+                Some((answers, (pending, told)))
+            }
+        };
+        Ok(stream::unfold((pending, None), next))
     }
 }
 
@@ -174,10 +193,11 @@ async fn read(
     hub: Arc<Hub>,
     session: Session,
     mut from: Streaming<FlightData>,
-    to: mpsc::Sender<Result<Placing, Status>>,
+    to: mpsc::Sender<Result<Pending, Status>>,
 ) {
     let caller = session.caller.account;
     let mut reader = OrderReader::new(caller);
+    let own_room = hub.stream_room.of(caller);
     let reading = async {
         while let Some(data) = from.message().await? {
             if let Some(descriptor) = &data.flight_descriptor
@@ -185,11 +205,15 @@ async fn read(
             {
                 return Err(Status::not_found("only `orders` can be put or exchanged"));
             }
+            let (in_hand, on_its_way) = hub.stream_room.enter(&own_room, data.data_body.len()).await;
             let orders = reader.take(&data).map_err(|error| Status::invalid_argument(error.to_string()))?;
+            // What came is not kept beside what it became.
+            drop(data);
             let Some(orders) = orders else { continue };
             let room = hub.waiting_room.enter(&orders).await;
             let placing = Placing::begin(&hub.cell, caller, orders, room).await.map_err(unavailable)?;
-            if to.send(Ok(placing)).await.is_err() {
+            drop(on_its_way);
+            if to.send(Ok(Pending { placing, in_hand })).await.is_err() {
                 // Nobody reads the answers any more.
                 return Ok(());
             }
@@ -200,8 +224,8 @@ async fn read(
 }
 
 /// The answers to a batch, once they are durable.
-async fn answer(hub: Arc<Hub>, pending: Result<Placing, Status>) -> Result<RecordBatch, Status> {
-    let answers = pending?.answers(&hub).await.map_err(placing)?;
+async fn answer(hub: &Hub, pending: Placing) -> Result<RecordBatch, Status> {
+    let answers = pending.answers(hub).await.map_err(placing)?;
     tables::answers(&answers).map_err(internal)
 }
 

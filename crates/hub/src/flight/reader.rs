@@ -22,6 +22,8 @@ use crate::orders::order_key;
 
 /// Values of a dictionary at most: there are no more currencies.
 const DICTIONARY_MAX: i64 = 256;
+/// Bytes of a schema or a dictionary at most: they are kept as long as their stream.
+const KEPT_BYTES: usize = 64 << 10;
 /// Values of a column at most; a record batch of orders has no more lines.
 const VALUES_MAX: i64 = 1 << 22;
 /// Bytes of orders that one record batch can become.
@@ -128,6 +130,7 @@ impl OrderReader {
                 if self.layout.is_some() {
                     return Err(not_arrow("there is a second schema"));
                 }
+                is_short("schema", data.data_header.len())?;
                 let schema = message.header_as_schema().ok_or_else(|| not_arrow("a schema is missing"))?;
                 self.layout = Some(Layout::new(convert::try_fb_to_schema(schema)?)?);
                 Ok(None)
@@ -146,6 +149,7 @@ impl OrderReader {
         if dictionary.isDelta() {
             return Err(not_arrow("dictionaries must be sent whole"));
         }
+        is_short("dictionary", data.data_body.len())?;
         check(&values, data.data_body.len(), DICTIONARY_MAX, &widths(&DataType::Utf8))?;
         // A copy, because bytes from the network begin anywhere.
         let body = Buffer::from(&data.data_body[..]);
@@ -165,6 +169,14 @@ impl OrderReader {
         let decoder = RecordBatchDecoder::try_new(&body, batch, schema, &self.dictionaries, &version)?;
         layout.read(self.caller, &decoder.read_record_batch()?)
     }
+}
+
+/// What is kept is short.
+fn is_short(what: &str, bytes: usize) -> Result<(), BadOrders> {
+    if bytes <= KEPT_BYTES {
+        return Ok(());
+    }
+    Err(BadOrders::TooMuch(format!("a {what} of {bytes} bytes; at most {KEPT_BYTES}")))
 }
 
 /// Everything that a record batch says of its buffers must be so, because its decoder believes it.
@@ -610,6 +622,12 @@ mod tests {
             let problem = refused(columns);
             assert!(problem.contains(said), "{problem}");
         }
+        let long = "x".repeat(KEPT_BYTES);
+        let currencies: DictionaryArray<Int8Type> = ["KRW", &long].into_iter().collect();
+        assert!(refused(with("currency", Arc::new(currencies))).contains("a dictionary of"));
+        let mut padded = messages(columns());
+        padded[0].data_header = [&padded[0].data_header[..], &[0; KEPT_BYTES]].concat().into();
+        assert!(read(&padded).unwrap_err().to_string().contains("a schema of"));
         let lines = |lists: ArrayRef| {
             let mut columns = without(&["article", "quantity"]);
             columns.push(("lines", lists));

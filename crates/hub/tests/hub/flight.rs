@@ -12,12 +12,14 @@ use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, FlightDescriptor, Ticket};
+use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use pumasi_api::client::HubClient;
 use pumasi_api::wire;
-use pumasi_api::wire::market::PutArticle;
+use pumasi_api::wire::market::{Feed, PutArticle};
 use serde_json::json;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 /// A hub with free tea, and somebody who drinks it.
@@ -54,7 +56,16 @@ pub(crate) async fn exchange(
     client: &HubClient,
     messages: impl Stream<Item = FlightData> + Send + 'static,
 ) -> Result<FlightRecordBatchStream, Status> {
-    let mut flight = FlightServiceClient::new(client.channel());
+    exchange_on(client, client.channel(), messages).await
+}
+
+/// The same on a channel of one's own.
+async fn exchange_on(
+    client: &HubClient,
+    channel: Channel,
+    messages: impl Stream<Item = FlightData> + Send + 'static,
+) -> Result<FlightRecordBatchStream, Status> {
+    let mut flight = FlightServiceClient::new(channel);
     let answers = flight.do_exchange(client.authorize(messages)).await?.into_inner();
     Ok(FlightRecordBatchStream::new_from_flight_data(answers.map_err(FlightError::from)))
 }
@@ -110,6 +121,44 @@ async fn who_does_not_read_is_not_read_from() {
         rows += answer.unwrap().num_rows();
     }
     assert_eq!(rows, 1_000_000);
+}
+
+#[tokio::test]
+async fn unread_answers_of_all_streams_of_an_account_have_a_bound() {
+    const ROWS: usize = 4_000;
+    let (hub, alice) = scene().await;
+    let client = hub.client(&alice);
+    let mut streams = Vec::new();
+    for name in ["one", "two", "three"] {
+        let mut messages = teas(name, 3, ROWS).await;
+        // As long as messages can be.
+        for batch in &mut messages[1..] {
+            let mut body = batch.data_body.to_vec();
+            body.resize((8 << 20) - (4 << 10), 0);
+            batch.data_body = body.into();
+        }
+        // Answers wait at the hub when their reader's windows are small.
+        let endpoint = Endpoint::from_shared(format!("http://{}", hub.address())).unwrap();
+        let endpoint = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
+        let channel = endpoint.connect().await.unwrap();
+        streams.push(exchange_on(&client, channel, stream::iter(messages)).await.unwrap());
+    }
+    let placed = async || client.get::<Feed>("/v1/feeds/customer?limit=1").await.unwrap().last.0 as usize;
+    let two = async {
+        while placed().await < 2 * ROWS {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, two).await.expect("two batches are placed");
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(placed().await, 2 * ROWS, "no more than two of nine are in hand");
+    // Others are served meanwhile, and it goes on as soon as it reads.
+    let bob = hub.client(&hub.open("bob", &[]).await);
+    assert_eq!(place(&bob, teas("bob", 1, 1).await).await.unwrap().len(), 1);
+    let read = streams.into_iter().map(|answers| answers.try_collect::<Vec<_>>());
+    let tables = tokio::time::timeout(PATIENCE, join_all(read)).await.expect("it goes on");
+    let rows = tables.into_iter().flat_map(Result::unwrap).map(|table| table.num_rows()).sum::<usize>();
+    assert_eq!(rows, 9 * ROWS);
 }
 
 #[tokio::test]
