@@ -53,14 +53,28 @@ struct Desk {
     /// Those that took nothing last: they get nothing new for a while, only what is due to be tried again, and not even
     /// that when they asked for a rest.
     resting: HashMap<WebhookId, Rest>,
+    /// Those that were changed or taken away since the last look at all of them began, which may not have seen that.
+    changed: HashSet<WebhookId>,
     /// There is something to look at besides new events.
     poked: bool,
     /// Who was served last: the next ones come first.
     served: WebhookId,
 }
 
+impl Desk {
+    /// A round begins, unless what was found is no longer so: what stops it.
+    fn admit(&mut self, webhook: WebhookId, owner: AccountId) -> Option<Arc<AtomicBool>> {
+        if self.changed.contains(&webhook) {
+            return None;
+        }
+        let stop = Arc::default();
+        self.served = webhook;
+        self.busy.insert(webhook, Busy { owner, stop: Arc::clone(&stop) });
+        Some(stop)
+    }
+}
+
 /// A round that is under way.
-#[derive(Clone)]
 struct Busy {
     owner: AccountId,
     /// Somebody changed the webhook or took it away.
@@ -120,6 +134,7 @@ impl Courier {
         if let Some(busy) = desk.busy.get(&webhook) {
             busy.stop.store(true, Ordering::Relaxed);
         }
+        desk.changed.insert(webhook);
         desk.resting.remove(&webhook);
         desk.poked = true;
     }
@@ -148,11 +163,8 @@ impl Courier {
             next = found.next;
             hub.courier.desk().resting.retain(|id, _| !found.gone.contains(id));
             for round in found.rounds {
-                let busy = Busy { owner: round.owner, stop: Arc::default() };
-                let mut desk = hub.courier.desk();
-                desk.served = round.id;
-                desk.busy.insert(round.id, busy.clone());
-                tokio::spawn(serve(Arc::clone(&hub), round, busy.stop));
+                let Some(stop) = hub.courier.desk().admit(round.id, round.owner) else { continue };
+                tokio::spawn(serve(Arc::clone(&hub), round, stop));
             }
         }
     }
@@ -160,7 +172,8 @@ impl Courier {
     /// Who can be served now, if all webhooks are to be looked at.
     fn begin(&self, is_new: bool) -> Option<Open> {
         let mut desk = self.desk();
-        let Desk { busy, resting, poked, served } = &mut *desk;
+        let Desk { busy, resting, changed, poked, served } = &mut *desk;
+        changed.clear();
         let now = Instant::now();
         for rest in resting.values_mut().filter(|rest| rest.until.is_some_and(|until| until <= now)) {
             (rest.until, *poked) = (None, true);
@@ -351,7 +364,11 @@ impl Round {
         to: Option<EventId>,
         stop: &AtomicBool,
     ) -> Option<Duration> {
-        let came = self.send(hub, parcels, stop).await;
+        let mut came = self.send(hub, parcels, stop).await;
+        if stop.load(Ordering::Relaxed) {
+            // What was not taken was not tried as the webhook is now.
+            came.iter_mut().for_each(|came| *came = came.filter(Result::is_ok));
+        }
         let mut report =
             WebhookReport { webhook: self.id, from: self.passed, to: self.passed, outcomes: Vec::new() };
         let mut is_whole = true;
@@ -471,6 +488,23 @@ fn message(event: &Event, party: Party, secrets: &[Secret]) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_changed_since_a_look_began_is_looked_at_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ServeOptions::new(dir.path().to_owned(), "127.0.0.1:0".parse().unwrap());
+        let courier = Courier::open(&options).unwrap();
+        let (changed, other, owner) = (WebhookId(1), WebhookId(2), AccountId(7));
+        assert!(courier.begin(true).is_some());
+        courier.look_at(changed);
+        assert!(courier.desk().admit(changed, owner).is_none());
+        let stop = courier.desk().admit(other, owner).unwrap();
+        // A look that begins later sees the change.
+        assert_eq!(courier.begin(false).unwrap().busy, HashMap::from([(other, owner)]));
+        assert!(courier.desk().admit(changed, owner).is_some());
+        courier.look_at(other);
+        assert!(stop.load(Ordering::Relaxed));
+    }
 
     #[test]
     fn webhooks_that_are_gone_are_forgotten() {

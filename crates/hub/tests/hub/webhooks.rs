@@ -415,6 +415,23 @@ async fn a_webhook_that_is_taken_away_gets_nothing_more() {
 }
 
 #[tokio::test]
+async fn what_its_old_receiver_says_does_not_touch_a_changed_webhook() {
+    let market = market(quick).await;
+    let (old, new) = (Receiver::start().await, Receiver::start().await);
+    *old.delay.lock().unwrap() = Duration::from_millis(1_000);
+    old.answers(410, "");
+    let made = hook(&market.merchant, &old.url).await;
+    buy(&market, 3).await;
+    eventually("it begins", async || old.count() > 0).await;
+    let put = json!({"url": new.url});
+    let _: Webhook = market.merchant.put(&format!("/v1/webhooks/{}", made.id), &put, None).await.unwrap();
+    eventually("all come where they belong now", async || new.taken().len() == 3).await;
+    let shown = show(&market.merchant, &made).await;
+    assert_eq!((shown.disabled, shown.failing_since_ms), (None, None));
+    assert!(letters(&market.merchant, &made).await.waiting.is_empty());
+}
+
+#[tokio::test]
 async fn slow_receivers_of_one_account_leave_room_for_others() {
     let market = market(quick).await;
     let (slow, quick) = (Receiver::start().await, Receiver::start().await);
