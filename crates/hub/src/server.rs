@@ -45,6 +45,8 @@ const STANDSTILL: Duration = Duration::from_secs(90);
 const STREAMS: usize = 64;
 /// Task lists that are checked at once: each keeps a core busy.
 const LIST_CHECKS: usize = 2;
+/// Answers about sales that are added up at once: each keeps a core busy.
+const SALES_SCANS: usize = 2;
 
 /// Requests a second for checkpoints and tiles from one address.
 const PUBLIC_PER_S: u32 = 1_000;
@@ -73,6 +75,8 @@ pub(crate) struct Hub {
     pub(crate) log_readers: Arc<Semaphore>,
     /// Permits to check a task list.
     pub(crate) list_checks: Semaphore,
+    /// Permits to add up sales.
+    pub(crate) sales_scans: Arc<Semaphore>,
     /// Names of accounts and articles.
     pub(crate) directory: Directory,
     /// Brings events to webhooks.
@@ -350,6 +354,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         log_readers: Arc::new(Semaphore::new(LOG_READERS)),
         fingerprint: tls.as_ref().map(|tls| tls.fingerprint.clone()).unwrap_or_default(),
         list_checks: Semaphore::new(LIST_CHECKS),
+        sales_scans: Arc::new(Semaphore::new(SALES_SCANS)),
         directory: Directory::default(),
         courier,
         waiters: Arc::default(),

@@ -130,15 +130,18 @@ pub(super) async fn get(
     }
     let now = hub.cell.read(|state| state.now()).await?;
     let range = range(merchant, &query, now)?;
+    let permit = Arc::clone(&hub.sales_scans).acquire_owned().await;
+    let permit = permit.map_err(|error| ApiError::internal(&error))?;
     let (running, last) = running(&hub, range).await?;
     let (journal, by) = (hub.derived.sales.clone(), query.by);
     let scan = move || {
         let mut sums = Sums::new();
         let whole = scan(&journal, last, range, |sold| add(&mut sums, by, sold))?;
-        Ok::<_, JournalError>((sums, whole))
+        // Here, because this goes on when nobody waits for the answer any more.
+        Ok::<_, JournalError>((sums, whole, permit))
     };
     let scanned = tokio::task::spawn_blocking(scan).await.map_err(|error| ApiError::internal(&error))??;
-    let (mut sums, true) = scanned else {
+    let (mut sums, true, _permit) = scanned else {
         return Err(ApiError::invalid(format!(
             "that is more than {FIGURES_MAX} figures: ask for a shorter time, or for one merchant"
         )));
