@@ -1,6 +1,5 @@
 //! What merchants take home in bulk: their events and their orders, from a cursor on.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::builder::{BooleanBuilder, ListBuilder, PrimitiveBuilder, StringBuilder, StructBuilder};
@@ -8,19 +7,20 @@ use arrow_array::types::{Int64Type, TimestampNanosecondType, UInt32Type, UInt64T
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Fields, SchemaRef, TimeUnit};
 use futures_util::{Stream, stream};
-use pumasi_core::{ArchivePlace, ArchivedOrder, Event, EventKind, OrderView, Party, State};
-use pumasi_types::{AccountId, EventId, OrderId, Time};
+use pumasi_core::{Event, EventKind, Order, OrderView, Party, State};
+use pumasi_types::{Amount, EventId, OrderId, Time};
 use tonic::Status;
 
 use super::internal;
 use super::tables::schema;
 use crate::auth::Caller;
 use crate::feeds::{self, FeedError, Whose};
-use crate::http::{order_state, read_archive};
+use crate::http::{PastError, look_up, order_state};
 use crate::link::unavailable;
 use crate::server::Hub;
 
-/// Events in one batch; orders, which are looked at while the cell waits, come in the batches of their events.
+/// Events in one batch; orders, which are looked at while the cell waits, come in the batches of their events, large ones
+/// in smaller batches.
 const ROWS: usize = 1_024;
 
 fn time() -> DataType {
@@ -133,10 +133,12 @@ impl Export {
                 let end: EventId = end.unwrap_or(page.last);
                 page.events.retain(|event| event.id <= end);
                 let Some(last) = page.events.last().map(|event| event.id) else { return Ok(None) };
-                let table = if self.orders {
-                    orders(&hub, &page.events).await?
+                let (table, last) = if self.orders {
+                    let (table, left) = orders(&hub, &page.events).await?;
+                    // What was not looked at comes with the next table.
+                    (table, left.map_or(last, |first| EventId(first.0 - 1)))
                 } else {
-                    events(&page.events, self.whose.party).map_err(internal)?
+                    (events(&page.events, self.whose.party).map_err(internal)?, last)
                 };
                 Ok(Some((table, (last, Some(end)))))
             }
@@ -186,36 +188,49 @@ fn events(events: &[Event], party: Party) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::clone(&EVENTS), columns)
 }
 
-/// The orders that were placed with these events, from memory and from the archive.
-async fn orders(hub: &Hub, events: &[Event]) -> Result<RecordBatch, Status> {
+/// The orders that were placed with these events, from memory and from the archive; and the event of the first that was not
+/// looked at, when they were too large.
+async fn orders(hub: &Hub, events: &[Event]) -> Result<(RecordBatch, Option<EventId>), Status> {
     let placed = events.iter().filter(|event| event.kind == EventKind::Placed);
-    let mut placed: Vec<(EventId, OrderId)> = placed.map(|event| (event.id, event.order)).collect();
-    // Of each that is not in memory what the archive has.
-    let mut archived: BTreeMap<OrderId, Option<ArchivedOrder>> = BTreeMap::new();
-    loop {
-        let look = move |state: &State| {
-            let market = state.market();
-            let is_missing = |id: &OrderId| market.view(*id).is_none() && !archived.contains_key(id);
-            let missing = placed.iter().map(|(_, id)| *id).filter(is_missing);
-            let missing: Vec<_> = missing.map(|id| (id, ArchivePlace::NONE)).collect();
-            if !missing.is_empty() {
-                return Err((placed, archived, missing, market.archived_to()));
-            }
-            let mut rows = OrderRows::default();
-            for (event, id) in placed {
-                let old = || archived.get(&id)?.as_ref().map(ArchivedOrder::view);
-                if let Some(view) = market.view(id).or_else(old) {
-                    rows.push(event, id, &view);
-                }
-            }
-            Ok(rows)
+    let placed: Vec<(EventId, OrderId)> = placed.map(|event| (event.id, event.order)).collect();
+    let ids = placed.iter().map(|(_, id)| *id).collect();
+    let found = look_up(hub, ids, false, |_: &State, _, view: OrderView<'_>| OrderRow::of(&view)).await;
+    let found = found.map_err(|error| match error {
+        PastError::Cell(error) => unavailable(error),
+        PastError::Archive(error) => internal(error),
+    })?;
+    let left = placed.get(found.len()).map(|(event, _)| *event);
+    let mut rows = OrderRows::default();
+    for ((event, id), row) in placed.into_iter().zip(found) {
+        row.into_iter().for_each(|row| rows.push(event, id, row));
+    }
+    Ok((rows.finish().map_err(internal)?, left))
+}
+
+/// What a table tells of an order.
+struct OrderRow {
+    order: Order,
+    discount: Amount,
+    paid_out: Amount,
+    refunded: Amount,
+    lines: Vec<[i64; 6]>,
+}
+
+impl OrderRow {
+    fn of(view: &OrderView<'_>) -> OrderRow {
+        let line = |(at, line): (usize, &pumasi_core::Line)| {
+            let progress = view.progress(at);
+            let counts = [progress.shipped, progress.returned].map(i64::from);
+            let (article, quantity, place) = (line.article.0, line.quantity, line.place.0);
+            [article.into(), quantity.into(), line.price.0, place.into(), counts[0], counts[1]]
         };
-        let (all, mut found, missing, until) = match hub.cell.read(look).await.map_err(unavailable)? {
-            Ok(rows) => return rows.finish().map_err(internal),
-            Err(missing) => missing,
-        };
-        found.extend(read_archive(&hub.derived.archive, missing, until).await.map_err(internal)?);
-        (placed, archived) = (all, found);
+        OrderRow {
+            order: *view.order,
+            discount: view.discount(),
+            paid_out: view.settled(),
+            refunded: view.refunded(),
+            lines: view.lines.iter().enumerate().map(line).collect(),
+        }
     }
 }
 
@@ -235,28 +250,22 @@ struct OrderRows {
 }
 
 impl OrderRows {
-    fn push(&mut self, event: EventId, id: OrderId, view: &OrderView<'_>) {
-        let order = view.order;
-        let AccountId(customer) = order.customer;
-        for (column, number) in self.numbers.iter_mut().zip([event.0, id.0, customer, order.merchant.0]) {
+    fn push(&mut self, event: EventId, id: OrderId, row: OrderRow) {
+        let OrderRow { order, discount, paid_out, refunded, lines } = row;
+        let numbers = [event.0, id.0, order.customer.0, order.merchant.0];
+        for (column, number) in self.numbers.iter_mut().zip(numbers) {
             column.append_value(number);
         }
         self.times.append_value(nanos(order.placed));
         for (column, text) in self.texts.iter_mut().zip([order_state(order.state), order.currency.code()]) {
             column.append_value(text);
         }
-        let amounts = [order.total, view.discount(), order.tax, order.fee, view.settled(), view.refunded()];
+        let amounts = [order.total, discount, order.tax, order.fee, paid_out, refunded];
         for (column, amount) in self.amounts.iter_mut().zip(amounts) {
             column.append_value(amount.0);
         }
         self.settled.append_value(order.settled);
-        let line = |(at, line): (usize, &pumasi_core::Line)| {
-            let progress = view.progress(at);
-            let counts = [progress.shipped, progress.returned].map(i64::from);
-            let (article, quantity, place) = (line.article.0, line.quantity, line.place.0);
-            [article.into(), quantity.into(), line.price.0, place.into(), counts[0], counts[1]]
-        };
-        self.lines.push(view.lines.iter().enumerate().map(line).collect());
+        self.lines.push(lines);
     }
 
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {

@@ -39,7 +39,7 @@ use utoipa::OpenApi;
 
 pub(crate) use self::error::ApiError;
 use self::extract::BodyMax;
-pub(crate) use self::past::read as read_archive;
+pub(crate) use self::past::{PastError, look_up};
 pub(crate) use self::views::order_state;
 use crate::flight;
 use crate::link::Gateway;

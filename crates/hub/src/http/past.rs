@@ -9,15 +9,8 @@ use pumasi_types::{AccountId, Currency, OrderId};
 
 use super::{ApiError, views};
 use crate::auth;
+use crate::cell::CellError;
 use crate::server::Hub;
-
-/// What memory knows of an order.
-enum Known {
-    /// All of it, or that the caller may not see it.
-    All(Option<Box<Order>>),
-    /// All but its parcels, which the archive has there; nothing, when there is no such place.
-    Archived(ArchivePlace),
-}
 
 /// Orders as they are shown.
 pub(super) struct Shown {
@@ -33,47 +26,12 @@ pub(super) async fn orders(
     caller: Option<&auth::Caller>,
     ids: Vec<OrderId>,
 ) -> Result<Shown, ApiError> {
-    let (asks, asked) = (caller.cloned(), ids.clone());
-    let look = move |state: &State| {
-        let mut parts = 0;
-        let next =
-            |id: &OrderId| (parts < views::PARTS).then(|| known(state, asks.as_ref(), *id, &mut parts));
-        let known = asked.iter().map_while(next).collect::<Vec<_>>();
-        (known, state.market().archived_to())
+    let caller = caller.cloned();
+    let show = move |state: &State, id, view: OrderView<'_>| {
+        may_see(caller.as_ref(), &view).then(|| views::order(state, id, view))
     };
-    let (known, until) = hub.cell.read(look).await?;
-    let wanted = |(id, known): (&OrderId, &Known)| match known {
-        Known::All(_) => None,
-        Known::Archived(place) => Some((*id, *place)),
-    };
-    let wanted: Vec<_> = ids.iter().zip(&known).filter_map(wanted).collect();
-    let mut archived = archived(hub, caller, wanted, until).await?;
-    let mut shown = Shown { orders: Vec::new(), looked_for: 0 };
-    for (id, known) in ids.into_iter().zip(known) {
-        let order = match known {
-            Known::All(order) => order.map(|order| *order),
-            Known::Archived(_) => match archived.remove(&id) {
-                Some(order) => order,
-                None => break,
-            },
-        };
-        shown.orders.extend(order);
-        shown.looked_for += 1;
-    }
-    Ok(shown)
-}
-
-fn known(state: &State, caller: Option<&auth::Caller>, id: OrderId, parts: &mut usize) -> Known {
-    let market = state.market();
-    let Some(view) = market.view(id) else { return Known::Archived(ArchivePlace::NONE) };
-    if !may_see(caller, &view) {
-        return Known::All(None);
-    }
-    *parts += views::parts(&view);
-    match market.archived(id) {
-        ArchivePlace::NONE => Known::All(Some(Box::new(views::order(state, id, view)))),
-        place => Known::Archived(place),
-    }
+    let found = look_up(hub, ids, true, show).await?;
+    Ok(Shown { looked_for: found.len(), orders: found.into_iter().flatten().flatten().collect() })
 }
 
 /// Whether an order is one of the caller's, as customer or as merchant. A storefront is every customer.
@@ -90,99 +48,134 @@ pub(super) async fn sold(
     caller: &auth::Caller,
     id: OrderId,
 ) -> Result<Option<(AccountId, Currency)>, ApiError> {
-    let sold = |caller: &auth::Caller, view: &OrderView<'_>| {
-        may_see(Some(caller), view).then_some((view.order.merchant, view.order.currency))
+    let caller = caller.clone();
+    let show = move |_: &State, _, view: OrderView<'_>| {
+        may_see(Some(&caller), &view).then_some((view.order.merchant, view.order.currency))
     };
-    let asks = caller.clone();
-    let look = move |state: &State| match state.market().view(id) {
-        Some(view) => Ok(sold(&asks, &view)),
-        None => Err(state.market().archived_to()),
-    };
-    let until = match hub.cell.read(look).await? {
-        Ok(sold) => return Ok(sold),
-        Err(until) => until,
-    };
-    let read = read(&hub.derived.archive, vec![(id, ArchivePlace::NONE)], until).await?;
-    let order = read.into_iter().find_map(|(_, order)| order);
-    Ok(order.and_then(|order| sold(caller, &order.view())))
+    Ok(look_up(hub, vec![id], false, show).await?.into_iter().flatten().flatten().next())
+}
+
+/// Why orders cannot be looked up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PastError {
+    #[error(transparent)]
+    Cell(#[from] CellError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+}
+
+impl From<PastError> for ApiError {
+    fn from(error: PastError) -> ApiError {
+        match error {
+            PastError::Cell(error) => error.into(),
+            PastError::Archive(error) => error.into(),
+        }
+    }
+}
+
+/// What was read of an order.
+struct Read {
+    /// Where; none if it was looked for.
+    place: ArchivePlace,
+    order: Option<ArchivedOrder>,
+}
+
+/// Shows orders as they are in memory, or else as they are in the archive; the parcels of those that only the archive
+/// has are shown if they are to be `whole`. What became of the first ones, until they had [`views::PARTS`] in memory or
+/// in the archive, and of one at least; nothing of what is not there.
+pub(crate) async fn look_up<T, F>(
+    hub: &Hub,
+    ids: Vec<OrderId>,
+    whole: bool,
+    show: F,
+) -> Result<Vec<Option<T>>, PastError>
+where
+    T: Send + 'static,
+    F: Fn(&State, OrderId, OrderView<'_>) -> T + Clone + Send + 'static,
+{
+    let mut shown = BTreeMap::new();
+    let mut looked_for: Vec<(OrderId, Option<Read>)> = ids.iter().map(|id| (*id, None)).collect();
+    while !looked_for.is_empty() {
+        let show = show.clone();
+        let look = move |state: &State| {
+            let (mut found, mut wanted, mut parts) = (Vec::new(), Vec::new(), 0);
+            for (id, read) in looked_for {
+                if parts >= views::PARTS {
+                    break;
+                }
+                let show = |view: OrderView<'_>| {
+                    parts += views::parts(&view);
+                    show(state, id, view)
+                };
+                match see(state, id, read, whole, show) {
+                    Ok(seen) => found.push((id, seen)),
+                    Err(place) => wanted.push((id, place)),
+                }
+            }
+            (found, wanted, state.market().archived_to())
+        };
+        let (found, wanted, until) = hub.cell.read(look).await?;
+        shown.extend(found);
+        looked_for = read(&hub.derived.archive, wanted, until).await?;
+    }
+    Ok(ids.iter().map_while(|id| shown.remove(id)).collect())
+}
+
+/// Shows an order, if it is there; or says where to read it first.
+fn see<T>(
+    state: &State,
+    id: OrderId,
+    read: Option<Read>,
+    whole: bool,
+    show: impl FnOnce(OrderView<'_>) -> T,
+) -> Result<Option<T>, ArchivePlace> {
+    let market = state.market();
+    match (market.view(id), read) {
+        (None, None) => Err(ArchivePlace::NONE),
+        // What was read is what the archive had of it before it left memory.
+        (None, Some(Read { place, .. })) if !place.is_none() => Err(ArchivePlace::NONE),
+        (None, Some(Read { order, .. })) => Ok(order.map(|order| show(order.view()))),
+        (Some(view), None) => match market.archived(id) {
+            place if whole && !place.is_none() => Err(place),
+            _ => Ok(Some(show(view))),
+        },
+        // It may have gone on since.
+        (Some(view), Some(Read { order, .. })) => {
+            let old = order.and_then(|order| order.course);
+            let course = match (view.course, old) {
+                (Some(course), Some(old)) => Some(Course { parcels: old.parcels, ..course.clone() }),
+                (course, old) => course.cloned().or(old),
+            };
+            Ok(Some(show(OrderView { course: course.as_ref(), ..view })))
+        }
+    }
 }
 
 /// Reads orders from the archive: each from its place, or else from where it lies before `until`. It ends early when
 /// those that were read have [`views::PARTS`].
-pub(crate) async fn read(
+async fn read(
     archive: &Archive,
     wanted: Vec<(OrderId, ArchivePlace)>,
     until: ArchivePlace,
-) -> Result<Vec<(OrderId, Option<ArchivedOrder>)>, ArchiveError> {
+) -> Result<Vec<(OrderId, Option<Read>)>, ArchiveError> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let archive = archive.clone();
     let read = move || {
-        let mut parts = 0;
-        let order = |(id, place): (OrderId, ArchivePlace)| {
+        let (mut orders, mut parts) = (Vec::new(), 0);
+        for (id, place) in wanted {
+            if parts >= views::PARTS {
+                break;
+            }
             let order = match place {
                 ArchivePlace::NONE => archive.read(id, until)?,
                 place => Some(archive.read_at(id, place)?),
             };
             parts += order.as_ref().map_or(1, |order| views::parts(&order.view()));
-            Ok((id, order, parts))
-        };
-        let mut orders = Vec::new();
-        for read in wanted.into_iter().map(order) {
-            let (id, order, parts) = read?;
-            orders.push((id, order));
-            if parts >= views::PARTS {
-                break;
-            }
+            orders.push((id, Some(Read { place, order })));
         }
         Ok(orders)
     };
     tokio::task::spawn_blocking(read).await.expect("reading does not panic")
-}
-
-/// Reads orders from the archive, which ended there, and shows them with what memory still knows of them; none of those
-/// that are not there or not the caller's. It ends early as [`read`].
-async fn archived(
-    hub: &Hub,
-    caller: Option<&auth::Caller>,
-    mut wanted: Vec<(OrderId, ArchivePlace)>,
-    mut until: ArchivePlace,
-) -> Result<BTreeMap<OrderId, Option<Order>>, ApiError> {
-    let mut shown = BTreeMap::new();
-    while !wanted.is_empty() {
-        let places: BTreeMap<_, _> = wanted.iter().copied().collect();
-        let read = read(&hub.derived.archive, wanted, until).await?;
-        let caller = caller.cloned();
-        let look = move |state: &State| {
-            let (mut shown, mut left) = (Vec::new(), Vec::new());
-            for (id, order) in &read {
-                let has_left = places.get(id).is_some_and(|place| !place.is_none())
-                    && state.market().view(*id).is_none();
-                if has_left {
-                    // What was read is what the archive had of it before.
-                    left.push((*id, ArchivePlace::NONE));
-                    continue;
-                }
-                let order = order.as_ref().filter(|order| may_see(caller.as_ref(), &order.view()));
-                shown.push((*id, order.map(|order| show(state, order))));
-            }
-            (shown, left, state.market().archived_to())
-        };
-        let (more, left, end) = hub.cell.read(look).await?;
-        shown.extend(more);
-        (wanted, until) = (left, end);
-    }
-    Ok(shown)
-}
-
-fn show(state: &State, archived: &ArchivedOrder) -> Order {
-    let old = archived.view();
-    // It may be in memory still, and may have gone on since.
-    let Some(view) = state.market().view(archived.id) else { return views::order(state, archived.id, old) };
-    let course = match (view.course, old.course) {
-        (Some(course), Some(old)) => Some(Course { parcels: old.parcels.clone(), ..course.clone() }),
-        (course, old) => course.or(old).cloned(),
-    };
-    views::order(state, archived.id, OrderView { course: course.as_ref(), ..view })
 }

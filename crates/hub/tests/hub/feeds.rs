@@ -256,6 +256,10 @@ async fn a_page_of_large_orders_ends_early_and_the_next_goes_on() {
         market.merchant.get(&format!("/v1/orders?merchant=shop&limit=100&before={next}")).await.unwrap();
     let numbers = page.orders.iter().chain(&rest.orders).map(|order| order.id.0);
     assert!(numbers.eq((1..=100).rev()) && rest.next.is_none());
+    // So do tables of them, which begin with the oldest.
+    let tables = get(&market.merchant, "orders").await.unwrap();
+    assert_eq!(tables.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [79, 21]);
+    assert!(self::numbers(&tables, "order").into_iter().eq(1..=100));
     // What lies in a parcel is told by its articles.
     step(&market.merchant, 1, "allocate", json!({})).await;
     step(&market.merchant, 1, "ship", json!({"lines": [{"sku": "gift-0", "quantity": 1}]})).await;
