@@ -60,7 +60,7 @@ pub(super) async fn stream(
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid", message));
     }
     let (to, pending) = mpsc::channel(PIPELINE);
-    let lines = Lines { body: request.into_body().into_data_stream(), rest: Vec::new(), over: false };
+    let lines = Lines::new(request.into_body());
     let reading = read(Arc::clone(&hub), session, key, lines, to);
     tokio::spawn(async move {
         let _share = share;
@@ -132,11 +132,17 @@ struct Lines {
     body: BodyDataStream,
     /// What came and is not read yet.
     rest: Vec<u8>,
+    /// So much of it was searched, and has no end of a line.
+    searched: usize,
     /// Whether nothing more will come.
     over: bool,
 }
 
 impl Lines {
+    fn new(body: Body) -> Lines {
+        Lines { body: body.into_data_stream(), rest: Vec::new(), searched: 0, over: false }
+    }
+
     /// The lines that have come, some at least; none at the end. Empty lines are passed over.
     async fn next(&mut self) -> Result<Option<Vec<Result<NewOrder, Problem>>>, ApiError> {
         loop {
@@ -168,12 +174,15 @@ impl Lines {
     /// Whole lines that are there.
     fn take(&mut self) -> Vec<Result<NewOrder, Problem>> {
         let mut orders = Vec::new();
-        let mut used = 0;
-        while orders.len() < TOGETHER
-            && let Some(length) = self.rest[used..].iter().position(|byte| *byte == b'\n')
-        {
-            let line = self.rest[used..used + length].trim_ascii();
-            used += length + 1;
+        let (mut used, mut from) = (0, std::mem::take(&mut self.searched));
+        while orders.len() < TOGETHER {
+            let Some(length) = self.rest[from..].iter().position(|byte| *byte == b'\n') else {
+                self.searched = self.rest.len() - used;
+                break;
+            };
+            let line = self.rest[used..from + length].trim_ascii();
+            from += length + 1;
+            used = from;
             if !line.is_empty() {
                 orders
                     .push(serde_json::from_slice(line).map_err(|error| Problem::invalid(error.to_string())));
@@ -181,5 +190,35 @@ impl Lines {
         }
         self.rest.drain(..used);
         orders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_the_same_however_they_are_cut_and_searched_once() {
+        let order = r#"{"customer":"bob","currency":"KRW","total":"1","lines":[{"article":1,"quantity":1}]}"#;
+        let text =
+            format!("{order}\n\n {order} \r\nnonsense\n{}{order}", format!("{order}\n").repeat(TOGETHER));
+        for length in [1, 2, 7, 63, 64, 65, 4_096, text.len()] {
+            let chunks: Vec<_> =
+                text.as_bytes().chunks(length).map(<[u8]>::to_vec).map(Ok::<_, Infallible>).collect();
+            let mut lines = Lines::new(Body::from_stream(futures_util::stream::iter(chunks)));
+            let mut read = Vec::new();
+            while let Ok(Some(orders)) = lines.next().await {
+                assert!(orders.len() <= TOGETHER);
+                read.extend(orders.iter().map(Result::is_ok));
+            }
+            let bad: Vec<_> = (0..read.len()).filter(|at| !read[*at]).collect();
+            assert_eq!((read.len(), bad), (TOGETHER + 4, vec![2]), "{length}");
+        }
+        let mut lines = Lines::new(Body::empty());
+        for length in 1..100 {
+            lines.rest.push(b' ');
+            assert!(lines.take().is_empty());
+            assert_eq!(lines.searched, length, "what was searched is not searched again");
+        }
     }
 }

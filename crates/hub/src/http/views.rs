@@ -252,7 +252,9 @@ pub(super) fn order(state: &State, id: OrderId, view: OrderView<'_>) -> market::
         placed_ms: ms(order.placed),
         due_ms: view
             .due
-            .filter(|_| matches!(order.state, OrderState::Placed | OrderState::Shipped | OrderState::Delivered))
+            .filter(|_| {
+                matches!(order.state, OrderState::Placed | OrderState::Shipped | OrderState::Delivered)
+            })
             .map(ms),
         returns_until_ms: Some(ms(view.returns_until())).filter(|until| *until > 0),
         lines: view.lines.iter().enumerate().map(line).collect(),
