@@ -37,6 +37,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long a webhook that takes nothing is left alone at first, and at most.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// Of letters that do not wait.
+const NEVER: Time = Time(u64::MAX);
+
 /// Brings events to webhooks.
 pub(crate) struct Courier {
     pub(crate) secrets: SecretKey,
@@ -55,6 +58,9 @@ struct Desk {
     resting: HashMap<WebhookId, Rest>,
     /// Those that were changed or taken away since the last look at all of them began, which may not have seen that.
     changed: HashSet<WebhookId>,
+    /// When the first letter is due of those that are not served, had nothing due at the last look and did not change
+    /// since: their letters need no look before.
+    later: HashMap<WebhookId, Time>,
     /// There is something to look at besides new events.
     poked: bool,
     /// Who was served last: the next ones come first.
@@ -62,6 +68,13 @@ struct Desk {
 }
 
 impl Desk {
+    /// What a look found besides rounds.
+    fn found(&mut self, gone: &HashSet<WebhookId>, later: HashMap<WebhookId, Time>) {
+        self.resting.retain(|id, _| !gone.contains(id));
+        self.later = later;
+        self.later.retain(|id, _| !self.changed.contains(id));
+    }
+
     /// A round begins, unless what was found is no longer so: what stops it.
     fn admit(&mut self, webhook: WebhookId, owner: AccountId) -> Option<Arc<AtomicBool>> {
         if self.changed.contains(&webhook) {
@@ -69,6 +82,7 @@ impl Desk {
         }
         let stop = Arc::default();
         self.served = webhook;
+        self.later.remove(&webhook);
         self.busy.insert(webhook, Busy { owner, stop: Arc::clone(&stop) });
         Some(stop)
     }
@@ -135,6 +149,7 @@ impl Courier {
             busy.stop.store(true, Ordering::Relaxed);
         }
         desk.changed.insert(webhook);
+        desk.later.remove(&webhook);
         desk.resting.remove(&webhook);
         desk.poked = true;
     }
@@ -161,7 +176,7 @@ impl Courier {
             // When the cell has stopped there is nothing to bring any more.
             let Ok(found) = hub.cell.read(look).await else { return };
             next = found.next;
-            hub.courier.desk().resting.retain(|id, _| !found.gone.contains(id));
+            hub.courier.desk().found(&found.gone, found.later);
             for round in found.rounds {
                 let Some(stop) = hub.courier.desk().admit(round.id, round.owner) else { continue };
                 tokio::spawn(serve(Arc::clone(&hub), round, stop));
@@ -172,7 +187,7 @@ impl Courier {
     /// Who can be served now, if all webhooks are to be looked at.
     fn begin(&self, is_new: bool) -> Option<Open> {
         let mut desk = self.desk();
-        let Desk { busy, resting, changed, poked, served } = &mut *desk;
+        let Desk { busy, resting, changed, later, poked, served } = &mut *desk;
         changed.clear();
         let now = Instant::now();
         for rest in resting.values_mut().filter(|rest| rest.until.is_some_and(|until| until <= now)) {
@@ -194,7 +209,8 @@ impl Courier {
         });
         let resting = resting.collect();
         let busy = busy.iter().map(|(id, busy)| (*id, busy.owner)).collect();
-        Some(Open { now: cell::now(), busy, resting, after: *served, room })
+        let later = std::mem::take(later);
+        Some(Open { now: cell::now(), busy, resting, later, after: *served, room })
     }
 
     /// A round is over: with a wait when the webhook took nothing.
@@ -230,6 +246,8 @@ struct Open {
     /// Who is, and whose each is.
     busy: HashMap<WebhookId, AccountId>,
     resting: HashMap<WebhookId, Resting>,
+    /// As [`Desk::later`].
+    later: HashMap<WebhookId, Time>,
     /// Those behind this one come first.
     after: WebhookId,
     /// How many at most.
@@ -242,6 +260,8 @@ struct Found {
     rounds: Vec<Round>,
     /// When something that waits is due.
     next: Option<Time>,
+    /// As [`Desk::later`].
+    later: HashMap<WebhookId, Time>,
     /// Webhooks that rested and are not there any more.
     gone: HashSet<WebhookId>,
 }
@@ -250,13 +270,19 @@ impl Open {
     fn look(&self, state: &State) -> Found {
         let is_gone = |id: &WebhookId| state.market().webhook(*id).is_none();
         let gone = self.resting.keys().copied().filter(is_gone).collect();
-        let mut next: Option<Time> = None;
+        let (mut first_due, mut later) = (NEVER, HashMap::new());
         let mut all: Vec<Round> = Vec::new();
         let enabled = state.market().webhooks().filter(|(_, webhook)| webhook.disabled.is_none());
         for (id, webhook) in enabled.filter(|(id, _)| !self.busy.contains_key(id)) {
-            let later = webhook.waiting.values().map(|letter| letter.at).filter(|at| *at > self.now).min();
-            next = later.into_iter().chain(next).min();
-            all.extend(self.round_of(state, id, webhook));
+            let (due, at) = match self.later.get(&id) {
+                Some(at) if *at > self.now => (Vec::new(), *at),
+                _ => self.letters(webhook),
+            };
+            if due.is_empty() {
+                later.insert(id, at);
+            }
+            first_due = at.min(first_due);
+            all.extend(self.round_of(state, id, webhook, due));
         }
         let first = all.partition_point(|round| round.id <= self.after);
         all.rotate_left(first);
@@ -269,20 +295,37 @@ impl Open {
         });
         all.truncate(self.room);
         if all.len() < found {
-            next = Some(self.now);
+            first_due = self.now;
         }
-        Found { rounds: all, next, gone }
+        Found { rounds: all, next: Some(first_due).filter(|at| *at != NEVER), later, gone }
+    }
+
+    /// The letters that are due, some of them at least, with how often each was tried; and when the next one is.
+    fn letters(&self, webhook: &Webhook) -> (Vec<(EventId, u8)>, Time) {
+        let (mut due, mut next) = (Vec::new(), NEVER);
+        for (event, letter) in &webhook.waiting {
+            if letter.at > self.now {
+                next = letter.at.min(next);
+            } else if due.len() < REPORTED_AT_ONCE {
+                due.push((*event, letter.tries));
+            }
+        }
+        (due, next)
     }
 
     /// What a webhook gets, if anything.
-    fn round_of(&self, state: &State, id: WebhookId, webhook: &Webhook) -> Option<Round> {
+    fn round_of(
+        &self,
+        state: &State,
+        id: WebhookId,
+        webhook: &Webhook,
+        due: Vec<(EventId, u8)>,
+    ) -> Option<Round> {
         let Webhook { owner, party, kinds, secret, old_secret_until, passed, ref url, .. } = *webhook;
         let resting = self.resting.get(&id).copied().unwrap_or(Resting::Over);
         if resting == Resting::Asked {
             return None;
         }
-        let due = webhook.waiting.iter().filter(|(_, letter)| letter.at <= self.now);
-        let due: Vec<_> = due.take(REPORTED_AT_ONCE).map(|(event, letter)| (*event, letter.tries)).collect();
         let gets_new = webhook.waiting.len() < Bounds::LETTERS && resting == Resting::Over;
         let end = state.market().feed(party, owner).ends_after(passed, 1).first().copied();
         let end = end.filter(|_| gets_new);
@@ -507,10 +550,24 @@ mod tests {
     }
 
     #[test]
+    fn letters_of_who_is_served_or_changed_are_looked_at_anew() {
+        let [idle, served, changed, changing] = [1, 2, 3, 4].map(WebhookId);
+        let mut desk = Desk { changed: HashSet::from([changing]), ..Desk::default() };
+        let later = [idle, served, changed, changing].map(|id| (id, Time(9)));
+        desk.found(&HashSet::new(), HashMap::from(later));
+        desk.admit(served, AccountId(7)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let options = ServeOptions::new(dir.path().to_owned(), "127.0.0.1:0".parse().unwrap());
+        let courier = Courier { desk: Mutex::new(desk), ..Courier::open(&options).unwrap() };
+        courier.look_at(changed);
+        assert_eq!(courier.begin(true).unwrap().later, HashMap::from([(idle, Time(9))]));
+    }
+
+    #[test]
     fn webhooks_that_are_gone_are_forgotten() {
         let resting = HashMap::from([(WebhookId(7), Resting::Over), (WebhookId(8), Resting::Asked)]);
         let (busy, after) = (HashMap::new(), WebhookId::default());
-        let open = Open { now: Time(0), busy, resting, after, room: ROUNDS };
+        let open = Open { now: Time(0), busy, resting, later: HashMap::new(), after, room: ROUNDS };
         let found = open.look(&State::new());
         assert_eq!(found.gone, HashSet::from([WebhookId(7), WebhookId(8)]));
         assert!(found.rounds.is_empty() && found.next.is_none());
