@@ -58,6 +58,8 @@ impl Bounds {
     pub const PLACES: usize = 10_000;
     /// How many of its places are looked at for an order that wants none of them.
     pub const PLACES_LOOKED_AT: usize = 64;
+    /// Orders that are remembered of one caller that is no storefront, also refused ones, in [`Bounds::REQUEST_MEMORY`].
+    pub const ORDERS_EACH: usize = 100_000;
     /// Articles of all merchants of a cell.
     pub const ARTICLES: usize = 100_000_000;
     /// How long stock can be reserved for an order that is not paid, in log time.
@@ -79,6 +81,8 @@ impl Bounds {
     pub const COUPON_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
     /// Parcels of one order.
     pub const PARCELS: usize = 255;
+    /// Lines of all parcels of one order together.
+    pub const PARCEL_LINES: usize = 1_024;
     /// Bytes of a parcel's tracking text.
     pub const TRACKING_BYTES: usize = 64;
     /// Webhooks of one account.

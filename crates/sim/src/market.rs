@@ -1,6 +1,6 @@
 //! The market of a world: what its merchant and customers do, and what must hold of their orders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pumasi_core::{
     ArticleSpec, Command, Done, OrderAnswer, OrderBatch, OrderLines, OrderRefusal, OrderSpec, OrderState,
@@ -171,6 +171,8 @@ pub(crate) fn shopping(customer: AccountId, keys: &mut Vec<RequestId>, dice: &mu
 pub(crate) struct Sales {
     /// What each key was answered first.
     answers: BTreeMap<(AccountId, RequestId), OrderAnswer>,
+    /// Keys of orders that their caller could not order at all, which are not remembered.
+    not_theirs: BTreeSet<(AccountId, RequestId)>,
     placed: Vec<OrderId>,
     /// How often an order was taken a step further.
     pub(crate) steps: u64,
@@ -232,6 +234,10 @@ impl Sales {
         answer: OrderAnswer,
     ) -> Holds {
         match self.answers.get(&(caller, order.key)) {
+            None if answer == OrderAnswer::Refused(OrderRefusal::NotYours) => {
+                self.not_theirs.insert((caller, order.key));
+                require(order.customer != caller, || format!("account {caller} may not order for itself"))
+            }
             Some(_) if answer == OrderAnswer::Refused(OrderRefusal::KeyConflict) => Ok(()),
             Some(before) => require(*before == answer, || {
                 format!("order {} of account {caller} was answered {before:?}, then {answer:?}", order.key)
@@ -252,8 +258,14 @@ impl Sales {
     pub(crate) fn told(&self, caller: AccountId, batch: &OrderBatch, answers: &[OrderAnswer]) -> Holds {
         batch.orders().zip(answers).try_for_each(|(order, answer)| {
             let logged = self.answers.get(&(caller, order.key));
-            let is_conflict = *answer == OrderAnswer::Refused(OrderRefusal::KeyConflict);
-            require(logged == Some(answer) || is_conflict, || {
+            let is_fleeting = match answer {
+                OrderAnswer::Refused(OrderRefusal::KeyConflict) => true,
+                OrderAnswer::Refused(OrderRefusal::NotYours) => {
+                    self.not_theirs.contains(&(caller, order.key))
+                }
+                _ => false,
+            };
+            require(logged == Some(answer) || is_fleeting, || {
                 format!(
                     "account {caller} was told {answer:?} to order {}, the log says {logged:?}",
                     order.key

@@ -142,8 +142,9 @@ impl Accounts {
 
     /// What a payment of an account reads first.
     pub(super) fn touch(&self, id: AccountId) -> u64 {
-        let pocket = usize::try_from(id.0).ok().and_then(|at| self.first.get(at));
-        pocket.map_or(0, |pocket| pocket.balance.last_transfer.0)
+        let Ok(at) = usize::try_from(id.0) else { return 0 };
+        let roles = self.profiles.get(at).map_or(0, |profile| profile.opened.0);
+        self.first.get(at).map_or(0, |pocket| pocket.balance.last_transfer.0) ^ roles
     }
 
     /// Lets nobody foresee where names lie.

@@ -5,8 +5,8 @@
 use pumasi_types::{AccountId, Amount, Currency, OrderId, Time, TransferId};
 
 use super::Ledger;
-use crate::Refusal;
 use crate::effects::{Cause, Transfer};
+use crate::{Refusal, Role};
 
 /// What a customer pays for an order, or for a part of it.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,12 @@ impl Ledger {
             return None;
         }
         Some(self.account(account)?.balance(currency).available)
+    }
+
+    /// Whether this account neither sells, carries nor operates.
+    pub(crate) fn only_buys(&self, account: AccountId) -> bool {
+        let others = [Role::Merchant, Role::Carrier, Role::Operator];
+        self.account(account).is_none_or(|account| others.iter().all(|role| !account.roles().contains(*role)))
     }
 
     /// What a payment of this account reads first.

@@ -33,7 +33,7 @@ pub enum OrderRefusal {
     #[error("this order id was used before for another order: choose a new one")]
     KeyConflict,
     /// The caller may not order for this customer.
-    #[error("orders for others need the role storefront")]
+    #[error("orders for others need the role storefront, and are for accounts that only buy")]
     NotYours,
     /// No such customer.
     #[error("there is no account {account}")]
@@ -149,6 +149,11 @@ pub enum OrderRefusal {
         /// How many it takes.
         at_least: u64,
     },
+    /// The caller, who is no storefront, sent as many as are remembered.
+    #[error(
+        "only 100000 orders in two days are taken from one account: with the role storefront there can be more"
+    )]
+    TooMany,
 }
 
 impl OrderRefusal {
@@ -175,6 +180,7 @@ impl OrderRefusal {
             OrderRefusal::CouponNotForThese { .. } => "coupon_not_for_these",
             OrderRefusal::CouponBelow { .. } => "coupon_below",
             OrderRefusal::CouponTooFew { .. } => "coupon_too_few",
+            OrderRefusal::TooMany => "too_many_orders",
         }
     }
 }

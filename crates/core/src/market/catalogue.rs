@@ -333,15 +333,26 @@ impl Catalogue {
         })
     }
 
-    /// Whether an article can be added or changed so.
-    pub(crate) fn check(&self, merchant: AccountId, spec: &ArticleSpec) -> Result<(), Refusal> {
+    /// Whether an article can be added or changed so, behind `new` ones of the same list, by their SKU.
+    pub(crate) fn check<'a>(
+        &self,
+        merchant: AccountId,
+        spec: &'a ArticleSpec,
+        new: &mut BTreeMap<&'a str, Currency>,
+    ) -> Result<(), Refusal> {
         check(spec)?;
-        match self.by_sku(merchant, &spec.sku).and_then(|id| self.article(id)) {
-            Some(before) if before.currency != spec.currency => {
+        let known = self.by_sku(merchant, &spec.sku).and_then(|id| self.article(id));
+        let before = known.map(|article| article.currency).or_else(|| new.get(spec.sku.as_str()).copied());
+        match before {
+            Some(before) if before != spec.currency => {
                 Err(Refusal::invalid("currency", "of an article stays: use another SKU"))
             }
-            None if self.articles.len() >= Bounds::ARTICLES => {
+            None if self.articles.len() + new.len() >= Bounds::ARTICLES => {
                 Err(Refusal::invalid("article", "cannot be added: this cell has as many as it can keep"))
+            }
+            None => {
+                new.insert(&spec.sku, spec.currency);
+                Ok(())
             }
             _ => Ok(()),
         }

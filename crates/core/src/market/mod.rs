@@ -226,7 +226,8 @@ impl Market {
         merchant: AccountId,
         specs: &[ArticleSpec],
     ) -> Result<Vec<ArticleId>, Refusal> {
-        in_list(specs, |spec| self.catalogue.check(merchant, spec))?;
+        let mut new = BTreeMap::new();
+        in_list(specs, |spec| self.catalogue.check(merchant, spec, &mut new))?;
         let articles = specs.iter().map(|spec| self.catalogue.put(merchant, spec)).collect();
         self.sales.make_room(self.catalogue.len());
         Ok(articles)

@@ -249,6 +249,15 @@ pub(crate) struct Orders {
     seed: u64,
     /// Where the next order that leaves goes.
     archived_to: ArchivePlace,
+    quotas: Quotas,
+}
+
+/// What was remembered for callers that are no storefronts: each of them can ask for what costs memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Quotas {
+    used: BTreeMap<AccountId, usize>,
+    /// When they begin anew, by [`Orders::clock`].
+    until: Time,
 }
 
 /// What a snapshot has of it.
@@ -263,14 +272,15 @@ struct Stored {
     counted: Time,
     seed: u64,
     archived_to: ArchivePlace,
+    quotas: Quotas,
 }
 
 impl From<Stored> for Orders {
     fn from(stored: Stored) -> Orders {
-        let Stored { pages, first, old, courses, due, clock, counted, seed, archived_to } = stored;
+        let Stored { pages, first, old, courses, due, clock, counted, seed, archived_to, quotas } = stored;
         let records = pages.iter().flat_map(|page| &page.records);
         let index = records.map(|record| hash_of(seed, &record.key)).zip(first.0..).collect();
-        Orders { pages, first, old, courses, due, clock, counted, index, seed, archived_to }
+        Orders { pages, first, old, courses, due, clock, counted, index, seed, archived_to, quotas }
     }
 }
 
@@ -286,6 +296,7 @@ impl Default for Orders {
             counted: Time(0),
             seed: 0,
             archived_to: ArchivePlace::FIRST,
+            quotas: Quotas::default(),
         }
         .into()
     }
@@ -298,7 +309,8 @@ impl PartialEq for Orders {
             |orders: &Orders| (orders.first, orders.clock, orders.counted, orders.seed, orders.archived_to);
         all(self) == all(other)
             && self.pages == other.pages
-            && (&self.old, &self.courses, &self.due) == (&other.old, &other.courses, &other.due)
+            && (&self.old, &self.courses, &self.due, &self.quotas)
+                == (&other.old, &other.courses, &other.due, &other.quotas)
     }
 }
 
@@ -427,6 +439,20 @@ impl Orders {
         match &mut record.outcome {
             Outcome::Order(order) => Some((order, course)),
             Outcome::Refused(_) => None,
+        }
+    }
+
+    /// How many orders of this caller, which is no storefront, are still remembered, refused ones too.
+    pub(crate) fn room(&self, caller: AccountId) -> usize {
+        let used = self.quotas.used.get(&caller).copied().unwrap_or(0);
+        Bounds::ORDERS_EACH.saturating_sub(used)
+    }
+
+    /// So many are still remembered from now on.
+    pub(crate) fn leave_room(&mut self, caller: AccountId, room: usize) {
+        let used = Bounds::ORDERS_EACH - room;
+        if used > 0 {
+            self.quotas.used.insert(caller, used);
         }
     }
 
@@ -563,6 +589,9 @@ impl Orders {
     pub(crate) fn pass(&mut self, now: Time, most: usize, archived: &mut Archived) {
         self.clock = self.clock.after(now.since(self.counted).min(Bounds::REQUEST_GAP));
         self.counted = now;
+        if self.clock >= self.quotas.until {
+            self.quotas = Quotas { used: BTreeMap::new(), until: self.clock.after(Bounds::REQUEST_MEMORY) };
+        }
         for _ in 0..most {
             // The last page may still be filled.
             let is_old = |page: &Page| {

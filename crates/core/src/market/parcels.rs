@@ -402,5 +402,10 @@ fn check(shipment: &Shipment, view: &OrderView<'_>, ctx: &Context<'_>) -> Result
     if view.parcels().len() == Bounds::PARCELS {
         return Err(Refusal::invalid("parcel", "cannot be added: an order has 255 at most"));
     }
+    let lines: usize = view.parcels().iter().map(|parcel| parcel.lines.len()).sum();
+    if lines + shipment.lines.len() > Bounds::PARCEL_LINES {
+        let problem = "cannot be added: the parcels of an order have 1024 lines together at most";
+        return Err(Refusal::invalid("parcel", problem));
+    }
     Ok(())
 }

@@ -11,7 +11,7 @@ use pumasi_types::{AccountId, Amount, ArticleId, CouponId, OrderId, ParcelId, Pl
 use super::Market;
 use super::answer::{OrderAnswer, OrderRefusal};
 use super::batch::{OrderBatch, OrderSpec};
-use super::catalogue::{Article, SettleAt, Shop};
+use super::catalogue::{Article, MarketTerms, SettleAt, Shop};
 use super::coupons::Cut;
 use super::events::EventKind;
 use super::feeds::{Feeds, News};
@@ -19,7 +19,7 @@ use super::orders::{Key, Line, NewOrder, OrderState, Outcome, content_of};
 use crate::bounds::Bounds;
 use crate::compute::Context;
 use crate::index::KeyHash;
-use crate::ledger::{Purse, Sale};
+use crate::ledger::{Ledger, Purse, Sale};
 
 /// Orders whose data is loaded at once.
 const AHEAD: usize = 32;
@@ -47,6 +47,7 @@ impl Market {
         // Growing would move what is there, into memory that was never used.
         ctx.effects.transfers.reserve(batch.len());
         ctx.effects.events.reserve(batch.len());
+        let mut room = if storefront { usize::MAX } else { self.orders.room(caller) };
         let mut orders = batch.iter();
         let (mut ahead, mut lines) = (Vec::with_capacity(AHEAD), Vec::new());
         loop {
@@ -55,18 +56,24 @@ impl Market {
                 (order, key, self.orders.hash(&key))
             }));
             if ahead.is_empty() {
+                if !storefront {
+                    self.orders.leave_room(caller, room);
+                }
                 return answers;
             }
             black_box(ahead.iter().fold(0, |sum, (order, _, hash)| sum ^ self.touch(order, *hash, ctx)));
             for (order, key, hash) in ahead.drain(..) {
-                let allowed = storefront || caller == order.customer;
                 let answer = self.once(&key, hash).unwrap_or_else(|| {
-                    let checked = if allowed {
-                        self.check(&order, &mut lines, ctx)
-                    } else {
-                        Err(OrderRefusal::NotYours)
-                    };
-                    match checked {
+                    // Neither is remembered: nothing would bound how many there are.
+                    let customer = order.customer;
+                    if caller != customer && !(storefront && self.only_buys(customer, ctx.ledger)) {
+                        return OrderAnswer::Refused(OrderRefusal::NotYours);
+                    }
+                    if room == 0 {
+                        return OrderAnswer::Refused(OrderRefusal::TooMany);
+                    }
+                    room -= 1;
+                    match self.check(&order, &mut lines, ctx) {
                         Ok(checked) => {
                             OrderAnswer::Placed(self.place(&order, (&key, hash), &checked, &lines, ctx))
                         }
@@ -79,6 +86,13 @@ impl Market {
                 answers.push(answer);
             }
         }
+    }
+
+    /// Whether this account neither sells, carries, operates nor collects fees and taxes, so that a storefront may act
+    /// for it.
+    pub(super) fn only_buys(&self, account: AccountId, ledger: &Ledger) -> bool {
+        let collects = |terms: MarketTerms| terms.fee_to == account || terms.tax_to == account;
+        ledger.only_buys(account) && !self.terms().is_some_and(collects)
     }
 
     /// What this key was answered before.

@@ -180,10 +180,10 @@ impl Party {
     }
 }
 
-/// What a caller is to an order. A storefront acts for every customer.
-fn parties(caller: AccountId, storefront: bool, view: &OrderView<'_>) -> Vec<Party> {
+/// What a caller is to an order.
+fn parties(caller: AccountId, acts_for_customer: bool, view: &OrderView<'_>) -> Vec<Party> {
     let is = |party: &Party| match party {
-        Party::Customer => storefront || caller == view.order.customer,
+        Party::Customer => acts_for_customer || caller == view.order.customer,
         Party::Merchant => caller == view.order.merchant,
         Party::Carrier => view.parcels().iter().any(|parcel| parcel.carrier == caller),
     };
@@ -202,7 +202,8 @@ impl Market {
     ) -> Answer {
         let view = self.orders.view(id).ok_or(Refusal::NoOrder { order: id })?;
         let (kind, state) = (step.kind(), view.order.state);
-        let parties = parties(caller, storefront, &view);
+        let acts = storefront && self.only_buys(view.order.customer, ctx.ledger);
+        let parties = parties(caller, acts, &view);
         if parties.is_empty() {
             // Nobody learns which orders others have.
             return Err(Refusal::NoOrder { order: id });
@@ -233,11 +234,11 @@ impl Market {
         Ok(done)
     }
 
-    /// An order does by itself what is next; how many lines that touched.
+    /// An order does by itself what is next; how many lines or parcels that touched.
     pub(crate) fn fall_due(&mut self, id: OrderId, ctx: &mut Context<'_>) -> usize {
         self.orders.set_due(id, None, ctx.timers);
         let view = self.orders.view(id);
-        let lines = view.map_or(0, |view| view.lines.len());
+        let touched = view.map_or(0, |view| view.lines.len().max(view.parcels().len()));
         match view.map(|view| *view.order) {
             Some(Order { state: OrderState::Placed, coupon, customer, .. }) => {
                 self.unreserve(id);
@@ -254,7 +255,7 @@ impl Market {
             _ => {}
         }
         self.orders.leave(id, &mut ctx.effects.archived);
-        lines
+        touched
     }
 
     /// An order stands there now.

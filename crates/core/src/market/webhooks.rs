@@ -352,7 +352,7 @@ impl Webhook {
         if is_on {
             self.passed = report.to;
         }
-        let mut last = None;
+        let (mut taken, mut failed) = (false, None);
         for (event, outcome) in &report.outcomes {
             let before = self.waiting.remove(event);
             // A new one is known by its place; of others nobody knows any more.
@@ -372,22 +372,23 @@ impl Webhook {
                     Some(why)
                 }
             };
-            last = if last == Some(None) { last } else { Some(why) };
+            taken |= why.is_none();
+            failed = if failed == Some(Failure::GONE) { failed } else { why.or(failed) };
         }
-        self.judge(last, now);
+        self.judge(taken, failed, now);
     }
 
-    /// What the last of some outcomes means: nothing was tried, something was taken, or nothing for this reason.
-    fn judge(&mut self, last: Option<Option<Failure>>, now: Time) {
-        let Some(failure) = last else { return };
-        let since = failure.map(|_| self.failing_since.unwrap_or(now));
-        self.failing_since = since;
+    /// What it means that something was taken, and something else not, for this reason.
+    fn judge(&mut self, taken: bool, failed: Option<Failure>, now: Time) {
+        if taken {
+            self.failing_since = None;
+        }
+        let Some(failure) = failed else { return };
+        let since = if taken { now } else { *self.failing_since.get_or_insert(now) };
         let reason = match failure {
-            Some(Failure::GONE) => Disabled::Gone,
-            Some(_) if self.dead.len() >= Bounds::DEAD_LETTERS => Disabled::TooManyDead,
-            Some(_) if since.is_some_and(|since| now.since(since) >= Bounds::WEBHOOK_PATIENCE) => {
-                Disabled::Failing
-            }
+            Failure::GONE => Disabled::Gone,
+            _ if self.dead.len() >= Bounds::DEAD_LETTERS => Disabled::TooManyDead,
+            _ if now.since(since) >= Bounds::WEBHOOK_PATIENCE => Disabled::Failing,
             _ => return,
         };
         self.disabled.get_or_insert((now, reason));

@@ -80,7 +80,7 @@ impl Model {
             Allocated, Completed, Delivered, Paid, PartlyShipped, Placed, Refunded, ReturnRequested,
             Returned, Shipped,
         };
-        let buys = by == order.customer || by == STOREFRONT;
+        let buys = self.acts_for(by, order.customer);
         let sells = by == order.merchant;
         let carries = order.parcels.iter().any(|(carrier, ..)| *carrier == by);
         if name == "scan" {
@@ -105,7 +105,7 @@ impl Model {
     pub(crate) fn go(&mut self, id: u64, way: &Way) -> Reasons {
         let Some(order) = self.orders.get(&id) else { return vec!["no_order"] };
         let carries = order.parcels.iter().any(|(carrier, ..)| *carrier == way.by);
-        if !carries && ![order.customer, order.merchant, STOREFRONT].contains(&way.by) {
+        if !carries && way.by != order.merchant && !self.acts_for(way.by, order.customer) {
             return vec!["no_order"];
         }
         if !self.is_time(order, way.by, way.name) {

@@ -190,6 +190,12 @@ fn minus(a: Parts, b: Parts) -> Parts {
 }
 
 impl Model {
+    /// Whether `by` may do what a customer may: a storefront, for those who neither sell, carry, operate nor collect.
+    fn acts_for(&self, by: u64, customer: u64) -> bool {
+        let collects = self.terms.is_some_and(|(fee_to, tax_to, _)| [fee_to, tax_to].contains(&customer));
+        by == customer || by == STOREFRONT && customer >= STOREFRONT && !collects
+    }
+
     pub(crate) fn new(now: Time, accounts: u64) -> Model {
         Model {
             now,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pumasi_core::Tracking;
 use pumasi_types::{Duration, Time};
 
-use super::{Article, Asked, DAY, Line, Model, Order, Reasons, STOREFRONT, State, Wanted};
+use super::{Article, Asked, DAY, Line, Model, Order, Reasons, State, Wanted};
 
 impl Model {
     /// What these lines cost without coupons, as far as there are such articles.
@@ -36,8 +36,12 @@ impl Model {
             assert_eq!(answer, expected, "the same key again: {wanted:?}");
             return;
         }
-        self.last_order += 1;
         let reasons = self.reasons_against(&wanted);
+        if !self.acts_for(wanted.caller, wanted.customer) {
+            assert_eq!(answer, Err("not_yours"), "not remembered: {wanted:?}");
+            return;
+        }
+        self.last_order += 1;
         match answer {
             Ok(id) => {
                 assert!(reasons.is_empty(), "placed in spite of {reasons:?}: {wanted:?}");
@@ -87,7 +91,6 @@ impl Model {
             |id: u32| self.articles.get((id as usize).wrapping_sub(1)).filter(|article| article.on_sale);
         let articles: Vec<_> = sums.keys().filter_map(|id| for_sale(*id)).collect();
         let bad = |quantity: u64| quantity == 0 || quantity > 1_000_000;
-        when(wanted.caller != STOREFRONT && wanted.caller != wanted.customer, "not_yours");
         when(wanted.customer == 0 || wanted.customer > self.accounts, "no_account");
         when(wanted.lines.iter().any(|(_, n)| *n == 0) || sums.values().any(|n| bad(*n)), "bad_quantity");
         when(articles.len() < sums.len(), "no_article");

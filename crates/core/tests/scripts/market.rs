@@ -45,7 +45,7 @@ impl Pool {
             }
             "fill" => {
                 let caller = self.account(next(args, "who orders")?)?;
-                let batch = refused(next(args, "how many")?.parse()?);
+                let batch = refused(caller, next(args, "how many")?.parse()?);
                 self.ask(caller, args, Command::PlaceOrders(batch)).map(|_| String::new())
             }
             _ => {
@@ -272,12 +272,12 @@ impl Pool {
 }
 
 /// Orders of nothing that there is.
-fn refused(count: u128) -> OrderBatch {
+fn refused(customer: AccountId, count: u128) -> OrderBatch {
     let mut batch = OrderBatch::default();
     for key in 1..=count {
         let order = OrderSpec {
             key: RequestId(key),
-            customer: State::SYSTEM,
+            customer,
             total: Amount::ZERO,
             currency: Currency::CREDIT,
             coupon: CouponId(0),

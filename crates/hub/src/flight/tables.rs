@@ -93,7 +93,8 @@ fn number_of(refusal: &OrderRefusal) -> Option<i64> {
         OrderRefusal::KeyConflict
         | OrderRefusal::NotYours
         | OrderRefusal::OwnArticle
-        | OrderRefusal::TotalTooLarge => None,
+        | OrderRefusal::TotalTooLarge
+        | OrderRefusal::TooMany => None,
         OrderRefusal::NoCustomer { account } => i64::try_from(account.0).ok(),
         OrderRefusal::NoArticle { article }
         | OrderRefusal::BadQuantity { article }

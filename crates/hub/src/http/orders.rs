@@ -60,6 +60,7 @@ impl From<OrderRefusal> for ApiError {
             | OrderRefusal::NoCoupon { .. } => StatusCode::NOT_FOUND,
             OrderRefusal::NotEnoughMoney { .. } => StatusCode::PAYMENT_REQUIRED,
             OrderRefusal::BadQuantity { .. } | OrderRefusal::TotalTooLarge => StatusCode::BAD_REQUEST,
+            OrderRefusal::TooMany => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::CONFLICT,
         };
         ApiError::new(status, refusal.code(), refusal.to_string())
