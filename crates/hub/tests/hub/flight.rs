@@ -151,7 +151,11 @@ async fn unread_answers_of_all_streams_of_an_account_have_a_bound() {
     };
     tokio::time::timeout(PATIENCE, two).await.expect("two batches are placed");
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    assert_eq!(placed().await, 2 * ROWS, "no more than two of nine are in hand");
+    let batches = placed().await / ROWS;
+    assert!(
+        batches <= 5,
+        "two are in hand, and one of each stream on its way to its reader, not {batches} of nine"
+    );
     // Others are served meanwhile, and it goes on as soon as it reads.
     let bob = hub.client(&hub.open("bob", &[]).await);
     assert_eq!(place(&bob, teas("bob", 1, 1).await).await.unwrap().len(), 1);

@@ -245,7 +245,11 @@ fn facts(order: &Order) -> Table {
     }
     facts.push(("placed", units::moment(order.placed_ms)));
     if let Some(due_ms) = order.due_ms {
-        let what = if order.state == "placed" { "expires" } else { "completed" };
+        let what = match order.state.as_str() {
+            "placed" => "expires",
+            "shipped" => "taken to arrive",
+            _ => "completed",
+        };
         facts.push((what, units::moment(due_ms)));
     }
     if let Some(until_ms) = order.returns_until_ms {
