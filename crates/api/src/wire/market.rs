@@ -447,7 +447,7 @@ pub struct Order {
     pub refunded: String,
     /// When it was placed.
     pub placed_ms: u64,
-    /// When it does by itself what is next: it expires, or is completed.
+    /// When it does by itself what is next: it expires, is taken to have arrived, or is completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<u64>,
     /// Until when it can be returned, once it has arrived.
