@@ -74,14 +74,14 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "a snapshot does not wait for the journal",
         file: "crates/cell/src/snapshots.rs",
-        from: "    derived.sync()?;\n    let body",
-        to: "    let body",
+        from: "    derived.sync()?;\n    let file",
+        to: "    let file",
     },
     Mutant {
         what: "a restart does not write the journal again",
         file: "crates/cell/src/restore.rs",
-        from: "        derived.write(&effects)?;\n        replayed += 1;",
-        to: "        replayed += 1;",
+        from: "            write(effects)?;\n            replayed += 1;",
+        to: "            let _ = (&effects, &write);\n            replayed += 1;",
     },
     Mutant {
         what: "a torn tail stays in the log",
