@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pumasi_types::{ByteSize, Hash};
 
@@ -28,10 +28,9 @@ pub enum BlobError {
         /// The object that should hold it, relative to the store's folder.
         object: String,
     },
-    /// The index of a pack cannot be trusted, so the store does not open.
+    /// A pack that the index does not know says nothing sensible of itself, so the store does not open.
     #[error(
-        "pack {object} is damaged; restore that file from a backup, or move it away and its blobs are lost to \
-         this store"
+        "pack {object} is damaged; restore it from a backup, or run `pumasi store repair` to save what is whole"
     )]
     DamagedPack {
         /// The pack, relative to the store's folder.
@@ -54,11 +53,16 @@ pub enum BlobError {
     /// The disk or the quota is full; nothing of the blob was kept and all others are untouched.
     #[error("no space left to write {object}; free space on the disk of the store, then send it again")]
     DiskFull {
-        /// The object that was being written, relative to the store's folder.
+        /// What was being written.
         object: String,
         /// What the operating system reported.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// An earlier failure of this writer lost something that it had taken in.
+    #[error(
+        "an earlier part of this could not be written, so none of it is stored for sure; put all of it again"
+    )]
+    Broken,
     /// Another process has this store open.
     #[error("the blob store in {} is in use by another process; stop that one first", dir.display())]
     InUse {
@@ -74,6 +78,19 @@ pub enum BlobError {
         path: PathBuf,
         /// What the operating system reported.
         source: io::Error,
+    },
+    /// The index beside the packs cannot be read or written.
+    #[error(
+        "cannot {operation} the index {}; check its disk and start again: if that does not help, remove the file and it \
+         is made again from the packs", path.display()
+    )]
+    Index {
+        /// What was tried.
+        operation: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// What the database reported.
+        source: Box<redb::Error>,
     },
     /// Reading or writing an object failed for another reason.
     #[error("cannot {operation} {object}; check the disk of the store and the rights on its folder")]
@@ -98,6 +115,15 @@ impl BlobError {
         match is_disk_full(&source) {
             true => BlobError::DiskFull { object, source: source.into() },
             false => BlobError::Object { operation, object, source },
+        }
+    }
+
+    pub(crate) fn index(operation: &'static str, path: &Path, source: redb::Error) -> BlobError {
+        let path = path.to_owned();
+        let full = matches!(&source, redb::Error::Io(error) if is_disk_full(error));
+        match full {
+            true => BlobError::DiskFull { object: path.display().to_string(), source: source.into() },
+            false => BlobError::Index { operation, path, source: source.into() },
         }
     }
 

@@ -1,24 +1,34 @@
-//! Immutable bytes named by their BLAKE3 hash, kept in a local folder and verified on every read.
+//! Immutable bytes named by their BLAKE3 hash: cut by content, compressed, kept once, verified on every read.
 //!
 //! ```text
-//! DIR/lock                 held while a process has the store open
-//! DIR/blobs/ab/HASH        one blob as an object of its own; `ab` are the first two digits of HASH
-//! DIR/packs/ID.pack        many small blobs in one object, see [`pack`]
-//! DIR/incoming/N           an upload whose hash is not known yet; removed at open
+//! DIR/lock             held while a process has the store open
+//! DIR/packs/ID.pack    chunks, or manifests of blobs: the truth, see [`pack`] and [`manifest`]
+//! DIR/index.redb       where everything lies; made again from the packs when it is missing or broken
 //! ```
 //!
-//! An object gets its final name only when its bytes are on disk, so a crash or a full disk leaves
-//! nothing half-written under the name of a blob. Names are made from hashes alone: no text from
-//! outside ever becomes part of a path.
+//! A blob's name is the BLAKE3 of its bytes. It is cut into chunks ([`chunker`]); one that is a single chunk needs
+//! nothing else, others have a manifest. A pack gets its name only when all its bytes are there, chunks are durable
+//! before the manifest that names them, and the index learns of a pack last: so a crash at any moment leaves nothing
+//! half-written that could be served, and loses nothing that was acknowledged. Names of objects are made from hashes
+//! alone: no text from outside ever becomes part of a path. docs/store.md tells why all this is so.
 
+mod cache;
+pub mod chunker;
+mod commit;
+mod epochs;
 mod error;
 mod folder;
+mod frame;
 mod index;
+mod ingest;
+pub mod manifest;
 pub mod pack;
-mod reader;
+mod packing;
+mod read;
 mod store;
-mod upload;
 mod work;
 
 pub use error::BlobError;
-pub use store::BlobStore;
+pub use frame::{Entry, Frame};
+pub use ingest::{Tally, Writer};
+pub use store::{BlobStore, Options};

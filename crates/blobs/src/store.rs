@@ -1,142 +1,264 @@
-//! The store itself: put, get, stream.
+//! The store itself: opening it, and what everybody does with it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fs::File;
-use std::ops::Range;
-use std::path::Path;
-use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
-use object_store::{GetOptions, ObjectStore, ObjectStoreExt, path};
-use pumasi_types::{ByteSize, Hash};
+use object_store::{GetOptions, GetRange, ObjectStore, path};
+use pumasi_types::{ByteSize, Duration, Hash, Time};
 
 use crate::BlobError;
+use crate::cache::FrameCache;
+use crate::commit::Committer;
+use crate::epochs::Epochs;
 use crate::folder;
-use crate::index::{Index, Location, own_path, pack_path};
-use crate::pack::{Pack, PackWriter};
-use crate::reader::Reader;
-use crate::upload::Upload;
-use crate::work::{hash_of, join, off_runtime};
+use crate::index::{Index, Location, PackNumber};
+use crate::ingest::Writer;
+use crate::pack::{PackFault, PackIndex, TRAILER_BYTES, Trailer};
+use crate::work::join;
 
-/// A blob larger than this gets an object of its own even when it comes with many.
-const PACKED_MAX: usize = 1 << 20;
-/// A pack is closed when its blobs have grown to this; bounds what writing one takes in memory.
-const PACK_TARGET: usize = 16 << 20;
+/// The end of a pack that is read at once, in the hope that the whole index is in it.
+const TAIL_GUESS: u64 = 64 << 10;
+/// Packs whose indexes are read at the same time when many are unknown.
+const TAILS_AT_ONCE: usize = 8;
 
-/// Immutable bytes named by their hash, in a local folder. Cheap to clone; all clones are one store.
+/// How a store is kept.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether a local folder's files are forced to disk before a put returns. Without it an acknowledged put survives
+    /// the end of the process, but not that of the machine.
+    pub fsync: bool,
+    /// What was put or linked less long ago is not collected, whatever the roots say.
+    pub grace: Duration,
+    /// What time it is.
+    pub clock: fn() -> Time,
+}
+
+impl Default for Options {
+    /// Forced to disk, a day of grace, the system's clock.
+    fn default() -> Options {
+        Options { fsync: true, grace: Duration::from_secs(24 * 3600), clock: system_time }
+    }
+}
+
+fn system_time() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Immutable bytes named by their hash. Cheap to clone; all clones are one store.
 ///
 /// Its methods must be called inside a tokio runtime.
 #[derive(Debug, Clone)]
 pub struct BlobStore(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    objects: LocalFileSystem,
-    index: RwLock<Index>,
-    uploads: AtomicU64,
+pub(crate) struct Inner {
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) index: Index,
+    pub(crate) committer: Committer,
+    pub(crate) epochs: Arc<Epochs>,
+    pub(crate) cache: FrameCache,
+    /// Held by a collection or a repair.
+    pub(crate) housekeeping: tokio::sync::Mutex<()>,
+    /// Whether the packs lie in a folder of this machine.
+    pub(crate) is_local: bool,
+    damaged: RwLock<Damaged>,
     /// Holds the lock on the folder.
     _lock: File,
 }
 
-/// Many blobs, sorted by how to store them.
-struct Sorted {
-    /// Of all, in the order they came.
-    hashes: Vec<Hash>,
-    packs: Vec<Pack>,
-    single: Vec<(Hash, Bytes)>,
+/// What is known not to be readable: it counts as missing, so that storing it again repairs it.
+#[derive(Debug, Default)]
+pub(crate) struct Damaged {
+    /// Chunks and blobs that once failed to read.
+    pub(crate) names: HashSet<Hash>,
+    /// Packs that are gone or have another length than they should.
+    pub(crate) packs: HashSet<PackNumber>,
 }
 
 impl BlobStore {
-    /// Opens the store in `dir`, which is created when missing. Unfinished uploads of a crash are removed.
-    ///
-    /// Blocks while it reads the folder: the index of every pack and the name of every blob.
+    /// Opens the store in `dir`, made when there is none, with packs in that folder and [`Options::default`].
     ///
     /// # Errors
-    /// [`BlobError::InUse`] when another process has it open, [`BlobError::DamagedPack`] when a pack's index
-    /// cannot be trusted, and failures of the disk.
-    pub fn open(dir: &Path) -> Result<BlobStore, BlobError> {
+    /// [`BlobError::InUse`] when another process has it open, [`BlobError::DamagedPack`] when a pack that the index
+    /// does not know cannot be trusted, [`BlobError::Index`] and failures of the disk.
+    pub async fn open(dir: &Path) -> Result<BlobStore, BlobError> {
+        BlobStore::open_with(dir, Options::default()).await
+    }
+
+    /// The same, kept in another way.
+    ///
+    /// # Errors
+    /// As [`BlobStore::open`].
+    pub async fn open_with(dir: &Path, options: Options) -> Result<BlobStore, BlobError> {
         let lock = folder::lock(dir)?;
-        let index = RwLock::new(folder::scan(dir)?);
+        folder::clear(dir)?;
         let objects = LocalFileSystem::new_with_prefix(dir)
             .map_err(|e| BlobError::object("open the folder", dir.display(), e))?
-            .with_fsync(true);
-        Ok(BlobStore(Arc::new(Inner { objects, index, uploads: AtomicU64::new(0), _lock: lock })))
+            .with_fsync(options.fsync);
+        BlobStore::start(dir, Arc::new(objects), options, lock, true).await
+    }
+
+    /// A store whose packs lie in any object store; `dir` keeps its index and its lock. Only one may use them at a time.
+    ///
+    /// # Errors
+    /// As [`BlobStore::open`].
+    pub async fn open_on(
+        dir: &Path,
+        objects: Arc<dyn ObjectStore>,
+        options: Options,
+    ) -> Result<BlobStore, BlobError> {
+        let lock = folder::lock(dir)?;
+        BlobStore::start(dir, objects, options, lock, false).await
+    }
+
+    async fn start(
+        dir: &Path,
+        objects: Arc<dyn ObjectStore>,
+        options: Options,
+        lock: File,
+        is_local: bool,
+    ) -> Result<BlobStore, BlobError> {
+        let path = dir.join("index.redb");
+        let index = join(tokio::task::spawn_blocking(move || Index::open(&path))).await?;
+        let inner = Inner {
+            dir: dir.to_owned(),
+            options,
+            objects,
+            index,
+            committer: Committer::default(),
+            epochs: Arc::default(),
+            cache: FrameCache::default(),
+            housekeeping: tokio::sync::Mutex::default(),
+            is_local,
+            damaged: RwLock::default(),
+            _lock: lock,
+        };
+        let store = BlobStore(Arc::new(inner));
+        store.enter_unknown().await?;
+        Ok(store)
+    }
+
+    /// Enters the packs that the index does not know: a crash made it forget them, or it is a new index.
+    async fn enter_unknown(&self) -> Result<(), BlobError> {
+        let mut unknown = self.list_packs().await?;
+        let known = self.note_missing(&unknown);
+        unknown.retain(|(id, _)| !known.contains(id));
+        let mut indexes = Vec::new();
+        let mut reads = stream::iter(unknown)
+            .map(|(id, length)| async move { Ok::<_, BlobError>((id, self.read_tail(&id, length).await?)) })
+            .buffer_unordered(TAILS_AT_ONCE);
+        while let Some(index) = reads.try_next().await? {
+            indexes.push(index);
+            if indexes.len() >= 256 {
+                self.enter_off_runtime(std::mem::take(&mut indexes)).await?;
+            }
+        }
+        self.enter_off_runtime(indexes).await
+    }
+
+    /// Remembers which packs that the index knows are not there as they should be. Returns all that it knows.
+    pub(crate) fn note_missing(&self, found: &[(Hash, u64)]) -> HashSet<Hash> {
+        let found: HashMap<Hash, u64> = found.iter().copied().collect();
+        let packs = self.0.index.packs();
+        let missing = packs.iter().filter(|(_, info)| found.get(&info.id) != Some(&info.length));
+        self.damaged_mut().packs = missing.map(|(number, _)| *number).collect();
+        packs.values().map(|info| info.id).collect()
+    }
+
+    async fn enter_off_runtime(&self, mut packs: Vec<(Hash, PackIndex)>) -> Result<(), BlobError> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        // Of several copies the last one counts: it was stored because the ones before could not be read.
+        packs.sort_by_key(|(_, index)| index.created);
+        let store = self.clone();
+        join(tokio::task::spawn_blocking(move || store.enter(&packs))).await
+    }
+
+    /// The packs that there are, and their lengths. What else lies there is none of ours.
+    pub(crate) async fn list_packs(&self) -> Result<Vec<(Hash, u64)>, BlobError> {
+        let folder = path::Path::from("packs");
+        let mut objects = self.0.objects.list(Some(&folder));
+        let mut packs = Vec::new();
+        while let Some(object) = objects.next().await {
+            let meta = object.map_err(|e| BlobError::object("list", &folder, e))?;
+            let id = meta.location.filename().and_then(folder::pack_id);
+            packs.extend(id.filter(|id| pack_path(id) == meta.location).map(|id| (id, meta.size)));
+        }
+        Ok(packs)
+    }
+
+    /// What a pack says of itself.
+    pub(crate) async fn read_tail(&self, id: &Hash, length: u64) -> Result<PackIndex, BlobError> {
+        let object = pack_path(id);
+        let damaged = |source| BlobError::DamagedPack { object: object.to_string(), source };
+        if length < TRAILER_BYTES as u64 {
+            return Err(damaged(PackFault::Size(length)));
+        }
+        let tail = self.read_object(&object, length.saturating_sub(TAIL_GUESS)..length).await?;
+        let trailer = tail.last_chunk().ok_or_else(|| damaged(PackFault::Size(length)))?;
+        let trailer = Trailer::decode(trailer, length).map_err(damaged)?;
+        if trailer.id != *id {
+            return Err(damaged(PackFault::Name(trailer.id)));
+        }
+        let wanted = trailer.index_len() + TRAILER_BYTES as u64;
+        let tail = match wanted <= tail.len() as u64 {
+            true => tail.slice(tail.len() - wanted as usize..),
+            false => self.read_object(&object, length - wanted..length).await?,
+        };
+        trailer.decode_index(&tail[..tail.len() - TRAILER_BYTES]).map_err(damaged)
+    }
+
+    /// Reads a part of an object.
+    pub(crate) async fn read_object(
+        &self,
+        object: &path::Path,
+        range: std::ops::Range<u64>,
+    ) -> Result<Bytes, BlobError> {
+        let options = GetOptions::new().with_range(Some(GetRange::Bounded(range)));
+        let failed = |e| BlobError::object("read", object, e);
+        self.0.objects.get_opts(object, options).await.map_err(failed)?.bytes().await.map_err(failed)
+    }
+
+    /// Many things are put one after the other, and are durable together at the end.
+    pub fn writer(&self) -> Writer {
+        Writer::new(self)
     }
 
     /// Stores bytes and returns their name. Durable when it returns; stored bytes are not stored twice.
     ///
     /// # Errors
-    /// [`BlobError::DiskFull`] and other failures of the disk; then nothing is kept.
+    /// [`BlobError::DiskFull`] and other failures of the disk; then nothing is acknowledged.
     pub async fn put(&self, bytes: Bytes) -> Result<Hash, BlobError> {
-        let hash = hash_of(bytes.clone()).await;
-        self.put_named(hash, bytes).await?;
-        Ok(hash)
+        Ok(self.put_many(vec![bytes]).await?[0])
     }
 
-    pub(crate) async fn put_named(&self, hash: Hash, bytes: Bytes) -> Result<(), BlobError> {
-        if self.contains(&hash) {
-            return Ok(());
-        }
-        let (object, length) = (own_path(&hash), bytes.len() as u64);
-        self.write(&object, bytes).await?;
-        self.index_mut().insert_own(hash, length);
-        Ok(())
-    }
-
-    /// Stores many small blobs at the price of one: new ones go into one pack with a single sync, except
-    /// those above 1 MiB and what exceeds 16 MiB together. Returns the names in the order of `blobs`.
+    /// Stores many blobs at the price of one. Returns the names in the order of `blobs`.
     ///
     /// # Errors
     /// [`BlobError::DiskFull`] and other failures of the disk; some of the blobs may then be stored.
     pub async fn put_many(&self, blobs: Vec<Bytes>) -> Result<Vec<Hash>, BlobError> {
-        let total = blobs.iter().map(Bytes::len).sum();
-        let store = self.clone();
-        let sorted = off_runtime(total, move || store.sort_out(blobs)).await;
-        for pack in sorted.packs {
-            self.write(&pack_path(&pack.id), pack.bytes.into()).await?;
-            self.index_mut().insert_pack(pack.id, &pack.blobs);
-        }
-        for (hash, bytes) in sorted.single {
-            self.put_named(hash, bytes).await?;
-        }
-        Ok(sorted.hashes)
-    }
-
-    /// Hashes all, packs the small ones that are new and sets the others aside.
-    fn sort_out(&self, blobs: Vec<Bytes>) -> Sorted {
-        let hashes: Vec<Hash> = blobs.iter().map(|blob| Hash::of(blob)).collect();
-        let (mut packs, mut single, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
-        let mut pack = PackWriter::default();
-        for (hash, blob) in hashes.iter().zip(blobs) {
-            if self.contains(hash) || !seen.insert(*hash) {
-                continue;
-            }
-            // What replaces a damaged blob must win over it at the next open: objects of their own do.
-            if blob.len() > PACKED_MAX || self.index().locate(hash).is_some() {
-                single.push((*hash, blob));
-                continue;
-            }
-            if pack.body_len() + blob.len() > PACK_TARGET || !pack.push(*hash, &blob) {
-                packs.push(std::mem::take(&mut pack).finish());
-                assert!(pack.push(*hash, &blob), "an empty pack takes a small blob");
-            }
-        }
-        if !pack.is_empty() {
-            packs.push(pack.finish());
-        }
-        Sorted { hashes, packs, single }
+        let mut writer = self.writer();
+        let hashes = writer.put_many(blobs).await?;
+        writer.finish().await?;
+        Ok(hashes)
     }
 
     /// Stores what a stream brings, up to `limit`, without holding it in memory. Durable when it returns.
     ///
     /// # Errors
     /// [`BlobError::TooLarge`] as soon as the limit is passed, [`BlobError::Body`] when the stream fails,
-    /// [`BlobError::DiskFull`] and other failures of the disk; then nothing is kept.
+    /// [`BlobError::DiskFull`] and other failures of the disk; then nothing is acknowledged.
     pub async fn put_stream<E>(
         &self,
         body: impl Stream<Item = Result<Bytes, E>>,
@@ -145,132 +267,63 @@ impl BlobStore {
     where
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let mut upload = Upload::new(self);
-        match upload.receive(pin!(body), limit).await {
-            // A caller that goes away now must not leave the upload behind under its temporary name.
-            Ok(()) => join(tokio::spawn(upload.finish())).await,
-            Err(error) => {
-                upload.abort().await;
-                Err(error)
-            }
-        }
-    }
-
-    /// The bytes of a blob, verified.
-    ///
-    /// # Errors
-    /// [`BlobError::NotFound`], [`BlobError::Damaged`] and failures of the disk.
-    pub async fn get(&self, hash: &Hash) -> Result<Bytes, BlobError> {
-        let location = self.locate(hash)?;
-        let bytes = self.read(hash, &location, location.range.clone()).await?;
-        match hash_of(bytes.clone()).await == *hash {
-            true => Ok(bytes),
-            false => Err(self.damaged(hash, &location)),
-        }
-    }
-
-    /// The length of a blob and its bytes in order, verified while they are read: the last piece comes only
-    /// after the whole has proved right, so a receiver that counts the length never accepts damaged bytes.
-    ///
-    /// # Errors
-    /// [`BlobError::NotFound`], and [`BlobError::Damaged`] when the object's length is wrong; the stream ends
-    /// with [`BlobError::Damaged`] when its bytes are.
-    pub async fn stream(
-        &self,
-        hash: &Hash,
-    ) -> Result<
-        (ByteSize, impl Stream<Item = Result<Bytes, BlobError>> + Send + Unpin + 'static + use<>),
-        BlobError,
-    > {
-        let location = self.locate(hash)?;
-        let meta = self.0.objects.head(&location.object).await;
-        self.check(hash, &location, meta.map(|meta| meta.size))?;
-        let length = location.length();
-        Ok((ByteSize(length), Reader::stream(self.clone(), *hash, location)))
+        let mut writer = self.writer();
+        let put = writer.put_stream(body, limit).await?;
+        writer.finish().await?;
+        Ok(put)
     }
 
     /// The length of a blob, if it is here and was not found damaged.
-    pub fn size(&self, hash: &Hash) -> Option<ByteSize> {
-        self.index().length(hash).map(ByteSize)
+    ///
+    /// # Errors
+    /// [`BlobError::Index`].
+    pub fn size(&self, hash: &Hash) -> Result<Option<ByteSize>, BlobError> {
+        let reader = self.0.index.read()?;
+        let found = match reader.blob(hash)? {
+            Some(found) => Some(found),
+            None => reader.chunk(hash)?.map(|location| (location, location.place.length.into())),
+        };
+        Ok(found.filter(|(location, _)| self.is_sound(hash, location)).map(|(_, size)| ByteSize(size)))
     }
 
     /// Whether a blob is here and was not found damaged.
-    pub fn contains(&self, hash: &Hash) -> bool {
-        self.size(hash).is_some()
+    ///
+    /// # Errors
+    /// [`BlobError::Index`].
+    pub fn contains(&self, hash: &Hash) -> Result<bool, BlobError> {
+        Ok(self.size(hash)?.is_some())
     }
 
-    fn locate(&self, hash: &Hash) -> Result<Location, BlobError> {
-        self.index().locate(hash).ok_or(BlobError::NotFound { hash: *hash })
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
     }
 
-    /// Whether the object that should hold a blob is there and has the right length.
-    fn check(
-        &self,
-        hash: &Hash,
-        location: &Location,
-        object_len: object_store::Result<u64>,
-    ) -> Result<(), BlobError> {
-        match object_len {
-            Ok(length) if location.fits(length) => Ok(()),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(self.damaged(hash, location)),
-            Err(error) => Err(BlobError::object("look at", &location.object, error)),
-        }
+    pub(crate) fn now(&self) -> Time {
+        (self.0.options.clock)()
     }
 
-    /// Reads a part of the object that holds a blob.
-    pub(crate) async fn read(
-        &self,
-        hash: &Hash,
-        location: &Location,
-        range: Range<u64>,
-    ) -> Result<Bytes, BlobError> {
-        if range.is_empty() {
-            return Ok(Bytes::new());
-        }
-        let options = GetOptions::new().with_range(Some(range));
-        let failure = match self.0.objects.get_opts(&location.object, options).await {
-            Ok(found) => {
-                self.check(hash, location, Ok(found.meta.size))?;
-                match found.bytes().await {
-                    Ok(bytes) => return Ok(bytes),
-                    Err(error) => error,
-                }
-            }
-            Err(error) => error,
-        };
-        // An object that was cut is damage, not a disk that fails to read.
-        let meta = self.0.objects.head(&location.object).await;
-        self.check(hash, location, meta.map(|meta| meta.size))?;
-        Err(BlobError::object("read", &location.object, failure))
+    /// Whether something can be read as far as is known.
+    pub(crate) fn is_sound(&self, name: &Hash, location: &Location) -> bool {
+        let damaged = self.damaged();
+        (damaged.names.is_empty() || !damaged.names.contains(name))
+            && (damaged.packs.is_empty() || !damaged.packs.contains(&location.pack))
     }
 
-    /// Writes an object, synced with its folder, and only then gives it its name.
-    async fn write(&self, object: &path::Path, bytes: Bytes) -> Result<(), BlobError> {
-        let written = self.0.objects.put(object, bytes.into()).await;
-        written.map(drop).map_err(|e| BlobError::object("write", object, e))
+    pub(crate) fn damaged(&self) -> RwLockReadGuard<'_, Damaged> {
+        self.0.damaged.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A name under incoming/ that no other upload of this process uses.
-    pub(crate) fn temporary(&self) -> path::Path {
-        let number = self.0.uploads.fetch_add(1, Ordering::Relaxed);
-        path::Path::from_iter(["incoming", &number.to_string()])
+    pub(crate) fn damaged_mut(&self) -> RwLockWriteGuard<'_, Damaged> {
+        self.0.damaged.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn objects(&self) -> &LocalFileSystem {
-        &self.0.objects
+    /// The object of a pack that the index knows.
+    pub(crate) fn object_of(&self, location: &Location) -> Option<path::Path> {
+        self.0.index.packs().get(&location.pack).map(|info| pack_path(&info.id))
     }
+}
 
-    pub(crate) fn damaged(&self, hash: &Hash, location: &Location) -> BlobError {
-        self.index_mut().mark_damaged(*hash);
-        BlobError::Damaged { hash: *hash, object: location.object.to_string() }
-    }
-
-    // Each change of the index is one insertion, so a panic elsewhere cannot leave it half-changed.
-    fn index(&self) -> RwLockReadGuard<'_, Index> {
-        self.0.index.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
-        self.0.index.write().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The object of a pack.
+pub(crate) fn pack_path(id: &Hash) -> path::Path {
+    path::Path::from_iter(["packs", &format!("{id}.pack")])
 }

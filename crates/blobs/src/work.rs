@@ -1,25 +1,9 @@
 //! Hashing and other work over many bytes, kept off the threads that serve requests.
 
-use bytes::Bytes;
-use pumasi_types::Hash;
 use tokio::task::JoinHandle;
 
-/// Bytes read, hashed or written at once.
-pub(crate) const CHUNK: usize = 1 << 20;
-/// Hashing so much takes about as long as handing it to another thread.
+/// Handling so many bytes takes about as long as handing them to another thread.
 const INLINE_MAX: usize = 64 << 10;
-
-pub(crate) async fn hash_of(bytes: Bytes) -> Hash {
-    off_runtime(bytes.len(), move || Hash::of(&bytes)).await
-}
-
-pub(crate) async fn hash_on(mut hasher: blake3::Hasher, bytes: Bytes) -> blake3::Hasher {
-    off_runtime(bytes.len(), move || {
-        hasher.update(&bytes);
-        hasher
-    })
-    .await
-}
 
 /// Runs work over `length` bytes, on another thread when it would keep this one from its other tasks.
 pub(crate) async fn off_runtime<T: Send + 'static>(
@@ -34,5 +18,9 @@ pub(crate) async fn off_runtime<T: Send + 'static>(
 
 /// Waits for a task of ours; its panic goes on here.
 pub(crate) async fn join<T>(task: JoinHandle<T>) -> T {
-    task.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    task.await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // Only the end of the runtime cancels it, and with it the caller.
+        Err(_) => panic!("the runtime ended while the store was at work"),
+    })
 }

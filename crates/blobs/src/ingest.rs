@@ -1,0 +1,414 @@
+//! Putting: cut, hash, look up, compress, pack. Each step of it works on the next bytes while the others have the last.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use pumasi_types::{ByteSize, Duration, Hash};
+use tokio::task::JoinHandle;
+
+use crate::BlobError;
+use crate::chunker::{Cutter, cut};
+use crate::epochs::Session;
+use crate::index::Location;
+use crate::manifest::{LIST_MAX, LISTS_MAX, Manifest, Part, encode_list};
+use crate::packing::Packing;
+use crate::store::BlobStore;
+use crate::work::{join, off_runtime};
+
+/// Bytes that are cut and hashed at once.
+const BLOCK: usize = 4 << 20;
+/// When manifests have grown to this, everything so far is made durable.
+const MANIFESTS_MAX: usize = 8 << 20;
+
+/// What a writer did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Blobs that were put.
+    pub blobs: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Bytes of them that were not in the store yet.
+    pub new_bytes: u64,
+}
+
+/// Puts many things one after the other; nothing of it is acknowledged before [`Writer::finish`].
+///
+/// What it found in the store is not collected before it is finished or dropped.
+#[derive(Debug)]
+pub struct Writer {
+    store: BlobStore,
+    packing: Packing,
+    /// Chunks on their way into a pack, which the index does not know yet.
+    pending: HashSet<Hash>,
+    /// Everything that was put and is not acknowledged yet.
+    blobs: Vec<Hash>,
+    /// Those that were here before, so that the time at which they were put must be remembered.
+    again: Vec<(Hash, Location)>,
+    tally: Tally,
+    /// Something on its way was lost, so nothing more can be acknowledged.
+    is_broken: bool,
+    _session: Session,
+}
+
+/// A chunk, and where the store has it already.
+struct Looked {
+    name: Hash,
+    bytes: Bytes,
+    known: Option<Location>,
+}
+
+/// A blob that is cut, and where the store has its manifest already.
+struct Cut {
+    id: Hash,
+    length: u64,
+    chunks: Vec<Looked>,
+    known: Option<Location>,
+}
+
+/// What is carried from block to block of a stream.
+#[derive(Default)]
+struct Streaming {
+    cutter: Cutter,
+    whole: blake3::Hasher,
+}
+
+impl Writer {
+    pub(crate) fn new(store: &BlobStore) -> Writer {
+        Writer {
+            store: store.clone(),
+            packing: Packing::new(store),
+            pending: HashSet::new(),
+            blobs: Vec::new(),
+            again: Vec::new(),
+            tally: Tally::default(),
+            is_broken: false,
+            _session: store.inner().epochs.begin(),
+        }
+    }
+
+    /// Puts blobs that are in memory. Returns their names in their order.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`].
+    pub async fn put_many(&mut self, blobs: Vec<Bytes>) -> Result<Vec<Hash>, BlobError> {
+        let (store, total) = (self.store.clone(), blobs.iter().map(Bytes::len).sum());
+        let cuts = off_runtime(total, move || store.cut_all(&blobs)).await?;
+        let mut hashes = Vec::with_capacity(cuts.len());
+        for cut in cuts {
+            hashes.push(cut.id);
+            let mut parts = Parts::default();
+            self.take_in(cut.chunks, &mut parts).await?;
+            self.close(cut.id, cut.length, parts, cut.known).await?;
+        }
+        Ok(hashes)
+    }
+
+    /// Puts what a stream brings, up to `limit`.
+    ///
+    /// # Errors
+    /// [`BlobError::TooLarge`] as soon as the limit is passed, [`BlobError::Body`] when the stream fails, else as
+    /// [`Writer::finish`].
+    pub async fn put_stream<E>(
+        &mut self,
+        body: impl Stream<Item = Result<Bytes, E>>,
+        limit: ByteSize,
+    ) -> Result<(Hash, ByteSize), BlobError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let mut blocks = Blocks { body: pin!(body), rest: Bytes::new(), length: 0, limit };
+        let first = blocks.next().await?.unwrap_or_default();
+        let Some(mut next) = blocks.next().await? else {
+            let length = ByteSize(first.len() as u64);
+            return Ok((self.put_many(vec![first]).await?[0], length));
+        };
+        let mut parts = Parts::default();
+        let mut running = self.store.spawn_block(Streaming::default(), first);
+        // The block at hand is cut and hashed while the one after it is read.
+        let streaming = loop {
+            let following = blocks.next().await;
+            let (streaming, chunks) = join(running).await?;
+            self.take_in(chunks, &mut parts).await?;
+            running = self.store.spawn_block(streaming, next);
+            match following? {
+                Some(block) => next = block,
+                None => {
+                    let (streaming, chunks) = join(running).await?;
+                    self.take_in(chunks, &mut parts).await?;
+                    break streaming;
+                }
+            }
+        };
+        let (store, cutter) = (self.store.clone(), streaming.cutter);
+        let rest = off_runtime(BLOCK, move || store.look_up(cutter.finish())).await?;
+        self.take_in(rest, &mut parts).await?;
+        let (id, length) = (Hash::from(streaming.whole.finalize()), blocks.length);
+        let known = self.store.known_blob(&id)?;
+        self.close(id, length, parts, known).await?;
+        Ok((id, ByteSize(length)))
+    }
+
+    /// Makes everything durable that was put.
+    ///
+    /// # Errors
+    /// [`BlobError::DiskFull`], [`BlobError::Object`], [`BlobError::Index`]: then nothing that was put is acknowledged,
+    /// though parts of it may be stored.
+    pub async fn finish(mut self) -> Result<Tally, BlobError> {
+        self.make_durable().await?;
+        Ok(self.tally)
+    }
+
+    async fn make_durable(&mut self) -> Result<(), BlobError> {
+        if std::mem::replace(&mut self.is_broken, true) {
+            return Err(BlobError::Broken);
+        }
+        self.packing.flush().await?;
+        self.pending.clear();
+        let (store, again) = (self.store.clone(), std::mem::take(&mut self.again));
+        if !again.is_empty() {
+            join(tokio::task::spawn_blocking(move || store.touch(&again))).await?;
+        }
+        self.store.inner().epochs.acknowledge(&self.blobs);
+        self.blobs.clear();
+        self.is_broken = false;
+        Ok(())
+    }
+
+    /// Hands on what is new among the chunks.
+    async fn take_in(&mut self, chunks: Vec<Looked>, parts: &mut Parts) -> Result<(), BlobError> {
+        for Looked { name, bytes, known } in chunks {
+            let part = Part { name, length: bytes.len() as u32 };
+            if parts.is_full() {
+                let list = parts.close_list();
+                let store = self.store.clone();
+                for list in off_runtime(list.len(), move || store.look_up(vec![list])).await? {
+                    self.take_in_one(list).await?;
+                }
+            }
+            if parts.lists.len() >= LISTS_MAX {
+                return Err(BlobError::TooLarge { limit: ByteSize(parts.covered) });
+            }
+            parts.push(part, known);
+            self.take_in_one(Looked { name, bytes, known }).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_in_one(&mut self, chunk: Looked) -> Result<(), BlobError> {
+        if chunk.known.is_none() && self.pending.insert(chunk.name) {
+            self.tally.new_bytes += chunk.bytes.len() as u64;
+            // It stays so when that fails, or when the caller goes away in the middle of it.
+            let was_broken = std::mem::replace(&mut self.is_broken, true);
+            for name in self.packing.chunk(chunk.name, chunk.bytes).await? {
+                self.pending.remove(&name);
+            }
+            self.is_broken = was_broken;
+        }
+        Ok(())
+    }
+
+    /// All chunks of a blob were taken in.
+    async fn close(
+        &mut self,
+        id: Hash,
+        length: u64,
+        mut parts: Parts,
+        known: Option<Location>,
+    ) -> Result<(), BlobError> {
+        self.tally.blobs += 1;
+        self.tally.bytes += length;
+        self.blobs.push(id);
+        if let (true, [only]) = (parts.lists.is_empty(), parts.parts.as_slice()) {
+            debug_assert_eq!(only.name, id);
+            self.again.extend(parts.first_known.map(|location| (id, location)));
+            return Ok(());
+        }
+        if !parts.lists.is_empty() && !parts.parts.is_empty() {
+            let list = parts.close_list();
+            let store = self.store.clone();
+            for list in off_runtime(list.len(), move || store.look_up(vec![list])).await? {
+                self.take_in_one(list).await?;
+            }
+        }
+        match known {
+            Some(location) => self.again.push((id, location)),
+            None => {
+                let lists = !parts.lists.is_empty();
+                let parts = if lists { parts.lists } else { parts.parts };
+                let manifest = Manifest { lists, length, parts }.encode();
+                self.packing.manifest(id, length, manifest.into());
+            }
+        }
+        if self.packing.manifest_bytes() > MANIFESTS_MAX {
+            self.make_durable().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The parts of a blob so far.
+#[derive(Default)]
+struct Parts {
+    parts: Vec<Part>,
+    lists: Vec<Part>,
+    covered: u64,
+    /// Where the first chunk was, if it was here.
+    first_known: Option<Location>,
+}
+
+impl Parts {
+    fn is_full(&self) -> bool {
+        self.parts.len() == LIST_MAX
+    }
+
+    fn push(&mut self, part: Part, known: Option<Location>) {
+        if self.covered == 0 && self.parts.is_empty() {
+            self.first_known = known;
+        }
+        self.covered += u64::from(part.length);
+        self.parts.push(part);
+    }
+
+    /// Makes a list of the chunks so far and returns it, to be stored.
+    fn close_list(&mut self) -> Bytes {
+        let parts = std::mem::take(&mut self.parts);
+        let length = parts.iter().map(|part| part.length).sum();
+        let list = Bytes::from(encode_list(&parts));
+        self.lists.push(Part { name: Hash::of(&list), length });
+        list
+    }
+}
+
+/// Pieces of any length as blocks of about the same.
+struct Blocks<S> {
+    body: S,
+    rest: Bytes,
+    length: u64,
+    limit: ByteSize,
+}
+
+impl<S, E> Blocks<std::pin::Pin<&mut S>>
+where
+    S: Stream<Item = Result<Bytes, E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    async fn next(&mut self) -> Result<Option<Bytes>, BlobError> {
+        let mut block = BytesMut::new();
+        loop {
+            if self.rest.is_empty() {
+                match self.body.next().await {
+                    None => return Ok((!block.is_empty()).then(|| block.freeze())),
+                    Some(piece) => self.rest = piece.map_err(|e| BlobError::Body { source: e.into() })?,
+                }
+                self.length = self.length.saturating_add(self.rest.len() as u64);
+                if self.length > self.limit.0 {
+                    return Err(BlobError::TooLarge { limit: self.limit });
+                }
+            }
+            let piece = self.rest.split_to(self.rest.len().min(BLOCK - block.len()));
+            if block.is_empty() && piece.len() >= BLOCK / 2 {
+                return Ok(Some(piece));
+            }
+            block.extend_from_slice(&piece);
+            if block.len() == BLOCK {
+                return Ok(Some(block.freeze()));
+            }
+        }
+    }
+}
+
+impl BlobStore {
+    /// Cuts blobs and looks all up. A blob of one chunk is hashed once.
+    fn cut_all(&self, blobs: &[Bytes]) -> Result<Vec<Cut>, BlobError> {
+        let reader = self.inner().index.read()?;
+        let mut cuts = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            let mut chunks = cut(blob);
+            if chunks.is_empty() {
+                chunks.push(Bytes::new());
+            }
+            let chunks = self.look_up_with(&reader, chunks)?;
+            let (id, known) = match chunks.as_slice() {
+                [only] => (only.name, None),
+                _ => {
+                    let id = Hash::of(blob);
+                    (id, self.known(&id, reader.blob(&id)?.map(|(location, _)| location)))
+                }
+            };
+            cuts.push(Cut { id, length: blob.len() as u64, chunks, known });
+        }
+        Ok(cuts)
+    }
+
+    /// Cuts and hashes a block, on the one core the chunks of it, on the other the whole.
+    fn spawn_block(
+        &self,
+        streaming: Streaming,
+        block: Bytes,
+    ) -> JoinHandle<Result<(Streaming, Vec<Looked>), BlobError>> {
+        let Streaming { mut cutter, mut whole } = streaming;
+        let (store, same) = (self.clone(), block.clone());
+        tokio::spawn(async move {
+            let hashing = tokio::task::spawn_blocking(move || {
+                whole.update(&same);
+                whole
+            });
+            let cutting = tokio::task::spawn_blocking(move || {
+                let chunks = cutter.push(&block);
+                (cutter, store.look_up(chunks))
+            });
+            let (cutter, chunks) = join(cutting).await;
+            let whole = join(hashing).await;
+            Ok((Streaming { cutter, whole }, chunks?))
+        })
+    }
+
+    fn look_up(&self, chunks: Vec<Bytes>) -> Result<Vec<Looked>, BlobError> {
+        self.look_up_with(&self.inner().index.read()?, chunks)
+    }
+
+    fn look_up_with(
+        &self,
+        reader: &crate::index::IndexReader,
+        chunks: Vec<Bytes>,
+    ) -> Result<Vec<Looked>, BlobError> {
+        let look = |bytes: Bytes| -> Result<Looked, BlobError> {
+            let name = Hash::of(&bytes);
+            Ok(Looked { name, known: self.known(&name, reader.chunk(&name)?), bytes })
+        };
+        chunks.into_iter().map(look).collect()
+    }
+
+    fn known_blob(&self, id: &Hash) -> Result<Option<Location>, BlobError> {
+        let location = self.inner().index.read()?.blob(id)?.map(|(location, _)| location);
+        Ok(self.known(id, location))
+    }
+
+    /// Whether what lies there can be relied on: whole as far as is known, and not about to be collected.
+    fn known(&self, name: &Hash, location: Option<Location>) -> Option<Location> {
+        location
+            .filter(|location| !self.inner().epochs.is_condemned(location) && self.is_sound(name, location))
+    }
+
+    /// Remembers that these were put or linked now, as far as nothing says so yet.
+    pub(crate) fn touch(&self, blobs: &[(Hash, Location)]) -> Result<(), BlobError> {
+        let (now, grace) = (self.now(), self.inner().options.grace);
+        if grace.0 == 0 {
+            return Ok(());
+        }
+        // Half of the grace time stays even if nothing is written for the other half.
+        let is_old = |at| now.since(at) > Duration(grace.0 / 2);
+        let reader = self.inner().index.read()?;
+        let mut touch = Vec::new();
+        for (blob, location) in blobs {
+            let entered = self.inner().index.packs().get(&location.pack).map(|info| info.entered);
+            if entered.is_none_or(is_old) && reader.touched(blob)?.is_none_or(is_old) {
+                touch.push(*blob);
+            }
+        }
+        self.inner().index.touch(&touch, now)
+    }
+}

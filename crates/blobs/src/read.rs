@@ -1,0 +1,439 @@
+//! Reading: from names to places to verified bytes.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
+use object_store::ObjectStoreExt;
+use pumasi_types::{ByteSize, Hash};
+
+use crate::BlobError;
+use crate::frame::decode;
+use crate::index::{IndexReader, Location, PackNumber};
+use crate::manifest::{Manifest, Part, decode_list};
+use crate::pack::Place;
+use crate::store::BlobStore;
+use crate::work::off_runtime;
+
+/// Stored bytes that are read at once.
+const SPAN_STORED: u32 = 2 << 20;
+/// Chunks that are read at once, whatever they compress to.
+const SPAN_RAW: u64 = 8 << 20;
+/// Spans that are read and checked at the same time.
+const SPANS_AT_ONCE: usize = 3;
+/// Reads after which something that moved all the time is given up.
+const TRIES: usize = 4;
+
+/// How a blob is stored.
+pub(crate) enum Shape {
+    /// As one chunk of its own name.
+    Single(Location),
+    /// As what a manifest names.
+    Many(Manifest),
+}
+
+/// Chunks that lie behind each other in a pack.
+struct Span {
+    pack: PackNumber,
+    stored: Range<u32>,
+    /// What is wanted of each.
+    chunks: Vec<(Hash, Place, Range<u32>)>,
+}
+
+impl BlobStore {
+    /// The bytes of a blob, verified. It must fit into memory.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`], [`BlobError::Damaged`] and failures of the disk.
+    pub async fn get(&self, hash: &Hash) -> Result<Bytes, BlobError> {
+        match self.shape(hash).await? {
+            Shape::Single(_) => self.entry(hash, hash, |reader| reader.chunk(hash)).await,
+            Shape::Many(manifest) => {
+                let mut bytes = BytesMut::new();
+                let mut pieces = self.pieces(*hash, manifest, None);
+                while let Some(piece) = pieces.next().await {
+                    bytes.extend_from_slice(&piece?);
+                }
+                Ok(bytes.freeze())
+            }
+        }
+    }
+
+    /// The length of a blob and its bytes in order, verified while they are read: the last piece comes only
+    /// after the whole has proved right, so a receiver that counts the length never accepts damaged bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`], and [`BlobError::Damaged`] when its manifest is; the stream ends with
+    /// [`BlobError::Damaged`] when its bytes are.
+    pub async fn stream(
+        &self,
+        hash: &Hash,
+    ) -> Result<
+        (ByteSize, impl Stream<Item = Result<Bytes, BlobError>> + Send + Unpin + 'static + use<>),
+        BlobError,
+    > {
+        let (hash, store) = (*hash, self.clone());
+        Ok(match self.shape(&hash).await? {
+            Shape::Single(location) => {
+                let read = async move { store.entry(&hash, &hash, |reader| reader.chunk(&hash)).await };
+                let pieces = stream::once(read).filter(|piece| {
+                    let is_empty = piece.as_ref().is_ok_and(Bytes::is_empty);
+                    async move { !is_empty }
+                });
+                (ByteSize(location.place.length.into()), pieces.boxed())
+            }
+            Shape::Many(manifest) => (ByteSize(manifest.length), self.pieces(hash, manifest, None).boxed()),
+        })
+    }
+
+    /// Some bytes of a blob, from `range.start` to `range.end` or its end. Each chunk is verified.
+    ///
+    /// # Errors
+    /// As [`BlobStore::stream`].
+    pub async fn stream_range(
+        &self,
+        hash: &Hash,
+        range: Range<u64>,
+    ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + Unpin + 'static + use<>, BlobError>
+    {
+        Ok(match self.shape(hash).await? {
+            Shape::Single(location) => {
+                let bytes = self.entry(hash, hash, |reader| reader.chunk(hash)).await?;
+                let end = range.end.min(location.place.length.into()) as usize;
+                let piece = (range.start < end as u64).then(|| Ok(bytes.slice(range.start as usize..end)));
+                stream::iter(piece).boxed()
+            }
+            Shape::Many(manifest) => self.pieces(*hash, manifest, Some(range)).boxed(),
+        })
+    }
+
+    /// How a blob is stored.
+    pub(crate) async fn shape(&self, hash: &Hash) -> Result<Shape, BlobError> {
+        let reader = self.inner().index.read()?;
+        if reader.blob(hash)?.is_some() {
+            return Ok(Shape::Many(self.manifest(hash).await?));
+        }
+        let single = reader.chunk(hash)?.map(Shape::Single);
+        single.ok_or(BlobError::NotFound { hash: *hash })
+    }
+
+    pub(crate) async fn manifest(&self, hash: &Hash) -> Result<Manifest, BlobError> {
+        let find = |reader: &IndexReader| Ok(reader.blob(hash)?.map(|(location, _)| location));
+        let (location, bytes) = self.raw_entry(hash, hash, find).await?;
+        Manifest::decode(&bytes).map_err(|_| self.found_damaged(hash, hash, &location))
+    }
+
+    pub(crate) async fn list(&self, blob: &Hash, part: &Part) -> Result<Vec<Part>, BlobError> {
+        let bytes = self.entry(blob, &part.name, |reader| reader.chunk(&part.name)).await?;
+        let location = self.inner().index.read()?.chunk(&part.name)?;
+        decode_list(&bytes, part.length).map_err(|_| match location {
+            Some(location) => self.found_damaged(blob, &part.name, &location),
+            None => BlobError::NotFound { hash: *blob },
+        })
+    }
+
+    /// A chunk or list, verified.
+    async fn entry(
+        &self,
+        blob: &Hash,
+        name: &Hash,
+        find: impl Fn(&IndexReader) -> Result<Option<Location>, BlobError>,
+    ) -> Result<Bytes, BlobError> {
+        let (location, bytes) = self.raw_entry(blob, name, find).await?;
+        match Hash::of(&bytes) == *name {
+            true => Ok(bytes),
+            false => Err(self.found_damaged(blob, name, &location)),
+        }
+    }
+
+    /// An entry as it stands in its frame. Its frame stays in the cache for its neighbours.
+    async fn raw_entry(
+        &self,
+        blob: &Hash,
+        name: &Hash,
+        find: impl Fn(&IndexReader) -> Result<Option<Location>, BlobError>,
+    ) -> Result<(Location, Bytes), BlobError> {
+        let mut tried = None;
+        for _ in 0..TRIES {
+            let location = find(&self.inner().index.read()?)?;
+            let Some(location) = location else { return Err(BlobError::NotFound { hash: *blob }) };
+            if tried == Some(location) {
+                break;
+            }
+            tried = Some(location);
+            let Place { start, stored, raw, offset, length, .. } = location.place;
+            let slot = self.inner().cache.slot(location.pack, start);
+            let frame = slot.get_or_try_init(|| async {
+                let bytes = self.read_span(&location, start..start + stored).await?;
+                off_runtime(raw as usize, move || decode(&bytes, raw)).await.ok_or(None)
+            });
+            match frame.await {
+                Ok(frame) => {
+                    let entry = &frame[offset as usize..(offset + length) as usize];
+                    // A small file must not keep all its neighbours in memory.
+                    return Ok((
+                        location,
+                        match length >= raw / 4 {
+                            true => frame.slice_ref(entry),
+                            false => Bytes::copy_from_slice(entry),
+                        },
+                    ));
+                }
+                // What was moved meanwhile is found at its new place.
+                Err(None) => {}
+                Err(Some(error)) => return Err(error),
+            }
+        }
+        let location = tried.expect("tried at least once");
+        Err(self.found_damaged(blob, name, &location))
+    }
+
+    /// Stored bytes of a pack; `Err(None)` when the pack is gone or cut.
+    async fn read_span(&self, location: &Location, range: Range<u32>) -> Result<Bytes, Option<BlobError>> {
+        let object = self.object_of(location).ok_or(None)?;
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let wanted = (range.end - range.start) as usize;
+        match self.read_object(&object, range.start.into()..range.end.into()).await {
+            Ok(bytes) if bytes.len() == wanted => return Ok(bytes),
+            Ok(_) => {}
+            // An object that is missing or was cut is damage, not a disk that fails to read.
+            Err(error) => match self.inner().objects.head(&object).await {
+                Ok(meta) if meta.size >= u64::from(range.end) => return Err(Some(error)),
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(_) => return Err(Some(error)),
+            },
+        }
+        self.damaged_mut().packs.insert(location.pack);
+        Err(None)
+    }
+
+    /// Remembers that something cannot be read, and says so.
+    pub(crate) fn found_damaged(&self, blob: &Hash, name: &Hash, location: &Location) -> BlobError {
+        self.inner().cache.forget(location.pack, location.place.start);
+        self.damaged_mut().names.extend([*blob, *name]);
+        let object = self.object_of(location).map_or_else(|| "a pack".to_owned(), |path| path.to_string());
+        BlobError::Damaged { hash: *blob, object }
+    }
+
+    /// The bytes of a blob of many chunks, verified; the whole too when all of it is wanted.
+    fn pieces(
+        &self,
+        blob: Hash,
+        manifest: Manifest,
+        range: Option<Range<u64>>,
+    ) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + Unpin + 'static + use<> {
+        let whole = range.is_none().then(blake3::Hasher::new);
+        let length = manifest.length;
+        let plan = Plan::new(self.clone(), blob, manifest, range.unwrap_or(0..u64::MAX));
+        let store = self.clone();
+        let spans = stream::unfold(Some(plan), |plan| async move {
+            let mut plan = plan?;
+            match plan.next().await {
+                Ok(Some(span)) => Some((Ok(span), Some(plan))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        let read = spans.map(move |span| {
+            let store = store.clone();
+            // In a task of its own, so that reading goes on while the pieces before are written.
+            async move {
+                crate::work::join(tokio::spawn(async move { store.span_bytes(&blob, span?).await })).await
+            }
+        });
+        let state = Checking {
+            spans: read.buffered(SPANS_AT_ONCE).boxed(),
+            whole,
+            blob,
+            left: length,
+            failed: false,
+        };
+        stream::unfold((state, self.clone()), |(mut state, store)| async move {
+            let next = state.next(&store).await?;
+            Some((stream::iter(next), (state, store)))
+        })
+        .flatten()
+        .boxed()
+    }
+
+    /// The bytes of chunks that lie behind each other, each verified.
+    async fn span_bytes(&self, blob: &Hash, span: Span) -> Result<Vec<Bytes>, BlobError> {
+        let location = Location { pack: span.pack, place: span.chunks[0].1 };
+        let read = self.read_span(&location, span.stored.clone()).await;
+        let stored = match read {
+            Ok(stored) => Some(stored),
+            Err(Some(error)) => return Err(error),
+            Err(None) => None,
+        };
+        if let Some(stored) = stored {
+            let total = span.chunks.iter().map(|(_, place, _)| place.length as usize).sum();
+            let (begin, chunks) = (span.stored.start, span.chunks.clone());
+            if let Some(pieces) = off_runtime(total, move || checked(&stored, begin, &chunks)).await {
+                return Ok(pieces);
+            }
+        }
+        // Moved meanwhile, or damaged: one by one it turns out which.
+        let mut pieces = Vec::with_capacity(span.chunks.len());
+        for (name, _, wanted) in span.chunks {
+            let chunk = self.entry(blob, &name, |reader| reader.chunk(&name)).await?;
+            pieces.push(chunk.slice(wanted.start as usize..wanted.end as usize));
+        }
+        Ok(pieces)
+    }
+}
+
+/// The chunks in these stored bytes, which begin at `begin` of their pack; `None` when one is not what its name says.
+fn checked(stored: &Bytes, begin: u32, chunks: &[(Hash, Place, Range<u32>)]) -> Option<Vec<Bytes>> {
+    let mut pieces: Vec<Bytes> = Vec::with_capacity(chunks.len());
+    let mut frame: Option<(u32, Bytes)> = None;
+    for (name, place, wanted) in chunks {
+        let raw = match frame.take() {
+            Some((start, raw)) if start == place.start => raw,
+            _ => {
+                let at = (place.start - begin) as usize;
+                decode(&stored.slice(at..at + place.stored as usize), place.raw)?
+            }
+        };
+        let chunk = raw.slice(place.offset as usize..(place.offset + place.length) as usize);
+        if Hash::of(&chunk) != *name {
+            return None;
+        }
+        pieces.push(chunk.slice(wanted.start as usize..wanted.end as usize));
+        frame = Some((place.start, raw));
+    }
+    Some(pieces)
+}
+
+/// Holds the last piece back until the whole is verified.
+struct Checking {
+    spans: stream::BoxStream<'static, Result<Vec<Bytes>, BlobError>>,
+    whole: Option<blake3::Hasher>,
+    blob: Hash,
+    left: u64,
+    failed: bool,
+}
+
+impl Checking {
+    async fn next(&mut self, store: &BlobStore) -> Option<Vec<Result<Bytes, BlobError>>> {
+        if self.failed {
+            return None;
+        }
+        let pieces = match self.spans.next().await? {
+            Ok(pieces) => pieces,
+            Err(error) => {
+                self.failed = true;
+                return Some(vec![Err(error)]);
+            }
+        };
+        let length: usize = pieces.iter().map(Bytes::len).sum();
+        self.left = self.left.saturating_sub(length as u64);
+        let Some(mut whole) = self.whole.take() else { return Some(pieces.into_iter().map(Ok).collect()) };
+        let (whole, pieces) = off_runtime(length, move || {
+            for piece in &pieces {
+                whole.update(piece);
+            }
+            (whole, pieces)
+        })
+        .await;
+        if self.left == 0 && Hash::from(whole.finalize()) != self.blob {
+            self.failed = true;
+            return Some(vec![Err(store.found_wrong(&self.blob))]);
+        }
+        self.whole = Some(whole);
+        Some(pieces.into_iter().map(Ok).collect())
+    }
+}
+
+impl BlobStore {
+    /// All chunks are what their names say, but they are not this blob: somebody forged the manifest.
+    fn found_wrong(&self, blob: &Hash) -> BlobError {
+        let location = self.inner().index.read().and_then(|reader| reader.blob(blob));
+        match location {
+            Ok(Some((location, _))) => self.found_damaged(blob, blob, &location),
+            _ => BlobError::NotFound { hash: *blob },
+        }
+    }
+}
+
+/// Which chunks are read next, and where they lie.
+struct Plan {
+    store: BlobStore,
+    blob: Hash,
+    lists: VecDeque<Part>,
+    chunks: VecDeque<Part>,
+    /// Bytes of the blob before the next list or chunk.
+    at: u64,
+    range: Range<u64>,
+}
+
+impl Plan {
+    fn new(store: BlobStore, blob: Hash, manifest: Manifest, range: Range<u64>) -> Plan {
+        let parts = manifest.parts.into();
+        let (lists, chunks) =
+            if manifest.lists { (parts, VecDeque::new()) } else { (VecDeque::new(), parts) };
+        Plan { store, blob, lists, chunks, at: 0, range }
+    }
+
+    async fn next(&mut self) -> Result<Option<Span>, BlobError> {
+        loop {
+            self.skip();
+            if !self.chunks.is_empty() || self.lists.is_empty() || self.at >= self.range.end {
+                break;
+            }
+            let list = self.lists.pop_front().expect("not empty");
+            self.chunks = self.store.list(&self.blob, &list).await?.into();
+        }
+        if self.chunks.is_empty() || self.at >= self.range.end {
+            return Ok(None);
+        }
+        self.span().map(Some)
+    }
+
+    /// Passes over what lies before the range.
+    fn skip(&mut self) {
+        let parts = if self.chunks.is_empty() { &mut self.lists } else { &mut self.chunks };
+        while let Some(part) = parts.front()
+            && self.at + u64::from(part.length) <= self.range.start
+        {
+            self.at += u64::from(part.length);
+            parts.pop_front();
+        }
+    }
+
+    fn span(&mut self) -> Result<Span, BlobError> {
+        let reader = self.store.inner().index.read()?;
+        let mut span: Option<Span> = None;
+        let mut raw = 0_u64;
+        while let Some(part) = self.chunks.front().filter(|_| self.at < self.range.end) {
+            let Some(Location { pack, place }) = reader.chunk(&part.name)? else {
+                return Err(BlobError::NotFound { hash: self.blob });
+            };
+            let frame = place.start..place.start + place.stored;
+            let length = u64::from(part.length);
+            match &mut span {
+                None => span = Some(Span { pack, stored: frame, chunks: Vec::new() }),
+                Some(span) => {
+                    let same_frame = span.chunks.last().is_some_and(|(_, last, _)| last.start == place.start);
+                    let is_behind = same_frame || place.start == span.stored.end;
+                    let is_small = |span: &Span| {
+                        frame.end - span.stored.start <= SPAN_STORED && raw + length <= SPAN_RAW
+                    };
+                    if span.pack != pack || !is_behind || !is_small(span) {
+                        break;
+                    }
+                    span.stored.end = frame.end;
+                }
+            }
+            let wanted = self.range.start.saturating_sub(self.at) as u32
+                ..(self.range.end - self.at).min(length) as u32;
+            span.as_mut().expect("set above").chunks.push((part.name, place, wanted));
+            raw += length;
+            self.at += length;
+            self.chunks.pop_front();
+        }
+        Ok(span.expect("there is a chunk"))
+    }
+}
