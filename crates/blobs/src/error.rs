@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pumasi_types::{ByteSize, Hash};
 
+use crate::listing::ListingFault;
 use crate::pack::PackFault;
 
 /// Why a blob could not be stored or read.
@@ -57,6 +58,14 @@ pub enum BlobError {
         object: String,
         /// What the operating system reported.
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// A blob that should be the listing of a folder is none.
+    #[error("blob {hash} is not the listing of a folder; fetch it as a file")]
+    Listing {
+        /// The blob.
+        hash: Hash,
+        /// What is wrong with it.
+        source: ListingFault,
     },
     /// An earlier failure of this writer lost something that it had taken in.
     #[error(

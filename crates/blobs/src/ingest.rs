@@ -119,7 +119,7 @@ impl Writer {
     where
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let mut blocks = Blocks { body: pin!(body), rest: Bytes::new(), length: 0, limit };
+        let mut blocks = Blocks { body: pin!(body.fuse()), rest: Bytes::new(), length: 0, limit };
         let first = blocks.next().await?.unwrap_or_default();
         let Some(mut next) = blocks.next().await? else {
             let length = ByteSize(first.len() as u64);
@@ -290,7 +290,7 @@ struct Blocks<S> {
     limit: ByteSize,
 }
 
-impl<S, E> Blocks<std::pin::Pin<&mut S>>
+impl<S, E> Blocks<std::pin::Pin<&mut futures_util::stream::Fuse<S>>>
 where
     S: Stream<Item = Result<Bytes, E>>,
     E: Into<Box<dyn Error + Send + Sync>>,

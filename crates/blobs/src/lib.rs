@@ -21,11 +21,13 @@ mod folder;
 mod frame;
 mod index;
 mod ingest;
+pub mod listing;
 pub mod manifest;
 pub mod pack;
 mod packing;
 mod read;
 mod store;
+pub mod tree;
 mod work;
 
 pub use error::BlobError;

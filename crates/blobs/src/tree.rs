@@ -1,0 +1,406 @@
+//! Files and folders of this machine: into a store and out of it.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use pumasi_types::{ByteSize, Hash};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::listing::{self, Listed, What};
+use crate::work::join;
+use crate::{BlobError, BlobStore, Tally};
+
+/// Files up to this size are read whole; others come as streams.
+const WHOLE_MAX: u64 = 1 << 20;
+/// Files and bytes that are put at once.
+const BATCH_FILES: usize = 512;
+const BATCH_BYTES: usize = 4 << 20;
+/// Bytes of a large file that are read at once.
+const BLOCK: u64 = 4 << 20;
+/// Files that are written at the same time.
+const WRITERS: usize = 4;
+
+/// What was done with a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// File, folder or link.
+    pub what: What,
+    /// Its bytes, or its listing.
+    pub blob: Hash,
+    /// Files and links in it.
+    pub files: u64,
+    /// Sockets, pipes and devices that were left out.
+    pub skipped: u64,
+    /// What the writer did; listings count as blobs.
+    pub tally: Tally,
+}
+
+/// What the thread that reads finds, in the order of a walk.
+enum Found {
+    Enter(Listed),
+    Leave,
+    Whole(Listed, Bytes),
+    /// A large file and its blocks, as they are read.
+    Large(Listed, mpsc::Receiver<Result<Bytes, std::io::Error>>),
+    Skipped,
+}
+
+/// Puts a file or a folder with everything below. Durable when it returns. `progress` is told of bytes as they are put.
+///
+/// # Errors
+/// [`BlobError::Folder`] for what cannot be read, else as [`crate::Writer::finish`].
+pub async fn put(store: &BlobStore, path: &Path, progress: impl Fn(u64)) -> Result<Stored, BlobError> {
+    let (send, mut found) = mpsc::channel(BATCH_FILES);
+    let top = path.to_owned();
+    let walk = tokio::task::spawn_blocking(move || walk(&top, &send));
+    let mut putting =
+        Putting { writer: store.writer(), open: Vec::new(), waiting: Vec::new(), top: None, counts: (0, 0) };
+    let mut bytes = 0;
+    let mut batch = Vec::with_capacity(BATCH_FILES);
+    loop {
+        let closed = found.recv_many(&mut batch, BATCH_FILES).await == 0;
+        for one in batch.drain(..) {
+            match one {
+                Found::Large(listed, blocks) => {
+                    putting.flush().await?;
+                    let blocks =
+                        tokio_stream(blocks).map(|block| block.inspect(|block| progress(block.len() as u64)));
+                    let put = putting.writer.put_stream(blocks, ByteSize(u64::MAX)).await;
+                    let (blob, size) = put.map_err(|error| unwrap_body(error, path))?;
+                    putting.add(Listed { blob, size: size.0, ..listed });
+                    continue;
+                }
+                Found::Whole(_, ref content) => {
+                    bytes += content.len();
+                    progress(content.len() as u64);
+                }
+                _ => {}
+            }
+            putting.waiting.push(one);
+            if bytes >= BATCH_BYTES || putting.waiting.len() >= BATCH_FILES {
+                putting.flush().await?;
+                bytes = 0;
+            }
+        }
+        if closed {
+            break;
+        }
+    }
+    join(walk).await?;
+    putting.flush().await?;
+    let top = putting.top.expect("the walk ends with the top");
+    let tally = putting.writer.finish().await?;
+    let (files, skipped) = putting.counts;
+    Ok(Stored { what: top.what, blob: top.blob, files, skipped, tally })
+}
+
+fn tokio_stream<T>(receiver: mpsc::Receiver<T>) -> impl futures_util::Stream<Item = T> {
+    stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
+}
+
+/// The body of a local file is the local file: what went wrong is its own error.
+fn unwrap_body(error: BlobError, path: &Path) -> BlobError {
+    match error {
+        BlobError::Body { source } => match source.downcast::<std::io::Error>() {
+            Ok(error) => BlobError::folder("read", path, *error),
+            Err(source) => BlobError::Body { source },
+        },
+        other => other,
+    }
+}
+
+/// A tree on its way into the store.
+struct Putting {
+    writer: crate::Writer,
+    /// Folders that are not complete, from the top.
+    open: Vec<(Listed, Vec<Listed>)>,
+    /// Found and not put yet.
+    waiting: Vec<Found>,
+    top: Option<Listed>,
+    /// Files, and what was left out.
+    counts: (u64, u64),
+}
+
+impl Putting {
+    async fn flush(&mut self) -> Result<(), BlobError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let contents = waiting.iter().filter_map(|one| match one {
+            Found::Whole(_, content) => Some(content.clone()),
+            _ => None,
+        });
+        let mut blobs = self.writer.put_many(contents.collect()).await?.into_iter();
+        for one in waiting {
+            match one {
+                Found::Whole(listed, _) => {
+                    let blob = blobs.next().expect("as many names as blobs");
+                    self.add(Listed { blob, ..listed });
+                }
+                Found::Enter(folder) => self.open.push((folder, Vec::new())),
+                Found::Leave => {
+                    let (folder, entries) = self.open.pop().expect("as many ends as beginnings");
+                    let size = entries.iter().map(|entry| entry.size).sum();
+                    let bytes = listing::encode(entries).into();
+                    let blob = self.writer.put_many(vec![bytes]).await?[0];
+                    self.add_to_parent(Listed { blob, size, ..folder });
+                }
+                Found::Skipped => self.counts.1 += 1,
+                Found::Large(..) => unreachable!("put when it is found"),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, listed: Listed) {
+        self.counts.0 += 1;
+        self.add_to_parent(listed);
+    }
+
+    fn add_to_parent(&mut self, listed: Listed) {
+        match self.open.last_mut() {
+            Some((_, entries)) => entries.push(listed),
+            None => self.top = Some(listed),
+        }
+    }
+}
+
+/// Reads everything below `path` in the order of names. Ends early when nobody listens any more.
+fn walk(path: &Path, send: &mpsc::Sender<Found>) -> Result<(), BlobError> {
+    let meta = fs::symlink_metadata(path).map_err(|e| BlobError::folder("look at", path, e))?;
+    let name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+    let listed = |what| Listed {
+        name,
+        what,
+        mode: meta.mode() & 0o7777,
+        mtime_ns: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
+        size: meta.size(),
+        blob: Hash::from_bytes([0; 32]),
+    };
+    let kind = meta.file_type();
+    let gone = |_| ();
+    let sent = if kind.is_dir() {
+        let mut names = fs::read_dir(path)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>())
+            .map_err(|e| BlobError::folder("list", path, e))?;
+        names.sort();
+        if send.blocking_send(Found::Enter(listed(What::Folder))).is_err() {
+            return Ok(());
+        }
+        for name in names {
+            walk(&path.join(name), send)?;
+        }
+        send.blocking_send(Found::Leave).map_err(gone)
+    } else if kind.is_symlink() {
+        let target = fs::read_link(path).map_err(|e| BlobError::folder("read the link", path, e))?;
+        let target = target.into_os_string().into_vec();
+        let listed = Listed { size: 0, ..listed(What::Link) };
+        send.blocking_send(Found::Whole(listed, target.into())).map_err(gone)
+    } else if kind.is_file() {
+        return read(path, listed(What::File), send);
+    } else {
+        send.blocking_send(Found::Skipped).map_err(gone)
+    };
+    // Whoever listened has failed already and says why.
+    let _ = sent;
+    Ok(())
+}
+
+fn read(path: &Path, listed: Listed, send: &mpsc::Sender<Found>) -> Result<(), BlobError> {
+    let failed = |e| BlobError::folder("read", path, e);
+    let mut file = File::open(path).map_err(failed)?;
+    if listed.size <= WHOLE_MAX {
+        // A byte more than it had, so that one that grew is seen and not cut.
+        let mut content = Vec::with_capacity(listed.size as usize + 1);
+        (&mut file).take(WHOLE_MAX + 1).read_to_end(&mut content).map_err(failed)?;
+        if content.len() as u64 <= WHOLE_MAX {
+            let listed = Listed { size: content.len() as u64, ..listed };
+            let _ = send.blocking_send(Found::Whole(listed, content.into()));
+            return Ok(());
+        }
+        file = File::open(path).map_err(failed)?;
+    }
+    let (blocks, receive) = mpsc::channel(2);
+    if send.blocking_send(Found::Large(listed, receive)).is_err() {
+        return Ok(());
+    }
+    loop {
+        let mut block = Vec::with_capacity(BLOCK as usize);
+        let read = (&mut file).take(BLOCK).read_to_end(&mut block);
+        let sent = match read {
+            Ok(0) => return Ok(()),
+            Ok(_) => blocks.blocking_send(Ok(block.into())),
+            Err(error) => blocks.blocking_send(Err(error)),
+        };
+        if sent.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Something to be written, and where.
+struct Wanted {
+    path: PathBuf,
+    listed: Listed,
+}
+
+/// Writes what was put to `path`, which must not exist, or be an empty folder where a folder is written.
+/// `progress` is told of bytes as they are written.
+///
+/// # Errors
+/// [`BlobError::Folder`] for what cannot be written, [`BlobError::Listing`], else as [`BlobStore::stream`].
+pub async fn get(
+    store: &BlobStore,
+    what: What,
+    blob: Hash,
+    path: &Path,
+    progress: impl Fn(u64) + Send + Sync + 'static,
+) -> Result<(), BlobError> {
+    let size = store.size(&blob)?.ok_or(BlobError::NotFound { hash: blob })?.0;
+    let top = Listed { name: Vec::new(), what, mode: 0o700, mtime_ns: -1, size, blob };
+    if what != What::Folder {
+        let wanted = Wanted { path: path.to_owned(), listed: Listed { mode: 0o644, ..top } };
+        return write(store, vec![wanted], &progress).await;
+    }
+    let (send, receive) = mpsc::channel::<Vec<Wanted>>(2 * WRITERS);
+    let (receive, progress) = (Arc::new(Mutex::new(receive)), Arc::new(progress));
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|_| {
+            let (store, receive, progress) = (store.clone(), Arc::clone(&receive), Arc::clone(&progress));
+            tokio::spawn(async move {
+                loop {
+                    let next = receive.lock().await.recv().await;
+                    let Some(batch) = next else { return Ok(()) };
+                    write(&store, batch, &*progress).await?;
+                }
+            })
+        })
+        .collect();
+    drop(receive);
+    let folders = spread(store, Wanted { path: path.to_owned(), listed: top }, send).await;
+    for writer in writers {
+        join(writer).await?;
+    }
+    // Last, because writing into a folder changes its time, and may not be allowed by its mode.
+    let folders = folders?;
+    join(tokio::task::spawn_blocking(move || folders.iter().rev().try_for_each(finish_folder))).await
+}
+
+/// Makes all folders and hands out what is in them. Returns the folders, outer ones first.
+async fn spread(
+    store: &BlobStore,
+    top: Wanted,
+    send: mpsc::Sender<Vec<Wanted>>,
+) -> Result<Vec<Wanted>, BlobError> {
+    let (mut folders, mut next) = (Vec::new(), vec![top]);
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while let Some(folder) = next.pop() {
+        match fs::create_dir(&folder.path) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && folders.is_empty() => {
+                if fs::read_dir(&folder.path).is_ok_and(|mut entries| entries.next().is_some()) {
+                    return Err(BlobError::folder("write into", folder.path, e));
+                }
+            }
+            made => made.map_err(|e| BlobError::folder("create the folder", &folder.path, e))?,
+        }
+        let blob = folder.listed.blob;
+        let entries = listing::decode(&store.get(&blob).await?)
+            .map_err(|source| BlobError::Listing { hash: blob, source })?;
+        let at = next.len();
+        for listed in entries {
+            let wanted = Wanted { path: folder.path.join(std::ffi::OsStr::from_bytes(&listed.name)), listed };
+            if wanted.listed.what == What::Folder {
+                next.push(wanted);
+                continue;
+            }
+            bytes += wanted.listed.size;
+            batch.push(wanted);
+            if (bytes >= WHOLE_MAX || batch.len() >= 64)
+                && send.send(std::mem::take(&mut batch)).await.is_err()
+            {
+                return Ok(folders);
+            }
+            if batch.is_empty() {
+                bytes = 0;
+            }
+        }
+        // In the order in which they were put, so that neighbours are read together.
+        next[at..].reverse();
+        folders.push(folder);
+    }
+    let _ = send.send(batch).await;
+    Ok(folders)
+}
+
+/// Writes some files and links.
+async fn write(store: &BlobStore, batch: Vec<Wanted>, progress: &impl Fn(u64)) -> Result<(), BlobError> {
+    let mut small = Vec::with_capacity(batch.len());
+    for wanted in batch {
+        if wanted.listed.size <= WHOLE_MAX {
+            let content = store.get(&wanted.listed.blob).await?;
+            progress(content.len() as u64);
+            small.push((wanted, content));
+            continue;
+        }
+        let (_, mut pieces) = store.stream(&wanted.listed.blob).await?;
+        let failed = |e| BlobError::folder("write", &wanted.path, e);
+        let file = File::create_new(&wanted.path).map_err(failed)?;
+        // Written behind the reading: while one group goes to the disk the next is decompressed.
+        let mut writing: Option<tokio::task::JoinHandle<std::io::Result<File>>> = None;
+        let mut ready = (&mut pieces).ready_chunks(64);
+        let mut idle = Some(file);
+        while let Some(group) = ready.next().await {
+            let group = group.into_iter().collect::<Result<Vec<Bytes>, _>>()?;
+            progress(group.iter().map(|piece| piece.len() as u64).sum());
+            let mut file = match (idle.take(), writing.take()) {
+                (Some(file), _) => file,
+                (None, Some(writing)) => join(writing).await.map_err(failed)?,
+                (None, None) => unreachable!("it is idle or written"),
+            };
+            writing = Some(tokio::task::spawn_blocking(move || {
+                group.iter().try_for_each(|piece| file.write_all(piece))?;
+                Ok(file)
+            }));
+        }
+        let file = match (idle, writing) {
+            (None, Some(writing)) => join(writing).await.map_err(failed)?,
+            (idle, _) => idle.expect("nothing was written"),
+        };
+        finish(&file, &wanted)?;
+    }
+    join(tokio::task::spawn_blocking(move || {
+        small.iter().try_for_each(|(wanted, content)| write_small(wanted, content))
+    }))
+    .await
+}
+
+fn write_small(wanted: &Wanted, content: &[u8]) -> Result<(), BlobError> {
+    let failed = |e| BlobError::folder("write", &wanted.path, e);
+    if wanted.listed.what == What::Link {
+        return symlink(std::ffi::OsStr::from_bytes(content), &wanted.path).map_err(failed);
+    }
+    let mut file = File::create_new(&wanted.path).map_err(failed)?;
+    file.write_all(content).map_err(failed)?;
+    finish(&file, wanted)
+}
+
+fn finish(file: &File, wanted: &Wanted) -> Result<(), BlobError> {
+    let failed = |e| BlobError::folder("set the mode of", &wanted.path, e);
+    if wanted.listed.mode != 0o644 {
+        file.set_permissions(fs::Permissions::from_mode(wanted.listed.mode)).map_err(failed)?;
+    }
+    match u64::try_from(wanted.listed.mtime_ns) {
+        Ok(ns) => file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(ns)).map_err(failed),
+        Err(_) => Ok(()),
+    }
+}
+
+fn finish_folder(wanted: &Wanted) -> Result<(), BlobError> {
+    let file = File::open(&wanted.path).map_err(|e| BlobError::folder("open", &wanted.path, e))?;
+    finish(&file, wanted)
+}
