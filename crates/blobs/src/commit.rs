@@ -14,7 +14,7 @@ use crate::pack::{Kind, PackWriter};
 use crate::store::{BlobStore, pack_path};
 use crate::work::join;
 
-/// A pack is closed when its frames have grown to this; bounds what writing one takes in memory.
+/// A pack is closed when its frames weigh so much; bounds what writing one takes in memory.
 pub(crate) const PACK_TARGET: u64 = 16 << 20;
 
 /// Those who wait for the end of what they wrote to become durable.
@@ -34,7 +34,7 @@ struct Request {
 
 impl Request {
     fn length(&self) -> u64 {
-        self.chunks.iter().chain(&self.manifests).map(|frame| u64::from(frame.stored_len)).sum()
+        self.chunks.iter().chain(&self.manifests).map(Frame::weight).sum()
     }
 }
 
@@ -102,7 +102,7 @@ impl BlobStore {
         getrandom::fill(&mut nonce).expect("the operating system has random numbers");
         let mut writer = PackWriter::new(kind);
         frames.into_iter().for_each(|frame| writer.push(frame));
-        let pack = writer.finish(self.now(), nonce);
+        let pack = writer.finish(self.inner().index.time_for_new(self.now()), nonce);
         let object = pack_path(&pack.id);
         folder::check_room(&self.inner().dir, &object, pack.index.length)?;
         let payload = PutPayload::from_iter(pack.bytes);

@@ -90,11 +90,6 @@ impl Epochs {
         self.state().recent = Some(Vec::new());
     }
 
-    /// What was acknowledged since this was asked last.
-    pub(crate) fn heard(&self) -> Vec<Hash> {
-        self.state().recent.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
     /// Nothing more is heard, if nothing was since the last time; else that.
     pub(crate) fn stop_listening(&self) -> Option<Vec<Hash>> {
         let mut state = self.state();
@@ -129,13 +124,17 @@ impl Epochs {
     }
 
     pub(crate) fn is_condemned(&self, location: &Location) -> bool {
-        self.any_condemned.load(Ordering::SeqCst)
+        self.is_any_condemned()
             && self
                 .condemned
                 .read()
                 .unwrap_or_else(PoisonError::into_inner)
                 .get(&location.pack)
                 .is_some_and(|bits| bits.has(location.place.ordinal))
+    }
+
+    pub(crate) fn is_any_condemned(&self) -> bool {
+        self.any_condemned.load(Ordering::SeqCst)
     }
 
     /// What is condemned in a pack.

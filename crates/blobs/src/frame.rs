@@ -66,6 +66,14 @@ pub struct Frame {
     pub(crate) entries: Vec<Entry>,
 }
 
+impl Frame {
+    /// How much of a pack it takes: what is stored, and never less than a quarter of what that decompresses to, nor than
+    /// its part of the index, so that a pack that is read whole fits into memory.
+    pub(crate) fn weight(&self) -> u64 {
+        u64::from(self.stored_len.max(self.raw_len / 4)) + 64 * self.entries.len() as u64
+    }
+}
+
 thread_local! {
     static COMPRESSOR: RefCell<CCtx<'static>> = RefCell::new({
         let mut context = CCtx::create();

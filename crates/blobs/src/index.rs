@@ -5,10 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pumasi_types::{Hash, Time};
-use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition,
+};
 
 use crate::BlobError;
 use crate::pack::{Kind, PackIndex, Place};
@@ -65,6 +69,8 @@ pub(crate) struct Index {
     packs: RwLock<HashMap<PackNumber, PackInfo>>,
     /// Held by whoever changes the index.
     writer: Mutex<Writing>,
+    /// The latest time at which a known pack says to have been written, in nanoseconds.
+    latest: AtomicU64,
     path: PathBuf,
 }
 
@@ -111,8 +117,9 @@ impl Index {
             ids: packs.iter().map(|(number, info): (&PackNumber, &PackInfo)| (info.id, *number)).collect(),
             last: packs.keys().copied().max().unwrap_or(0),
         };
+        let latest = AtomicU64::new(packs.values().map(|info| info.created.0).max().unwrap_or(0));
         let (packs, writer) = (RwLock::new(packs), Mutex::new(writing));
-        Ok(Index { database, packs, writer, path: path.to_owned() })
+        Ok(Index { database, packs, writer, latest, path: path.to_owned() })
     }
 
     /// For many questions in a row.
@@ -166,8 +173,16 @@ impl Index {
             return Err(self.failed("write", error));
         }
         writing.unsynced = if sync { 0 } else { writing.unsynced + 1 };
+        let latest = entered.iter().map(|(_, info, _)| info.created.0).max().unwrap_or(0);
+        self.latest.fetch_max(latest, Ordering::SeqCst);
         self.packs_mut().extend(entered.into_iter().map(|(number, info, _)| (number, info)));
         Ok(())
+    }
+
+    /// A time for a new pack: later than all that are known, whatever the clock says, because of several copies the
+    /// latest counts.
+    pub(crate) fn time_for_new(&self, now: Time) -> Time {
+        now.max(Time(self.latest.load(Ordering::SeqCst).saturating_add(1)))
     }
 
     fn enter_places(
@@ -254,21 +269,6 @@ impl Index {
         self.packs_mut().retain(|number, _| !gone.contains(number));
         self.writing().ids.retain(|_, number| !gone.contains(number));
         Ok(())
-    }
-
-    /// Forgets single names wherever they lie.
-    pub(crate) fn forget_names(&self, chunks: &[Hash], blobs: &[Hash]) -> Result<(), BlobError> {
-        self.change(|write| {
-            let mut table = write.open_table(CHUNKS)?;
-            for name in chunks {
-                table.remove(name.as_bytes())?;
-            }
-            let mut table = write.open_table(BLOBS)?;
-            for name in blobs {
-                table.remove(name.as_bytes())?;
-            }
-            Ok(())
-        })
     }
 
     /// Makes everything entered so far durable.
@@ -424,6 +424,12 @@ impl IndexReader {
                 .map_err(|e| self.failed(e))
         };
         error.into_iter().chain(rows.into_iter().flatten().map(row))
+    }
+
+    /// How many chunks and how many manifests there are.
+    pub(crate) fn counts(&self) -> Result<(u64, u64), BlobError> {
+        let chunks = self.chunks.len().map_err(|e| self.failed(e))?;
+        Ok((chunks, self.blobs.len().map_err(|e| self.failed(e))?))
     }
 
     /// All chunks and where they lie.

@@ -13,12 +13,14 @@
 //! alone: no text from outside ever becomes part of a path. docs/store.md tells why all this is so.
 
 mod cache;
+mod check;
 pub mod chunker;
 mod commit;
 mod epochs;
 mod error;
 mod folder;
 mod frame;
+mod gc;
 mod index;
 mod ingest;
 pub mod listing;
@@ -30,7 +32,9 @@ mod store;
 pub mod tree;
 mod work;
 
+pub use check::{Checked, Problem, Repaired, Stats};
 pub use error::BlobError;
 pub use frame::{Entry, Frame};
+pub use gc::Collected;
 pub use ingest::{Tally, Writer};
 pub use store::{BlobStore, Options};

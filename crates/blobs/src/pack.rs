@@ -77,8 +77,8 @@ pub enum PackFault {
     #[error("it is named after another pack, its own id is {0}")]
     Name(Hash),
     /// The bytes of entries are not what their names say.
-    #[error("{0} of its {1} entries are not what their names say")]
-    Entries(u32, u32),
+    #[error("some of its {0} entries are not what their names say")]
+    Entries(u32),
 }
 
 /// Collects frames and writes them as a pack.
@@ -135,6 +135,14 @@ pub struct PackIndex {
     pub raw: u64,
     /// Every entry and where it lies.
     pub places: Vec<(Entry, Place)>,
+}
+
+impl PackIndex {
+    /// Bytes of the index and the trailer.
+    pub fn tail_len(&self) -> u64 {
+        self.length
+            - self.places.last().map_or(0, |(_, place)| u64::from(place.start) + u64::from(place.stored))
+    }
 }
 
 impl PackWriter {

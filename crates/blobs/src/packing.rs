@@ -100,7 +100,7 @@ impl Packing {
     async fn next_frame(&mut self) {
         if let Some(frame) = self.compressing.pop_front() {
             let frame = join(frame).await;
-            self.ready_len += u64::from(frame.stored_len);
+            self.ready_len += frame.weight();
             self.ready.push(frame);
         }
     }

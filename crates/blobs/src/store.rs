@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use object_store::local::LocalFileSystem;
 use object_store::{GetOptions, GetRange, ObjectStore, path};
 use pumasi_types::{ByteSize, Duration, Hash, Time};
@@ -38,12 +38,15 @@ pub struct Options {
     pub grace: Duration,
     /// What time it is.
     pub clock: fn() -> Time,
+    /// A pack that the index does not know and that cannot be trusted is moved to `damaged/`, where otherwise the
+    /// store does not open: for a repair.
+    pub salvage: bool,
 }
 
 impl Default for Options {
     /// Forced to disk, a day of grace, the system's clock.
     fn default() -> Options {
-        Options { fsync: true, grace: Duration::from_secs(24 * 3600), clock: system_time }
+        Options { fsync: true, grace: Duration::from_secs(24 * 3600), clock: system_time, salvage: false }
     }
 }
 
@@ -155,10 +158,15 @@ impl BlobStore {
         unknown.retain(|(id, _)| !known.contains(id));
         let mut indexes = Vec::new();
         let mut reads = stream::iter(unknown)
-            .map(|(id, length)| async move { Ok::<_, BlobError>((id, self.read_tail(&id, length).await?)) })
+            .map(|(id, length)| async move { (id, self.read_tail(&id, length).await) })
             .buffer_unordered(TAILS_AT_ONCE);
-        while let Some(index) = reads.try_next().await? {
-            indexes.push(index);
+        while let Some((id, index)) = reads.next().await {
+            match index {
+                Err(BlobError::DamagedPack { .. }) if self.0.options.salvage => {
+                    self.set_aside(&pack_path(&id)).await?
+                }
+                index => indexes.push((id, index?)),
+            }
             if indexes.len() >= 256 {
                 self.enter_off_runtime(std::mem::take(&mut indexes)).await?;
             }
