@@ -29,8 +29,10 @@ pub(crate) struct Committer {
 struct Request {
     chunks: Vec<Frame>,
     manifests: Vec<Frame>,
-    done: oneshot::Sender<Result<(), BlobError>>,
+    done: Done,
 }
+
+type Done = oneshot::Sender<Result<(), BlobError>>;
 
 impl Request {
     fn length(&self) -> u64 {
@@ -48,7 +50,12 @@ impl BlobStore {
         self.queue().push_back(Request { chunks, manifests, done });
         // In a task of its own, so that whoever goes away takes nobody else's bytes along.
         let store = self.clone();
-        let task = tokio::spawn(async move { store.commit_waiting().await });
+        let task = tokio::spawn(async move {
+            let answers = store.commit_waiting().await;
+            // Whoever has all answers may open the folder again.
+            drop(store);
+            answers.into_iter().for_each(|(done, result)| drop(done.send(result)));
+        });
         match answer.await {
             Ok(result) => result,
             // Only a panic drops the request.
@@ -59,7 +66,7 @@ impl BlobStore {
         }
     }
 
-    async fn commit_waiting(&self) {
+    async fn commit_waiting(&self) -> Vec<(Done, Result<(), BlobError>)> {
         let _turn = self.inner().committer.turn.lock().await;
         let mut batch = Vec::new();
         {
@@ -77,14 +84,15 @@ impl BlobStore {
             let all = |frames: fn(&Request) -> &Vec<Frame>| batch.iter().flat_map(frames).cloned().collect();
             let written = self.write_both(all(|one| &one.chunks), all(|one| &one.manifests)).await;
             if written.is_ok() {
-                batch.into_iter().for_each(|one| drop(one.done.send(Ok(()))));
-                return;
+                return batch.into_iter().map(|one| (one.done, Ok(()))).collect();
             }
         }
         // Each alone: what is wrong with one is told to that one.
+        let mut answers = Vec::with_capacity(batch.len());
         for one in batch {
-            let _ = one.done.send(self.write_both(one.chunks, one.manifests).await);
+            answers.push((one.done, self.write_both(one.chunks, one.manifests).await));
         }
+        answers
     }
 
     /// Manifests come after what they name, so that no crash leaves a blob that is not whole.

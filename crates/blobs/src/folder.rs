@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use pumasi_types::Hash;
 
@@ -22,11 +23,15 @@ pub(crate) fn lock(dir: &Path) -> Result<File, BlobError> {
     }
     let path = dir.join("lock");
     let file = File::create(&path).map_err(|e| BlobError::folder("create", &path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(BlobError::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(e)) => Err(BlobError::folder("lock", &path, e)),
+    // What a store that was just dropped had under way ends in a moment.
+    for _ in 0..20 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::Error(e)) => return Err(BlobError::folder("lock", &path, e)),
+        }
     }
+    Err(BlobError::InUse { dir: dir.to_owned() })
 }
 
 /// Removes unfinished packs of a local folder. `object_store` writes to `NAME#1`, `NAME#2`, … and renames at the end.

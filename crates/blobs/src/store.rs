@@ -50,6 +50,11 @@ impl Default for Options {
     }
 }
 
+async fn lock(dir: &Path) -> Result<File, BlobError> {
+    let dir = dir.to_owned();
+    join(tokio::task::spawn_blocking(move || folder::lock(&dir))).await
+}
+
 fn system_time() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
@@ -103,7 +108,7 @@ impl BlobStore {
     /// # Errors
     /// As [`BlobStore::open`].
     pub async fn open_with(dir: &Path, options: Options) -> Result<BlobStore, BlobError> {
-        let lock = folder::lock(dir)?;
+        let lock = lock(dir).await?;
         folder::clear(dir)?;
         let objects = LocalFileSystem::new_with_prefix(dir)
             .map_err(|e| BlobError::object("open the folder", dir.display(), e))?
@@ -120,7 +125,7 @@ impl BlobStore {
         objects: Arc<dyn ObjectStore>,
         options: Options,
     ) -> Result<BlobStore, BlobError> {
-        let lock = folder::lock(dir)?;
+        let lock = lock(dir).await?;
         BlobStore::start(dir, objects, options, lock, false).await
     }
 

@@ -1,4 +1,5 @@
 //! What several tests of the store need: bytes, and an object store that fails when it is told to.
+#![allow(dead_code, reason = "no test needs all of it")]
 
 use std::fmt;
 use std::ops::Range;

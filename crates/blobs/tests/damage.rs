@@ -1,0 +1,187 @@
+//! Bit flips and missing packs: found, named, and repaired as far as anything is left.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use common::noise;
+use futures_util::stream;
+use pumasi_blobs::{BlobError, BlobStore, Options, Problem};
+use pumasi_types::Hash;
+
+fn packs(dir: &Path) -> Vec<PathBuf> {
+    let mut packs: Vec<PathBuf> =
+        fs::read_dir(dir.join("packs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    packs.sort_by_key(|path| fs::metadata(path).unwrap().len());
+    packs
+}
+
+fn name(path: &Path) -> String {
+    format!("packs/{}", path.file_name().unwrap().to_str().unwrap())
+}
+
+fn flip(path: &Path, at: u64) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at as usize] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn every_flipped_bit_is_found_and_named_and_the_rest_is_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs: Vec<Bytes> = (0..30).map(|n| noise(n, 20_000)).collect();
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    let hashes = store.put_many(blobs.clone()).await.unwrap();
+    drop(store);
+    let [pack] = packs(dir.path()).try_into().unwrap();
+    let whole = fs::read(&pack).unwrap();
+    let body = 600_000;
+    for at in (0..whole.len() as u64).step_by(whole.len() / 25) {
+        flip(&pack, at);
+        let store = BlobStore::open(dir.path()).await.unwrap();
+        let found = store.check(true).await.unwrap().problems;
+        match at < body {
+            true => {
+                let hash = hashes[(at / 20_000) as usize];
+                assert_eq!(found, [Problem::DamagedEntry { object: name(&pack), name: hash }], "byte {at}");
+                assert!(found[0].to_string().contains(&hash.to_string()));
+                assert!(!store.contains(&hash).unwrap(), "it does not count as stored any more");
+            }
+            false => assert!(
+                matches!(&found[..], [Problem::DamagedPack { object, .. }] if *object == name(&pack)),
+                "byte {at}: {found:?}"
+            ),
+        }
+        drop(store);
+        fs::write(&pack, &whole).unwrap();
+    }
+
+    flip(&pack, 50_000);
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    assert_eq!(store.check(false).await.unwrap().problems, [], "without the data this cannot be seen");
+    let repaired = store.repair().await.unwrap();
+    assert_eq!((repaired.packs_replaced, repaired.entries_lost, repaired.packs_missing), (1, 1, 0));
+    assert_eq!(store.check(true).await.unwrap().problems, []);
+    for (n, (hash, blob)) in hashes.iter().zip(&blobs).enumerate() {
+        match store.get(hash).await {
+            Ok(found) => assert_eq!(&found, blob),
+            Err(error) => assert!(n == 2 && matches!(error, BlobError::NotFound { .. }), "{n}: {error}"),
+        }
+    }
+    assert!(dir.path().join("damaged").join(pack.file_name().unwrap()).exists());
+    store.put(blobs[2].clone()).await.unwrap();
+    assert_eq!(store.get(&hashes[2]).await.unwrap(), blobs[2]);
+}
+
+#[tokio::test]
+async fn missing_and_cut_packs_are_named_and_what_they_held_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    let large = noise(1, 40 << 20);
+    let hash = store.put(large.clone()).await.unwrap();
+    let small = store.put(noise(2, 100)).await.unwrap();
+    let other = noise(3, 1 << 20);
+    let sound = store.put(other.clone()).await.unwrap();
+    drop(store);
+    let all = packs(dir.path());
+    let (gone, cut) = (all[all.len() - 1].clone(), all[all.len() - 2].clone());
+    fs::remove_file(&gone).unwrap();
+    fs::File::options().write(true).open(&cut).unwrap().set_len(1 << 20).unwrap();
+
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    let found = store.check(false).await.unwrap().problems;
+    assert!(found.contains(&Problem::MissingPack { object: name(&gone) }), "{found:?}");
+    assert!(
+        found.iter().any(|one| matches!(one, Problem::DamagedPack { object, .. } if *object == name(&cut)))
+    );
+    assert!(found.iter().any(|one| matches!(one, Problem::MissingChunk { blob, .. } if *blob == hash)));
+    assert!(matches!(store.get(&hash).await, Err(BlobError::Damaged { .. })));
+    let refused = store.collect(stream::iter([sound, small])).await.unwrap();
+    assert_eq!(refused.packs_removed, 0, "all is within the grace time");
+
+    let repaired = store.repair().await.unwrap();
+    assert_eq!((repaired.packs_replaced, repaired.packs_missing), (1, 1));
+    assert_eq!(repaired.blobs_lost, [hash]);
+    assert!(repaired.entries_lost > 300, "{repaired:?}");
+    assert_eq!(store.check(true).await.unwrap().problems, []);
+    assert!(matches!(store.get(&hash).await, Err(BlobError::NotFound { .. })));
+    assert_eq!(store.get(&sound).await.unwrap(), other);
+    assert_eq!(store.get(&small).await.unwrap(), noise(2, 100));
+    let mut writer = store.writer();
+    assert_eq!(writer.put_many(vec![large.clone()]).await.unwrap(), [hash]);
+    let tally = writer.finish().await.unwrap();
+    assert!(tally.new_bytes < 36 << 20, "what was left is used: {tally:?}");
+    assert!(store.get(&hash).await.unwrap() == large);
+}
+
+#[tokio::test]
+async fn a_pack_that_keeps_the_store_shut_is_moved_aside_for_a_repair() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    let kept = store.put(noise(1, 1000)).await.unwrap();
+    drop(store);
+    let foreign = dir.path().join(format!("packs/{}.pack", Hash::of(b"no pack")));
+    fs::write(&foreign, noise(5, 5000)).unwrap();
+    assert!(matches!(BlobStore::open(dir.path()).await, Err(BlobError::DamagedPack { .. })));
+    let options = Options { salvage: true, ..Options::default() };
+    let store = BlobStore::open_with(dir.path(), options).await.unwrap();
+    assert!(!foreign.exists() && dir.path().join("damaged").join(foreign.file_name().unwrap()).exists());
+    assert_eq!(store.repair().await.unwrap(), Default::default());
+    assert_eq!(store.get(&kept).await.unwrap(), noise(1, 1000));
+}
+
+#[tokio::test]
+async fn folders_come_back_as_they_were() {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::PermissionsExt;
+
+    use pumasi_blobs::listing::What;
+    use pumasi_blobs::tree;
+
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    fs::create_dir_all(from.join("a/empty")).unwrap();
+    fs::write(from.join("a/file"), noise(1, 100)).unwrap();
+    fs::write(from.join("large"), noise(2, 9 << 20)).unwrap();
+    fs::write(from.join("nothing"), []).unwrap();
+    fs::write(from.join("품앗이 '\n"), b"odd").unwrap();
+    fs::write(from.join(std::ffi::OsStr::from_bytes(b"not \xff text")), b"odd").unwrap();
+    std::os::unix::fs::symlink("../../elsewhere", from.join("a/link")).unwrap();
+    fs::set_permissions(from.join("a/file"), fs::Permissions::from_mode(0o750)).unwrap();
+    std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
+
+    let store = BlobStore::open(&dir.path().join("store")).await.unwrap();
+    let stored = tree::put(&store, &from, |_| ()).await.unwrap();
+    assert_eq!((stored.what, stored.files, stored.skipped), (What::Folder, 6, 1));
+    let again = tree::put(&store, &from, |_| ()).await.unwrap();
+    assert_eq!((again.blob, again.tally.new_bytes), (stored.blob, 0));
+    let to = dir.path().join("to");
+    tree::get(&store, What::Folder, stored.blob, &to, |_| ()).await.unwrap();
+    fs::remove_file(from.join("socket")).unwrap();
+    let look = |top: &Path| {
+        let output = std::process::Command::new("find")
+            .current_dir(top)
+            .args([".", "-printf", "%P %y %m %T@ %l\n"])
+            .output()
+            .unwrap();
+        let mut lines: Vec<String> =
+            String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+        // Times of links are not kept, nor that of the top.
+        lines.retain(|line| !line.contains(" l 777 ") && !line.starts_with(' '));
+        lines.sort();
+        lines
+    };
+    // Removing the socket changed the time of the top alone.
+    assert_eq!(look(&from), look(&to));
+    for file in ["a/file", "large", "nothing", "품앗이 '\n"] {
+        assert!(fs::read(from.join(file)).unwrap() == fs::read(to.join(file)).unwrap(), "{file}");
+    }
+    assert_eq!(fs::read_link(to.join("a/link")).unwrap(), Path::new("../../elsewhere"));
+    let full = tree::get(&store, What::Folder, stored.blob, &to, |_| ()).await.unwrap_err();
+    assert!(full.to_string().contains("write into"), "{full}");
+    let file = store.put(noise(7, 50)).await.unwrap();
+    let wrong = tree::get(&store, What::Folder, file, &dir.path().join("x"), |_| ()).await;
+    assert!(matches!(wrong, Err(BlobError::Listing { .. })));
+}
