@@ -1,15 +1,15 @@
-//! Trailer and index of a pack of blobs.
+//! Trailer and index of a pack.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pumasi_blobs::pack::{TRAILER_BYTES, Trailer};
+use pumasi_blobs::pack::decode;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((rest, trailer)) = data.split_last_chunk::<TRAILER_BYTES>() else { return };
-    let Ok(trailer) = Trailer::decode(trailer, data.len() as u64) else { return };
-    assert!(trailer.index_len <= rest.len());
-    let index = &rest[rest.len() - trailer.index_len..];
-    if let Ok(blobs) = trailer.decode_index(index) {
-        assert!(blobs.iter().all(|(_, range)| range.start <= range.end && u64::from(range.end) <= trailer.body_len));
+    let Ok((_, index)) = decode(data) else { return };
+    assert_eq!(index.length, data.len() as u64);
+    for (entry, place) in &index.places {
+        assert_eq!(entry.length, place.length);
+        assert!(u64::from(place.start) + u64::from(place.stored) <= data.len() as u64);
+        assert!(u64::from(place.offset) + u64::from(place.length) <= u64::from(place.raw));
     }
 });

@@ -3,9 +3,11 @@
 //! ```text
 //! store DIR put PATH        puts a file or folder; prints `file HASH` or `folder HASH`
 //! store DIR get KIND HASH PATH
+//! store - limits            what one core of this machine can do at most, as `name value`
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use pumasi_blobs::listing::What;
 use pumasi_blobs::{BlobStore, Options, tree};
@@ -17,9 +19,32 @@ fn main() -> Outcome {
     runtime.block_on(run(std::env::args().skip(1).collect()))
 }
 
+/// Hashing, cutting and hashing of each chunk, of 256 MiB in memory.
+fn limits() -> Outcome {
+    let mut noise = vec![0; 256 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    let bytes = bytes::Bytes::from(noise);
+    let rate = |begun: Instant| (bytes.len() as f64 / 1e6 / begun.elapsed().as_secs_f64()).round();
+    let begun = Instant::now();
+    std::hint::black_box(blake3::hash(&bytes));
+    println!("blake3_mb_s {}", rate(begun));
+    let begun = Instant::now();
+    let chunks = std::hint::black_box(pumasi_blobs::chunker::cut(&bytes));
+    println!("chunking_mb_s {}", rate(begun));
+    let begun = Instant::now();
+    for chunk in &chunks {
+        std::hint::black_box(blake3::hash(chunk));
+    }
+    println!("blake3_of_chunks_mb_s {}", rate(begun));
+    Ok(())
+}
+
 async fn run(arguments: Vec<String>) -> Outcome {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (dir, rest) = arguments.split_first().ok_or("store DIR put|get …")?;
+    if rest == ["limits"] {
+        return limits();
+    }
     let fsync = std::env::var_os("PUMASI_STORE_NO_FSYNC").is_none();
     let store = BlobStore::open_with(Path::new(dir), Options { fsync, ..Options::default() }).await?;
     match rest {

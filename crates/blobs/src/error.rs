@@ -59,6 +59,12 @@ pub enum BlobError {
         /// What the operating system reported.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The folder holds a store that a development version of this program made.
+    #[error("the store in {} has the layout of an earlier development version; move it away and put its files again", dir.display())]
+    OldLayout {
+        /// The store's folder.
+        dir: PathBuf,
+    },
     /// A blob that should be the listing of a folder is none.
     #[error("blob {hash} is not the listing of a folder; fetch it as a file")]
     Listing {

@@ -25,6 +25,7 @@ mod index;
 mod ingest;
 pub mod listing;
 pub mod manifest;
+pub mod names;
 pub mod pack;
 mod packing;
 mod read;

@@ -109,6 +109,9 @@ impl BlobStore {
     /// As [`BlobStore::open`].
     pub async fn open_with(dir: &Path, options: Options) -> Result<BlobStore, BlobError> {
         let lock = lock(dir).await?;
+        if dir.join("blobs").is_dir() {
+            return Err(BlobError::OldLayout { dir: dir.to_owned() });
+        }
         folder::clear(dir)?;
         let objects = LocalFileSystem::new_with_prefix(dir)
             .map_err(|e| BlobError::object("open the folder", dir.display(), e))?

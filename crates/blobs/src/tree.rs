@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use pumasi_types::{ByteSize, Hash};
-use tokio::sync::{Mutex, mpsc};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::listing::{self, Listed, What};
 use crate::work::join;
@@ -22,6 +23,8 @@ const WHOLE_MAX: u64 = 1 << 20;
 /// Files and bytes that are put at once.
 const BATCH_FILES: usize = 512;
 const BATCH_BYTES: usize = 4 << 20;
+/// KiB of whole files that are read ahead.
+const AHEAD_KIB: usize = 16 << 10;
 /// Bytes of a large file that are read at once.
 const BLOCK: u64 = 4 << 20;
 /// Files that are written at the same time.
@@ -46,7 +49,8 @@ pub struct Stored {
 enum Found {
     Enter(Listed),
     Leave,
-    Whole(Listed, Bytes),
+    /// Its bytes, and the room that they take until they are put.
+    Whole(Listed, Bytes, OwnedSemaphorePermit),
     /// A large file and its blocks, as they are read.
     Large(Listed, mpsc::Receiver<Result<Bytes, std::io::Error>>),
     Skipped,
@@ -58,8 +62,9 @@ enum Found {
 /// [`BlobError::Folder`] for what cannot be read, else as [`crate::Writer::finish`].
 pub async fn put(store: &BlobStore, path: &Path, progress: impl Fn(u64)) -> Result<Stored, BlobError> {
     let (send, mut found) = mpsc::channel(BATCH_FILES);
-    let top = path.to_owned();
-    let walk = tokio::task::spawn_blocking(move || walk(&top, &send));
+    let (top, room) = (path.to_owned(), Arc::new(Semaphore::new(AHEAD_KIB)));
+    let walk =
+        tokio::task::spawn_blocking(move || Walk { send, room, runtime: Handle::current() }.walk(&top));
     let mut putting =
         Putting { writer: store.writer(), open: Vec::new(), waiting: Vec::new(), top: None, counts: (0, 0) };
     let mut bytes = 0;
@@ -77,7 +82,7 @@ pub async fn put(store: &BlobStore, path: &Path, progress: impl Fn(u64)) -> Resu
                     putting.add(Listed { blob, size: size.0, ..listed });
                     continue;
                 }
-                Found::Whole(_, ref content) => {
+                Found::Whole(_, ref content, _) => {
                     bytes += content.len();
                     progress(content.len() as u64);
                 }
@@ -132,13 +137,14 @@ impl Putting {
     async fn flush(&mut self) -> Result<(), BlobError> {
         let waiting = std::mem::take(&mut self.waiting);
         let contents = waiting.iter().filter_map(|one| match one {
-            Found::Whole(_, content) => Some(content.clone()),
+            Found::Whole(_, content, _) => Some(content.clone()),
             _ => None,
         });
         let mut blobs = self.writer.put_many(contents.collect()).await?.into_iter();
         for one in waiting {
             match one {
-                Found::Whole(listed, _) => {
+                Found::Whole(listed, _, room) => {
+                    drop(room);
                     let blob = blobs.next().expect("as many names as blobs");
                     self.add(Listed { blob, ..listed });
                 }
@@ -170,75 +176,92 @@ impl Putting {
     }
 }
 
-/// Reads everything below `path` in the order of names. Ends early when nobody listens any more.
-fn walk(path: &Path, send: &mpsc::Sender<Found>) -> Result<(), BlobError> {
-    let meta = fs::symlink_metadata(path).map_err(|e| BlobError::folder("look at", path, e))?;
-    let name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
-    let listed = |what| Listed {
-        name,
-        what,
-        mode: meta.mode() & 0o7777,
-        mtime_ns: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
-        size: meta.size(),
-        blob: Hash::from_bytes([0; 32]),
-    };
-    let kind = meta.file_type();
-    let gone = |_| ();
-    let sent = if kind.is_dir() {
-        let mut names = fs::read_dir(path)
-            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>())
-            .map_err(|e| BlobError::folder("list", path, e))?;
-        names.sort();
-        if send.blocking_send(Found::Enter(listed(What::Folder))).is_err() {
-            return Ok(());
-        }
-        for name in names {
-            walk(&path.join(name), send)?;
-        }
-        send.blocking_send(Found::Leave).map_err(gone)
-    } else if kind.is_symlink() {
-        let target = fs::read_link(path).map_err(|e| BlobError::folder("read the link", path, e))?;
-        let target = target.into_os_string().into_vec();
-        let listed = Listed { size: 0, ..listed(What::Link) };
-        send.blocking_send(Found::Whole(listed, target.into())).map_err(gone)
-    } else if kind.is_file() {
-        return read(path, listed(What::File), send);
-    } else {
-        send.blocking_send(Found::Skipped).map_err(gone)
-    };
-    // Whoever listened has failed already and says why.
-    let _ = sent;
-    Ok(())
+/// The thread that reads.
+struct Walk {
+    send: mpsc::Sender<Found>,
+    room: Arc<Semaphore>,
+    runtime: Handle,
 }
 
-fn read(path: &Path, listed: Listed, send: &mpsc::Sender<Found>) -> Result<(), BlobError> {
-    let failed = |e| BlobError::folder("read", path, e);
-    let mut file = File::open(path).map_err(failed)?;
-    if listed.size <= WHOLE_MAX {
-        // A byte more than it had, so that one that grew is seen and not cut.
-        let mut content = Vec::with_capacity(listed.size as usize + 1);
-        (&mut file).take(WHOLE_MAX + 1).read_to_end(&mut content).map_err(failed)?;
-        if content.len() as u64 <= WHOLE_MAX {
-            let listed = Listed { size: content.len() as u64, ..listed };
-            let _ = send.blocking_send(Found::Whole(listed, content.into()));
+/// Nobody listens any more; whoever did has failed already and says why.
+struct Gone;
+
+impl Walk {
+    /// Reads everything below `path` in the order of names. Ends early when nobody listens any more.
+    fn walk(&self, path: &Path) -> Result<(), BlobError> {
+        let meta = fs::symlink_metadata(path).map_err(|e| BlobError::folder("look at", path, e))?;
+        let name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+        let listed = |what| Listed {
+            name,
+            what,
+            mode: meta.mode() & 0o7777,
+            mtime_ns: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
+            size: meta.size(),
+            blob: Hash::from_bytes([0; 32]),
+        };
+        let kind = meta.file_type();
+        if kind.is_dir() {
+            let mut names = fs::read_dir(path)
+                .and_then(|entries| {
+                    entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>()
+                })
+                .map_err(|e| BlobError::folder("list", path, e))?;
+            names.sort();
+            if self.send(Found::Enter(listed(What::Folder))).is_err() {
+                return Ok(());
+            }
+            names.into_iter().try_for_each(|name| self.walk(&path.join(name)))?;
+            let _ = self.send(Found::Leave);
+        } else if kind.is_symlink() {
+            let target = fs::read_link(path).map_err(|e| BlobError::folder("read the link", path, e))?;
+            let listed = Listed { size: 0, ..listed(What::Link) };
+            let _ = self.send_whole(listed, target.into_os_string().into_vec());
+        } else if kind.is_file() {
+            return self.read(path, listed(What::File));
+        } else {
+            let _ = self.send(Found::Skipped);
+        }
+        Ok(())
+    }
+
+    fn send(&self, found: Found) -> Result<(), Gone> {
+        self.send.blocking_send(found).map_err(|_| Gone)
+    }
+
+    fn send_whole(&self, listed: Listed, content: Vec<u8>) -> Result<(), Gone> {
+        let kib = (content.len() >> 10) as u32 + 1;
+        let permit = self.runtime.block_on(Arc::clone(&self.room).acquire_many_owned(kib));
+        self.send(Found::Whole(listed, content.into(), permit.map_err(|_| Gone)?))
+    }
+
+    fn read(&self, path: &Path, listed: Listed) -> Result<(), BlobError> {
+        let failed = |e| BlobError::folder("read", path, e);
+        let mut file = File::open(path).map_err(failed)?;
+        if listed.size <= WHOLE_MAX {
+            // A byte more than it had, so that one that grew is seen and not cut.
+            let mut content = Vec::with_capacity(listed.size as usize + 1);
+            (&mut file).take(WHOLE_MAX + 1).read_to_end(&mut content).map_err(failed)?;
+            if content.len() as u64 <= WHOLE_MAX {
+                let listed = Listed { size: content.len() as u64, ..listed };
+                let _ = self.send_whole(listed, content);
+                return Ok(());
+            }
+            file = File::open(path).map_err(failed)?;
+        }
+        let (blocks, receive) = mpsc::channel(2);
+        if self.send(Found::Large(listed, receive)).is_err() {
             return Ok(());
         }
-        file = File::open(path).map_err(failed)?;
-    }
-    let (blocks, receive) = mpsc::channel(2);
-    if send.blocking_send(Found::Large(listed, receive)).is_err() {
-        return Ok(());
-    }
-    loop {
-        let mut block = Vec::with_capacity(BLOCK as usize);
-        let read = (&mut file).take(BLOCK).read_to_end(&mut block);
-        let sent = match read {
-            Ok(0) => return Ok(()),
-            Ok(_) => blocks.blocking_send(Ok(block.into())),
-            Err(error) => blocks.blocking_send(Err(error)),
-        };
-        if sent.is_err() {
-            return Ok(());
+        loop {
+            let mut block = Vec::with_capacity(BLOCK as usize);
+            let sent = match (&mut file).take(BLOCK).read_to_end(&mut block) {
+                Ok(0) => return Ok(()),
+                Ok(_) => blocks.blocking_send(Ok(block.into())),
+                Err(error) => blocks.blocking_send(Err(error)),
+            };
+            if sent.is_err() {
+                return Ok(());
+            }
         }
     }
 }
@@ -403,4 +426,25 @@ fn finish(file: &File, wanted: &Wanted) -> Result<(), BlobError> {
 fn finish_folder(wanted: &Wanted) -> Result<(), BlobError> {
     let file = File::open(&wanted.path).map_err(|e| BlobError::folder("open", &wanted.path, e))?;
     finish(&file, wanted)
+}
+
+/// Every blob that something refers to, itself first: what a collection has to keep.
+///
+/// # Errors
+/// [`BlobError::Listing`], else as [`BlobStore::get`]: when a listing cannot be read, nothing may be collected.
+pub async fn needed(store: &BlobStore, what: What, blob: Hash) -> Result<Vec<Hash>, BlobError> {
+    let (mut all, mut folders) = (vec![blob], Vec::new());
+    folders.extend((what == What::Folder).then_some(blob));
+    let mut seen = std::collections::HashSet::new();
+    while let Some(hash) = folders.pop() {
+        if !seen.insert(hash) {
+            continue;
+        }
+        let entries = listing::decode(&store.get(&hash).await?);
+        for entry in entries.map_err(|source| BlobError::Listing { hash, source })? {
+            all.push(entry.blob);
+            folders.extend((entry.what == What::Folder).then_some(entry.blob));
+        }
+    }
+    Ok(all)
 }

@@ -29,7 +29,7 @@ fn nth(n: u64) -> Bytes {
 
 /// Blobs that somebody needs for ever.
 fn is_root(n: u64) -> bool {
-    n % 3 == 0
+    n.is_multiple_of(3)
 }
 
 fn options() -> Options {

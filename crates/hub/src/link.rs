@@ -4,6 +4,7 @@
 //! that is not the worker's changes nothing. Reports are pipelined: the next is read while the last becomes
 //! durable, and acknowledgements go out in order.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -215,7 +216,19 @@ impl Link {
     async fn report(&self, mut report: Reported) -> Result<(), Status> {
         let carried: Vec<Bytes> = report.carried().cloned().collect();
         let stored = self.hub.blobs.put_many(carried).await.map_err(storage)?;
-        for run in report.doubt(stored, |hash| self.hub.blobs.contains(hash)) {
+        let failed = Cell::new(None);
+        // A store that cannot be asked says nothing about the worker.
+        let is_there = |hash: &Hash| {
+            self.hub.blobs.contains(hash).unwrap_or_else(|error| {
+                failed.set(Some(error));
+                true
+            })
+        };
+        let doubted = report.doubt(stored, is_there);
+        if let Some(error) = failed.take() {
+            return Err(storage(error));
+        }
+        for run in doubted {
             tracing::warn!(worker = self.worker.0, run = run.0, "output is not what its hash says");
         }
         self.hub.metrics.reported_runs.inc_by(report.runs.len() as u64);

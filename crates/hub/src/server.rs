@@ -317,7 +317,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let tls = if options.tls { Some(tls::load(&options)?) } else { None };
     let token_maker = TokenMaker::open(&options.data)?;
     let courier = Courier::open(&options)?;
-    let blobs = BlobStore::open(&options.data.join("blobs"))?;
+    let blobs = BlobStore::open(&options.data.join("blobs")).await?;
     let derived = restored.derived.clone();
     let (builder, prover) = if options.proofs {
         let (source, signed) = proof::open(&options.data, options.origin.as_deref(), &restored)?;

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     account, audit, blobs, completions, fetch, job, jobs, join, log, login, market, pool, proof, receipt,
-    run, serve, witness,
+    run, serve, store, witness,
 };
 use crate::error::CliError;
 use crate::exit::{EXIT_CODES, Exit};
@@ -61,6 +61,7 @@ enum Command {
     Receipt(receipt::ReceiptArgs),
     Proof(proof::ProofArgs),
     Log(log::LogArgs),
+    Store(store::StoreArgs),
     Audit(audit::AuditArgs),
     Witness(witness::WitnessArgs),
     Completions(completions::CompletionsArgs),
@@ -74,7 +75,10 @@ impl Cli {
 
     /// Whether it has work for all cores; anything else is quicker on one thread.
     pub(crate) fn uses_all_cores(&self) -> bool {
-        matches!(self.command, Command::Serve(_) | Command::Audit(_) | Command::Witness(_))
+        matches!(
+            self.command,
+            Command::Serve(_) | Command::Audit(_) | Command::Store(_) | Command::Witness(_)
+        )
     }
 
     /// Does what was asked.
@@ -102,6 +106,7 @@ impl Cli {
             Command::Receipt(args) => args.run(out).await,
             Command::Proof(args) => args.run(out).await,
             Command::Log(args) => args.run(out),
+            Command::Store(args) => args.run(out).await,
             Command::Audit(args) => args.run(out).await,
             Command::Witness(args) => args.run(out).await,
             Command::Completions(args) => args.run(out),

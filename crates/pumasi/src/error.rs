@@ -143,6 +143,28 @@ pub(crate) enum CliError {
         /// Why not.
         source: LogError,
     },
+    /// A store on this machine did not do it.
+    #[error("the store in {}", dir.display())]
+    Store {
+        /// Its folder.
+        dir: PathBuf,
+        /// Why not.
+        source: pumasi_blobs::BlobError,
+    },
+    /// Nothing in a store has that name.
+    #[error("the store in {} has nothing named {name:?}", dir.display())]
+    NoName {
+        /// Its folder.
+        dir: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A store whose names are kept elsewhere.
+    #[error("the store in {} has no names, so nothing in it can be told to be garbage", dir.display())]
+    NoNames {
+        /// Its folder.
+        dir: PathBuf,
+    },
     /// The hub on this machine does not start or go on.
     #[error("cannot serve")]
     Serve {
@@ -245,8 +267,13 @@ impl CliError {
             CliError::Audit { .. } | CliError::Witness { .. } => {
                 "check the folder given with --data, and the free space there"
             }
+            CliError::NoName { .. } => "`pumasi store ls` shows the names",
+            CliError::NoNames { .. } => "leave the store of a hub to the hub",
             CliError::InterruptedSubmission => "the hub may have taken it: `pumasi jobs` shows",
-            CliError::Serve { .. } | CliError::Join { .. } | CliError::Interrupted => return None,
+            CliError::Store { .. }
+            | CliError::Serve { .. }
+            | CliError::Join { .. }
+            | CliError::Interrupted => return None,
         })
     }
 
@@ -260,10 +287,12 @@ impl CliError {
             | CliError::Profiles { .. }
             | CliError::NoHome
             | CliError::Log { .. }
+            | CliError::Store { .. }
+            | CliError::NoNames { .. }
             | CliError::ProofKeys { .. }
             | CliError::Audit { .. }
             | CliError::Witness { .. } => Exit::LocalFile,
-            CliError::NoProfile { .. } | CliError::Missing { .. } => Exit::NotFound,
+            CliError::NoProfile { .. } | CliError::Missing { .. } | CliError::NoName { .. } => Exit::NotFound,
             CliError::Join { source } => exit_of_join(source),
             CliError::TooExpensive { .. } => Exit::Refused,
             CliError::AllSamplesFail { .. }

@@ -46,7 +46,7 @@ pub(super) async fn get(
     let hash: Hash =
         hash.parse().map_err(|error: pumasi_types::ParseHashError| ApiError::invalid(error.to_string()))?;
     if method == Method::HEAD {
-        let size = hub.blobs.size(&hash).ok_or(pumasi_blobs::BlobError::NotFound { hash })?;
+        let size = hub.blobs.size(&hash)?.ok_or(pumasi_blobs::BlobError::NotFound { hash })?;
         return Ok([(header::CONTENT_LENGTH, size.0)].into_response());
     }
     let (size, stream) = hub.blobs.stream(&hash).await?;

@@ -93,7 +93,7 @@ async fn check_task_list(hub: &Hub, list: Hash, tasks: u32) -> Result<(), ApiErr
 }
 
 fn stored(hub: &Hub, what: &str, hash: &Hash) -> Result<ByteSize, ApiError> {
-    hub.blobs.size(hash).ok_or_else(|| not_stored(what, hash))
+    hub.blobs.size(hash)?.ok_or_else(|| not_stored(what, hash))
 }
 
 pub(super) fn not_stored(what: &str, hash: &Hash) -> ApiError {

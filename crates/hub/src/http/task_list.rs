@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use pumasi_api::{output, wire};
+use pumasi_blobs::BlobError;
 use pumasi_types::{ByteSize, Hash};
 
 use super::ApiError;
@@ -27,7 +28,11 @@ impl TaskListCheck {
     }
 
     /// Checks the lines that end in the next piece; `is_stored` tells which files are there.
-    pub(super) fn piece(&mut self, piece: &Bytes, is_stored: impl Fn(&Hash) -> bool) -> Result<(), ApiError> {
+    pub(super) fn piece(
+        &mut self,
+        piece: &Bytes,
+        is_stored: impl Fn(&Hash) -> Result<bool, BlobError>,
+    ) -> Result<(), ApiError> {
         let mut rest = &piece[..];
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (line, after) = (&rest[..end], &rest[end + 1..]);
@@ -45,7 +50,10 @@ impl TaskListCheck {
     }
 
     /// Checks what follows the last line feed, and that there were enough lines.
-    pub(super) fn end(mut self, is_stored: impl Fn(&Hash) -> bool) -> Result<(), ApiError> {
+    pub(super) fn end(
+        mut self,
+        is_stored: impl Fn(&Hash) -> Result<bool, BlobError>,
+    ) -> Result<(), ApiError> {
         if !self.begun.is_empty() {
             let last = std::mem::take(&mut self.begun);
             self.line(&last, &is_stored)?;
@@ -56,7 +64,11 @@ impl TaskListCheck {
         Ok(())
     }
 
-    fn line(&mut self, line: &[u8], is_stored: &impl Fn(&Hash) -> bool) -> Result<(), ApiError> {
+    fn line(
+        &mut self,
+        line: &[u8],
+        is_stored: &impl Fn(&Hash) -> Result<bool, BlobError>,
+    ) -> Result<(), ApiError> {
         if self.lines == u64::from(self.tasks) {
             return Err(self.wrong_count("more"));
         }
@@ -72,7 +84,7 @@ impl TaskListCheck {
         if let Some(file) = line.file {
             output::check_path(&line.name)
                 .map_err(|error| bad(format!("the name {:?} is no path: {error}", line.name)))?;
-            if !is_stored(&file) {
+            if !is_stored(&file)? {
                 return Err(super::submit::not_stored(&format!("task_list, line {}", self.lines), &file));
             }
         }
@@ -95,7 +107,7 @@ mod tests {
     /// Checks a text cut into pieces of every length.
     fn check(text: &str, tasks: u32) -> Result<(), String> {
         let missing = Hash::of(b"missing");
-        let is_stored = |file: &Hash| *file != missing;
+        let is_stored = |file: &Hash| Ok(*file != missing);
         let cut = |length: usize| {
             let mut check = TaskListCheck::new(tasks);
             for piece in text.as_bytes().chunks(length) {

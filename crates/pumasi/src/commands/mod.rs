@@ -16,4 +16,5 @@ pub(crate) mod proof;
 pub(crate) mod receipt;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod store;
 pub(crate) mod witness;

@@ -6,6 +6,7 @@ mod paced;
 mod peers;
 mod proof;
 mod scale;
+mod store;
 mod tasks;
 mod trust;
 
@@ -38,6 +39,8 @@ enum What {
     Proof(proof::Options),
     /// Orders: durable, paid and settled, over Arrow Flight and HTTP
     Orders(orders::Options),
+    /// The store beside restic, borg and rustic: a random file, a real tree, a tar of it and the same changed
+    Store(store::Options),
     /// Gangs of liars against several ways to believe results: what gets through, and what it costs
     Trust(trust::Options),
 }
@@ -50,6 +53,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         What::Scale(options) => scale::run(options),
         What::Proof(options) => proof::run(options),
         What::Orders(options) => orders::run(options),
+        What::Store(options) => store::run(options),
         What::Trust(options) => trust::run(options),
     }
 }

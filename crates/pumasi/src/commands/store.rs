@@ -1,0 +1,273 @@
+//! `pumasi store`: files and folders in a store on this machine, without a hub.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::{Args, Subcommand};
+use futures_util::stream;
+use pumasi_blobs::listing::What;
+use pumasi_blobs::names::{self, Named};
+use pumasi_blobs::{BlobError, BlobStore, Options, tree};
+use pumasi_types::{ByteSize, Duration, Hash};
+use serde_json::json;
+
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::{Output, Table};
+use crate::progress::{Count, Progress};
+
+const EXAMPLES: &str = "\
+Examples:
+  pumasi store put ~/data --dir /backup
+  pumasi store ls --dir /backup
+  pumasi store get data restored --dir /backup
+  pumasi store check --read-data --dir /backup
+  pumasi store rm data --dir /backup
+  pumasi store gc --dir /backup
+
+The same bytes are kept once, however often they come. `check` ends with 1 when something is damaged.";
+
+/// Keep files and folders in a store on this machine, and look after it
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct StoreArgs {
+    /// The folder of the store; made when there is none
+    #[arg(long, global = true, value_name = "DIR", default_value = "pumasi-store")]
+    dir: PathBuf,
+    /// Do not force files to disk: an end of the machine can then lose what was put last
+    #[arg(long, global = true)]
+    no_fsync: bool,
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Store a file, or a folder with everything below
+    Put {
+        /// The file or folder
+        path: PathBuf,
+        /// The name it gets; its own when absent
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Write what was stored, verified
+    Get {
+        /// Its name, or the hash of a file
+        name: String,
+        /// Where to; must not exist
+        to: PathBuf,
+    },
+    /// List the names
+    Ls,
+    /// Take a name away; `gc` then frees the space
+    Rm {
+        /// The name
+        name: String,
+    },
+    /// Show how much is stored, and how much the sharing of equal bytes saves
+    Stats,
+    /// Look whether everything is there
+    Check {
+        /// Read and verify every byte
+        #[arg(long)]
+        read_data: bool,
+    },
+    /// Save what is whole of a damaged store, and forget what is lost
+    Repair,
+    /// Free the space of what has no name any more
+    Gc {
+        /// Keep what was stored in the last hours, whatever its name
+        #[arg(long, value_name = "HOURS", default_value_t = 24)]
+        grace: u64,
+    },
+}
+
+impl StoreArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let (dir, usual) = (self.dir, Options::default());
+        let grace = match self.command {
+            StoreCommand::Gc { grace } => Duration::from_secs(grace.saturating_mul(3600)),
+            _ => usual.grace,
+        };
+        let salvage = matches!(self.command, StoreCommand::Repair);
+        let options = Options { fsync: !self.no_fsync, grace, salvage, ..usual };
+        let store = BlobStore::open_with(&dir, options).await.map_err(failed(&dir))?;
+        match self.command {
+            StoreCommand::Put { path, name } => put(&store, &dir, &path, name, out).await,
+            StoreCommand::Get { name, to } => get(&store, &dir, &name, &to, out).await,
+            StoreCommand::Ls => list(&store, &dir, out),
+            StoreCommand::Rm { name } => match names::remove(&dir, &name).map_err(failed(&dir))? {
+                true => out.told(&json!({ "removed": name }), &format!("{name} is gone")).map(|()| Exit::Ok),
+                false => Err(CliError::NoName { dir, name }),
+            },
+            StoreCommand::Stats => stats(&store, &dir, out).await,
+            StoreCommand::Check { read_data } => check(&store, &dir, read_data, out).await,
+            StoreCommand::Repair => repair(&store, &dir, out).await,
+            StoreCommand::Gc { .. } => collect(&store, &dir, out).await,
+        }
+    }
+}
+
+fn failed(dir: &Path) -> impl Fn(BlobError) -> CliError {
+    let dir = dir.to_owned();
+    move |source| CliError::Store { dir: dir.clone(), source }
+}
+
+/// Adds up what is told, and shows it.
+fn counting(progress: &Progress) -> impl Fn(u64) + Send + Sync + 'static {
+    let (bar, done) = (progress.clone(), Arc::new(AtomicU64::new(0)));
+    move |bytes| bar.set(done.fetch_add(bytes, Ordering::Relaxed) + bytes, "")
+}
+
+async fn put(
+    store: &BlobStore,
+    dir: &Path,
+    path: &Path,
+    name: Option<String>,
+    out: &Output,
+) -> Result<Exit, CliError> {
+    let own = || path.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.or_else(own).unwrap_or_default();
+    if !names::is_name(&name) {
+        let why = "it needs a name of letters, digits, `.`, `_` and `-`: give one with --name";
+        return Err(CliError::File {
+            operation: "store",
+            path: path.to_owned(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidInput, why),
+        });
+    }
+    let progress = Progress::start(out, "storing", Count::Bytes, 0);
+    let stored = tree::put(store, path, counting(&progress)).await.map_err(failed(dir))?;
+    progress.clear();
+    let named = Named { name, what: stored.what, blob: stored.blob };
+    names::set(dir, &named).map_err(failed(dir))?;
+    if stored.skipped > 0 {
+        out.warn(&format!("{} sockets, pipes or devices were left out", stored.skipped));
+    }
+    let (bytes, new) = (ByteSize(stored.tally.bytes), ByteSize(stored.tally.new_bytes));
+    let value = json!({
+        "name": named.name, "kind": kind(named.what), "hash": named.blob, "files": stored.files,
+        "bytes": bytes.0, "new_bytes": new.0, "skipped": stored.skipped,
+    });
+    let text =
+        format!("{}: {} files, {bytes}, of which {new} are new\n{}", named.name, stored.files, named.blob);
+    out.told(&value, &text).map(|()| Exit::Ok)
+}
+
+async fn get(store: &BlobStore, dir: &Path, name: &str, to: &Path, out: &Output) -> Result<Exit, CliError> {
+    let named = names::all(dir).map_err(failed(dir))?.into_iter().find(|named| named.name == name);
+    let (what, blob) = match (named, name.parse::<Hash>()) {
+        (Some(named), _) => (named.what, named.blob),
+        (None, Ok(hash)) => (What::File, hash),
+        (None, Err(_)) => return Err(CliError::NoName { dir: dir.to_owned(), name: name.to_owned() }),
+    };
+    let progress = Progress::start(out, "writing", Count::Bytes, 0);
+    tree::get(store, what, blob, to, counting(&progress)).await.map_err(failed(dir))?;
+    progress.clear();
+    let value = json!({ "kind": kind(what), "hash": blob, "path": to.display().to_string() });
+    out.told(&value, &to.display().to_string()).map(|()| Exit::Ok)
+}
+
+fn kind(what: What) -> &'static str {
+    if what == What::Folder { "folder" } else { "file" }
+}
+
+fn list(store: &BlobStore, dir: &Path, out: &Output) -> Result<Exit, CliError> {
+    let all = names::all(dir).map_err(failed(dir))?;
+    let mut table = Table::new(&["NAME", "KIND", "HASH"]);
+    for named in &all {
+        let is_there = store.contains(&named.blob).map_err(failed(dir))?;
+        let lost = if is_there { "" } else { "  LOST" };
+        table.row([named.name.clone(), kind(named.what).to_owned(), format!("{}{lost}", named.blob)]);
+    }
+    let value: Vec<_> = all
+        .iter()
+        .map(|named| json!({ "name": named.name, "kind": kind(named.what), "hash": named.blob }))
+        .collect();
+    out.show(&value, "nothing is stored", || table)?;
+    Ok(Exit::Ok)
+}
+
+/// Everything that has a name, and what that needs.
+async fn roots(store: &BlobStore, dir: &Path) -> Result<Vec<Hash>, CliError> {
+    let mut roots = Vec::new();
+    for named in names::all(dir).map_err(failed(dir))? {
+        roots.extend(tree::needed(store, named.what, named.blob).await.map_err(failed(dir))?);
+    }
+    Ok(roots)
+}
+
+async fn stats(store: &BlobStore, dir: &Path, out: &Output) -> Result<Exit, CliError> {
+    let roots = roots(store, dir).await?;
+    let logical = store.logical_bytes(stream::iter(roots)).await.map_err(failed(dir))?;
+    let stats = store.stats().map_err(failed(dir))?;
+    let value = json!({
+        "logical_bytes": logical, "unique_bytes": stats.unique_bytes, "stored_bytes": stats.stored_bytes,
+        "index_bytes": stats.index_bytes, "packs": stats.packs, "chunks": stats.chunks,
+        "manifests": stats.manifests,
+    });
+    out.show(&value, "", || {
+        Table::facts([
+            ("named", format!("{}", ByteSize(logical))),
+            ("unique", format!("{}", ByteSize(stats.unique_bytes))),
+            ("stored", format!("{} in {} packs", ByteSize(stats.stored_bytes), stats.packs)),
+            ("index", format!("{} for {} chunks", ByteSize(stats.index_bytes), stats.chunks)),
+        ])
+    })?;
+    Ok(Exit::Ok)
+}
+
+async fn check(store: &BlobStore, dir: &Path, read_data: bool, out: &Output) -> Result<Exit, CliError> {
+    let checked = store.check(read_data).await.map_err(failed(dir))?;
+    let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+    if out.json {
+        out.value(&json!({
+            "packs": checked.packs, "entries": checked.entries, "manifests": checked.manifests,
+            "bytes_read": checked.bytes_read, "problems": problems,
+        }))?;
+    } else {
+        problems.iter().try_for_each(|problem| out.line(&format!("problem: {problem}")))?;
+        let read = if read_data { format!(", {} read", ByteSize(checked.bytes_read)) } else { String::new() };
+        let found = if problems.is_empty() {
+            "all is well".to_owned()
+        } else {
+            format!("{} problems", problems.len())
+        };
+        out.line(&format!("{} packs, {} entries{read}: {found}", checked.packs, checked.entries))?;
+    }
+    Ok(if problems.is_empty() { Exit::Ok } else { Exit::Failed })
+}
+
+async fn repair(store: &BlobStore, dir: &Path, out: &Output) -> Result<Exit, CliError> {
+    let done = store.repair().await.map_err(failed(dir))?;
+    if out.json {
+        out.value(&json!({
+            "packs_replaced": done.packs_replaced, "packs_missing": done.packs_missing,
+            "entries_lost": done.entries_lost, "blobs_lost": done.blobs_lost,
+        }))?;
+    } else {
+        done.blobs_lost.iter().try_for_each(|blob| out.line(&format!("lost: blob {blob}")))?;
+        let (replaced, missing, lost) = (done.packs_replaced, done.packs_missing, done.entries_lost);
+        out.line(&format!("{replaced} damaged packs replaced, {missing} missing; {lost} entries lost"))?;
+    }
+    Ok(if done.entries_lost == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+async fn collect(store: &BlobStore, dir: &Path, out: &Output) -> Result<Exit, CliError> {
+    if !names::has_names(dir) {
+        return Err(CliError::NoNames { dir: dir.to_owned() });
+    }
+    let roots = roots(store, dir).await?;
+    let done = store.collect(stream::iter(roots)).await.map_err(failed(dir))?;
+    let value = json!({
+        "roots": done.roots, "missing_roots": done.missing_roots, "packs_removed": done.packs_removed,
+        "bytes_removed": done.bytes_removed, "bytes_rewritten": done.bytes_rewritten,
+        "dead_bytes_kept": done.dead_bytes_kept,
+    });
+    let (packs, removed, rewritten) =
+        (done.packs_removed, ByteSize(done.bytes_removed), ByteSize(done.bytes_rewritten));
+    out.told(&value, &format!("{packs} packs removed: {removed}, {rewritten} of it written again"))
+        .map(|()| Exit::Ok)
+}
