@@ -17,7 +17,7 @@ use pumasi_api::link::{FromHub, FromWorker, from_worker};
 use pumasi_blobs::BlobError;
 use pumasi_cell::link::{self, BadMessage, Heard, Reported};
 use pumasi_core::{Answer, Done, Request as Ask, Role};
-use pumasi_types::{AccountId, WorkerId};
+use pumasi_types::{AccountId, Hash, RunId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -216,19 +216,7 @@ impl Link {
     async fn report(&self, mut report: Reported) -> Result<(), Status> {
         let carried: Vec<Bytes> = report.carried().cloned().collect();
         let stored = self.hub.blobs.put_many(carried).await.map_err(storage)?;
-        let failed = Cell::new(None);
-        // A store that cannot be asked says nothing about the worker.
-        let is_there = |hash: &Hash| {
-            self.hub.blobs.contains(hash).unwrap_or_else(|error| {
-                failed.set(Some(error));
-                true
-            })
-        };
-        let doubted = report.doubt(stored, is_there);
-        if let Some(error) = failed.take() {
-            return Err(storage(error));
-        }
-        for run in doubted {
+        for run in self.doubt(&mut report, stored).map_err(storage)? {
             tracing::warn!(worker = self.worker.0, run = run.0, "output is not what its hash says");
         }
         self.hub.metrics.reported_runs.inc_by(report.runs.len() as u64);
@@ -236,6 +224,20 @@ impl Link {
         let ask = report.request(self.owner, self.worker);
         let answer = self.hub.cell.send(ask).await.map_err(unavailable)?;
         self.acks.send(Pending { report_id, answer }).await.map_err(|_| Status::aborted("the worker is gone"))
+    }
+}
+
+impl Link {
+    /// The runs whose outputs are not what their hashes say. A store that cannot be asked says nothing about the worker.
+    fn doubt(&self, report: &mut Reported, stored: Vec<Hash>) -> Result<Vec<RunId>, BlobError> {
+        let failed = Cell::new(None);
+        let doubted = report.doubt(stored, |hash| {
+            self.hub.blobs.contains(hash).unwrap_or_else(|error| {
+                failed.set(Some(error));
+                true
+            })
+        });
+        failed.into_inner().map_or(Ok(doubted), Err)
     }
 }
 
