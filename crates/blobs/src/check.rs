@@ -9,7 +9,7 @@ use pumasi_types::Hash;
 
 use crate::BlobError;
 use crate::epochs::{Bits, Condemned};
-use crate::frame::{Entry, decode};
+use crate::frame::{Entry, FRAME_TARGET, decode};
 use crate::gc::Collected;
 use crate::index::PackNumber;
 use crate::manifest::Manifest;
@@ -113,10 +113,12 @@ pub struct Repaired {
     pub blobs_lost: Vec<Hash>,
 }
 
-/// A pack of which everything was looked at.
-struct Examined {
-    sound: Vec<(Entry, Bytes)>,
-    damaged: Vec<Hash>,
+/// Entries of a pack that were looked at.
+pub(crate) struct Examined {
+    /// What is as its name says.
+    pub(crate) sound: Vec<(Entry, Bytes)>,
+    /// Names of what is not.
+    pub(crate) damaged: Vec<Hash>,
 }
 
 impl BlobStore {
@@ -349,7 +351,8 @@ impl BlobStore {
     }
 }
 
-fn examine(stored: &Bytes, kind: Kind, places: Vec<(Entry, Place)>) -> Examined {
+/// Decompresses and verifies entries of a pack whose frames are `stored`.
+pub(crate) fn examine(stored: &Bytes, kind: Kind, places: Vec<(Entry, Place)>) -> Examined {
     let mut examined = Examined { sound: Vec::new(), damaged: Vec::new() };
     let mut frame: Option<(u32, Option<Bytes>)> = None;
     for (entry, place) in places {
@@ -366,6 +369,10 @@ fn examine(stored: &Bytes, kind: Kind, places: Vec<(Entry, Place)>) -> Examined 
             Kind::Manifests => Manifest::decode(bytes).is_ok(),
         };
         match bytes.filter(is_sound) {
+            // A frame that is mostly dead must not stay in memory for a little of it.
+            Some(bytes) if bytes.len() < FRAME_TARGET / 4 => {
+                examined.sound.push((entry, Bytes::copy_from_slice(&bytes)));
+            }
             Some(bytes) => examined.sound.push((entry, bytes)),
             None => examined.damaged.push(entry.name),
         }

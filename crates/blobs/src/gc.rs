@@ -32,10 +32,11 @@ use object_store::ObjectStoreExt;
 use pumasi_types::{Hash, Time};
 
 use crate::BlobError;
+use crate::check::{Examined, examine};
 use crate::commit::PACK_TARGET;
 use crate::epochs::{Bits, Condemned};
 use crate::folder;
-use crate::frame::{Entry, FRAME_TARGET, decode};
+use crate::frame::Entry;
 use crate::index::{Location, PackInfo, PackNumber};
 use crate::manifest::Manifest;
 use crate::pack::{Kind, PackFault, PackIndex};
@@ -378,34 +379,9 @@ impl BlobStore {
         let body = index.length - index.tail_len();
         let stored = self.read_object(&pack_path(&info.id), 0..body).await?;
         let kind = info.kind;
-        let check = move || {
-            let mut survivors = Vec::with_capacity(wanted.len());
-            let mut frame: Option<(u32, Bytes)> = None;
-            for (entry, place) in wanted {
-                let raw = match frame.take() {
-                    Some((start, raw)) if start == place.start => raw,
-                    _ => {
-                        let at = place.start as usize..(place.start + place.stored) as usize;
-                        decode(&stored.slice(at), place.raw)?
-                    }
-                };
-                let bytes = raw.slice(place.offset as usize..(place.offset + place.length) as usize);
-                let sound = match kind {
-                    Kind::Chunks => Hash::of(&bytes) == entry.name,
-                    Kind::Manifests => Manifest::decode(&bytes).is_ok(),
-                };
-                if !sound {
-                    return None;
-                }
-                // A frame that is mostly dead must not stay in memory for a little of it.
-                let bytes =
-                    if bytes.len() < FRAME_TARGET / 4 { Bytes::copy_from_slice(&bytes) } else { bytes };
-                survivors.push((entry, bytes));
-                frame = Some((place.start, raw));
-            }
-            Some(survivors)
-        };
-        join(tokio::task::spawn_blocking(check)).await.ok_or_else(|| damaged_pack(info))
+        let Examined { sound, damaged } =
+            join(tokio::task::spawn_blocking(move || examine(&stored, kind, wanted))).await;
+        if damaged.is_empty() { Ok(sound) } else { Err(damaged_pack(info)) }
     }
 }
 
