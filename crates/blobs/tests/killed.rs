@@ -7,7 +7,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::noise;
@@ -51,17 +52,21 @@ async fn what_was_acknowledged_survives_kill_9() {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let reader = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<String>>());
+        let (send, receive) = mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| send.send(line).unwrap());
+        });
         // No two rounds end at the same point of what the child does.
-        let patience = Duration::from_millis(300 + round * 377 % 1900);
-        let begun = Instant::now();
-        while begun.elapsed() < patience && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(3));
+        let mut told = Vec::new();
+        while told.len() < 6 + (round * 9 % 23) as usize {
+            told.push(receive.recv_timeout(Duration::from_secs(60)).expect("the child goes on"));
         }
-        assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
+        std::thread::sleep(Duration::from_millis(round * 37 % 90));
         child.kill().unwrap();
         child.wait().unwrap();
-        for line in reader.join().unwrap() {
+        reader.join().unwrap();
+        told.extend(receive.try_iter());
+        for line in told {
             match line.split_once(' ') {
                 Some(("put", rest)) => {
                     let (n, hash) = rest.split_once(' ').unwrap();
