@@ -149,7 +149,7 @@ pub(crate) enum CliError {
         /// Its folder.
         dir: PathBuf,
         /// Why not.
-        source: pumasi_blobs::BlobError,
+        source: Box<pumasi_blobs::BlobError>,
     },
     /// Nothing in a store has that name.
     #[error("the store in {} has nothing named {name:?}", dir.display())]

@@ -112,7 +112,7 @@ impl StoreArgs {
 
 fn failed(dir: &Path) -> impl Fn(BlobError) -> CliError {
     let dir = dir.to_owned();
-    move |source| CliError::Store { dir: dir.clone(), source }
+    move |source| CliError::Store { dir: dir.clone(), source: Box::new(source) }
 }
 
 /// Adds up what is told, and shows it.
