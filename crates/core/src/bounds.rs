@@ -64,6 +64,11 @@ impl Bounds {
     pub const ARTICLES: usize = 100_000_000;
     /// How long stock can be reserved for an order that is not paid, in log time.
     pub const RESERVATION: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// When what is not shipped of an order is given up, since it was allocated or its last parcel was sent: its customer
+    /// cannot cancel it any more, and its money is set aside; in log time.
+    pub const SHIPPING: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// After how long that is tried again when its merchant had not the money to give back, in log time.
+    pub const SHIPPING_AGAIN: Duration = Duration::from_secs(24 * 3600);
     /// When an order is taken to have arrived, whose parcels nobody said to be delivered, since the last was sent; in log
     /// time.
     pub const ARRIVAL: Duration = Duration::from_secs(30 * 24 * 3600);

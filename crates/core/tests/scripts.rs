@@ -39,7 +39,7 @@ scripts! {
     accounts customers tokens rights
     transfers holds books exactly_once limits_of_money
     stock orders orders_refused orders_once pay_later coupons promotions coupons_back
-    places steps steps_refused parcels arrives scans cancel_orders returns orders_leave feeds sales webhooks
+    places steps steps_refused parcels arrives never_shipped scans cancel_orders returns orders_leave feeds sales webhooks
     first_job quorum owners_apart disagreement loser_unpaid hopeless_disagreement failing_tasks
     losses unfit_workers overdue reattach detach_and_lose stale_link pause_and_return
     cancel deadline dependencies priorities budgets mismatch prices

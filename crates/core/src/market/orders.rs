@@ -145,8 +145,14 @@ impl OrderState {
 
     /// Whether an order that stands there can do something by itself.
     fn may_have_due(self) -> bool {
-        use OrderState::{Completed, Delivered, Placed, Refunded, Shipped};
-        matches!(self, Placed | Shipped | Delivered | Completed | Refunded)
+        !matches!(
+            self,
+            OrderState::Paid
+                | OrderState::Cancelled
+                | OrderState::Expired
+                | OrderState::ReturnRequested
+                | OrderState::Returned
+        )
     }
 
     /// Whether some of it can still be shipped.

@@ -171,10 +171,10 @@ impl<'a> OrderView<'a> {
 
     /// Panics unless what became of the order fits what was ordered.
     pub(super) fn sanity_check(&self, id: OrderId) {
-        use OrderState::{Delivered, PartlyShipped, Placed, Shipped};
+        use OrderState::{Allocated, Delivered, PartlyShipped, Placed, Shipped};
         assert!(self.refunded() <= self.settled() && self.settled() <= self.order.total, "refunds of {id}");
         assert!(self.refunded().0 >= 0 && self.held().0 >= 0, "money of {id}");
-        let waits = matches!(self.order.state, Placed | Shipped | Delivered);
+        let waits = matches!(self.order.state, Placed | Allocated | PartlyShipped | Shipped | Delivered);
         assert!(!waits || self.due.is_some(), "order {id} waits for ever");
         let arrives = matches!(self.order.state, PartlyShipped | Shipped | Delivered);
         assert_eq!(
@@ -290,10 +290,18 @@ impl Market {
         let all = (0..view.lines.len()).all(|line| view.to_ship(line) == 0);
         let sale = self.sale(id, view.order, before, view.settled());
         ctx.ledger.sell(ctx.now, &sale, Purse::Held, &mut ctx.effects.transfers);
-        if let Some(order) = self.orders.get_mut(id).filter(|_| all) {
-            order.settled = true;
-            self.all_is_sent(id, ctx);
+        if !all {
+            return self.wait_to_be_shipped(id, ctx);
         }
+        if let Some(order) = self.orders.get_mut(id) {
+            order.settled = true;
+        }
+        self.all_is_sent(id, ctx);
+    }
+
+    /// An order has some time left to be shipped.
+    pub(super) fn wait_to_be_shipped(&mut self, id: OrderId, ctx: &mut Context<'_>) {
+        self.orders.set_due(id, Some(ctx.now.after(Bounds::SHIPPING)), ctx.timers);
     }
 
     /// Nothing more is sent of an order: it has only to arrive.

@@ -13,6 +13,7 @@ use super::orders::{Order, OrderState};
 use super::parcels::{OrderView, Shipment};
 use super::scan::ScanCode;
 use crate::Refusal;
+use crate::bounds::Bounds;
 use crate::compute::Context;
 use crate::effects::Done;
 use crate::ledger::{Purse, Sale};
@@ -218,7 +219,10 @@ impl Market {
         let money = Money::of(&view);
         let done = match step {
             OrderStep::Pay => self.pay(id, ctx)?,
-            OrderStep::Allocate => self.enter(id, OrderState::Allocated),
+            OrderStep::Allocate => {
+                self.wait_to_be_shipped(id, ctx);
+                self.enter(id, OrderState::Allocated)
+            }
             OrderStep::Ship(shipment) => self.ship(id, shipment, ctx)?,
             OrderStep::Deliver { parcel } => self.deliver(id, caller, *parcel, ctx)?,
             OrderStep::Complete => self.complete(id, ctx),
@@ -245,6 +249,9 @@ impl Market {
                 self.coupons.give_back(coupon, customer);
                 self.enter(id, OrderState::Expired);
                 self.tell(id, Taken::plain(EventKind::Expired), Money::default(), ctx);
+            }
+            Some(Order { state: OrderState::Allocated | OrderState::PartlyShipped, .. }) => {
+                self.give_up_shipping(id, ctx);
             }
             Some(Order { state: OrderState::Shipped, .. }) => self.take_as_arrived(id, ctx),
             Some(Order { state: OrderState::Delivered, .. }) => {
@@ -307,7 +314,7 @@ impl Market {
         let (order, partly) = (*view.order, !view.parcels().is_empty());
         let rest = Amount(order.total.0 - view.share_of_shipped().0);
         match order.state {
-            OrderState::Placed => self.orders.set_due(id, None, ctx.timers),
+            OrderState::Placed => {}
             _ if order.settled && rest.is_positive() => {
                 self.send_back(id, rest, ctx)?;
             }
@@ -322,8 +329,20 @@ impl Market {
             self.all_is_sent(id, ctx);
             return Ok(Done::Ok);
         }
+        self.orders.set_due(id, None, ctx.timers);
         self.coupons.give_back(order.coupon, order.customer);
         Ok(self.enter(id, OrderState::Cancelled))
+    }
+
+    /// What its merchant did not ship for so long is given up, as soon as the merchant has what was paid for it.
+    fn give_up_shipping(&mut self, id: OrderId, ctx: &mut Context<'_>) {
+        let Some(money) = self.orders.view(id).map(|view| Money::of(&view)) else { return };
+        match self.cancel(id, ctx) {
+            Ok(_) => self.tell(id, Taken::plain(EventKind::Cancelled), money, ctx),
+            Err(_) => {
+                self.orders.set_due(id, Some(ctx.now.after(Bounds::SHIPPING_AGAIN)), ctx.timers);
+            }
+        }
     }
 
     /// Takes back the promise of what is not shipped.

@@ -10,8 +10,10 @@ const PARTIES: [Party; 3] = [Party::Customer, Party::Merchant, Party::Carrier];
 /// The events of one command are those of the orders that it placed, or of the step that it took; what was due before
 /// made events of its own.
 pub(crate) fn of_command(command: &Command, answer: &Answer, events: &[Event], state: &State) {
-    let by_itself = |kind| matches!(kind, EventKind::Expired | EventKind::Delivered | EventKind::Completed);
-    let is_due = |event: &Event| by_itself(event.kind);
+    let is_due = |event: &Event| {
+        use EventKind::{Cancelled, Completed, Delivered, Expired};
+        matches!(event.kind, Expired | Delivered | Completed | Cancelled)
+    };
     match (command, answer) {
         // Some may have been placed before.
         (Command::PlaceOrders(_), Ok(Done::Orders(answers))) => {

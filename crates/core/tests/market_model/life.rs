@@ -121,7 +121,9 @@ impl Model {
                 Reasons::new()
             }
             "allocate" => {
-                self.orders.get_mut(&id).expect("known").state = State::Allocated;
+                let shipped = self.after(30 * DAY);
+                let order = self.orders.get_mut(&id).expect("known");
+                (order.state, order.due) = (State::Allocated, Some(shipped));
                 Reasons::new()
             }
             "ship" => self.ship(id, way),
@@ -179,12 +181,13 @@ impl Model {
             self.move_stock(article, place, -i128::from(count));
             self.reserve(article, place, -i128::from(count));
         }
-        let arrival = self.after(30 * DAY);
+        // To arrive, or for the rest to be shipped.
+        let due = self.after(30 * DAY);
         let order = self.orders.get_mut(&id).expect("known");
         order.parcels.push((way.carrier, false, None));
         let all = order.lines.iter().all(|line| line.shipped == line.quantity);
         order.state = if all { State::Shipped } else { State::PartlyShipped };
-        order.due = all.then_some(arrival);
+        order.due = Some(due);
         let worth = order.worth_shipped();
         if order.settled.0 < worth {
             self.settle(id, worth);
@@ -246,7 +249,7 @@ impl Model {
         }
     }
 
-    fn cancel(&mut self, id: u64) -> Reasons {
+    pub(super) fn cancel(&mut self, id: u64) -> Reasons {
         let order = self.orders[&id].clone();
         assert!(order.is_open());
         let rest = order.total - order.worth_shipped();

@@ -251,14 +251,11 @@ impl Model {
 
     /// What is due is done, once each; whether anything was.
     fn next_due(&mut self) -> bool {
-        let due: Vec<u64> = self
-            .orders
-            .iter()
-            .filter(|(_, order)| order.due.is_some_and(|due| due <= self.now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in &due {
-            let id = *id;
+        let dues = self.orders.iter().filter_map(|(id, order)| order.due.map(|due| (due, *id)));
+        let mut due: Vec<(Time, u64)> = dues.filter(|(due, _)| *due <= self.now).collect();
+        // A merchant's money may be enough for the first only.
+        due.sort_unstable();
+        for (_, id) in due.iter().copied() {
             let order = self.orders.get_mut(&id).expect("just found");
             order.due = None;
             match order.state {
@@ -266,6 +263,12 @@ impl Model {
                     order.state = State::Expired;
                     self.unreserve(id);
                     self.give_coupon_back(id);
+                }
+                State::Allocated | State::PartlyShipped => {
+                    if !self.cancel(id).is_empty() {
+                        let again = self.after(DAY);
+                        self.orders.get_mut(&id).expect("just found").due = Some(again);
+                    }
                 }
                 State::Shipped => {
                     order.parcels.iter_mut().for_each(|(_, arrived, _)| *arrived = true);
