@@ -1,6 +1,6 @@
 //! Putting: cut, hash, look up, compress, pack. Each step of it works on the next bytes while the others have the last.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::error::Error;
 use std::pin::pin;
 
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::BlobError;
 use crate::chunker::{Cutter, cut};
 use crate::epochs::Session;
-use crate::index::Location;
+use crate::index::{IndexReader, Location};
 use crate::manifest::{LIST_MAX, LISTS_MAX, Manifest, Part, encode_list};
 use crate::packing::Packing;
 use crate::store::BlobStore;
@@ -41,8 +41,7 @@ pub struct Tally {
 pub struct Writer {
     store: BlobStore,
     packing: Packing,
-    /// Chunks on their way into a pack, which the index does not know yet.
-    pending: HashSet<Hash>,
+    pending: Pending,
     /// Everything that was put and is not acknowledged yet.
     blobs: Vec<Hash>,
     /// Those that were here before, so that the time at which they were put must be remembered.
@@ -54,6 +53,7 @@ pub struct Writer {
 }
 
 /// A chunk, and where the store has it already.
+#[derive(Debug)]
 struct Looked {
     name: Hash,
     bytes: Bytes,
@@ -61,7 +61,8 @@ struct Looked {
 }
 
 /// A blob that is cut, and where the store has its manifest already.
-struct Cut {
+#[derive(Debug)]
+pub(crate) struct Cut {
     id: Hash,
     length: u64,
     chunks: Vec<Looked>,
@@ -80,7 +81,7 @@ impl Writer {
         Writer {
             store: store.clone(),
             packing: Packing::new(store),
-            pending: HashSet::new(),
+            pending: Pending::default(),
             blobs: Vec::new(),
             again: Vec::new(),
             tally: Tally::default(),
@@ -98,12 +99,17 @@ impl Writer {
         let cuts = off_runtime(total, move || store.cut_all(&blobs)).await?;
         let mut hashes = Vec::with_capacity(cuts.len());
         for cut in cuts {
-            hashes.push(cut.id);
-            let mut parts = Parts::default();
-            self.take_in(cut.chunks, &mut parts).await?;
-            self.close(cut.id, cut.length, parts, cut.known).await?;
+            hashes.push(self.put_cut(cut).await?);
         }
         Ok(hashes)
+    }
+
+    /// Puts a blob that was cut and looked up in this writer's session.
+    pub(crate) async fn put_cut(&mut self, cut: Cut) -> Result<Hash, BlobError> {
+        let mut parts = Parts::default();
+        self.take_in(cut.chunks, &mut parts).await?;
+        self.close(cut.id, cut.length, parts, cut.known).await?;
+        Ok(cut.id)
     }
 
     /// Puts what a stream brings, up to `limit`.
@@ -166,7 +172,7 @@ impl Writer {
             return Err(BlobError::Broken);
         }
         self.packing.flush().await?;
-        self.pending.clear();
+        self.pending.entered_all();
         let (store, again) = (self.store.clone(), std::mem::take(&mut self.again));
         if !again.is_empty() {
             join(tokio::task::spawn_blocking(move || store.touch(&again))).await?;
@@ -202,9 +208,8 @@ impl Writer {
             self.tally.new_bytes += chunk.bytes.len() as u64;
             // It stays so when that fails, or when the caller goes away in the middle of it.
             let was_broken = std::mem::replace(&mut self.is_broken, true);
-            for name in self.packing.chunk(chunk.name, chunk.bytes).await? {
-                self.pending.remove(&name);
-            }
+            let entered = self.packing.chunk(chunk.name, chunk.bytes).await?;
+            self.pending.entered(entered);
             self.is_broken = was_broken;
         }
         Ok(())
@@ -246,6 +251,45 @@ impl Writer {
             self.make_durable().await?;
         }
         Ok(())
+    }
+}
+
+/// Chunks on their way into packs, and those that the index has known for a moment only: what was looked up before that
+/// is still on its way here.
+#[derive(Debug, Default)]
+struct Pending {
+    names: HashSet<Hash>,
+    /// By pack, oldest first.
+    entered: VecDeque<Vec<Hash>>,
+}
+
+impl Pending {
+    /// Packs whose names are kept: much more than is ever looked up ahead.
+    const PACKS: usize = 4;
+
+    /// Whether it was not on its way yet.
+    fn insert(&mut self, name: Hash) -> bool {
+        self.names.insert(name)
+    }
+
+    /// The index knows these now.
+    fn entered(&mut self, names: Vec<Hash>) {
+        if names.is_empty() {
+            return;
+        }
+        self.entered.push_back(names);
+        if self.entered.len() > Pending::PACKS {
+            for name in self.entered.pop_front().unwrap_or_default() {
+                self.names.remove(&name);
+            }
+        }
+    }
+
+    /// The index knows all of them now.
+    fn entered_all(&mut self) {
+        let known: HashSet<Hash> = self.entered.iter().flatten().copied().collect();
+        let rest = self.names.difference(&known).copied().collect();
+        self.entered(rest);
     }
 }
 
@@ -321,26 +365,26 @@ where
 }
 
 impl BlobStore {
-    /// Cuts blobs and looks all up. A blob of one chunk is hashed once.
     fn cut_all(&self, blobs: &[Bytes]) -> Result<Vec<Cut>, BlobError> {
-        let reader = self.inner().index.read()?;
-        let mut cuts = Vec::with_capacity(blobs.len());
-        for blob in blobs {
-            let mut chunks = cut(blob);
-            if chunks.is_empty() {
-                chunks.push(Bytes::new());
-            }
-            let chunks = self.look_up_with(&reader, chunks)?;
-            let (id, known) = match chunks.as_slice() {
-                [only] => (only.name, None),
-                _ => {
-                    let id = Hash::of(blob);
-                    (id, self.known(&id, reader.blob(&id)?.map(|(location, _)| location)))
-                }
-            };
-            cuts.push(Cut { id, length: blob.len() as u64, chunks, known });
+        let index = self.inner().index.read()?;
+        blobs.iter().map(|blob| self.cut(&index, blob)).collect()
+    }
+
+    /// Cuts a blob and looks all of it up. One that is a single chunk is hashed once.
+    pub(crate) fn cut(&self, index: &IndexReader, blob: &Bytes) -> Result<Cut, BlobError> {
+        let mut chunks = cut(blob);
+        if chunks.is_empty() {
+            chunks.push(Bytes::new());
         }
-        Ok(cuts)
+        let chunks = self.look_up_with(index, chunks)?;
+        let (id, known) = match chunks.as_slice() {
+            [only] => (only.name, None),
+            _ => {
+                let id = Hash::of(blob);
+                (id, self.known(&id, index.blob(&id)?.map(|(location, _)| location)))
+            }
+        };
+        Ok(Cut { id, length: blob.len() as u64, chunks, known })
     }
 
     /// Cuts and hashes a block, on the one core the chunks of it, on the other the whole.
@@ -370,11 +414,7 @@ impl BlobStore {
         self.look_up_with(&self.inner().index.read()?, chunks)
     }
 
-    fn look_up_with(
-        &self,
-        reader: &crate::index::IndexReader,
-        chunks: Vec<Bytes>,
-    ) -> Result<Vec<Looked>, BlobError> {
+    fn look_up_with(&self, reader: &IndexReader, chunks: Vec<Bytes>) -> Result<Vec<Looked>, BlobError> {
         let look = |bytes: Bytes| -> Result<Looked, BlobError> {
             let name = Hash::of(&bytes);
             Ok(Looked { name, known: self.known(&name, reader.chunk(&name)?), bytes })

@@ -1,5 +1,6 @@
 //! Files and folders of this machine: into a store and out of it.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,20 +12,20 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use pumasi_types::{ByteSize, Hash};
-use tokio::runtime::Handle;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Mutex, mpsc};
 
+use crate::ingest::Cut;
 use crate::listing::{self, Listed, What};
 use crate::work::join;
 use crate::{BlobError, BlobStore, Tally};
 
 /// Files up to this size are read whole; others come as streams.
 const WHOLE_MAX: u64 = 1 << 20;
-/// Files and bytes that are put at once.
+/// Files and bytes of a batch.
 const BATCH_FILES: usize = 512;
-const BATCH_BYTES: usize = 4 << 20;
-/// KiB of whole files that are read ahead.
-const AHEAD_KIB: usize = 16 << 10;
+const BATCH_BYTES: u64 = 4 << 20;
+/// Batches that are read, cut and looked up at the same time.
+const READERS: usize = 2;
 /// Bytes of a large file that are read at once.
 const BLOCK: u64 = 4 << 20;
 /// Files that are written at the same time.
@@ -45,14 +46,22 @@ pub struct Stored {
     pub tally: Tally,
 }
 
-/// What the thread that reads finds, in the order of a walk.
+/// What the thread that walks finds, in the order of a walk.
 enum Found {
     Enter(Listed),
     Leave,
-    /// Its bytes, and the room that they take until they are put.
-    Whole(Listed, Bytes, OwnedSemaphorePermit),
-    /// A large file and its blocks, as they are read.
-    Large(Listed, mpsc::Receiver<Result<Bytes, std::io::Error>>),
+    File(Listed, PathBuf),
+    /// A link and where it leads.
+    Link(Listed, Bytes),
+    Skipped,
+}
+
+/// The same, once what is small is read, cut and looked up.
+enum Ready {
+    Enter(Listed),
+    Leave,
+    Whole(Listed, Cut),
+    Large(Listed, PathBuf),
     Skipped,
 }
 
@@ -61,53 +70,88 @@ enum Found {
 /// # Errors
 /// [`BlobError::Folder`] for what cannot be read, else as [`crate::Writer::finish`].
 pub async fn put(store: &BlobStore, path: &Path, progress: impl Fn(u64)) -> Result<Stored, BlobError> {
-    let (send, mut found) = mpsc::channel(BATCH_FILES);
-    let (top, room) = (path.to_owned(), Arc::new(Semaphore::new(AHEAD_KIB)));
-    let walk =
-        tokio::task::spawn_blocking(move || Walk { send, room, runtime: Handle::current() }.walk(&top));
+    let (send, mut found) = mpsc::channel(READERS);
+    let top = path.to_owned();
+    let walk = tokio::task::spawn_blocking(move || {
+        let mut walk = Walk { send, batch: Vec::new(), bytes: 0 };
+        walk.walk(&top)?;
+        let _ = walk.send_batch();
+        Ok(())
+    });
     let mut putting =
-        Putting { writer: store.writer(), open: Vec::new(), waiting: Vec::new(), top: None, counts: (0, 0) };
-    let mut bytes = 0;
-    let mut batch = Vec::with_capacity(BATCH_FILES);
-    loop {
-        let closed = found.recv_many(&mut batch, BATCH_FILES).await == 0;
-        for one in batch.drain(..) {
-            match one {
-                Found::Large(listed, blocks) => {
-                    putting.flush().await?;
-                    let blocks =
-                        tokio_stream(blocks).map(|block| block.inspect(|block| progress(block.len() as u64)));
-                    let put = putting.writer.put_stream(blocks, ByteSize(u64::MAX)).await;
-                    let (blob, size) = put.map_err(|error| unwrap_body(error, path))?;
-                    putting.add(Listed { blob, size: size.0, ..listed });
-                    continue;
-                }
-                Found::Whole(_, ref content, _) => {
-                    bytes += content.len();
-                    progress(content.len() as u64);
-                }
-                _ => {}
-            }
-            putting.waiting.push(one);
-            if bytes >= BATCH_BYTES || putting.waiting.len() >= BATCH_FILES {
-                putting.flush().await?;
-                bytes = 0;
-            }
-        }
-        if closed {
-            break;
+        Putting { writer: store.writer(), open: Vec::new(), top: None, counts: (0, 0), progress };
+    let mut reading = VecDeque::new();
+    while let Some(batch) = found.recv().await {
+        let store = store.clone();
+        reading.push_back(tokio::task::spawn_blocking(move || read_batch(&store, batch)));
+        if reading.len() > READERS
+            && let Some(batch) = reading.pop_front()
+        {
+            putting.take(join(batch).await?).await?;
         }
     }
+    for batch in reading {
+        putting.take(join(batch).await?).await?;
+    }
     join(walk).await?;
-    putting.flush().await?;
     let top = putting.top.expect("the walk ends with the top");
     let tally = putting.writer.finish().await?;
     let (files, skipped) = putting.counts;
     Ok(Stored { what: top.what, blob: top.blob, files, skipped, tally })
 }
 
-fn tokio_stream<T>(receiver: mpsc::Receiver<T>) -> impl futures_util::Stream<Item = T> {
-    stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
+/// Reads, cuts and looks up what is small.
+fn read_batch(store: &BlobStore, batch: Vec<Found>) -> Result<Vec<Ready>, BlobError> {
+    let index = store.inner().index.read()?;
+    let ready = |found| match found {
+        Found::Enter(folder) => Ok(Ready::Enter(folder)),
+        Found::Leave => Ok(Ready::Leave),
+        Found::File(listed, path) => match read_whole(&listed, &path)? {
+            Some(content) => {
+                let listed = Listed { size: content.len() as u64, ..listed };
+                Ok(Ready::Whole(listed, store.cut(&index, &content)?))
+            }
+            None => Ok(Ready::Large(listed, path)),
+        },
+        Found::Link(listed, target) => Ok(Ready::Whole(listed, store.cut(&index, &target)?)),
+        Found::Skipped => Ok(Ready::Skipped),
+    };
+    batch.into_iter().map(ready).collect()
+}
+
+/// The content of a file, unless it is large.
+fn read_whole(listed: &Listed, path: &Path) -> Result<Option<Bytes>, BlobError> {
+    if listed.size > WHOLE_MAX {
+        return Ok(None);
+    }
+    let failed = |e| BlobError::folder("read", path, e);
+    // A byte more than it had, so that one that grew is seen and not cut.
+    let mut content = Vec::with_capacity(listed.size as usize + 1);
+    File::open(path).map_err(failed)?.take(WHOLE_MAX + 1).read_to_end(&mut content).map_err(failed)?;
+    Ok((content.len() as u64 <= WHOLE_MAX).then(|| content.into()))
+}
+
+/// The blocks of a file, read by a thread of its own.
+fn blocks_of(path: PathBuf) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
+    let (send, blocks) = mpsc::channel(2);
+    tokio::task::spawn_blocking(move || {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) => return drop(send.blocking_send(Err(error))),
+        };
+        loop {
+            let mut block = Vec::with_capacity(BLOCK as usize);
+            let sent = match (&mut file).take(BLOCK).read_to_end(&mut block) {
+                Ok(0) => return,
+                Ok(_) => send.blocking_send(Ok(block.into())),
+                Err(error) => return drop(send.blocking_send(Err(error))),
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+    stream::unfold(blocks, |mut blocks| async move { Some((blocks.recv().await?, blocks)) })
 }
 
 /// The body of a local file is the local file: what went wrong is its own error.
@@ -122,42 +166,42 @@ fn unwrap_body(error: BlobError, path: &Path) -> BlobError {
 }
 
 /// A tree on its way into the store.
-struct Putting {
+struct Putting<P> {
     writer: crate::Writer,
     /// Folders that are not complete, from the top.
     open: Vec<(Listed, Vec<Listed>)>,
-    /// Found and not put yet.
-    waiting: Vec<Found>,
     top: Option<Listed>,
     /// Files, and what was left out.
     counts: (u64, u64),
+    progress: P,
 }
 
-impl Putting {
-    async fn flush(&mut self) -> Result<(), BlobError> {
-        let waiting = std::mem::take(&mut self.waiting);
-        let contents = waiting.iter().filter_map(|one| match one {
-            Found::Whole(_, content, _) => Some(content.clone()),
-            _ => None,
-        });
-        let mut blobs = self.writer.put_many(contents.collect()).await?.into_iter();
-        for one in waiting {
+impl<P: Fn(u64)> Putting<P> {
+    async fn take(&mut self, batch: Vec<Ready>) -> Result<(), BlobError> {
+        for one in batch {
             match one {
-                Found::Whole(listed, _, room) => {
-                    drop(room);
-                    let blob = blobs.next().expect("as many names as blobs");
+                Ready::Whole(listed, cut) => {
+                    (self.progress)(listed.size);
+                    let blob = self.writer.put_cut(cut).await?;
                     self.add(Listed { blob, ..listed });
                 }
-                Found::Enter(folder) => self.open.push((folder, Vec::new())),
-                Found::Leave => {
+                Ready::Large(listed, path) => {
+                    let progress = &self.progress;
+                    let blocks = blocks_of(path.clone())
+                        .map(|block| block.inspect(|block| progress(block.len() as u64)));
+                    let put = self.writer.put_stream(blocks, ByteSize(u64::MAX)).await;
+                    let (blob, size) = put.map_err(|error| unwrap_body(error, &path))?;
+                    self.add(Listed { blob, size: size.0, ..listed });
+                }
+                Ready::Enter(folder) => self.open.push((folder, Vec::new())),
+                Ready::Leave => {
                     let (folder, entries) = self.open.pop().expect("as many ends as beginnings");
                     let size = entries.iter().map(|entry| entry.size).sum();
                     let bytes = listing::encode(entries).into();
                     let blob = self.writer.put_many(vec![bytes]).await?[0];
                     self.add_to_parent(Listed { blob, size, ..folder });
                 }
-                Found::Skipped => self.counts.1 += 1,
-                Found::Large(..) => unreachable!("put when it is found"),
+                Ready::Skipped => self.counts.1 += 1,
             }
         }
         Ok(())
@@ -176,19 +220,20 @@ impl Putting {
     }
 }
 
-/// The thread that reads.
+/// The thread that walks.
 struct Walk {
-    send: mpsc::Sender<Found>,
-    room: Arc<Semaphore>,
-    runtime: Handle,
+    send: mpsc::Sender<Vec<Found>>,
+    batch: Vec<Found>,
+    /// Of its files.
+    bytes: u64,
 }
 
 /// Nobody listens any more; whoever did has failed already and says why.
 struct Gone;
 
 impl Walk {
-    /// Reads everything below `path` in the order of names. Ends early when nobody listens any more.
-    fn walk(&self, path: &Path) -> Result<(), BlobError> {
+    /// Finds everything below `path` in the order of names. Ends early when nobody listens any more.
+    fn walk(&mut self, path: &Path) -> Result<(), BlobError> {
         let meta = fs::symlink_metadata(path).map_err(|e| BlobError::folder("look at", path, e))?;
         let name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
         let listed = |what| Listed {
@@ -200,7 +245,7 @@ impl Walk {
             blob: Hash::from_bytes([0; 32]),
         };
         let kind = meta.file_type();
-        if kind.is_dir() {
+        let sent = if kind.is_dir() {
             let mut names = fs::read_dir(path)
                 .and_then(|entries| {
                     entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>()
@@ -211,58 +256,35 @@ impl Walk {
                 return Ok(());
             }
             names.into_iter().try_for_each(|name| self.walk(&path.join(name)))?;
-            let _ = self.send(Found::Leave);
+            self.send(Found::Leave)
         } else if kind.is_symlink() {
             let target = fs::read_link(path).map_err(|e| BlobError::folder("read the link", path, e))?;
-            let listed = Listed { size: 0, ..listed(What::Link) };
-            let _ = self.send_whole(listed, target.into_os_string().into_vec());
+            let target = Bytes::from(target.into_os_string().into_vec());
+            self.send(Found::Link(Listed { size: 0, ..listed(What::Link) }, target))
         } else if kind.is_file() {
-            return self.read(path, listed(What::File));
+            self.send(Found::File(listed(What::File), path.to_owned()))
         } else {
-            let _ = self.send(Found::Skipped);
-        }
+            self.send(Found::Skipped)
+        };
+        // Whoever listens no more says why.
+        let _ = sent;
         Ok(())
     }
 
-    fn send(&self, found: Found) -> Result<(), Gone> {
-        self.send.blocking_send(found).map_err(|_| Gone)
+    fn send(&mut self, found: Found) -> Result<(), Gone> {
+        if let Found::File(listed, _) = &found {
+            self.bytes += listed.size.min(WHOLE_MAX);
+        }
+        self.batch.push(found);
+        match self.bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
+            true => self.send_batch(),
+            false => Ok(()),
+        }
     }
 
-    fn send_whole(&self, listed: Listed, content: Vec<u8>) -> Result<(), Gone> {
-        let kib = (content.len() >> 10) as u32 + 1;
-        let permit = self.runtime.block_on(Arc::clone(&self.room).acquire_many_owned(kib));
-        self.send(Found::Whole(listed, content.into(), permit.map_err(|_| Gone)?))
-    }
-
-    fn read(&self, path: &Path, listed: Listed) -> Result<(), BlobError> {
-        let failed = |e| BlobError::folder("read", path, e);
-        let mut file = File::open(path).map_err(failed)?;
-        if listed.size <= WHOLE_MAX {
-            // A byte more than it had, so that one that grew is seen and not cut.
-            let mut content = Vec::with_capacity(listed.size as usize + 1);
-            (&mut file).take(WHOLE_MAX + 1).read_to_end(&mut content).map_err(failed)?;
-            if content.len() as u64 <= WHOLE_MAX {
-                let listed = Listed { size: content.len() as u64, ..listed };
-                let _ = self.send_whole(listed, content);
-                return Ok(());
-            }
-            file = File::open(path).map_err(failed)?;
-        }
-        let (blocks, receive) = mpsc::channel(2);
-        if self.send(Found::Large(listed, receive)).is_err() {
-            return Ok(());
-        }
-        loop {
-            let mut block = Vec::with_capacity(BLOCK as usize);
-            let sent = match (&mut file).take(BLOCK).read_to_end(&mut block) {
-                Ok(0) => return Ok(()),
-                Ok(_) => blocks.blocking_send(Ok(block.into())),
-                Err(error) => blocks.blocking_send(Err(error)),
-            };
-            if sent.is_err() {
-                return Ok(());
-            }
-        }
+    fn send_batch(&mut self) -> Result<(), Gone> {
+        self.bytes = 0;
+        self.send.blocking_send(std::mem::take(&mut self.batch)).map_err(|_| Gone)
     }
 }
 
