@@ -166,7 +166,7 @@ async fn one_account_cannot_take_all_places_to_wait() {
         let reader = market.hub.client(&market.tokens[0]);
         async move { reader.get::<Feed>(&format!("/v1/feeds/customer?wait_s={seconds}")).await }
     };
-    let waiting: Vec<_> = (0..32).map(|_| tokio::spawn(wait(10))).collect();
+    let waiting: Vec<_> = (0..32).map(|_| tokio::spawn(wait(60))).collect();
     // On a busy machine it takes a while until all of them wait.
     let refused = async {
         loop {
@@ -175,13 +175,13 @@ async fn one_account_cannot_take_all_places_to_wait() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(std::time::Duration::from_secs(9), refused).await, Ok(503));
+    assert_eq!(tokio::time::timeout(PATIENCE, refused).await, Ok(503));
     let others = feed(&market.merchant, "merchant?wait_s=1").await;
     assert_eq!(others.events, []);
-    for waiter in waiting {
-        assert_eq!(waiter.await.unwrap().unwrap().events, []);
-    }
-    assert_eq!(wait(1).await.unwrap().events, []);
+    // Whoever goes away makes room.
+    waiting.iter().for_each(|waiter| waiter.abort());
+    let room = async { while wait(1).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, room).await.expect("there is room again");
 }
 
 #[tokio::test]
