@@ -265,10 +265,10 @@ impl Model {
                     self.give_coupon_back(id);
                 }
                 State::Allocated | State::PartlyShipped => {
-                    if !self.cancel(id).is_empty() {
-                        let again = self.after(DAY);
-                        self.orders.get_mut(&id).expect("just found").due = Some(again);
-                    }
+                    let refused = !self.cancel(id).is_empty();
+                    let again = self.after(DAY);
+                    let due = &mut self.orders.get_mut(&id).expect("just found").due;
+                    *due = if refused { Some(again) } else { *due };
                 }
                 State::Shipped => {
                     order.parcels.iter_mut().for_each(|(_, arrived, _)| *arrived = true);
