@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use common::{BEGIN, ask, job, machine, open, success};
 use pumasi_core::{
-    Action, Answer, ArticleSpec, Bounds, Command, Done, OrderAnswer, OrderBatch, OrderLines, OrderRefusal,
-    OrderSpec, OrderStep, Rate, Refusal, Request, Role, Shipment, State, Tracking,
+    Action, Answer, ArticleSpec, Bounds, Command, CouponKind, CouponScope, CouponSpec, Done, OrderAnswer,
+    OrderBatch, OrderLines, OrderRefusal, OrderSpec, OrderStep, Rate, Refusal, Request, Role, Shipment,
+    State, Tracking,
 };
 use pumasi_types::{
-    AccountId, Amount, ArticleId, CouponId, Currency, Hash, JobId, OrderId, RequestId, RunId, WorkerId,
+    AccountId, Amount, ArticleId, CouponId, Currency, Duration, Hash, JobId, OrderId, RequestId, RunId,
+    WorkerId,
 };
 
 const ALICE: AccountId = AccountId(1);
@@ -202,5 +204,29 @@ fn the_parcels_of_an_order_have_a_bounded_number_of_lines() {
     assert!(refused.to_string().contains("1024 lines"), "{refused}");
     let rest = Shipment { carrier: ALICE, tracking: String::new(), lines: Vec::new() };
     assert!(one(&mut state, step(OrderStep::Ship(rest))).is_ok(), "what is left can go at once");
+    state.sanity_check();
+}
+
+#[test]
+fn a_shop_has_a_bounded_number_of_coupons() {
+    let mut state = selling(1);
+    let put = |codes: std::ops::Range<usize>| {
+        let coupon = |code: usize| CouponSpec {
+            code: code.to_string(),
+            automatic: false,
+            kind: CouponKind::Percent(Rate::new(100).expect("in range")),
+            scope: CouponScope::All,
+            starts: BEGIN,
+            ends: BEGIN.after(Duration::from_secs(60)),
+            uses: None,
+            uses_each: None,
+        };
+        ask(ALICE, Command::PutCoupons(codes.map(coupon).collect()))
+    };
+    assert!(one(&mut state, put(0..Bounds::COUPONS_EACH)).is_ok());
+    let more = Bounds::COUPONS_EACH..Bounds::COUPONS_EACH + 1;
+    let refused = one(&mut state, put(more)).expect_err("one too many");
+    assert!(refused.to_string().contains(&Bounds::COUPONS_EACH.to_string()), "{refused}");
+    assert!(one(&mut state, put(7..8)).is_ok(), "what is there can still be changed");
     state.sanity_check();
 }
