@@ -1,8 +1,7 @@
 //! Who is writing while a collection runs: what keeps collected and just used content apart, see [`crate::gc`].
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use pumasi_types::Hash;
 use tokio::sync::Notify;
@@ -39,13 +38,35 @@ impl Bits {
 /// Entries that a collection is about to remove, by pack.
 pub(crate) type Condemned = HashMap<PackNumber, Bits>;
 
+/// What was condemned at one moment, but for what is rescued later.
+///
+/// Whoever relies on what the index says takes this first, then looks at the index: if a collection ends in between, the
+/// one still knows what it removed, or the other does not know it any more.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Verdict(Arc<RwLock<Condemned>>);
+
+impl Verdict {
+    pub(crate) fn is_condemned(&self, location: &Location) -> bool {
+        let condemned = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        condemned.get(&location.pack).is_some_and(|bits| bits.has(location.place.ordinal))
+    }
+
+    /// Whether anything is.
+    pub(crate) fn is_any(&self) -> bool {
+        !self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn change(&self) -> RwLockWriteGuard<'_, Condemned> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Sessions of writers, and what a collection has to know of them.
 #[derive(Debug, Default)]
 pub(crate) struct Epochs {
     state: Mutex<State>,
     ended: Notify,
-    condemned: RwLock<Condemned>,
-    any_condemned: AtomicBool,
+    verdict: RwLock<Verdict>,
 }
 
 #[derive(Debug, Default)]
@@ -104,43 +125,34 @@ impl Epochs {
 
     /// Nobody finds these any more, so whoever needs one of them stores it again.
     pub(crate) fn condemn(&self, condemned: Condemned) {
-        *self.condemned.write().unwrap_or_else(PoisonError::into_inner) = condemned;
-        self.any_condemned.store(true, Ordering::SeqCst);
+        self.replace(Verdict(Arc::new(RwLock::new(condemned))));
     }
 
     /// Takes one back that turned out to be used.
     pub(crate) fn rescue(&self, location: &Location) {
-        let mut condemned = self.condemned.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bits) = condemned.get_mut(&location.pack) {
+        if let Some(bits) = self.verdict().change().get_mut(&location.pack) {
             bits.clear(location.place.ordinal);
         }
     }
 
     /// The collection is over.
-    pub(crate) fn acquit(&self) -> Condemned {
-        self.any_condemned.store(false, Ordering::SeqCst);
+    pub(crate) fn acquit(&self) {
+        self.replace(Verdict::default());
         self.state().recent = None;
-        std::mem::take(&mut *self.condemned.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn is_condemned(&self, location: &Location) -> bool {
-        self.is_any_condemned()
-            && self
-                .condemned
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get(&location.pack)
-                .is_some_and(|bits| bits.has(location.place.ordinal))
+    /// What is condemned now.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn is_any_condemned(&self) -> bool {
-        self.any_condemned.load(Ordering::SeqCst)
+    fn replace(&self, verdict: Verdict) {
+        *self.verdict.write().unwrap_or_else(PoisonError::into_inner) = verdict;
     }
 
     /// What is condemned in a pack.
     pub(crate) fn condemned_in(&self, pack: PackNumber) -> Bits {
-        let condemned = self.condemned.read().unwrap_or_else(PoisonError::into_inner);
-        condemned.get(&pack).cloned().unwrap_or_default()
+        self.verdict().change().get(&pack).cloned().unwrap_or_default()
     }
 
     /// Waits until every session that is open now has ended; those that begin later do not matter.

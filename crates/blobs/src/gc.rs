@@ -34,7 +34,7 @@ use pumasi_types::{Hash, Time};
 use crate::BlobError;
 use crate::check::{Examined, examine};
 use crate::commit::PACK_TARGET;
-use crate::epochs::{Bits, Condemned};
+use crate::epochs::{Bits, Condemned, Verdict};
 use crate::folder;
 use crate::frame::Entry;
 use crate::index::{Location, PackInfo, PackNumber};
@@ -109,11 +109,11 @@ impl Visit for Rescue<'_> {
 }
 
 /// Looks whether anything is about to go.
-struct IsCondemned<'a>(&'a BlobStore, bool);
+struct IsCondemned(Verdict, bool);
 
-impl Visit for IsCondemned<'_> {
+impl Visit for IsCondemned {
     fn visit(&mut self, location: &Location) -> bool {
-        self.1 |= self.0.inner().epochs.is_condemned(location);
+        self.1 |= self.0.is_condemned(location);
         !self.1
     }
 }
@@ -126,6 +126,7 @@ impl BlobStore {
     /// [`BlobError::NotFound`] when it is not here, or is being collected: then it must be put again.
     pub async fn link(&self, hash: &Hash) -> Result<(), BlobError> {
         let _session = self.inner().epochs.begin();
+        let verdict = self.inner().epochs.verdict();
         let location = {
             let reader = self.inner().index.read()?;
             match reader.blob(hash)? {
@@ -135,9 +136,9 @@ impl BlobStore {
         };
         let sound = location.filter(|location| self.is_sound(hash, location));
         let location = sound.ok_or(BlobError::NotFound { hash: *hash })?;
-        if !self.inner().epochs.acknowledge(&[*hash]) && self.inner().epochs.is_any_condemned() {
-            // Nobody listens any more: what is condemned goes for sure.
-            let mut look = IsCondemned(self, false);
+        if !self.inner().epochs.acknowledge(&[*hash]) && verdict.is_any() {
+            // Nobody listens any more: what was condemned goes for sure, or has gone.
+            let mut look = IsCondemned(verdict, false);
             self.walk(hash, &mut look).await?;
             if look.1 {
                 return Err(BlobError::NotFound { hash: *hash });

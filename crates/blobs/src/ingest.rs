@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::BlobError;
 use crate::chunker::{Cutter, cut};
-use crate::epochs::Session;
+use crate::epochs::{Session, Verdict};
 use crate::index::{IndexReader, Location};
 use crate::manifest::{LIST_MAX, LISTS_MAX, Manifest, Part, encode_list};
 use crate::packing::Packing;
@@ -364,27 +364,55 @@ where
     }
 }
 
-impl BlobStore {
-    fn cut_all(&self, blobs: &[Bytes]) -> Result<Vec<Cut>, BlobError> {
-        let index = self.inner().index.read()?;
-        blobs.iter().map(|blob| self.cut(&index, blob)).collect()
-    }
+/// What the store had at one moment, whole as far as is known, and not about to be collected.
+pub(crate) struct Known<'a> {
+    store: &'a BlobStore,
+    /// Older than what the index says.
+    verdict: Verdict,
+    index: IndexReader,
+}
 
+impl Known<'_> {
     /// Cuts a blob and looks all of it up. One that is a single chunk is hashed once.
-    pub(crate) fn cut(&self, index: &IndexReader, blob: &Bytes) -> Result<Cut, BlobError> {
+    pub(crate) fn cut(&self, blob: &Bytes) -> Result<Cut, BlobError> {
         let mut chunks = cut(blob);
         if chunks.is_empty() {
             chunks.push(Bytes::new());
         }
-        let chunks = self.look_up_with(index, chunks)?;
+        let chunks = self.look_up(chunks)?;
         let (id, known) = match chunks.as_slice() {
             [only] => (only.name, None),
             _ => {
                 let id = Hash::of(blob);
-                (id, self.known(&id, index.blob(&id)?.map(|(location, _)| location)))
+                (id, self.blob(&id)?)
             }
         };
         Ok(Cut { id, length: blob.len() as u64, chunks, known })
+    }
+
+    fn look_up(&self, chunks: Vec<Bytes>) -> Result<Vec<Looked>, BlobError> {
+        let look = |bytes: Bytes| -> Result<Looked, BlobError> {
+            let name = Hash::of(&bytes);
+            let known = self.index.chunk(&name)?.filter(|location| self.is_sure(&name, location));
+            Ok(Looked { name, known, bytes })
+        };
+        chunks.into_iter().map(look).collect()
+    }
+
+    fn blob(&self, id: &Hash) -> Result<Option<Location>, BlobError> {
+        let location = self.index.blob(id)?.map(|(location, _)| location);
+        Ok(location.filter(|location| self.is_sure(id, location)))
+    }
+
+    fn is_sure(&self, name: &Hash, location: &Location) -> bool {
+        !self.verdict.is_condemned(location) && self.store.is_sound(name, location)
+    }
+}
+
+impl BlobStore {
+    fn cut_all(&self, blobs: &[Bytes]) -> Result<Vec<Cut>, BlobError> {
+        let known = self.what_is_known()?;
+        blobs.iter().map(|blob| known.cut(blob)).collect()
     }
 
     /// Cuts and hashes a block, on the one core the chunks of it, on the other the whole.
@@ -411,26 +439,17 @@ impl BlobStore {
     }
 
     fn look_up(&self, chunks: Vec<Bytes>) -> Result<Vec<Looked>, BlobError> {
-        self.look_up_with(&self.inner().index.read()?, chunks)
-    }
-
-    fn look_up_with(&self, reader: &IndexReader, chunks: Vec<Bytes>) -> Result<Vec<Looked>, BlobError> {
-        let look = |bytes: Bytes| -> Result<Looked, BlobError> {
-            let name = Hash::of(&bytes);
-            Ok(Looked { name, known: self.known(&name, reader.chunk(&name)?), bytes })
-        };
-        chunks.into_iter().map(look).collect()
+        self.what_is_known()?.look_up(chunks)
     }
 
     fn known_blob(&self, id: &Hash) -> Result<Option<Location>, BlobError> {
-        let location = self.inner().index.read()?.blob(id)?.map(|(location, _)| location);
-        Ok(self.known(id, location))
+        self.what_is_known()?.blob(id)
     }
 
-    /// Whether what lies there can be relied on: whole as far as is known, and not about to be collected.
-    fn known(&self, name: &Hash, location: Option<Location>) -> Option<Location> {
-        location
-            .filter(|location| !self.inner().epochs.is_condemned(location) && self.is_sound(name, location))
+    /// What a writer can rely on at this moment.
+    pub(crate) fn what_is_known(&self) -> Result<Known<'_>, BlobError> {
+        let verdict = self.inner().epochs.verdict();
+        Ok(Known { store: self, verdict, index: self.inner().index.read()? })
     }
 
     /// Remembers that these were put or linked now, as far as nothing says so yet.

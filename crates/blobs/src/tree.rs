@@ -102,18 +102,18 @@ pub async fn put(store: &BlobStore, path: &Path, progress: impl Fn(u64)) -> Resu
 
 /// Reads, cuts and looks up what is small.
 fn read_batch(store: &BlobStore, batch: Vec<Found>) -> Result<Vec<Ready>, BlobError> {
-    let index = store.inner().index.read()?;
+    let known = store.what_is_known()?;
     let ready = |found| match found {
         Found::Enter(folder) => Ok(Ready::Enter(folder)),
         Found::Leave => Ok(Ready::Leave),
         Found::File(listed, path) => match read_whole(&listed, &path)? {
             Some(content) => {
                 let listed = Listed { size: content.len() as u64, ..listed };
-                Ok(Ready::Whole(listed, store.cut(&index, &content)?))
+                Ok(Ready::Whole(listed, known.cut(&content)?))
             }
             None => Ok(Ready::Large(listed, path)),
         },
-        Found::Link(listed, target) => Ok(Ready::Whole(listed, store.cut(&index, &target)?)),
+        Found::Link(listed, target) => Ok(Ready::Whole(listed, known.cut(&target)?)),
         Found::Skipped => Ok(Ready::Skipped),
     };
     batch.into_iter().map(ready).collect()
