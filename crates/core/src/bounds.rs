@@ -102,4 +102,30 @@ impl Bounds {
     pub const WEBHOOK_PATIENCE: Duration = Duration::from_secs(5 * 24 * 3600);
     /// How long the secret before a new one signs as well, in log time.
     pub const OLD_SECRET: Duration = Duration::from_secs(24 * 3600);
+    /// Files that one command names.
+    pub const FILES: usize = 1_000;
+    /// Files and folders that are copied at once.
+    pub const COPIED: u64 = 10_000;
+    /// Parts of an upload.
+    pub const PARTS: u16 = 10_000;
+    /// How long a claim of a blob lasts, in log time.
+    pub const CLAIM: Duration = Duration::from_secs(48 * 3600);
+    /// Bytes of names and values that a file's [`About`](crate::About) has.
+    pub const ABOUT_BYTES: usize = 8 * 1024;
+    /// Spaces of which one account is the maker.
+    pub const SPACES: usize = 1_000;
+    /// Bytes that a new space may hold.
+    pub const QUOTA: ByteSize = ByteSize(100 << 30);
+    /// Older versions of a file.
+    pub const VERSIONS: usize = 100;
+    /// Links in a space.
+    pub const LINKS: usize = 10_000;
+    /// Uploads in a space that are not finished.
+    pub const UPLOADS: usize = 1_000;
+    /// How long an upload lies idle before it is given up.
+    pub const UPLOAD_IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
+    /// Downloads of an account that are not over.
+    pub const DOWNLOADS: usize = 1_000;
+    /// How long a download that is over is remembered.
+    pub const DOWNLOAD_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
 }

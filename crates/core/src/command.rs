@@ -9,8 +9,8 @@ use pumasi_types::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ArticleSpec, CouponSpec, MarketTerms, OrderBatch, OrderStep, Replay, Roles, ShopTerms, StockChange,
-    WebhookReport, WebhookSpec,
+    ArticleSpec, CouponSpec, FilesCommand, MarketTerms, OrderBatch, OrderStep, Replay, Roles, ShopTerms,
+    StockChange, WebhookReport, WebhookSpec,
 };
 
 /// One command of one caller, as it stands in an entry.
@@ -202,6 +202,8 @@ pub enum Command {
     },
     /// How far webhooks were told. Hub only.
     ReportWebhooks(Vec<WebhookReport>),
+    /// Something with files.
+    Files(FilesCommand),
 }
 
 /// A job as it is ordered.

@@ -6,7 +6,7 @@ use pumasi_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Archived, Event, OrderAnswer, SalesHour};
+use crate::{Archived, Event, FilesDone, OrderAnswer, SalesHour};
 
 /// What a command that was done answers.
 ///
@@ -56,6 +56,8 @@ pub enum Done {
     Coupons(Vec<CouponId>),
     /// The webhook that was made or changed.
     Webhook(WebhookId),
+    /// What came of a command of files.
+    Files(FilesDone),
 }
 
 /// Everything that an entry leads to besides answers.

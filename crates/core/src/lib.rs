@@ -14,6 +14,7 @@ mod codec;
 mod command;
 mod compute;
 mod effects;
+mod files;
 #[cfg(test)]
 mod growth;
 mod index;
@@ -36,6 +37,11 @@ pub use codec::{
 pub use command::{Checks, Command, InputFile, JobSpec, Request, RunReport, WorkerSpec};
 pub use compute::{Job, JobCounts, JobOutcome, JobState, Owner, Standing, Task, TaskState, Worker};
 pub use effects::{Action, Assignment, Cause, Done, Effects, Transfer};
+pub use files::{
+    About, Access, Condition, Download, DownloadControl, DownloadReport, DownloadSource, DownloadSpec,
+    DownloadState, FileKind, FilePut, FileView, Files, FilesCommand, FilesDone, FilesRefusal, Link, Page,
+    Placed, RootCursor, Roots as BlobRoots, Space, Totals, Trashed, Upload, UploadPart, Version,
+};
 pub use ledger::{Account, Balance, Books, Hold, Ledger};
 pub use market::{
     ArchivePlace, Archived, ArchivedOrder, Article, ArticleSpec, ArticleText, BadBatch, BadScanCode, Coupon,

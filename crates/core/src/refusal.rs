@@ -6,8 +6,8 @@ use pumasi_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Role;
 use crate::market::{OrderState, StepKind};
+use crate::{FilesRefusal, Role};
 
 /// Why a command was not done. Nothing changed.
 ///
@@ -249,6 +249,9 @@ pub enum Refusal {
         /// Which.
         webhook: WebhookId,
     },
+    /// Something with files.
+    #[error(transparent)]
+    Files(#[from] FilesRefusal),
 }
 
 /// What can be done, as the end of a sentence.
@@ -300,6 +303,7 @@ impl Refusal {
             Refusal::RefundTooLarge { .. } => "refund_too_large",
             Refusal::RefundNotCovered { .. } => "refund_not_covered",
             Refusal::NoWebhook { .. } => "no_webhook",
+            Refusal::Files(refusal) => refusal.code(),
         }
     }
 }

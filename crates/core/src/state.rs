@@ -13,7 +13,7 @@ use crate::ledger::Movement;
 use crate::market::Market;
 use crate::requests::{Requests, content_of};
 use crate::timers::{Timer, Timers};
-use crate::{Job, Ledger, Owner, Refusal, Role, Worker};
+use crate::{Files, Job, Ledger, Owner, Refusal, Role, Worker};
 
 /// What a request is answered.
 pub type Answer = Result<Done, Refusal>;
@@ -35,6 +35,7 @@ pub struct State {
     ledger: Ledger,
     compute: Compute,
     market: Market,
+    files: Files,
     requests: Requests,
     timers: Timers,
 }
@@ -61,6 +62,7 @@ impl State {
             ledger: Ledger::new(),
             compute: Compute::default(),
             market: Market::default(),
+            files: Files::default(),
             requests: Requests::default(),
             timers: Timers::default(),
         }
@@ -180,6 +182,7 @@ impl State {
             | Command::RenewWebhookSecret { .. }
             | Command::ReplayWebhook { .. }
             | Command::ReportWebhooks(_) => self.telling(caller, &request.command),
+            Command::Files(_) => todo!(),
             _ => self.computation(caller, &request.command, effects),
         }
     }
@@ -404,6 +407,11 @@ impl State {
     /// Articles, stock and orders.
     pub fn market(&self) -> &Market {
         &self.market
+    }
+
+    /// Spaces and files.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// All jobs that are not forgotten.

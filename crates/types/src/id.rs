@@ -105,6 +105,31 @@ define_id!(
     WorkerId(u64), "worker"
 );
 
+define_id!(
+    /// Files that belong together, with their own root, members and quota; counted from 1.
+    SpaceId(u32), "space"
+);
+define_id!(
+    /// A file or a folder: it keeps its id wherever it is moved; counted from 1 over all spaces.
+    FileId(u64), "file"
+);
+define_id!(
+    /// One content that a file had; counted from 1 over all spaces.
+    VersionId(u64), "version"
+);
+define_id!(
+    /// A link that lets whoever has it read a file or a folder; counted from 1.
+    LinkId(u64), "link"
+);
+define_id!(
+    /// A file that comes in parts; counted from 1.
+    UploadId(u64), "upload"
+);
+define_id!(
+    /// Something that the hub fetches from elsewhere; counted from 1.
+    DownloadId(u64), "download"
+);
+
 /// What a client calls its own request, so that sending it twice does it once.
 ///
 /// 128 bits that the client chose (or that were hashed from a text that it chose), scoped to its account.

@@ -5,16 +5,19 @@
 mod hash;
 mod id;
 mod money;
+mod path;
 mod task;
 mod time;
 mod units;
 
 pub use hash::{Hash, ParseHashError};
 pub use id::{
-    AccountId, ArticleId, CellId, CouponId, EventId, HoldId, JobId, OrderId, ParcelId, ParseIdError, PlaceId,
-    RequestId, RunId, SalesId, TaskIndex, TransferId, WebhookId, WorkerId,
+    AccountId, ArticleId, CellId, CouponId, DownloadId, EventId, FileId, HoldId, JobId, LinkId, OrderId,
+    ParcelId, ParseIdError, PlaceId, RequestId, RunId, SalesId, SpaceId, TaskIndex, TransferId, UploadId,
+    VersionId, WebhookId, WorkerId,
 };
 pub use money::{Amount, Currency, MoneyError, Price};
+pub use path::{BadPath, FilePath};
 pub use task::{Ending, Limits, Trap};
 pub use time::{Duration, Hour, Time};
 pub use units::{ByteSize, EngineId, EngineTag, Fuel, ParseUnitError, Speed};
