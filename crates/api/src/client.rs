@@ -1,5 +1,6 @@
 //! A client of the hub's HTTP API that asks again when a connection breaks, without doing anything twice.
 
+mod files;
 mod plain;
 mod transfer;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RANGE, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -32,6 +33,7 @@ use crate::wire::{ErrorBody, StoredBlob};
 
 use self::transfer::{Sink, SourceError, upload};
 
+pub use self::files::{ListOf, ReadFiles};
 pub use self::plain::{Download, TextAnswer};
 pub use self::transfer::{Progress, Source, hash_source, part_path};
 
@@ -254,11 +256,13 @@ struct Call<'a> {
     json: Option<Bytes>,
     upload: Option<(&'a Source, Progress)>,
     request_id: Option<RequestId>,
+    /// Which bytes of the answer, from the first to before the last.
+    range: Option<std::ops::Range<u64>>,
 }
 
 impl<'a> Call<'a> {
     fn new(method: Method, path: &'a str) -> Call<'a> {
-        Call { method, path, json: None, upload: None, request_id: None }
+        Call { method, path, json: None, upload: None, request_id: None, range: None }
     }
 
     fn name(&self) -> String {
@@ -446,20 +450,13 @@ impl HubClient {
         body: &B,
         request_id: Option<RequestId>,
     ) -> Result<T, ClientError> {
-        let json = serde_json::to_vec(body).map_err(|error| ClientError::Protocol {
-            address: self.address.clone(),
-            request: format!("{method} {path}"),
-            problem: format!("the request cannot be written as JSON: {error}"),
-        })?;
-        let call = Call {
-            json: Some(json.into()),
-            request_id: Some(request_id.unwrap_or_else(Self::new_request_id)),
-            ..Call::new(method, path)
-        };
+        let mut call = Call::new(method, path);
+        call.json = Some(self.json(&call, body)?);
+        call.request_id = Some(request_id.unwrap_or_else(Self::new_request_id));
         self.parse(&call, self.collect(&call, JSON_BYTES_MAX).await?)
     }
 
-    /// Whether the hub has the blob.
+    /// Whether the caller holds the blob: it sent or claimed it within the last 48 hours.
     ///
     /// # Errors
     /// When the hub cannot be reached or refuses to say.
@@ -573,6 +570,17 @@ impl HubClient {
         if seen == hash { Ok(len) } else { Err(ClientError::Damaged { expected: hash, seen }.into()) }
     }
 
+    /// Sends a call until it is answered, and leaves the answer to be read.
+    async fn open(&self, call: &Call<'_>) -> Result<Incoming, ClientError> {
+        let mut patience = Patience::new();
+        loop {
+            match self.try_send(call).await {
+                Ok(response) => return Ok(response.into_body()),
+                Err(failure) => patience.after(failure).await?,
+            }
+        }
+    }
+
     /// Sends a call until it is answered, and reads the whole answer.
     async fn collect(&self, call: &Call<'_>, bytes_max: u64) -> Result<Bytes, ClientError> {
         let mut patience = Patience::new();
@@ -643,11 +651,6 @@ impl HubClient {
     }
 
     async fn request(&self, call: &Call<'_>, sent: &Arc<AtomicU64>) -> Result<Request<Body>, ClientError> {
-        let strange = |problem: String| ClientError::Protocol {
-            address: self.address.clone(),
-            request: call.name(),
-            problem,
-        };
         let uri = format!("http://{}{}", self.address.authority(), call.path);
         let mut request = Request::builder().method(call.method.clone()).uri(uri);
         if let Some(token) = &self.token {
@@ -655,6 +658,9 @@ impl HubClient {
         }
         if let Some(id) = call.request_id {
             request = request.header(IDEMPOTENCY_KEY, id.to_string());
+        }
+        if let Some(range) = &call.range {
+            request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
         }
         let body = match (&call.upload, &call.json) {
             (Some((source, progress)), _) => {
@@ -669,7 +675,7 @@ impl HubClient {
             }
             (None, None) => Empty::new().map_err(|never| match never {}).boxed_unsync(),
         };
-        request.body(body).map_err(|error| strange(format!("it cannot be sent: {error}")))
+        request.body(body).map_err(|error| self.strange(call, format!("it cannot be sent: {error}")))
     }
 
     /// Reads why the hub will not.
@@ -728,11 +734,18 @@ impl HubClient {
     fn parse<T: DeserializeOwned>(&self, call: &Call<'_>, bytes: Bytes) -> Result<T, ClientError> {
         // Endpoints without an answer send no bytes, which are read as JSON's nothing.
         let json: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
-        serde_json::from_slice(json).map_err(|error| ClientError::Protocol {
-            address: self.address.clone(),
-            request: call.name(),
-            problem: error.to_string(),
-        })
+        serde_json::from_slice(json).map_err(|error| self.strange(call, error.to_string()))
+    }
+
+    /// A body as JSON.
+    fn json<B: Serialize>(&self, call: &Call<'_>, body: &B) -> Result<Bytes, ClientError> {
+        let json = serde_json::to_vec(body).map(Bytes::from);
+        json.map_err(|error| self.strange(call, format!("the request cannot be written as JSON: {error}")))
+    }
+
+    /// What no hub says.
+    fn strange(&self, call: &Call<'_>, problem: String) -> ClientError {
+        ClientError::Protocol { address: self.address.clone(), request: call.name(), problem }
     }
 }
 

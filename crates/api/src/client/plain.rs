@@ -6,7 +6,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 
-use super::{Call, ClientError, HubClient, Patience};
+use super::{Call, ClientError, HubClient};
 
 /// The longest text that is read, in bytes.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -24,8 +24,9 @@ pub struct TextAnswer {
 
 /// An answer that comes piece by piece.
 pub struct Download {
-    client: HubClient,
-    body: Incoming,
+    pub(super) client: HubClient,
+    /// None when nothing was asked for.
+    pub(super) body: Option<Incoming>,
 }
 
 impl Download {
@@ -34,7 +35,10 @@ impl Download {
     /// # Errors
     /// When the connection breaks or the hub breaks off.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
-        self.client.next_chunk(&mut self.body).await.map_err(|failure| failure.error)
+        match &mut self.body {
+            None => Ok(None),
+            Some(body) => self.client.next_chunk(body).await.map_err(|failure| failure.error),
+        }
     }
 }
 
@@ -48,11 +52,7 @@ impl HubClient {
         let request = Request::post(format!("http://{}{path}", self.address.authority()))
             .header(CONTENT_TYPE, "text/plain; charset=utf-8")
             .body(Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync());
-        let request = request.map_err(|error| ClientError::Protocol {
-            address: self.address.clone(),
-            request: call.name(),
-            problem: format!("it cannot be sent: {error}"),
-        })?;
+        let request = request.map_err(|error| self.strange(&call, format!("it cannot be sent: {error}")))?;
         let response =
             self.http.request(request).await.map_err(|error| self.no_answer(error, &call).error)?;
         let (parts, body) = response.into_parts();
@@ -70,13 +70,6 @@ impl HubClient {
     /// # Errors
     /// When the hub cannot be reached or refuses.
     pub async fn stream(&self, path: &str) -> Result<Download, ClientError> {
-        let call = Call::new(Method::GET, path);
-        let mut patience = Patience::new();
-        loop {
-            match self.try_send(&call).await {
-                Ok(response) => return Ok(Download { client: self.clone(), body: response.into_body() }),
-                Err(failure) => patience.after(failure).await?,
-            }
-        }
+        Ok(Download { client: self.clone(), body: Some(self.open(&Call::new(Method::GET, path)).await?) })
     }
 }
