@@ -103,12 +103,12 @@ pub(crate) fn run(options: &Options) -> Outcome {
         (Part::Restart, Bench::restart),
         (Part::Throughput, Bench::throughput),
         (Part::Latency, Bench::latency),
+        (Part::Snapshot, Bench::snapshot),
         (Part::Forms, Bench::forms),
         (Part::Hold, Bench::hold),
         (Part::Http, Bench::http),
         (Part::Life, Bench::life),
         (Part::Overload, Bench::overload),
-        (Part::Snapshot, Bench::snapshot),
         (Part::Peers, Bench::peers),
     ];
     for (part, measure) in steps {
@@ -377,7 +377,9 @@ impl Bench {
         Ok(())
     }
 
+    /// With both cores: the hub is stopped.
     fn peers(&mut self) -> Outcome {
+        self.pool.hub()?.stop(restart::PATIENCE)?;
         let measured = peers::measure(&self.options);
         self.set("peers", measured);
         Ok(())

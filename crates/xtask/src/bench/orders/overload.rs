@@ -11,7 +11,9 @@ use crate::Outcome;
 const DURING: Duration = Duration::from_secs(6);
 /// Orders in a request.
 const TOGETHER: usize = 100;
-/// Connections: so many requests are under way at most, and no more can come.
+/// Connections whose clients wait for each answer.
+const WAITING: usize = 32;
+/// Connections of those that do not: so many requests are under way at most, and no more can come.
 const CONNECTIONS: usize = 2_000;
 
 impl Bench {
@@ -36,7 +38,9 @@ impl Bench {
         self.set("overload_flight_orders_per_s", goodput.round());
         self.set("overload_flight_p99_ms", p99);
 
-        let peak = self.peak("http_array_orders_per_s", 150_000.0);
+        // Few connections that wait for their answers make the most; many are for what comes without waiting.
+        let peak = http::measure(&self.market, &mut self.numbers, WAITING, TOGETHER, DURING);
+        let peak = self.runtime.block_on(peak)?;
         let load = http::OpenLoop {
             connections: CONNECTIONS,
             together: TOGETHER,
@@ -50,12 +54,14 @@ impl Bench {
         let p99 = quantile(&mut measured.placed_ms, 0.99);
         let refused = quantile(&mut measured.refused_ms, 0.99);
         println!(
-            "{:32} {goodput:.0} orders/s placed of {:.0} that were sent, p99 {p99:.0} ms; {} requests sent away, p99 \
-             {refused:.0} ms",
+            "{:32} {goodput:.0} orders/s placed of {:.0} that were sent, {:.0} % of {peak:.0} just before; p99 {p99:.0} ms; \
+             {} requests sent away, p99 {refused:.0} ms",
             "overload, HTTP",
             measured.sent as f64 / seconds,
+            goodput / peak * 100.0,
             measured.refused_ms.len()
         );
+        self.set("overload_http_peak_orders_per_s", peak.round());
         self.set("overload_http_offered_orders_per_s", (measured.sent as f64 / seconds).round());
         self.set("overload_http_orders_per_s", goodput.round());
         self.set("overload_http_p99_ms", p99);

@@ -8,7 +8,7 @@ use super::{Bench, NO_SNAPSHOTS, SMALL_BATCH, quantile};
 use crate::Outcome;
 
 /// How long the hub may take to make its last snapshot.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// Orders a second while snapshots are made: such an hour is no peak.
 const RATE: f64 = 200_000.0;
 /// Payload after which the hub makes one: what comes in about six seconds.
