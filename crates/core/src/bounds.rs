@@ -128,4 +128,20 @@ impl Bounds {
     pub const DOWNLOADS: usize = 1_000;
     /// How long a download that is over is remembered.
     pub const DOWNLOAD_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
+    /// Files and folders in one space, its trash included.
+    pub const THINGS: u64 = 20_000_000;
+    /// Members of a space.
+    pub const MEMBERS: usize = 10_000;
+    /// How long bytes stay that were claimed, after the claim ended, so that a collection that began before misses nothing.
+    pub const CLAIM_ROOT: Duration = Duration::from_secs(24 * 3600);
+    /// Bytes of what stands for a link's password.
+    pub const PASSWORD_BYTES: usize = 1_000;
+    /// Bytes of where a download comes from: a magnet link names many trackers.
+    pub const SOURCE_BYTES: usize = 16 * 1024;
+    /// How often a download is tried that may work later, before it is given up.
+    pub const DOWNLOAD_TRIES: u32 = 20;
+    /// How long a download waits after its first failure; twice as long after each further one.
+    pub const DOWNLOAD_AGAIN: Duration = Duration::from_secs(30);
+    /// The longest that it waits.
+    pub const DOWNLOAD_PAUSE: Duration = Duration::from_secs(3600);
 }

@@ -32,6 +32,16 @@ impl Request {
             _ => 0,
         }
     }
+
+    /// How many blobs it claims.
+    pub(crate) fn claims(&self) -> usize {
+        match &self.command {
+            Command::Files(FilesCommand::Claim { blobs, .. }) => blobs.len(),
+            Command::Files(FilesCommand::ClaimFiles { paths, .. }) => paths.len(),
+            Command::Files(FilesCommand::ReportDownload { .. }) => 1,
+            _ => 0,
+        }
+    }
 }
 
 /// What can be asked. The order of variants is part of the stored format: append, never reorder.

@@ -9,11 +9,12 @@ use crate::access::Tokens;
 use crate::command::{Command, Request};
 use crate::compute::{Compute, Context};
 use crate::effects::{Cause, Done, Effects};
+use crate::files;
 use crate::ledger::Movement;
 use crate::market::Market;
 use crate::requests::{Requests, content_of};
 use crate::timers::{Timer, Timers};
-use crate::{Files, Job, Ledger, Owner, Refusal, Role, Worker};
+use crate::{Files, FilesCommand, Job, Ledger, Owner, Refusal, Role, Worker};
 
 /// What a request is answered.
 pub type Answer = Result<Done, Refusal>;
@@ -79,6 +80,7 @@ impl State {
         self.requests.pass(self.now, State::DUE_STEPS + 2 * requests.len());
         let orders: usize = requests.iter().map(Request::orders).sum();
         self.market.pass(self.now, State::PAGES + 2 * Market::pages(orders), &mut effects);
+        self.files.pass(self.now, State::DUE_STEPS + requests.iter().map(Request::claims).sum::<usize>() * 2);
         let answers = requests.iter().map(|request| self.answer(request, &mut effects)).collect();
         let (compute, mut ctx) = self.compute(&mut effects);
         compute.schedule(&mut ctx);
@@ -123,6 +125,10 @@ impl State {
                     let (market, mut ctx) = self.selling(effects);
                     market.coupon_falls_due(coupon, &mut ctx);
                 }
+                Timer::Space(space) => self.files.expire(space, self.now, &mut steps, &mut self.timers),
+                Timer::Link(link) => self.files.end_link(link),
+                Timer::Upload(upload) => self.files.end_upload(upload, &mut self.timers),
+                Timer::Download(download) => self.files.forget_download(download, &mut self.timers),
             }
         }
     }
@@ -182,7 +188,7 @@ impl State {
             | Command::RenewWebhookSecret { .. }
             | Command::ReplayWebhook { .. }
             | Command::ReportWebhooks(_) => self.telling(caller, &request.command),
-            Command::Files(_) => todo!(),
+            Command::Files(command) => self.filing(caller, command),
             _ => self.computation(caller, &request.command, effects),
         }
     }
@@ -293,6 +299,15 @@ impl State {
         }
     }
 
+    fn filing(&mut self, caller: AccountId, command: &FilesCommand) -> Answer {
+        if Files::is_for_hub(command) {
+            self.hub_only(caller)?;
+        }
+        let operator = self.has_role(caller, Role::Operator);
+        let (now, ledger, timers) = (self.now, &self.ledger, &mut self.timers);
+        self.files.carry_out(caller, operator, command, &mut files::Context { now, ledger, timers })
+    }
+
     fn telling(&mut self, caller: AccountId, command: &Command) -> Answer {
         match command {
             Command::SetWebhook(spec) => {
@@ -391,7 +406,7 @@ impl State {
     /// Whether something was too much for one entry: the next ones, of whatever kind, go on with it, so there should be
     /// one at once.
     pub fn is_behind(&self) -> bool {
-        self.compute.is_behind() || self.market.is_behind()
+        self.compute.is_behind() || self.market.is_behind() || self.files.is_behind()
     }
 
     /// Whose token has this hash.
@@ -450,5 +465,6 @@ impl State {
         self.market.sanity_check(&self.timers);
         self.compute.sanity_check(&self.ledger);
         self.requests.sanity_check();
+        self.files.sanity_check(&self.timers);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use pumasi_types::{AccountId, CouponId, HoldId, JobId, OrderId, Time, WorkerId};
+use pumasi_types::{
+    AccountId, CouponId, DownloadId, HoldId, JobId, LinkId, OrderId, SpaceId, Time, UploadId, WorkerId,
+};
 use serde::{Deserialize, Serialize};
 
 /// Something that happens by itself when its time has come.
@@ -24,6 +26,14 @@ pub(crate) enum Timer {
     Order(OrderId),
     /// A coupon is over, or is forgotten.
     Coupon(CouponId),
+    /// Something that was removed or overwritten in a space was kept for long enough.
+    Space(SpaceId),
+    /// A link ends.
+    Link(LinkId),
+    /// An upload lay idle for too long.
+    Upload(UploadId),
+    /// A download that is over is forgotten.
+    Download(DownloadId),
 }
 
 /// Timers in the order in which they are due.

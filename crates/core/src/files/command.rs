@@ -63,7 +63,8 @@ pub enum FilesCommand {
         /// At most [`Bounds::FILES`](crate::Bounds::FILES).
         files: Vec<FilePut>,
     },
-    /// Makes a folder, and those above it, to stay even when nothing lies in it. One that is there is left alone. Writers.
+    /// Makes a folder that stays even when nothing lies in it, or makes one stay that is there; those above it that are
+    /// not there are made, and go with it. Writers.
     MakeFolder {
         /// Where.
         space: SpaceId,
@@ -206,6 +207,14 @@ pub enum FilesCommand {
         download: DownloadId,
         /// What became of it.
         report: DownloadReport,
+    },
+    /// Undoes [`FilesCommand::MakeFolder`]: the folder goes once nothing lies in it, maybe now. One that is not there, or
+    /// that would not have stayed, is left alone. Writers.
+    ReleaseFolder {
+        /// Where.
+        space: SpaceId,
+        /// Which.
+        path: FilePath,
     },
 }
 

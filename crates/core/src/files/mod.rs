@@ -1,331 +1,350 @@
 //! The files machine: spaces with members and quotas, trees of files with versions and trash, links, claims, uploads
 //! and downloads.
+//!
+//! Nobody gets from a hash to bytes but through a claim (`claims.rs`). `tree.rs` is how files lie, `change.rs` what
+//! writers do with them, `trash.rs` what becomes of what they removed, `walk.rs` how everything is found and listed, and
+//! `roots.rs` which bytes the store must keep.
 
+mod change;
+mod claims;
 mod command;
+mod downloads;
+mod links;
 mod refusal;
+mod roots;
+mod space;
+mod trash;
+mod tree;
+mod uploads;
+mod view;
+mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pumasi_types::{
-    AccountId, ByteSize, DownloadId, Duration, FileId, FilePath, Hash, LinkId, SpaceId, Time, UploadId,
-    VersionId,
-};
+use pumasi_types::{AccountId, ByteSize, FilePath, Hash, SpaceId, Time};
 use serde::{Deserialize, Serialize};
+
+use self::change::{CopyOrder, Fresh, Opened, check_about};
+use self::claims::Claims;
+use self::downloads::Downloads;
+use self::links::Links;
+use self::trash::Doom;
+use self::tree::Tree;
+use self::uploads::Uploads;
+use crate::effects::Done;
+use crate::state::Answer;
+use crate::timers::{Timer, Timers};
+use crate::{Bounds, Refusal};
 
 pub use command::{
     About, Access, Condition, DownloadControl, DownloadReport, DownloadSource, DownloadSpec, FilePut,
     FilesCommand, FilesDone, Placed,
 };
 pub use refusal::FilesRefusal;
+pub use roots::{RootCursor, Roots};
+pub(crate) use space::Context;
+pub use view::{
+    Download, DownloadState, FileKind, FileView, Link, Page, Space, Totals, Trashed, Upload, UploadPart,
+    Version,
+};
 
 /// All spaces and what lies in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Files {
+    /// Log time of the last entry.
+    now: Time,
     spaces: BTreeMap<SpaceId, Space>,
-}
-
-/// Files that belong together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Space {
-    /// Unique among all spaces.
-    pub name: String,
-    /// When it was made.
-    pub made: Time,
-    /// See [`FilesCommand::CreateSpace`].
-    pub keep: Duration,
-    /// How many bytes all its contents can have.
-    pub quota: ByteSize,
-    /// How many they have, older versions, trash and parts of uploads included.
-    pub used: ByteSize,
-    /// Who may do what.
-    pub members: BTreeMap<AccountId, Access>,
-}
-
-/// A file or folder as it is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileView {
-    /// Which.
-    pub id: FileId,
-    /// Its path in its space; where it was, in the trash.
-    pub path: FilePath,
-    /// What it is.
-    pub kind: FileKind,
-    /// When this last changed, in log time: the newest version came, or the folder was made.
-    pub changed: Time,
-}
-
-/// A file with its content, or a folder with its sums.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// A folder.
-    Folder(Totals),
-    /// A file, with its newest version.
-    File(Version),
-}
-
-/// What lies below a folder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    /// Files in it and below.
-    pub files: u64,
-    /// Folders in it and below.
-    pub folders: u64,
-    /// Bytes of the newest versions.
-    pub bytes: ByteSize,
-}
-
-/// One content of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
-    /// Which.
-    pub id: VersionId,
-    /// Its bytes.
-    pub blob: Hash,
-    /// How many.
-    pub size: ByteSize,
-    /// When it came, in log time.
-    pub put: Time,
-    /// Who put it.
-    pub by: AccountId,
-    /// What it says of itself.
-    pub about: About,
-}
-
-/// Something in the trash.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trashed {
-    /// What, with the path where it was.
-    pub file: FileView,
-    /// When it was removed.
-    pub removed: Time,
-    /// By whom.
-    pub by: AccountId,
-}
-
-/// A link, as its maker sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    /// In which space.
-    pub space: SpaceId,
-    /// To what; gone when that is removed.
-    pub file: FileId,
-    /// Who made it.
-    pub by: AccountId,
-    /// The hash of its secret.
-    pub secret: Hash,
-    /// See [`FilesCommand::AddLink`].
-    pub password: Option<String>,
-    /// When it ends.
-    pub expires: Option<Time>,
-    /// How many downloads are left, if they are counted.
-    pub left: Option<u32>,
-    /// How often it was used.
-    pub used: u64,
-}
-
-/// A file that comes in parts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Upload {
-    /// In which space.
-    pub space: SpaceId,
-    /// At which path.
-    pub path: FilePath,
-    /// Who began it.
-    pub by: AccountId,
-    /// When.
-    pub begun: Time,
-    /// What it will say of itself.
-    pub about: About,
-    /// What came so far, by number.
-    pub parts: BTreeMap<u16, UploadPart>,
-}
-
-/// A part of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UploadPart {
-    /// Its bytes.
-    pub blob: Hash,
-    /// How many.
-    pub size: ByteSize,
-    /// The MD5 of its bytes.
-    pub md5: [u8; 16],
-    /// When it came.
-    pub put: Time,
-}
-
-/// Something that the hub fetches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Download {
-    /// Who asked.
-    pub by: AccountId,
-    /// When.
-    pub asked: Time,
-    /// For what.
-    pub spec: DownloadSpec,
-    /// How it is.
-    pub state: DownloadState,
-}
-
-/// How a download is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DownloadState {
-    /// It waits for its turn; from this time on, if it was tried before.
-    Waiting(Option<Time>),
-    /// The hub fetches it.
-    Running,
-    /// Until its owner wants it again.
-    Paused,
-    /// It lies in its space.
-    Done {
-        /// When it was.
-        at: Time,
-        /// How many files.
-        files: u32,
-        /// How many bytes.
-        bytes: ByteSize,
-        /// How many of them were not fetched because they were there.
-        saved: ByteSize,
-    },
-    /// It cannot be had.
-    Failed {
-        /// When that was clear.
-        at: Time,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Where a listing goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// What is on it.
-    pub items: Vec<T>,
-    /// Whether there is more.
-    pub more: bool,
+    names: BTreeMap<String, SpaceId>,
+    /// Spaces by who made them.
+    made: BTreeSet<(AccountId, SpaceId)>,
+    /// Spaces by their members.
+    memberships: BTreeSet<(AccountId, SpaceId)>,
+    last_space: SpaceId,
+    tree: Tree,
+    /// What lies nowhere any more and is erased little by little; the last first.
+    doomed: Vec<Doom>,
+    links: Links,
+    claims: Claims,
+    uploads: Uploads,
+    downloads: Downloads,
 }
 
 impl Files {
-    /// A space.
-    pub fn space(&self, id: SpaceId) -> Option<&Space> {
-        self.spaces.get(&id)
+    /// How much of what was removed for good is erased with a command, so that a little of it frees its room at once.
+    const ERASED_AT_ONCE: usize = 1 << 10;
+
+    /// Takes the time of an entry, and goes on with what was put off.
+    pub(crate) fn pass(&mut self, now: Time, most: usize) {
+        self.now = now;
+        let mut steps = most;
+        self.erase(&mut steps);
+        self.claims.pass(now, &mut steps);
     }
 
-    /// The space of a name.
-    pub fn space_named(&self, _name: &str) -> Option<SpaceId> {
-        todo!()
+    /// Whether something is put off still.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_erasing() || self.claims.is_due(self.now)
     }
 
-    /// The spaces of which an account is a member.
-    pub fn spaces_of(&self, _account: AccountId) -> impl Iterator<Item = (SpaceId, &Space)> {
-        self.spaces.iter().map(|(id, space)| (*id, space))
+    /// Does what is asked.
+    pub(crate) fn carry_out(
+        &mut self,
+        caller: AccountId,
+        operator: bool,
+        command: &FilesCommand,
+        ctx: &mut Context<'_>,
+    ) -> Answer {
+        use FilesCommand as Ask;
+        let done = match command {
+            Ask::CreateSpace { .. }
+            | Ask::ChangeSpace { .. }
+            | Ask::RemoveSpace { .. }
+            | Ask::SetMember { .. } => self.organise(caller, operator, command, ctx),
+            Ask::Claim { account, blobs } => self.claim(*account, blobs, ctx),
+            Ask::ClaimFiles { space, paths } => self.claim_files(caller, *space, paths),
+            Ask::AddLink { space, path, secret, password, expires, downloads } => {
+                let link = Link {
+                    space: *space,
+                    file: pumasi_types::FileId(0),
+                    by: caller,
+                    secret: *secret,
+                    password: password.clone(),
+                    expires: *expires,
+                    left: *downloads,
+                    used: 0,
+                };
+                self.add_link(path, link, ctx).map(Done::Files)
+            }
+            Ask::RemoveLink { link } => {
+                self.remove_link(caller, *link, ctx.timers)?;
+                Ok(Done::Ok)
+            }
+            Ask::UseLink { link } => {
+                self.use_link(*link)?;
+                Ok(Done::Ok)
+            }
+            Ask::BeginUpload { .. }
+            | Ask::PutPart { .. }
+            | Ask::FinishUpload { .. }
+            | Ask::AbortUpload { .. } => self.assemble(caller, command, ctx),
+            Ask::AddDownload(spec) => self.add_download(caller, spec, ctx).map(Done::Files),
+            Ask::ControlDownload { download, control } => {
+                self.control_download(caller, *download, *control, ctx.timers)?;
+                Ok(Done::Ok)
+            }
+            Ask::ReportDownload { download, report } => {
+                self.report_download(*download, report, ctx)?;
+                Ok(Done::Ok)
+            }
+            Ask::Copy { from_space, from, to_space, to, replace, about } => {
+                self.check(caller, *from_space, Access::Read)?;
+                self.check(caller, *to_space, Access::Write)?;
+                let (from_space, to_space, replace) = (*from_space, *to_space, *replace);
+                let about = about.as_ref();
+                let done =
+                    self.copy(caller, &CopyOrder { from_space, from, to_space, to, replace, about })?;
+                self.wind(to_space, ctx.timers);
+                Ok(Done::Files(done))
+            }
+            _ => self.write(caller, command, ctx),
+        };
+        self.erase(&mut Files::ERASED_AT_ONCE.clone());
+        done
     }
 
-    /// All spaces, in the order of their ids.
-    pub fn spaces(&self) -> &BTreeMap<SpaceId, Space> {
-        &self.spaces
+    /// Whether only the hub may ask this.
+    pub(crate) fn is_for_hub(command: &FilesCommand) -> bool {
+        matches!(
+            command,
+            FilesCommand::Claim { .. } | FilesCommand::UseLink { .. } | FilesCommand::ReportDownload { .. }
+        )
     }
 
-    /// Whether an account may do this there; what it is refused otherwise.
-    pub fn check(
-        &self,
-        _account: AccountId,
-        _space: SpaceId,
-        _needed: Access,
-    ) -> Result<&Space, FilesRefusal> {
-        todo!()
+    fn organise(
+        &mut self,
+        caller: AccountId,
+        operator: bool,
+        command: &FilesCommand,
+        ctx: &mut Context<'_>,
+    ) -> Answer {
+        match command {
+            FilesCommand::CreateSpace { name, keep } => {
+                return self.create_space(caller, name, *keep, ctx).map(Done::Files);
+            }
+            FilesCommand::ChangeSpace { space, keep, quota } => {
+                self.change_space((caller, operator), *space, (*keep, *quota), ctx.timers)?;
+            }
+            FilesCommand::RemoveSpace { space } => self.remove_space(caller, *space, ctx.timers)?,
+            FilesCommand::SetMember { space, account, access } => {
+                self.set_member(caller, *space, *account, *access, ctx)?;
+            }
+            _ => return Err(Refusal::HubOnly),
+        }
+        Ok(Done::Ok)
     }
 
-    /// What lies at a path; the root too.
-    pub fn find(&self, _space: SpaceId, _path: &FilePath) -> Option<FileView> {
-        todo!()
+    fn assemble(&mut self, caller: AccountId, command: &FilesCommand, ctx: &mut Context<'_>) -> Answer {
+        match command {
+            FilesCommand::BeginUpload { space, path, about } => {
+                let upload = Upload {
+                    space: *space,
+                    path: path.clone(),
+                    by: caller,
+                    begun: ctx.now,
+                    about: about.clone(),
+                    parts: BTreeMap::new(),
+                };
+                return Ok(Done::Files(self.begin_upload(upload, ctx)?));
+            }
+            FilesCommand::PutPart { upload, number, blob, md5 } => {
+                let part = UploadPart { blob: *blob, size: ByteSize(0), md5: *md5, put: ctx.now };
+                self.put_part(caller, *upload, *number, part, ctx)?;
+            }
+            FilesCommand::FinishUpload { upload, file } => {
+                return self.finish_upload(caller, *upload, file, ctx).map(Done::Files);
+            }
+            FilesCommand::AbortUpload { upload } => self.abort_upload(caller, *upload, ctx.timers)?,
+            _ => return Err(Refusal::HubOnly),
+        }
+        Ok(Done::Ok)
     }
 
-    /// A file or folder by its id, wherever it lies; `None` for what is in the trash.
-    pub fn by_id(&self, _file: FileId) -> Option<(SpaceId, FileView)> {
-        todo!()
+    /// What writers do in one space.
+    fn write(&mut self, caller: AccountId, command: &FilesCommand, ctx: &mut Context<'_>) -> Answer {
+        use FilesCommand as Ask;
+        let space = match command {
+            Ask::PutFiles { space, .. }
+            | Ask::MakeFolder { space, .. }
+            | Ask::ReleaseFolder { space, .. }
+            | Ask::Move { space, .. }
+            | Ask::Remove { space, .. }
+            | Ask::Restore { space, .. }
+            | Ask::EmptyTrash { space, .. }
+            | Ask::Revert { space, .. } => *space,
+            _ => return Err(Refusal::HubOnly),
+        };
+        self.check(caller, space, Access::Write)?;
+        if let Ask::PutFiles { files, .. } = command {
+            check_count(files.len())?;
+            let placed = files.iter().map(|file| self.put(caller, space, file)).collect();
+            self.wind(space, ctx.timers);
+            return Ok(Done::Files(FilesDone::Each(placed)));
+        }
+        let mut opened = self.open(space)?;
+        let done = opened.change(caller, command)?;
+        opened.space.wind(space, ctx.timers);
+        Ok(done.map_or(Done::Ok, Done::Files))
     }
 
-    /// What lies in a folder, by name, from the one behind `after` on, `limit` at most.
-    pub fn list(&self, _folder: FileId, _after: Option<&str>, _limit: usize) -> Page<FileView> {
-        todo!()
+    fn put(&mut self, by: AccountId, space: SpaceId, file: &FilePut) -> Result<Placed, FilesRefusal> {
+        let size = self.claimed(by, &file.blob).ok_or(FilesRefusal::NotHeld { blob: file.blob })?;
+        check_about(&file.about)?;
+        let fresh = Fresh { blob: file.blob, size, by, about: (&file.about).into() };
+        self.open(space)?.place(&file.path, file.condition, fresh)
     }
 
-    /// Files of a space whose path begins with `prefix` (any text, not whole names only), in the order of their
-    /// paths' bytes as S3 wants it, from the one behind `after` on. With `folded`, what has a `/` behind the prefix is
-    /// folded into one folder ("common prefix"). Folders that were made to stay come as such, ordered as their path and `/`.
-    /// No more than `limit` are looked at.
-    pub fn walk(
-        &self,
-        _space: SpaceId,
-        _prefix: &str,
-        _after: Option<&str>,
-        _folded: bool,
-        _limit: usize,
-    ) -> Page<FileView> {
-        todo!()
+    fn claim(&mut self, account: AccountId, blobs: &[(Hash, ByteSize)], ctx: &Context<'_>) -> Answer {
+        ctx.ledger.account(account).ok_or(Refusal::NoAccount { account })?;
+        for (blob, size) in blobs {
+            self.claims.add(account, *blob, *size, ctx.now);
+        }
+        Ok(Done::Ok)
     }
 
-    /// All versions of a file, the newest first.
-    pub fn versions(&self, _file: FileId) -> Vec<Version> {
-        todo!()
-    }
-
-    /// What is in a space's trash, the last first, from behind the one that was removed as `after` on.
-    pub fn trash(&self, _space: SpaceId, _after: Option<FileId>, _limit: usize) -> Page<Trashed> {
-        todo!()
+    fn claim_files(&mut self, caller: AccountId, space: SpaceId, paths: &[FilePath]) -> Answer {
+        self.check(caller, space, Access::Read)?;
+        check_count(paths.len())?;
+        let claim = |path: &FilePath| {
+            let file = self.open(space)?.file_at(path)?;
+            let content = self.tree.file(file).map(|file| (file.newest.blob, file.newest.size));
+            let (blob, size) = content.ok_or_else(|| FilesRefusal::NoFile { path: path.clone() })?;
+            self.claims.add(caller, blob, size, self.now);
+            Ok((blob, size))
+        };
+        Ok(Done::Files(FilesDone::Claimed(paths.iter().map(claim).collect())))
     }
 
     /// The blob is claimed by the account now: it may read it, and give it to files and jobs. How long it is.
-    pub fn claimed(&self, _account: AccountId, _blob: &Hash) -> Option<ByteSize> {
-        todo!()
+    pub fn claimed(&self, account: AccountId, blob: &Hash) -> Option<ByteSize> {
+        self.claims.size(account, blob, self.now)
     }
 
-    /// The link with this hash of its secret, unless it is over.
-    pub fn link_of(&self, _secret: &Hash) -> Option<(LinkId, &Link)> {
-        todo!()
+    /// Panics unless every invariant holds. Walks everything.
+    pub(crate) fn sanity_check(&self, timers: &Timers) {
+        self.tree.sanity_check();
+        self.claims.sanity_check();
+        self.uploads.sanity_check(timers);
+        self.downloads.sanity_check(timers);
+        self.links.sanity_check(|file| self.tree.node(file).is_some());
+        assert_eq!(self.names.len(), self.spaces.len(), "names of spaces are unique");
+        let mut sums: BTreeMap<SpaceId, (u64, u64)> = BTreeMap::new();
+        for (_, node) in self.tree.nodes().iter() {
+            let (things, bytes) = sums.entry(node.space).or_default();
+            *things += 1;
+            let contents = node.file().into_iter().flat_map(|file| file.contents());
+            *bytes += contents.map(|content| content.size.0).sum::<u64>();
+        }
+        for (id, space) in &self.spaces {
+            let (things, bytes) = sums.remove(id).unwrap_or_default();
+            let parts = space.uploads.iter().filter_map(|id| self.upload(*id)).map(|upload| upload.size().0);
+            assert_eq!(ByteSize(bytes + parts.sum::<u64>()), space.used, "space {id} knows what it holds");
+            // The root does not count.
+            assert_eq!(things, space.things + 1, "space {id} knows how much lies in it");
+            self.sanity_check_space(*id, space, timers);
+        }
+        assert!(sums.is_empty() || self.is_erasing(), "everything is of a space");
     }
 
-    /// The links in a space.
-    pub fn links(&self, _space: SpaceId) -> Vec<(LinkId, &Link)> {
-        todo!()
-    }
-
-    /// An upload.
-    pub fn upload(&self, _id: UploadId) -> Option<&Upload> {
-        todo!()
-    }
-
-    /// The uploads of a space, by path and id.
-    pub fn uploads(&self, _space: SpaceId) -> Vec<(UploadId, &Upload)> {
-        todo!()
-    }
-
-    /// A download.
-    pub fn download(&self, _id: DownloadId) -> Option<&Download> {
-        todo!()
-    }
-
-    /// All downloads that are not forgotten.
-    pub fn downloads(&self) -> &BTreeMap<DownloadId, Download> {
-        todo!()
-    }
-
-    /// Blobs that something refers to, piece by piece: pass the last one's `next` as `from`. Nothing that is referred
-    /// to during the whole walk is left out, whatever changes between the pieces.
-    pub fn roots(&self, _from: RootCursor, _limit: usize) -> Roots {
-        todo!()
+    fn sanity_check_space(&self, id: SpaceId, space: &Space, timers: &Timers) {
+        assert_eq!(self.names.get(&space.name), Some(&id));
+        assert!(space.members.values().any(|access| *access == Access::Manage), "somebody manages it");
+        assert!(space.members.keys().all(|member| self.memberships.contains(&(*member, id))));
+        assert!(space.due.is_none_or(|due| timers.has(due, Timer::Space(id))));
+        assert!(space.due.is_some() || space.older.is_empty(), "older versions go some day");
+        assert!(space.uploads.iter().all(|upload| self.upload(*upload).is_some()));
+        space.trash.sanity_check();
+        for file in space.trash.files() {
+            assert!(self.tree.node(file).is_some_and(|node| node.parent.0 == 0), "the trash lies nowhere");
+        }
+        for (since, file, version) in &space.older {
+            let older = self.tree.file(*file).map(|file| &file.older);
+            let kept = older
+                .is_some_and(|older| older.iter().any(|(at, content)| at == since && content.id == *version));
+            assert!(kept, "an older version is there until its time");
+        }
     }
 }
 
-/// Where a walk over the roots is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RootCursor(pub(crate) u64, pub(crate) u64);
+impl Opened<'_> {
+    fn change(&mut self, by: AccountId, command: &FilesCommand) -> Result<Option<FilesDone>, FilesRefusal> {
+        use FilesCommand as Ask;
+        match command {
+            Ask::MakeFolder { path, .. } => self.make_folder(path)?,
+            Ask::ReleaseFolder { path, .. } => self.release_folder(path)?,
+            Ask::Move { from, to, replace, .. } => {
+                return self.rename(from, to, *replace).map(|file| Some(FilesDone::Moved(file)));
+            }
+            Ask::Remove { paths, recursive, forever, .. } => {
+                check_count(paths.len())?;
+                let removed = paths.iter().map(|path| self.remove(by, path, *recursive, *forever));
+                return Ok(Some(FilesDone::Each(removed.collect())));
+            }
+            Ask::Restore { file, to, .. } => {
+                return self.restore(*file, to.as_ref()).map(|file| Some(FilesDone::Moved(file)));
+            }
+            Ask::EmptyTrash { file, .. } => self.empty_trash(*file)?,
+            Ask::Revert { path, version, .. } => self.revert(by, path, *version)?,
+            _ => {}
+        }
+        Ok(None)
+    }
+}
 
-/// A piece of the roots.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Roots {
-    /// Blobs that are referred to; some come several times.
-    pub blobs: Vec<Hash>,
-    /// Where to go on; `None`: these were the last.
-    pub next: Option<RootCursor>,
+/// Whether one command may name so many files.
+fn check_count(count: usize) -> Result<(), FilesRefusal> {
+    if count <= Bounds::FILES {
+        return Ok(());
+    }
+    let what = "files of one request".to_owned();
+    Err(FilesRefusal::TooMany { what, limit: Bounds::FILES as u64 })
 }

@@ -1,0 +1,261 @@
+//! What was removed and overwritten, until its time has passed; and erasing, a bounded number of things at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pumasi_types::{AccountId, ByteSize, FileId, FilePath, SpaceId, Time, VersionId};
+use serde::{Deserialize, Serialize};
+
+use super::change::Opened;
+use super::tree::{Content, Node, What};
+use super::{Files, FilesRefusal, Page, Space, Trashed};
+use crate::Bounds;
+use crate::timers::{Timer, Timers};
+
+/// What was removed from a space.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trash {
+    entries: BTreeMap<FileId, Entry>,
+    order: BTreeSet<(Time, FileId)>,
+}
+
+/// How something came there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) removed: Time,
+    pub(super) by: AccountId,
+    /// Where it was.
+    pub(super) path: FilePath,
+}
+
+/// What is being erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Doom {
+    /// It lies nowhere any more.
+    Node(FileId),
+    /// A whole trash.
+    Trash(Trash),
+}
+
+impl Trash {
+    pub(super) fn insert(&mut self, file: FileId, entry: Entry) {
+        self.order.insert((entry.removed, file));
+        self.entries.insert(file, entry);
+    }
+
+    pub(super) fn get(&self, file: FileId) -> Option<&Entry> {
+        self.entries.get(&file)
+    }
+
+    pub(super) fn remove(&mut self, file: FileId) -> Option<Entry> {
+        let entry = self.entries.remove(&file)?;
+        self.order.remove(&(entry.removed, file));
+        Some(entry)
+    }
+
+    /// What lies there longest, and since when.
+    pub(super) fn first(&self) -> Option<(Time, FileId)> {
+        self.order.first().copied()
+    }
+
+    fn pop_first(&mut self) -> Option<FileId> {
+        let (_, file) = self.order.pop_first()?;
+        self.entries.remove(&file);
+        Some(file)
+    }
+
+    pub(super) fn sanity_check(&self) {
+        let order = self.entries.iter().map(|(file, entry)| (entry.removed, *file));
+        assert!(order.collect::<BTreeSet<_>>() == self.order, "the trash is in order");
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = FileId> {
+        self.entries.keys().copied()
+    }
+}
+
+impl Space {
+    /// Whether what is removed or overwritten here is gone at once.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.keep.0 == 0
+    }
+
+    /// Sets the timer for what is kept here longest.
+    pub(super) fn wind(&mut self, id: SpaceId, timers: &mut Timers) {
+        let oldest = self.older.first().map(|(since, ..)| *since);
+        let removed = self.trash.first().map(|(since, _)| since);
+        let first = oldest.into_iter().chain(removed).min();
+        let due = first.map(|first| first.after(self.keep));
+        if due != self.due {
+            self.due.inspect(|before| timers.clear(*before, Timer::Space(id)));
+            due.inspect(|due| timers.set(*due, Timer::Space(id)));
+            self.due = due;
+        }
+    }
+}
+
+impl Opened<'_> {
+    /// Takes something that was detached out of sight: into the trash, or for good.
+    pub(super) fn discard(&mut self, file: FileId, path: FilePath, by: AccountId, forever: bool) {
+        if forever || self.space.keeps_nothing() {
+            self.doomed.push(Doom::Node(file));
+        } else {
+            self.space.trash.insert(file, Entry { removed: self.now, by, path });
+        }
+    }
+
+    /// Keeps a content that was overwritten as an older version of a file, or not, if nothing is lost with it.
+    pub(super) fn supersede(&mut self, file: FileId, before: Content) {
+        let same = self.tree.file(file).is_some_and(|file| file.newest.blob == before.blob);
+        if same || self.space.keeps_nothing() {
+            self.space.used.0 -= before.size.0;
+            return;
+        }
+        self.space.older.insert((self.now, file, before.id));
+        if let Some(node) = self.tree.file_mut(file) {
+            node.older.push((self.now, before));
+        }
+        self.limit_versions(file);
+    }
+
+    /// Drops the oldest versions of a file beyond the bound.
+    pub(super) fn limit_versions(&mut self, file: FileId) {
+        let Some(node) = self.tree.file_mut(file) else { return };
+        let over = node.older.len().saturating_sub(Bounds::VERSIONS);
+        for (since, content) in node.older.drain(..over) {
+            self.space.older.remove(&(since, file, content.id));
+            self.space.used.0 -= content.size.0;
+        }
+    }
+
+    /// See [`FilesCommand::Restore`](super::FilesCommand::Restore).
+    pub(super) fn restore(&mut self, file: FileId, to: Option<&FilePath>) -> Result<FileId, FilesRefusal> {
+        let entry = self.space.trash.get(file).ok_or(FilesRefusal::NotInTrash { file })?;
+        let path = to.unwrap_or(&entry.path).clone();
+        if self.tree.seek(self.space.root, &path)?.is_some() {
+            return Err(FilesRefusal::Exists { path });
+        }
+        self.tree.node(file).map_or(Ok(()), |node| node.fits(&path))?;
+        self.room_for(&path)?;
+        self.space.trash.remove(file);
+        self.lay(file, &path);
+        Ok(file)
+    }
+
+    /// See [`FilesCommand::EmptyTrash`](super::FilesCommand::EmptyTrash).
+    pub(super) fn empty_trash(&mut self, file: Option<FileId>) -> Result<(), FilesRefusal> {
+        match file {
+            Some(file) => {
+                self.space.trash.remove(file).ok_or(FilesRefusal::NotInTrash { file })?;
+                self.doomed.push(Doom::Node(file));
+            }
+            None => self.doomed.push(Doom::Trash(std::mem::take(&mut self.space.trash))),
+        }
+        Ok(())
+    }
+
+    /// See [`FilesCommand::Revert`](super::FilesCommand::Revert).
+    pub(super) fn revert(
+        &mut self,
+        by: AccountId,
+        path: &FilePath,
+        version: VersionId,
+    ) -> Result<(), FilesRefusal> {
+        let file = self.file_at(path)?;
+        let no_version = || FilesRefusal::NoVersion { path: path.clone(), version };
+        let older = self.tree.file_mut(file).map(|file| &mut file.older).ok_or_else(no_version)?;
+        let at = older.iter().position(|(_, content)| content.id == version).ok_or_else(no_version)?;
+        let (since, content) = older.remove(at);
+        self.space.older.remove(&(since, file, version));
+        let (id, now) = (self.tree.version(), self.now);
+        let before = self.tree.write(file, Content { id, put: now, by, ..content });
+        before.into_iter().for_each(|before| self.supersede(file, before));
+        Ok(())
+    }
+}
+
+impl Files {
+    /// See [`Files::trash`]; of a space that is there.
+    pub(super) fn trash_of(&self, space: &Space, after: Option<FileId>, limit: usize) -> Page<Trashed> {
+        let trash = &space.trash;
+        let last = after.and_then(|file| Some((trash.get(file)?.removed, file)));
+        let behind = match last {
+            Some(last) => trash.order.range(..last),
+            None => trash.order.range(..),
+        };
+        let trashed = |(_, file): &(Time, FileId)| {
+            let entry = trash.get(*file)?;
+            let file = self.tree.view(*file, entry.path.clone())?;
+            Some(Trashed { file, removed: entry.removed, by: entry.by })
+        };
+        Page::of(behind.rev().filter_map(trashed), limit)
+    }
+
+    /// Lets go what was kept in a space for long enough; takes the steps that this took.
+    pub(crate) fn expire(&mut self, id: SpaceId, now: Time, steps: &mut usize, timers: &mut Timers) {
+        let Some(space) = self.spaces.get_mut(&id) else { return };
+        // It has just rung.
+        space.due = None;
+        while *steps > 0
+            && let Some((since, file)) = space.trash.first()
+            && since.after(space.keep) <= now
+        {
+            *steps -= 1;
+            space.trash.remove(file);
+            self.doomed.push(Doom::Node(file));
+        }
+        while *steps > 0
+            && let Some((since, file, version)) = space.older.first().copied()
+            && since.after(space.keep) <= now
+        {
+            *steps -= 1;
+            space.older.pop_first();
+            let Some(file) = self.tree.file_mut(file) else { continue };
+            let Some(at) = file.older.iter().position(|(_, content)| content.id == version) else { continue };
+            let (_, content) = file.older.remove(at);
+            space.used.0 -= content.size.0;
+        }
+        space.wind(id, timers);
+    }
+
+    /// Erases a part of what is doomed; takes the steps that this took.
+    pub(super) fn erase(&mut self, steps: &mut usize) {
+        while *steps > 0
+            && let Some(doom) = self.doomed.last_mut()
+        {
+            *steps -= 1;
+            match doom {
+                Doom::Trash(trash) => match trash.pop_first() {
+                    Some(file) => self.doomed.push(Doom::Node(file)),
+                    None => drop(self.doomed.pop()),
+                },
+                Doom::Node(file) => {
+                    let file = *file;
+                    if let Some(child) = self.tree.shed(file) {
+                        self.doomed.push(Doom::Node(child));
+                    } else {
+                        self.doomed.pop();
+                        self.erase_one(file);
+                    }
+                }
+            }
+        }
+    }
+
+    fn erase_one(&mut self, id: FileId) {
+        let Some(Node { space, what, .. }) = self.tree.forget(id) else { return };
+        self.links.forget_file(id);
+        let Some(space) = self.spaces.get_mut(&space) else { return };
+        space.things -= 1;
+        let What::File(file) = what else { return };
+        let freed: u64 = file.contents().map(|content| content.size.0).sum();
+        space.used = ByteSize(space.used.0 - freed);
+        for (since, content) in &file.older {
+            space.older.remove(&(*since, id, content.id));
+        }
+    }
+
+    /// Something waits to be erased.
+    pub(super) fn is_erasing(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+}
