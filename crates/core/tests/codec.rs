@@ -2,6 +2,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "codec/files.rs"]
+mod files;
 
 use std::sync::Arc;
 
@@ -292,6 +294,7 @@ fn command() -> impl Strategy<Value = Command> {
         12 => sound(),
         10 => sales(),
         6 => telling(),
+        12 => files::filing(),
         1 => Just(Command::Start),
         1 => Just(Command::Tick),
         1 => any::<u128>().prop_map(|seed| Command::Draw { seed }),

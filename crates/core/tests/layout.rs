@@ -6,6 +6,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "layout/files.rs"]
+mod files;
 
 use std::sync::Arc;
 
@@ -168,6 +170,7 @@ fn market() -> Vec<(&'static str, Request)> {
     requests.push(("open customers", ask(merchant, Command::OpenCustomers { names })));
     requests.push(("put coupons", ask(merchant, Command::PutCoupons(coupons()))));
     requests.extend(webhooks(merchant));
+    requests.extend(files::requests());
     requests
 }
 
@@ -338,6 +341,7 @@ fn number(command: &Command) -> usize {
         Command::RenewWebhookSecret { .. } => 29,
         Command::ReplayWebhook { .. } => 30,
         Command::ReportWebhooks(_) => 31,
+        Command::Files(_) => 32,
     }
 }
 
@@ -368,7 +372,7 @@ fn entries_keep_their_layout() {
         table += &format!("{name}: {}\n", shortened(&payload));
     }
     numbers.dedup();
-    assert!(numbers.iter().copied().eq(0..=31), "a request of every kind");
+    assert!(numbers.iter().copied().eq(0..=32), "a request of every kind");
     assert_eq!(table, include_str!("layout.txt"), "see the head of this file");
 }
 
@@ -407,6 +411,8 @@ fn snapshots_keep_their_layout() {
     assert!(state.apply(BEGIN, &[ask(alice, report)]).answers[0].is_ok());
     // Orders in the middle of theirs: one is shipped, one waits for its money.
     assert!(state.apply(BEGIN, &goods()).answers.iter().all(Result::is_ok));
+    // Files in every place where they can be.
+    assert!(state.apply(BEGIN, &files::lying()).answers.iter().all(Result::is_ok));
     // Somebody with money in two currencies, and somebody without any.
     let currency = "KRW".parse().expect("known");
     let customers = [
@@ -419,7 +425,7 @@ fn snapshots_keep_their_layout() {
     assert!(decode_state(STATE_VERSION, &bytes).expect("encoded above") == state);
     assert_eq!(
         (bytes.len(), Hash::of(&bytes).short().as_str()),
-        (2165, "f91e8362"),
+        (4041, "5c2c4d62"),
         "see the head of this file; when only what commands do has changed, write the new hash here"
     );
 }

@@ -46,5 +46,6 @@ scripts! {
     new_owner new_owners_agree becoming_proven check_passes sleeper_caught proven_liars checker_outvoted sybils
     sybils_and_proven vouching
     check_window check_budget withdrawn_too_late withdrawn_unaffordable
+    files files_trash files_shared files_moved
     late_and_wrong_reports self_computed forgetting restart bad_orders
 }

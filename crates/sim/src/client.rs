@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use pumasi_core::{Answer, Checks, Command, Done, JobSpec, OrderAnswer, Role, Roles};
+use pumasi_core::{Answer, Checks, Command, Done, FilesDone, JobSpec, OrderAnswer, Role, Roles};
 use pumasi_types::{
-    AccountId, Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, HoldId, JobId, Limits, OrderId,
-    Price, RequestId, Time,
+    AccountId, Amount, ByteSize, Currency, Duration, EngineId, FileId, Fuel, Hash, HoldId, JobId, Limits,
+    OrderId, Price, RequestId, SpaceId, Time,
 };
 
 use crate::dice::{Dice, mix};
-use crate::market;
+use crate::{files, market};
 use crate::truth::FUEL_MAX;
 
 /// What a client is.
@@ -48,6 +48,9 @@ pub(crate) struct Client {
     /// Keys of its orders, and numbers of those that were placed.
     keys: Vec<RequestId>,
     orders: Vec<OrderId>,
+    /// Its spaces, and what it removed from them.
+    spaces: Vec<SpaceId>,
+    removed: Vec<FileId>,
     pub(crate) jobs_left: u64,
     seed: u64,
     dice: Dice,
@@ -71,6 +74,8 @@ impl Client {
             holds: Vec::new(),
             keys: Vec::new(),
             orders: Vec::new(),
+            spaces: Vec::new(),
+            removed: Vec::new(),
             jobs_left,
             seed: mix(seed, 1_000 + number),
             dice: Dice::of(mix(seed, 3), number),
@@ -121,7 +126,7 @@ impl Client {
         let id = self.fresh_id();
         let currency = Currency::CREDIT;
         let amount = Amount(self.dice.spread(1, 1_000_000) as i64);
-        let command = match self.dice.below(26) {
+        let command = match self.dice.below(34) {
             0..=7 if self.jobs_left > 0 => {
                 self.jobs_left -= 1;
                 Command::SubmitJob(Arc::new(self.job(clock)))
@@ -152,6 +157,7 @@ impl Client {
             }
             23..=24 if !self.orders.is_empty() => market::follow_up(&self.orders, &mut self.dice),
             20..=22 => market::shopping(self.account?, &mut self.keys, &mut self.dice),
+            26..=33 => files::wish(&self.spaces, &self.removed, &mut self.dice),
             _ => return None,
         };
         Some((id, command))
@@ -213,6 +219,8 @@ impl Client {
             Ok(Done::Job(job)) => self.jobs.push(*job),
             Ok(Done::Hold(hold)) => self.holds.push(*hold),
             Ok(Done::Orders(answers)) => self.orders.extend(answers.iter().filter_map(OrderAnswer::placed)),
+            Ok(Done::Files(FilesDone::Space(space))) => self.spaces.push(*space),
+            Ok(Done::Files(done)) => self.removed.extend(files::removed(done, &asked.command)),
             _ => {}
         }
         self.record.push((asked.id, asked.command.clone(), answer.clone()));

@@ -24,6 +24,8 @@ pub struct Counts {
     pub order_steps: u64,
     /// Letters that webhooks took.
     pub letters: u64,
+    /// Files that were put.
+    pub files: u64,
     /// Tasks with a wrong result that was accepted because enough owners said it.
     pub deceived: u64,
     /// Wrong results that one trusted owner was believed at first.
@@ -50,6 +52,7 @@ impl AddAssign<&Counts> for Counts {
         self.cheaper_orders += more.cheaper_orders;
         self.order_steps += more.order_steps;
         self.letters += more.letters;
+        self.files += more.files;
         self.deceived += more.deceived;
         self.believed += more.believed;
         self.standing_lies += more.standing_lies;

@@ -11,6 +11,7 @@ mod coupons;
 mod dice;
 pub mod disk;
 mod faults;
+mod files;
 mod hub;
 mod judge;
 mod left;

@@ -226,7 +226,7 @@ fn print_sum(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
     );
     let Counts { orders, cheaper_orders, order_steps, letters, .. } = sum.counts;
     println!("{orders} orders placed, {cheaper_orders} of them cheaper, {order_steps} steps taken with them");
-    println!("{letters} of their events taken by webhooks");
+    println!("{letters} of their events taken by webhooks; {} files put", sum.counts.files);
     println!(
         "{} owners caught; {} wrong results that enough owners agreed on; {} of a trusted owner alone, of which \
          {} stood",
@@ -284,6 +284,7 @@ fn print_json(arguments: &Arguments, plan: &Campaign, sum: &Sum) {
         "cheaper_orders": sum.counts.cheaper_orders,
         "order_steps": sum.counts.order_steps,
         "letters": sum.counts.letters,
+        "files": sum.counts.files,
         "crashes": sum.counts.crashes,
         "caught": sum.counts.catches,
         "deceived": sum.counts.deceived,

@@ -13,6 +13,7 @@ use pumasi_types::{AccountId, Hash, JobId, OrderId, RequestId, RunId, TaskIndex,
 
 use crate::dice::Dice;
 use crate::disk::SimDisk;
+use crate::files::Shelves;
 use crate::hub;
 use crate::judge::{Judge, Records};
 use crate::left::Left;
@@ -72,6 +73,8 @@ pub(crate) struct Oracle {
     left: Left,
     /// What webhooks were told.
     pub(crate) letters: Letters,
+    /// What lies in spaces.
+    pub(crate) shelves: Shelves,
     /// Which results may be believed.
     pub(crate) judge: Judge,
     /// Commands applied.
@@ -95,6 +98,7 @@ impl Oracle {
             sales: Sales::default(),
             left: Left::default(),
             letters: Letters::default(),
+            shelves: Shelves::default(),
             judge: Judge::default(),
             commands: 0,
             paid_runs: 0,
@@ -139,6 +143,9 @@ impl Oracle {
             if let Ok(done) = answer {
                 self.sales.follow(&self.state, request.caller, &request.command, done)?;
                 self.letters.follow(&self.state, &request.command, done);
+                if is_new {
+                    self.shelves.follow(&request.command, done);
+                }
             }
             self.judge.reported(&self.state, &records, (request, answer), truth)?;
         }
@@ -238,6 +245,7 @@ impl Oracle {
         self.state.sanity_check();
         self.news.check(&self.state)?;
         self.letters.check(&self.state, self.news.all())?;
+        self.shelves.check(&self.state)?;
         self.judge.judge_all(&self.state, truth)?;
         for account in self.state.ledger().accounts() {
             let total: i128 = account.balances().map(|(_, balance)| i128::from(balance.total().0)).sum();

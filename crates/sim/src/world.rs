@@ -236,6 +236,7 @@ pub fn run(scenario: &Scenario, options: RunOptions) -> Report {
             cheaper_orders: world.oracle.sales.uses.cheaper,
             order_steps: world.oracle.sales.steps,
             letters: world.oracle.letters.count(),
+            files: world.oracle.shelves.puts,
             deceived: world.oracle.judge.deceived.len() as u64,
             believed: world.oracle.judge.believed,
             standing_lies: world.oracle.judge.standing_lies(&world.oracle.state, &World::truth()),

@@ -21,6 +21,8 @@ use crate::kept::Kept;
 
 #[path = "coupons.rs"]
 mod coupons;
+#[path = "files.rs"]
+mod files;
 #[path = "market.rs"]
 mod market;
 #[path = "webhooks.rs"]
@@ -109,6 +111,7 @@ impl Pool {
             Ok(Done::Coupons(coupons)) => format!("coupons {}", list(coupons, |coupon| coupon.to_string())),
             Ok(Done::Orders(answers)) => self.tell_orders(answers),
             Ok(Done::Webhook(webhook)) => format!("webhook {webhook}"),
+            Ok(Done::Files(done)) => self.tell_files(done),
             Ok(Done::Parcel(parcel)) => format!("parcel {parcel}"),
             Ok(Done::Attached { worker, link, unwanted }) => {
                 if let Some(spec) = self.state.worker(*worker).map(|worker| &worker.spec) {
@@ -212,6 +215,12 @@ impl Pool {
             "coupon" => self.put_coupon(args),
             "pay" | "allocate" | "ship" | "deliver" | "complete" | "cancel_order" | "ask_return"
             | "take_return" | "refuse_return" | "refund" | "scan" => self.go_on(name, args),
+            "space" | "member" | "quota" | "keep" | "remove_space" | "claim" | "link" | "use_link" => {
+                self.organise(name, args)
+            }
+            "put" | "mkdir" | "mv" | "cp" | "rm" | "undo" | "empty" | "revert" | "read" => {
+                self.file(name, args)
+            }
             "hook" | "unhook" | "renew" | "replay" | "told" => self.hook(name, args),
             "wait" => {
                 self.now = self.now.after(duration(next(args, "how long")?)?);
@@ -407,6 +416,7 @@ impl Pool {
             "coupons" => self.look_at_coupons(next(args, "merchant")?)?,
             "sales" => self.look_at_sales()?,
             "hooks" => self.look_at_webhooks()?,
+            "spaces" | "ls" | "trash" | "versions" | "links" => self.look_at_files(name, args)?,
             "feed" => self.look_at_feed(next(args, "party")?, next(args, "account")?)?,
             "see" => self.look_at_order(next(args, "order")?.parse()?)?,
             "owner" => self.look_at_owner(next(args, "owner")?)?,

@@ -7,6 +7,7 @@ use super::{Event, MS, S, World};
 use crate::client::{MERCHANT, Part, owner, token};
 use crate::dice::Dice;
 use crate::faults::Kind;
+use crate::files;
 use crate::hub::{Attempt, Reply};
 use crate::machine::{Character, Machine};
 use crate::oracle::{Holds, require};
@@ -163,6 +164,9 @@ impl World {
         let Some(hub) = &mut self.hub else { return };
         if late {
             self.tally.seen(Kind::RequestTwice);
+        }
+        if let Some(claim) = files::seen(&request) {
+            hub.tell(claim);
         }
         hub.ask(request, Reply::Client(attempt));
         self.wake_hub();

@@ -1,0 +1,161 @@
+//! What the store must keep is named by a walk over the roots, whatever happens between its pieces.
+
+use std::collections::BTreeSet;
+
+use pumasi_core::{Command, DownloadSource, DownloadSpec, FilesCommand, FilesDone, RootCursor, State};
+use pumasi_types::{ByteSize, Duration, Hash, SpaceId};
+
+use super::common::dice::Dice;
+use super::{ANN, World, blob, file_put, path};
+
+/// All that is referred to now, in one piece.
+fn all(world: &World) -> BTreeSet<Hash> {
+    let roots = world.files().roots(RootCursor::default(), usize::MAX);
+    assert_eq!(roots.next, None);
+    roots.blobs.into_iter().collect()
+}
+
+/// Something that moves references about.
+fn change(world: &mut World, space: SpaceId, dice: &mut Dice) {
+    let at = |dice: &mut Dice| path(&format!("{}/{}", dice.below(3), dice.below(4)));
+    let (from, to) = (at(dice), at(dice));
+    let number = dice.below(40);
+    let command = match dice.below(14) {
+        0..=2 => {
+            world.claim(ANN, blob(number), 1);
+            return;
+        }
+        3..=5 => {
+            let files = vec![file_put(to.as_str(), blob(number), pumasi_core::Condition::Any)];
+            FilesCommand::PutFiles { space, files }
+        }
+        6 => FilesCommand::ClaimFiles { space, paths: vec![from] },
+        7 => FilesCommand::Move { space, from, to, replace: true },
+        8 => FilesCommand::Copy { from_space: space, from, to_space: space, to, replace: true, about: None },
+        9 => {
+            let forever = dice.below(2) == 0;
+            FilesCommand::Remove { space, paths: vec![from], recursive: true, forever }
+        }
+        10 => match world.files().trash(space, None, 1).items.first().map(|trashed| trashed.file.id) {
+            Some(file) => FilesCommand::Restore { space, file, to: None },
+            None => return,
+        },
+        11 => FilesCommand::BeginUpload { space, path: to, about: pumasi_core::About::default() },
+        12 => {
+            let Some(upload) = world.files().uploads(space).first().map(|(id, _)| *id) else { return };
+            let number = 1 + dice.below(3) as u16;
+            FilesCommand::PutPart { upload, number, blob: blob(dice.below(40)), md5: [0; 16] }
+        }
+        _ => {
+            // Claims come to their end while others are fresh.
+            world.now = world.now.after(Duration::from_secs(dice.below(3) * 3_600));
+            world.must(State::SYSTEM, Command::Tick);
+            return;
+        }
+    };
+    let _ = world.file(ANN, command);
+}
+
+#[test]
+fn what_is_referred_to_during_a_whole_walk_is_named_by_it() {
+    for seed in 0..200 {
+        let mut dice = Dice(seed);
+        let mut world = World::new();
+        let space = world.space(ANN, "ann", 3_600 * 24);
+        (0..60).for_each(|_| change(&mut world, space, &mut dice));
+        let mut always = all(&world);
+        let (mut named, mut next) = (BTreeSet::new(), Some(RootCursor::default()));
+        let begun = world.now;
+        while let Some(from) = next {
+            let roots = world.files().roots(from, 1 + dice.below(4) as usize);
+            named.extend(roots.blobs);
+            next = roots.next;
+            if world.now.since(begun) < Duration::from_secs(20 * 3_600) {
+                change(&mut world, space, &mut dice);
+                // A claim that nobody can use any more is no reference that must stay.
+                always = always.intersection(&all(&world)).copied().collect();
+            }
+        }
+        let missed: Vec<_> = always.difference(&named).collect();
+        assert!(missed.is_empty(), "seed {seed}: {missed:?} could have been collected");
+    }
+}
+
+#[test]
+fn a_file_made_of_a_claim_that_ended_meanwhile_is_named() {
+    let mut world = World::new();
+    let space = world.space(ANN, "ann", 0);
+    for number in 0..10 {
+        world.put(ANN, space, &format!("old/{number}"), (blob(number), 1)).expect("it is put");
+    }
+    world.now = world.now.after(Duration::from_secs(47 * 3_600));
+    let last = blob(99);
+    // Long ago, somebody sent it, and it is put while the walk is among the claims already.
+    let roots = world.files().roots(RootCursor::default(), 12);
+    world.claim(ANN, last, 1);
+    world.now = world.now.after(Duration::from_secs(47 * 3_600 + 3_500));
+    let files = vec![file_put("new", last, pumasi_core::Condition::Any)];
+    assert!(matches!(
+        world.file(ANN, FilesCommand::PutFiles { space, files }),
+        Ok(FilesDone::Each(each)) if each[0].is_ok()
+    ));
+    world.now = world.now.after(Duration::from_secs(3_600 * 10));
+    world.must(State::SYSTEM, Command::Tick);
+    assert_eq!(world.files().claimed(ANN, &last), None, "nobody can use the claim any more");
+    let (mut named, mut next) = (roots.blobs, roots.next);
+    while let Some(from) = next {
+        let roots = world.files().roots(from, 1);
+        named.extend(roots.blobs);
+        next = roots.next;
+    }
+    assert!(named.contains(&last));
+}
+
+#[test]
+fn parts_torrents_and_the_trash_are_roots() {
+    let mut world = World::new();
+    let space = world.space(ANN, "ann", 3_600 * 24 * 30);
+    world.put(ANN, space, "a", (blob(1), 1)).expect("it is put");
+    world.put(ANN, space, "a", (blob(2), 1)).expect("it is put");
+    let paths = vec![path("a")];
+    world
+        .file(ANN, FilesCommand::Remove { space, paths, recursive: false, forever: false })
+        .expect("removed");
+    let about = pumasi_core::About::default();
+    let Ok(FilesDone::Upload(upload)) =
+        world.file(ANN, FilesCommand::BeginUpload { space, path: path("b"), about })
+    else {
+        panic!("it begins")
+    };
+    for number in 3..6 {
+        world.claim(ANN, blob(number), 1);
+        let part = FilesCommand::PutPart { upload, number: number as u16, blob: blob(number), md5: [0; 16] };
+        world.file(ANN, part).expect("it is a part");
+    }
+    world.claim(ANN, blob(6), 1);
+    let spec = DownloadSpec {
+        space,
+        path: path("in"),
+        named: false,
+        source: DownloadSource::Torrent(blob(6)),
+        sha256: None,
+        limit: ByteSize(1),
+        files: Vec::new(),
+    };
+    world.file(ANN, FilesCommand::AddDownload(spec)).expect("it is ordered");
+    // All claims are gone, and the upload is not.
+    world.now = world.now.after(Duration::from_secs(4 * 24 * 3_600));
+    world.must(State::SYSTEM, Command::Tick);
+    for limit in 1..9 {
+        let (mut named, mut next) = (Vec::new(), Some(RootCursor::default()));
+        while let Some(from) = next {
+            let roots = world.files().roots(from, limit);
+            named.extend(roots.blobs);
+            next = roots.next;
+        }
+        named.sort();
+        let mut expected: Vec<Hash> = (1..7).map(blob).collect();
+        expected.sort();
+        assert_eq!(named, expected, "in pieces of {limit}");
+    }
+}
