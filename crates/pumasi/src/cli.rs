@@ -2,9 +2,11 @@
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "mount")]
+use crate::commands::mount;
 use crate::commands::{
-    account, audit, blobs, completions, fetch, job, jobs, join, log, login, market, pool, proof, receipt,
-    run, serve, store, witness,
+    account, audit, completions, fetch, files, get, job, jobs, join, log, login, market, pool, proof, put,
+    receipt, run, serve, share, space, store, sync, trash, witness,
 };
 use crate::error::CliError;
 use crate::exit::{EXIT_CODES, Exit};
@@ -33,6 +35,7 @@ First steps:
   pumasi run prog.wasm --each data/*.fa --budget 5
                                                run a program over many files
   pumasi join                                  earn with this machine
+  pumasi put data :                            store files; `pumasi ls` lists them
   pumasi serve                                 start a hub of your own
 
 `pumasi COMMAND --help` has examples; `pumasi --help` lists the exit codes.";
@@ -47,8 +50,25 @@ enum Command {
     Logs(job::LogsArgs),
     Cancel(job::CancelArgs),
     Fetch(fetch::FetchArgs),
-    Put(blobs::PutArgs),
-    Get(blobs::GetArgs),
+    Put(put::PutArgs),
+    Get(get::GetArgs),
+    Ls(files::LsArgs),
+    Cat(get::CatArgs),
+    Mkdir(files::MkdirArgs),
+    Mv(files::MvArgs),
+    Cp(files::CpArgs),
+    Rm(files::RmArgs),
+    Undo(trash::UndoArgs),
+    Trash(trash::TrashArgs),
+    Versions(trash::VersionsArgs),
+    Du(files::DuArgs),
+    Sync(sync::SyncArgs),
+    #[cfg(feature = "mount")]
+    Mount(mount::MountArgs),
+    Space(space::SpaceArgs),
+    Share(share::ShareArgs),
+    Links(share::LinksArgs),
+    Unshare(share::UnshareArgs),
     Join(join::JoinArgs),
     Serve(serve::ServeArgs),
     Login(login::LoginArgs),
@@ -75,9 +95,19 @@ impl Cli {
 
     /// Whether it has work for all cores; anything else is quicker on one thread.
     pub(crate) fn uses_all_cores(&self) -> bool {
+        #[cfg(feature = "mount")]
+        if matches!(self.command, Command::Mount(_)) {
+            return true;
+        }
         matches!(
             self.command,
-            Command::Serve(_) | Command::Audit(_) | Command::Store(_) | Command::Witness(_)
+            Command::Serve(_)
+                | Command::Audit(_)
+                | Command::Store(_)
+                | Command::Witness(_)
+                | Command::Put(_)
+                | Command::Get(_)
+                | Command::Sync(_)
         )
     }
 
@@ -94,6 +124,23 @@ impl Cli {
             Command::Fetch(args) => args.run(out).await,
             Command::Put(args) => args.run(out).await,
             Command::Get(args) => args.run(out).await,
+            Command::Ls(args) => args.run(out).await,
+            Command::Cat(args) => args.run(out).await,
+            Command::Mkdir(args) => args.run(out).await,
+            Command::Mv(args) => args.run(out).await,
+            Command::Cp(args) => args.run(out).await,
+            Command::Rm(args) => args.run(out).await,
+            Command::Undo(args) => args.run(out).await,
+            Command::Trash(args) => args.run(out).await,
+            Command::Versions(args) => args.run(out).await,
+            Command::Du(args) => args.run(out).await,
+            Command::Sync(args) => args.run(out).await,
+            #[cfg(feature = "mount")]
+            Command::Mount(args) => args.run(out).await,
+            Command::Space(args) => args.run(out).await,
+            Command::Share(args) => args.run(out).await,
+            Command::Links(args) => args.run(out).await,
+            Command::Unshare(args) => args.run(out).await,
             Command::Join(args) => args.run(out).await,
             Command::Serve(args) => args.run(out).await,
             Command::Login(args) => args.run(out).await,

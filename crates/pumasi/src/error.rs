@@ -9,6 +9,7 @@ use pumasi_api::client::ClientError;
 use pumasi_api::tls::HubAddress;
 use pumasi_hub::proof::ProofFailure;
 use pumasi_log::LogError;
+use pumasi_types::ByteSize;
 use pumasi_worker::JoinError;
 use tonic::Code;
 
@@ -72,6 +73,50 @@ pub(crate) enum CliError {
     Missing {
         /// What was asked for, as `article 'tea' of yours`.
         what: String,
+    },
+    /// What is to be put does not fit; nothing was sent.
+    #[error("cannot put {needed} to {place}: {left} of {quota} are left there")]
+    NoRoom {
+        /// Where to.
+        place: String,
+        /// How much is left.
+        left: ByteSize,
+        /// Of how much.
+        quota: ByteSize,
+        /// How much it would be.
+        needed: ByteSize,
+    },
+    /// A file of the store ended early.
+    #[error("cannot read {place}: it ended {left} too early")]
+    Incomplete {
+        /// Which.
+        place: String,
+        /// What is missing.
+        left: ByteSize,
+    },
+    /// Some of what was to be moved was not.
+    #[error("{problem}")]
+    Partly {
+        /// What was refused first, and how much more.
+        problem: String,
+        /// The hub's code for the first.
+        code: String,
+    },
+    /// A folder that was kept the same lost so much that it looks like a mistake.
+    #[error("{count} of {known} files would be removed {side}")]
+    ManyRemoved {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        known: usize,
+        /// `here` or `in SPACE:path`.
+        side: String,
+    },
+    /// Somebody else is at it.
+    #[error("{} is being kept the same by another `pumasi sync`", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
     },
     /// Nobody said which hub.
     #[error("no hub is given")]
@@ -246,6 +291,19 @@ impl CliError {
             CliError::Profiles { .. } => "repair or remove the file, then `pumasi login` again",
             CliError::NoProfile { .. } => "`pumasi login HUB --profile NAME` makes one",
             CliError::Missing { .. } => "check the name or number",
+            CliError::NoRoom { .. } => {
+                "empty its trash with `pumasi trash --empty`, remove something, or ask an operator for more"
+            }
+            CliError::Incomplete { .. } => "try again; if it stays so, tell the hub's operator",
+            CliError::Partly { code, .. } => match code.as_str() {
+                "folder_not_empty" => "add --recursive to remove a folder with all that lies in it",
+                "no_file" => "`pumasi ls` shows what is there",
+                _ => "change the request as the message says",
+            },
+            CliError::ManyRemoved { .. } => {
+                "look whether the right folder is meant and mounted; --delete-many removes them all the same"
+            }
+            CliError::Busy { .. } => "wait for it, or end it",
             CliError::NoHub => "`pumasi login HUB` once, or give --hub or PUMASI_HUB",
             CliError::NoFingerprint { .. } => {
                 "`pumasi login HUB` once, or give --fingerprint or PUMASI_FINGERPRINT; the hub prints it when it starts"
@@ -289,12 +347,19 @@ impl CliError {
             | CliError::Log { .. }
             | CliError::Store { .. }
             | CliError::NoNames { .. }
+            | CliError::Busy { .. }
             | CliError::ProofKeys { .. }
             | CliError::Audit { .. }
             | CliError::Witness { .. } => Exit::LocalFile,
             CliError::NoProfile { .. } | CliError::Missing { .. } | CliError::NoName { .. } => Exit::NotFound,
             CliError::Join { source } => exit_of_join(source),
-            CliError::TooExpensive { .. } => Exit::Refused,
+            CliError::Partly { code, .. } if code == "no_file" => Exit::NotFound,
+            CliError::Partly { code, .. } if code == "no_access" => Exit::NotAllowed,
+            CliError::TooExpensive { .. }
+            | CliError::NoRoom { .. }
+            | CliError::Partly { .. }
+            | CliError::ManyRemoved { .. } => Exit::Refused,
+            CliError::Incomplete { .. } => Exit::Unreachable,
             CliError::AllSamplesFail { .. }
             | CliError::BadModule { .. }
             | CliError::BadOutput { .. }

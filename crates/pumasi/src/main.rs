@@ -3,9 +3,12 @@
 mod cli;
 mod commands;
 mod connect;
+mod drive;
 mod error;
 mod exit;
 mod job;
+#[cfg(feature = "mount")]
+mod mount;
 mod output;
 mod profile;
 mod progress;

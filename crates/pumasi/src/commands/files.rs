@@ -1,0 +1,393 @@
+//! `pumasi ls`, `du`, `mkdir`, `mv`, `cp` and `rm`: what lies in a space.
+
+use clap::Args;
+use pumasi_api::client::{HubClient, ListOf};
+use pumasi_api::wire::files::{Access, CopyFile, Entries, Entry, FileResults, MoveFile, RemoveFiles};
+use pumasi_types::{ByteSize, FilePath};
+use serde_json::json;
+
+use crate::connect::HubArgs;
+use crate::drive::LINK;
+use crate::drive::place::Place;
+use crate::drive::remote::{self, Walk, relative};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::{Output, Table};
+use crate::units::moment;
+
+/// Paths that are removed by one request.
+const REMOVED_AT_ONCE: usize = 1_000;
+
+const LS_EXAMPLES: &str = "\
+Examples:
+  pumasi ls                                        your home
+  pumasi ls lab:results
+  pumasi ls lab: --recursive
+  pumasi ls lab: --json | jq -r '.entries[].path'
+
+`pumasi space ls` lists your spaces.";
+
+/// List a folder of a space
+#[derive(Args, Debug)]
+#[command(after_help = LS_EXAMPLES)]
+pub(crate) struct LsArgs {
+    /// The folder, or a file
+    #[arg(value_name = "SPACE:path", default_value = ":")]
+    place: Place,
+    /// All files below it, with their paths
+    #[arg(short, long)]
+    recursive: bool,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+impl LsArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let client = self.hub.client()?;
+        let place = &self.place;
+        let entries =
+            if self.recursive { below(&client, place).await? } else { list(&client, place).await? };
+        out.show(&Entries { entries: entries.clone(), next: None }, "nothing lies there", || {
+            let mut table = Table::new(&[">SIZE", "CHANGED", "NAME"]);
+            for entry in &entries {
+                let name = if self.recursive {
+                    relative(&place.path, &entry.path).to_string()
+                } else {
+                    entry.path.name().unwrap_or_default().to_owned()
+                };
+                table.row([size(entry), moment(changed_ms(entry)), decorated(&name, entry)]);
+            }
+            table
+        })?;
+        Ok(Exit::Ok)
+    }
+}
+
+/// What lies in a folder, by name; a file by itself.
+async fn list(client: &HubClient, place: &Place) -> Result<Vec<Entry>, CliError> {
+    let mut entries = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let list = ListOf { after: after.as_deref(), limit: None };
+        let page = match client.list_folder(place.space(), &place.path, list).await {
+            Err(error) if error.code() == Some("not_a_folder") => {
+                return Ok(vec![remote::must_find(client, place).await?]);
+            }
+            page => page.map_err(CliError::hub(format!("list {place}")))?,
+        };
+        entries.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            return Ok(entries);
+        }
+    }
+}
+
+/// All that lies below a folder.
+async fn below(client: &HubClient, place: &Place) -> Result<Vec<Entry>, CliError> {
+    let mut entries = Vec::new();
+    if remote::must_find(client, place).await?.file.is_some() {
+        return list(client, place).await;
+    }
+    let mut walk = Walk::below(client, place);
+    while let Some(page) = walk.next().await? {
+        entries.extend(page);
+    }
+    Ok(entries)
+}
+
+fn size(entry: &Entry) -> String {
+    let bytes = match (&entry.file, &entry.folder) {
+        (Some(file), _) => file.size,
+        (None, folder) => folder.map_or(0, |totals| totals.bytes),
+    };
+    ByteSize(bytes).to_string()
+}
+
+/// When a file was changed by its writer's clock; else when it came.
+fn changed_ms(entry: &Entry) -> u64 {
+    let modified = entry.file.as_ref().and_then(|file| file.about.modified_ns);
+    modified.map_or(entry.changed_ms, |ns| ns / 1_000_000)
+}
+
+fn decorated(name: &str, entry: &Entry) -> String {
+    match &entry.file {
+        None => format!("{name}/"),
+        Some(file) => match file.about.labels.get(LINK) {
+            Some(target) => format!("{name} -> {target}"),
+            None if file.about.executable => format!("{name}*"),
+            None => name.to_owned(),
+        },
+    }
+}
+
+const DU_EXAMPLES: &str = "\
+Examples:
+  pumasi du                                        your home, folder by folder
+  pumasi du lab:results
+  pumasi du lab: --json | jq .total.bytes
+
+The sums are of the newest versions; `pumasi space show` tells what older versions and the trash take as well.";
+
+/// Sum up what lies in a folder of a space
+#[derive(Args, Debug)]
+#[command(after_help = DU_EXAMPLES)]
+pub(crate) struct DuArgs {
+    /// The folder
+    #[arg(value_name = "SPACE:path", default_value = ":")]
+    place: Place,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+impl DuArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let client = self.hub.client()?;
+        let whole = remote::must_find(&client, &self.place).await?;
+        let mut entries = Vec::new();
+        if whole.folder.is_some() {
+            entries = list(&client, &self.place).await?;
+            entries.retain(|entry| entry.folder.is_some());
+        }
+        let files = |entry: &Entry| entry.folder.map_or(1, |totals| totals.files);
+        let bytes = |entry: &Entry| {
+            let file = entry.file.as_ref().map_or(0, |file| file.size);
+            entry.folder.map_or(file, |totals| totals.bytes)
+        };
+        if out.json {
+            let sums =
+                |entry: &Entry| json!({ "path": entry.path, "files": files(entry), "bytes": bytes(entry) });
+            let folders: Vec<_> = entries.iter().map(sums).collect();
+            out.value(&json!({ "folders": folders, "total": sums(&whole) }))?;
+            return Ok(Exit::Ok);
+        }
+        let mut table = Table::new(&[">SIZE", ">FILES", "FOLDER"]);
+        for entry in entries.iter().chain([&whole]) {
+            let place = self.place.at(entry.path.clone());
+            table.row([ByteSize(bytes(entry)).to_string(), files(entry).to_string(), place.to_string()]);
+        }
+        out.table(&table)?;
+        Ok(Exit::Ok)
+    }
+}
+
+const MKDIR_EXAMPLES: &str = "\
+Examples:
+  pumasi mkdir lab:results/2026
+
+`put` makes folders by itself, and they go when nothing lies in them any more; one made with `mkdir` stays.";
+
+/// Make folders in a space
+#[derive(Args, Debug)]
+#[command(after_help = MKDIR_EXAMPLES)]
+pub(crate) struct MkdirArgs {
+    /// The folders; those above them are made as well
+    #[arg(required = true, value_name = "SPACE:path")]
+    places: Vec<Place>,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+impl MkdirArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let client = self.hub.client()?;
+        for place in &self.places {
+            let made = client.make_folder(place.space(), place.path.clone(), None).await;
+            made.map_err(CliError::hub(format!("make {place}")))?;
+        }
+        out.note(&format!("made {}", listed(&self.places)));
+        Ok(Exit::Ok)
+    }
+}
+
+const MV_EXAMPLES: &str = "\
+Examples:
+  pumasi mv lab:draft.txt lab:final.txt
+  pumasi mv lab:a.txt lab:b.txt lab:texts/
+  pumasi mv lab:old.txt lab:new.txt --replace
+
+Moving a folder takes as long as moving a file. Links that were shared follow. To another space it is a copy \
+and a removal.";
+
+/// Move or rename files and folders of a space
+#[derive(Args, Debug)]
+#[command(after_help = MV_EXAMPLES)]
+pub(crate) struct MvArgs {
+    #[command(flatten)]
+    what: FromTo,
+}
+
+const CP_EXAMPLES: &str = "\
+Examples:
+  pumasi cp lab:a.txt lab:b.txt
+  pumasi cp lab:results :mine/results
+  pumasi cp lab:a.txt lab:b.txt --replace
+
+Nothing is sent: a copy is one more name of the same bytes. A folder with up to 10,000 files is copied at once.";
+
+/// Copy files and folders of spaces
+#[derive(Args, Debug)]
+#[command(after_help = CP_EXAMPLES)]
+pub(crate) struct CpArgs {
+    #[command(flatten)]
+    what: FromTo,
+}
+
+/// What is moved or copied.
+#[derive(Args, Debug)]
+struct FromTo {
+    /// What, and last where to; into it when that is a folder
+    #[arg(required = true, num_args = 2.., value_name = "SPACE:path")]
+    places: Vec<Place>,
+    /// Overwrite a file that lies there: it becomes an older version
+    #[arg(long)]
+    replace: bool,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+impl MvArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let client = self.what.hub.client()?;
+        for (from, to) in self.what.pairs(&client).await? {
+            if from.space == to.space {
+                let what =
+                    MoveFile { from: from.path.clone(), to: to.path.clone(), replace: self.what.replace };
+                let moved = client.move_file(from.space(), &what, None).await;
+                moved.map_err(CliError::hub(format!("move {from} to {to}")))?;
+            } else {
+                copy(&client, &from, &to, self.what.replace).await?;
+                remove(&client, from.space(), vec![from.path.clone()], true, false).await?;
+            }
+            out.note(&format!("moved {from} to {to}"));
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl CpArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let client = self.what.hub.client()?;
+        for (from, to) in self.what.pairs(&client).await? {
+            let count = copy(&client, &from, &to, self.what.replace).await?;
+            let s = if count == 1 { "" } else { "s" };
+            out.note(&format!("copied {from} to {to}: {count} file{s} and folders"));
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl FromTo {
+    /// Each source with the path that it gets.
+    async fn pairs(&self, client: &HubClient) -> Result<Vec<(Place, Place)>, CliError> {
+        let Some((to, from)) = self.places.split_last() else { return Ok(Vec::new()) };
+        let found = if to.folder || from.len() > 1 { None } else { remote::find(client, to).await? };
+        let into = to.folder || from.len() > 1 || found.is_some_and(|entry| entry.folder.is_some());
+        let target = |from: &Place| -> Result<Place, CliError> {
+            if !into {
+                return Ok(to.clone());
+            }
+            let whole = from.space.as_deref().unwrap_or("home");
+            let path = to.path.join(from.path.name().unwrap_or(whole));
+            let path = path.map_err(|error| CliError::usage(error.to_string(), "choose a shorter path"))?;
+            Ok(to.at(path))
+        };
+        from.iter().map(|from| Ok((from.clone(), target(from)?))).collect()
+    }
+}
+
+async fn copy(client: &HubClient, from: &Place, to: &Place, replace: bool) -> Result<u64, CliError> {
+    let what = CopyFile {
+        from_space: (from.space != to.space).then(|| from.space().to_owned()),
+        from: from.path.clone(),
+        to: to.path.clone(),
+        replace,
+    };
+    let copied = client.copy_file(to.space(), &what, None).await;
+    Ok(copied.map_err(CliError::hub(format!("copy {from} to {to}")))?.count)
+}
+
+const RM_EXAMPLES: &str = "\
+Examples:
+  pumasi rm lab:old.txt
+  pumasi rm lab:old --recursive
+  pumasi rm lab:secret.txt --forever
+
+What is removed lies in the trash for as long as the space keeps it, 30 days unless it says otherwise: \
+`pumasi undo` takes it back out. It counts against the quota until then.";
+
+/// Remove files and folders of spaces
+#[derive(Args, Debug)]
+#[command(after_help = RM_EXAMPLES)]
+pub(crate) struct RmArgs {
+    /// What
+    #[arg(required = true, value_name = "SPACE:path")]
+    places: Vec<Place>,
+    /// A folder with all that lies in it
+    #[arg(short, long)]
+    recursive: bool,
+    /// For good, not to the trash
+    #[arg(long)]
+    forever: bool,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+impl RmArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let client = self.hub.client()?;
+        for places in self.places.chunk_by(|a, b| a.space == b.space) {
+            for places in places.chunks(REMOVED_AT_ONCE) {
+                let paths = places.iter().map(|place| place.path.clone()).collect();
+                remove(&client, places[0].space(), paths, self.recursive, self.forever).await?;
+            }
+        }
+        let how = if self.forever { "for good" } else { "to the trash; `pumasi undo` brings it back" };
+        out.note(&format!("removed {} {how}", listed(&self.places)));
+        Ok(Exit::Ok)
+    }
+}
+
+/// Removes what lies at these paths of a space.
+async fn remove(
+    client: &HubClient,
+    space: &str,
+    paths: Vec<FilePath>,
+    recursive: bool,
+    forever: bool,
+) -> Result<(), CliError> {
+    let what = RemoveFiles { paths, recursive, forever };
+    let removed = client.remove_files(space, &what, None).await;
+    all_done(removed.map_err(CliError::hub("remove files"))?, "remove")
+}
+
+/// Fails when some of a list were refused.
+fn all_done(results: FileResults, verb: &str) -> Result<(), CliError> {
+    let mut refused =
+        results.results.iter().filter_map(|result| Some((&result.path, result.error.as_ref()?)));
+    let Some((path, error)) = refused.next() else { return Ok(()) };
+    let more = match refused.count() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let problem = format!("cannot {verb} '{path}'{more}: {}", error.message);
+    Err(CliError::Partly { problem, code: error.code.clone() })
+}
+
+fn listed(places: &[Place]) -> String {
+    match places {
+        [one] => one.to_string(),
+        many => format!("{} files and folders", many.len()),
+    }
+}
+
+/// What somebody may do, as people type it.
+pub(crate) fn parse_access(text: &str) -> Result<Option<Access>, String> {
+    match text {
+        "read" => Ok(Some(Access::Read)),
+        "write" => Ok(Some(Access::Write)),
+        "manage" => Ok(Some(Access::Manage)),
+        "none" => Ok(None),
+        _ => Err(format!("'{text}' is none of read, write, manage and none")),
+    }
+}

@@ -1,0 +1,279 @@
+//! `pumasi get` and `cat`: files and folders of a space, or bytes by their hash.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use clap::Args;
+use pumasi_api::client::HubClient;
+use pumasi_api::wire::files::{Entry, Totals};
+use pumasi_types::{ByteSize, FilePath, Hash};
+use serde_json::json;
+
+use crate::connect::HubArgs;
+use crate::drive::below::Below;
+use crate::drive::hashes::Hashes;
+use crate::drive::place::Place;
+use crate::drive::receive::{Job, Receiver};
+use crate::drive::remote::{self, Walk};
+use crate::drive::report::{Counts, Tally};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::job::watch::Interrupt;
+use crate::output::Output;
+use crate::progress::{Count, Progress};
+
+const EXAMPLES: &str = "\
+Examples:
+  pumasi get :reads.fa
+  pumasi get lab:results/data ~/data               a folder with all that lies in it
+  pumasi get lab:results/data .                    the same, into ./data
+  pumasi get 3f1a… reads.fa                        bytes by their hash
+  pumasi get 3f1a… > reads.fa
+
+What is here already just so is not fetched; a file that was broken off goes on where it ended, when the \
+same is given again. Every byte is checked. Nothing is written through links that lie in the folder.";
+
+/// Fetch files and folders of a space, or bytes by their hash
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct GetArgs {
+    /// SPACE:path, or a hash: 64 hexadecimal digits
+    what: Wanted,
+    /// Where to: a file or folder; into it under its own name with a / at its end. By default the same name here
+    to: Option<PathBuf>,
+    /// Make symbolic links where links were stored: they lead wherever their maker wanted
+    #[arg(long)]
+    links: bool,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+/// What can be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A file or folder.
+    Place(Place),
+    /// Bytes.
+    Blob(Hash),
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Wanted, String> {
+        if !text.contains(':') {
+            return text
+                .parse()
+                .map(Wanted::Blob)
+                .map_err(|_| format!("'{text}' is neither SPACE:path nor a hash of 64 hexadecimal digits"));
+        }
+        text.parse().map(Wanted::Place)
+    }
+}
+
+impl GetArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let client = self.hub.client()?;
+        match self.what {
+            Wanted::Blob(hash) => get_blob(&client, out, hash, self.to.as_deref()).await,
+            Wanted::Place(place) => {
+                let work = get(&client, out, &place, self.to.as_deref(), self.links);
+                Interrupt::listen().guard(work).await?.tell(out, "got")
+            }
+        }
+    }
+}
+
+/// Fetches what lies at a place.
+async fn get(
+    client: &HubClient,
+    out: &Output,
+    place: &Place,
+    to: Option<&Path>,
+    links: bool,
+) -> Result<Counts, CliError> {
+    let entry = remote::must_find(client, place).await?;
+    let to = destination(place, to, entry.folder.is_some())?;
+    let (root, single) = match &entry.folder {
+        Some(_) => (to.as_path(), None),
+        None => split(&to)?,
+    };
+    let below = Arc::new(Below::open(root)?);
+    let hashes = Arc::new(Hashes::of(root)?);
+    let totals = totals(&entry);
+    let progress = Progress::start(out, "getting", Count::Bytes, totals.bytes);
+    let tally = Tally::new(progress, totals.files);
+    let written = |_: &Job, _| {};
+    let (space, below_) = (place.space(), below.clone());
+    let receiver = Receiver { client, space, below: below_, hashes, links, tally: &tally, written: &written };
+    if let (Some(local), Some(version)) = (single, entry.file) {
+        receiver.receive(vec![Job { remote: entry.path, version, local, expected: None }]).await?;
+        return Ok(tally.finish());
+    }
+    let mut walk = Walk::below(client, place);
+    while let Some(page) = walk.next().await? {
+        let mut jobs = Vec::new();
+        for entry in page {
+            let local = remote::relative(&place.path, &entry.path);
+            match entry.file {
+                Some(version) => jobs.push(Job { remote: entry.path, version, local, expected: None }),
+                None => below.make_folder(&local)?,
+            }
+        }
+        receiver.receive(jobs).await?;
+    }
+    Ok(tally.finish())
+}
+
+fn totals(entry: &Entry) -> Totals {
+    let file = |size| Totals { files: 1, folders: 0, bytes: size };
+    entry.folder.unwrap_or(file(entry.file.as_ref().map_or(0, |file| file.size)))
+}
+
+/// The file or folder of this machine that something of a space becomes.
+fn destination(place: &Place, to: Option<&Path>, folder: bool) -> Result<PathBuf, CliError> {
+    let own = place.path.name().or(place.space.as_deref()).unwrap_or("home");
+    let Some(to) = to else { return Ok(PathBuf::from(own)) };
+    let named_folder = to.as_os_str().as_encoded_bytes().ends_with(b"/") || to.file_name().is_none();
+    Ok(if named_folder || (!folder && to.is_dir()) { to.join(own) } else { to.to_owned() })
+}
+
+/// The folder of a file and its name in it.
+fn split(file: &Path) -> Result<(&Path, Option<FilePath>), CliError> {
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = file.file_name().and_then(|name| name.to_str()).map(str::parse);
+    match name {
+        Some(Ok(name)) => Ok((folder, Some(name))),
+        _ => Err(CliError::usage(
+            format!("{} cannot be the name of a file that is fetched", file.display()),
+            "give a name that is UTF-8",
+        )),
+    }
+}
+
+/// Fetches bytes by their hash.
+async fn get_blob(client: &HubClient, out: &Output, hash: Hash, to: Option<&Path>) -> Result<Exit, CliError> {
+    let failed = || CliError::hub(format!("get blob {hash}"));
+    let mut interrupt = Interrupt::listen();
+    let progress = Progress::start(out, "fetching", Count::Bytes, 0);
+    let bar = progress.clone();
+    let tell = Arc::new(move |done| bar.set(done, ""));
+    let Some(file) = to else {
+        // Through a file, so that what is printed was checked before and may be larger than memory.
+        let temporary = tempfile::NamedTempFile::new();
+        let temporary = temporary.map_err(CliError::file("create", &std::env::temp_dir()))?;
+        let work = async { client.get_blob_to(hash, temporary.path(), tell).await.map_err(failed()) };
+        interrupt.guard(work).await?;
+        progress.clear();
+        return print(out, temporary.path());
+    };
+    let work = async { client.get_blob_to(hash, file, tell).await.map_err(failed()) };
+    let size = interrupt.guard(work).await?;
+    progress.clear();
+    if out.json {
+        out.value(&json!({ "hash": hash, "size": size, "file": file.display().to_string() }))?;
+    } else {
+        out.note(&format!("{}: {}", file.display(), ByteSize(size)));
+    }
+    Ok(Exit::Ok)
+}
+
+fn print(out: &Output, path: &Path) -> Result<Exit, CliError> {
+    let mut reader = std::fs::File::open(path).map_err(CliError::file("read", path))?;
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut chunk).map_err(CliError::file("read", path))? {
+            0 => return Ok(Exit::Ok),
+            len => out.raw(&chunk[..len])?,
+        }
+    }
+}
+
+const CAT_EXAMPLES: &str = "\
+Examples:
+  pumasi cat lab:results/summary.txt
+  pumasi cat :log.txt | tail -5
+  pumasi cat :log.txt --version 12";
+
+/// Print files of a space
+#[derive(Args, Debug)]
+#[command(after_help = CAT_EXAMPLES)]
+pub(crate) struct CatArgs {
+    /// The files
+    #[arg(required = true, value_name = "SPACE:path")]
+    files: Vec<Place>,
+    /// This older version of it, as `pumasi versions` lists them
+    #[arg(long, value_name = "NUMBER")]
+    version: Option<pumasi_types::VersionId>,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+impl CatArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let client = self.hub.client()?;
+        for file in &self.files {
+            let failed = || CliError::hub(format!("read {file}"));
+            let (wanted, size) = self.wanted(&client, file).await?;
+            let read = client.read_file(file.space(), &file.path, Some(wanted), None);
+            let mut download = read.await.map_err(failed())?;
+            let mut left = size;
+            while let Some(bytes) = download.next().await.map_err(failed())? {
+                left = left.saturating_sub(bytes.len() as u64);
+                out.raw(&bytes)?;
+            }
+            if left > 0 {
+                return Err(CliError::Incomplete { place: file.to_string(), left: ByteSize(left) });
+            }
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// The version that is meant, and how long it is.
+    async fn wanted(
+        &self,
+        client: &HubClient,
+        file: &Place,
+    ) -> Result<(pumasi_types::VersionId, u64), CliError> {
+        if let Some(wanted) = self.version {
+            let versions = client.file_versions(file.space(), &file.path).await;
+            let versions = versions.map_err(CliError::hub(format!("list the versions of {file}")))?.versions;
+            let found = versions.iter().find(|version| version.version == wanted);
+            let missing = || CliError::Missing { what: format!("version {wanted} of {file}") };
+            return found.map(|found| (wanted, found.size)).ok_or_else(missing);
+        }
+        match remote::must_find(client, file).await?.file {
+            Some(newest) => Ok((newest.version, newest.size)),
+            None => Err(CliError::usage(format!("{file} is a folder"), "`pumasi get` fetches folders")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_fetched_gets_the_name_that_is_expected() {
+        let (file, root): (Place, Place) = ("lab:a/b".parse().unwrap(), "lab:".parse().unwrap());
+        let to = |place, to: Option<&str>, folder| {
+            destination(place, to.map(Path::new), folder).unwrap().display().to_string()
+        };
+        assert_eq!(to(&file, None, true), "b");
+        assert_eq!(to(&root, None, true), "lab");
+        assert_eq!(to(&file, Some("x"), true), "x");
+        assert_eq!(to(&file, Some("x/"), true), "x/b");
+        assert_eq!(to(&file, Some("."), true), "./b");
+        assert_eq!(to(&file, Some("/tmp"), false), "/tmp/b");
+        assert_eq!(to(&file, Some("/tmp"), true), "/tmp");
+    }
+
+    #[test]
+    fn a_place_or_a_hash() {
+        assert!(matches!("lab:a".parse(), Ok(Wanted::Place(_))));
+        assert!(matches!("3f".repeat(32).parse(), Ok(Wanted::Blob(_))));
+        assert!("12".parse::<Wanted>().is_err());
+    }
+}

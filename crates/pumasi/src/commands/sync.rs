@@ -1,0 +1,64 @@
+//! `pumasi sync`: a folder here and one in a space, kept the same.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::connect::HubArgs;
+use crate::drive::place::Place;
+use crate::drive::sync::{Wishes, sync};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::job::watch::Interrupt;
+use crate::output::Output;
+
+const EXAMPLES: &str = "\
+Examples:
+  pumasi sync ~/lab lab:
+  pumasi sync ~/lab lab:results --dry-run          only say what would be done
+
+What was changed, added or removed on one side is done on the other. A file that both sides changed stays \
+twice: what was here gets a name with `(conflict …)`. A change wins over a removal. What is removed there goes \
+to the trash of the space. What both had last time is remembered in $XDG_STATE_HOME/pumasi/sync.";
+
+/// Keep a folder of this machine and one of a space the same
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct SyncArgs {
+    /// The folder here
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// The folder there
+    #[arg(value_name = "SPACE:path")]
+    place: Place,
+    /// Keep symbolic links the same, too; else they are passed over
+    #[arg(long)]
+    links: bool,
+    /// Remove files even if more than half of them were removed on the other side
+    #[arg(long)]
+    delete_many: bool,
+    /// Change nothing, only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+impl SyncArgs {
+    pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        let client = self.hub.client()?;
+        std::fs::create_dir_all(&self.folder).map_err(CliError::file("create", &self.folder))?;
+        let wishes = Wishes { links: self.links, delete_many: self.delete_many, dry_run: self.dry_run };
+        let work = sync(&client, out, &self.folder, &self.place, wishes);
+        let (counts, lines) = Interrupt::listen().guard(work).await?;
+        if !self.dry_run {
+            return counts.tell(out, "brought over");
+        }
+        if out.json {
+            out.value(&lines)?;
+        } else {
+            lines.iter().try_for_each(|line| out.line(line))?;
+        }
+        Ok(Exit::Ok)
+    }
+}

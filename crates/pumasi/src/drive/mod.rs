@@ -1,0 +1,14 @@
+//! Files of this machine and files of a space: brought there, brought back, kept the same.
+
+pub(crate) mod below;
+pub(crate) mod hashes;
+pub(crate) mod place;
+pub(crate) mod receive;
+pub(crate) mod remote;
+pub(crate) mod report;
+pub(crate) mod scan;
+pub(crate) mod send;
+pub(crate) mod sync;
+
+/// The label of a file that stands for a symbolic link: what that leads to. Such a file has no bytes.
+pub(crate) const LINK: &str = "symlink";

@@ -1,0 +1,435 @@
+//! Bringing files of a space to this machine: small ones by the hundred, large ones resumed where they were broken off.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use pumasi_api::client::{ClientError, HubClient};
+use pumasi_api::wire::ErrorBody;
+use pumasi_api::wire::files::{MANY_BLOBS, Version};
+use pumasi_types::{FilePath, Hash};
+
+use super::LINK;
+use super::below::{Below, There, dress};
+use super::hashes::Hashes;
+use super::report::Tally;
+use super::scan::{LeftOut, Stamp};
+use super::send::{blocking, hash_file};
+use crate::error::CliError;
+
+/// Files up to this size travel together, in bytes.
+const SMALL: u64 = 512 << 10;
+/// Bytes of files that travel together.
+const TOGETHER: u64 = 8 << 20;
+/// Transfers at once.
+const AT_ONCE: usize = 4;
+/// Bytes that are written at once.
+const PIECE: usize = 1 << 20;
+/// Bytes that stay a hole in the file when all of them are zero; what file systems allocate at least.
+const HOLE: usize = 4 << 10;
+/// How often a broken transfer goes on.
+const TRIES: u32 = 5;
+/// How long to wait before it does, times the number of the try.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// A file that is to lie on this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    /// Its path in the space.
+    pub(crate) remote: FilePath,
+    /// Its content.
+    pub(crate) version: Version,
+    /// Its path below the folder of this machine.
+    pub(crate) local: FilePath,
+    /// What must lie there still when it is written: nothing, or a file with this stamp. Anything when none is given.
+    pub(crate) expected: Option<Option<Stamp>>,
+}
+
+/// Brings files of one space into one folder.
+pub(crate) struct Receiver<'a> {
+    /// The hub.
+    pub(crate) client: &'a HubClient,
+    /// The space, as the hub is asked for it.
+    pub(crate) space: &'a str,
+    /// Where files are written.
+    pub(crate) below: Arc<Below>,
+    /// What is known of them.
+    pub(crate) hashes: Arc<Hashes>,
+    /// Whether symbolic links are made.
+    pub(crate) links: bool,
+    /// Counts what is done.
+    pub(crate) tally: &'a Tally,
+    /// Is told of each file that is there now, with its stamp; without one for a link.
+    pub(crate) written: &'a (dyn Fn(&Job, Option<Stamp>) + Sync),
+}
+
+/// Why a file was not written, when that does not stop the others.
+enum Trouble {
+    Refused(ErrorBody),
+    Here(String),
+}
+
+impl Receiver<'_> {
+    /// Does all jobs. What cannot be written, and what the hub refuses, is counted and does not stop the others.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached any more.
+    pub(crate) async fn receive(&self, jobs: Vec<Job>) -> Result<(), CliError> {
+        let below = self.below.clone();
+        let hashes = self.hashes.clone();
+        let look = move || -> Vec<_> {
+            let look = |job: Job| {
+                let there = look_at(&below, &hashes, &job);
+                (job, there)
+            };
+            jobs.into_iter().map(look).collect()
+        };
+        let mut wanted = Vec::new();
+        for (job, there) in blocking(look).await? {
+            match there {
+                Ok(Some(stamp)) => {
+                    (self.written)(&job, Some(stamp));
+                    self.tally.same(job.version.size);
+                }
+                Ok(None) => match job.version.about.labels.get(LINK) {
+                    Some(target) => self.link(&job, target),
+                    None => wanted.push(job),
+                },
+                Err(why) => self.leave_out(&job, why),
+            }
+        }
+        let works = stream::iter(together(wanted));
+        let works = works.map(|work| async move {
+            if work.len() > 1 { self.small(work).await } else { self.large_ones(work).await }
+        });
+        works.buffer_unordered(AT_ONCE).try_for_each(|()| async { Ok(()) }).await
+    }
+
+    fn link(&self, job: &Job, target: &str) {
+        if !self.links {
+            return self.leave_out(job, format!("a link to {target}: --links makes links"));
+        }
+        match self.below.link(&job.local, target) {
+            Ok(()) => {
+                (self.written)(job, None);
+                self.tally.done(0, 0);
+            }
+            Err(error) => self.leave_out(job, error.line()),
+        }
+    }
+
+    /// Fetches files together. One that is another by now is fetched by itself, as it was.
+    async fn small(&self, jobs: Vec<Job>) -> Result<(), CliError> {
+        let paths = jobs.iter().map(|job| job.remote.clone()).collect();
+        let failed = || CliError::hub("fetch files");
+        let mut files = self.client.read_files(self.space, paths).await.map_err(failed())?;
+        let (mut arrived, mut rest) = (Vec::new(), Vec::new());
+        let mut jobs = jobs.into_iter();
+        for job in jobs.by_ref() {
+            match files.next(TOGETHER).await {
+                Ok(Some(bytes)) if Hash::of(&bytes) == job.version.blob => arrived.push((job, bytes)),
+                Ok(_) => rest.push(job),
+                // The connection broke: what has not come is fetched one by one, with patience.
+                Err(_) => {
+                    rest.push(job);
+                    break;
+                }
+            }
+        }
+        rest.extend(jobs);
+        let (below, hashes) = (self.below.clone(), self.hashes.clone());
+        let write = move || -> Vec<_> {
+            let write = |(job, bytes): (Job, Bytes)| {
+                let written = write_small(&below, &hashes, &job, &bytes);
+                (job, written)
+            };
+            arrived.into_iter().map(write).collect()
+        };
+        for (job, written) in blocking(write).await? {
+            self.ended(&job, written.map_err(Trouble::Here), job.version.size);
+        }
+        self.large_ones(rest).await
+    }
+
+    async fn large_ones(&self, jobs: Vec<Job>) -> Result<(), CliError> {
+        for job in jobs {
+            let mut moved = 0;
+            let written = self.large(&job, &mut moved).await?;
+            self.ended(&job, written, moved);
+        }
+        Ok(())
+    }
+
+    /// Fetches one file, from where an earlier try ended.
+    async fn large(&self, job: &Job, moved: &mut u64) -> Result<Result<Stamp, Trouble>, CliError> {
+        let mut tries = 0;
+        loop {
+            let (below, path, size) = (self.below.clone(), job.local.clone(), job.version.size);
+            let mut part = match blocking(move || Part::open(&below, &path, size)).await? {
+                Ok(part) => part,
+                Err(why) => return Ok(Err(Trouble::Here(why))),
+            };
+            let resumed = part.length > 0;
+            let fetched = self.rest(job, &mut part, moved).await;
+            tries += 1;
+            match fetched {
+                Ok(()) if part.length < size || part.hash() != job.version.blob => {
+                    // What was there before may have been of another version; what just came was damaged.
+                    self.below.drop_part(&job.local);
+                    if !resumed && tries >= TRIES {
+                        let seen = part.hash();
+                        let source = ClientError::Damaged { expected: job.version.blob, seen };
+                        return Err(CliError::hub(format!("fetch {}", job.remote))(source));
+                    }
+                }
+                Ok(()) => {
+                    let (below, hashes, job) = (self.below.clone(), self.hashes.clone(), job.clone());
+                    let finish = move || finish(&below, &hashes, &job, &part.file);
+                    return Ok(blocking(finish).await?.map_err(Trouble::Here));
+                }
+                Err(Fetch::Here(why)) => return Ok(Err(Trouble::Here(why))),
+                Err(Fetch::Hub(ClientError::Refused { status, body })) if status.is_client_error() => {
+                    return Ok(Err(Trouble::Refused(*body)));
+                }
+                Err(Fetch::Hub(error)) if tries >= TRIES => {
+                    return Err(CliError::hub(format!("fetch {}", job.remote))(error));
+                }
+                Err(Fetch::Hub(_)) => tokio::time::sleep(PAUSE * tries).await,
+            }
+        }
+    }
+
+    /// Writes what is missing of a part.
+    async fn rest(&self, job: &Job, part: &mut Part, moved: &mut u64) -> Result<(), Fetch> {
+        let range = part.length..job.version.size;
+        let version = Some(job.version.version);
+        let mut download = self.client.read_file(self.space, &job.remote, version, Some(range)).await?;
+        let mut piece = BytesMut::with_capacity(PIECE);
+        loop {
+            let next = download.next().await;
+            if let Ok(Some(bytes)) = &next {
+                *moved += bytes.len() as u64;
+                piece.extend_from_slice(bytes);
+            }
+            if piece.len() >= PIECE || !matches!(next, Ok(Some(_))) {
+                let bytes = piece.split().freeze();
+                part.write(&bytes).map_err(|error| Fetch::Here(error.to_string()))?;
+                self.tally.under_way(part.length);
+            }
+            match next? {
+                Some(_) => {}
+                None => break,
+            }
+        }
+        if part.length > job.version.size {
+            return Err(Fetch::Here("the hub sent more than the file has".to_owned()));
+        }
+        part.file.set_len(job.version.size).map_err(|error| Fetch::Here(error.to_string()))
+    }
+
+    fn ended(&self, job: &Job, ended: Result<Stamp, Trouble>, moved: u64) {
+        match ended {
+            Ok(stamp) => {
+                (self.written)(job, Some(stamp));
+                self.tally.done(job.version.size, moved);
+            }
+            Err(Trouble::Here(why)) => self.leave_out(job, why),
+            Err(Trouble::Refused(body)) => {
+                self.tally.refused(job.remote.to_string(), body, job.version.size);
+            }
+        }
+    }
+
+    fn leave_out(&self, job: &Job, why: String) {
+        self.tally.left_out(LeftOut { path: self.below.name(&job.local), why }, job.version.size);
+    }
+}
+
+/// Why a fetch broke off.
+enum Fetch {
+    Hub(ClientError),
+    Here(String),
+}
+
+impl From<ClientError> for Fetch {
+    fn from(error: ClientError) -> Fetch {
+        Fetch::Hub(error)
+    }
+}
+
+/// The beginning of a file.
+struct Part {
+    file: File,
+    length: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Part {
+    /// What there is of a file that will have `size` bytes.
+    fn open(below: &Below, path: &FilePath, size: u64) -> Result<Part, String> {
+        let mut file = below.part(path).map_err(|error| error.line())?;
+        let mut open = || {
+            let mut length = file.metadata()?.len();
+            if length > size {
+                file.set_len(0)?;
+                length = 0;
+            }
+            let mut hasher = blake3::Hasher::new();
+            let mut piece = vec![0; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
+            let mut left = length;
+            while left > 0 {
+                let want = piece.len().min(usize::try_from(left).unwrap_or(PIECE));
+                file.read_exact(&mut piece[..want])?;
+                hasher.update(&piece[..want]);
+                left -= want as u64;
+            }
+            Ok((length, hasher))
+        };
+        let (length, hasher) = open().map_err(|error: std::io::Error| error.to_string())?;
+        Ok(Part { file, length, hasher })
+    }
+
+    /// Goes on with these bytes. Zeros become holes.
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.hasher.update(bytes);
+        write_sparse(&self.file, self.length, bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn hash(&self) -> Hash {
+        self.hasher.finalize().into()
+    }
+}
+
+/// Writes bytes at an offset of a file behind which nothing lies, all but blocks of zeros.
+fn write_sparse(file: &File, mut at: u64, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let to_edge = HOLE - usize::try_from(at % HOLE as u64).unwrap_or(0);
+        let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        let mut length = to_edge.min(bytes.len());
+        let hole = zero(&bytes[..length]);
+        // As many blocks of the same kind as there are.
+        while length < bytes.len() {
+            let next = (length + HOLE).min(bytes.len());
+            if zero(&bytes[length..next]) != hole {
+                break;
+            }
+            length = next;
+        }
+        if !hole {
+            file.write_all_at(&bytes[..length], at)?;
+        }
+        at += length as u64;
+        bytes = &bytes[length..];
+    }
+    Ok(())
+}
+
+/// Small files by the hundred; a single one of them or a large one by itself.
+fn together(jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    let (mut works, mut small, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for job in jobs {
+        let size = job.version.size;
+        if size > SMALL {
+            works.push(vec![job]);
+            continue;
+        }
+        if bytes + size > TOGETHER || small.len() == MANY_BLOBS {
+            works.push(std::mem::take(&mut small));
+            bytes = 0;
+        }
+        bytes += size;
+        small.push(job);
+    }
+    if !small.is_empty() {
+        works.push(small);
+    }
+    works
+}
+
+/// Whether a file is here already just as it should be; why it cannot be written.
+fn look_at(below: &Below, hashes: &Hashes, job: &Job) -> Result<Option<Stamp>, String> {
+    let stamp = match below.look(&job.local).map_err(|error| error.line())? {
+        None | Some(There::Other) => return Ok(None),
+        Some(There::Folder) => return Err("a folder lies there".to_owned()),
+        Some(There::File(stamp)) => stamp,
+    };
+    let about = &job.version.about;
+    if stamp.size != job.version.size || about.labels.contains_key(LINK) {
+        return Ok(None);
+    }
+    let hash = match hashes.get(&job.local, &stamp) {
+        Some(hash) => hash,
+        None => {
+            let begun = SystemTime::now();
+            let mut file = below.read(&job.local).map_err(|error| error.line())?;
+            let hash = hash_file(&mut file).map_err(|error| error.to_string())?;
+            hashes.set(&job.local, stamp, hash, begun);
+            hash
+        }
+    };
+    if hash != job.version.blob {
+        return Ok(None);
+    }
+    let file = below.read(&job.local).map_err(|error| error.line())?;
+    dress(&file, about.modified_ns, about.executable).map_err(|error| error.to_string())?;
+    let now = Stamp::of(&file.metadata().map_err(|error| error.to_string())?);
+    hashes.wrote(&job.local, now, hash);
+    Ok(Some(now))
+}
+
+fn write_small(below: &Below, hashes: &Hashes, job: &Job, bytes: &[u8]) -> Result<Stamp, String> {
+    let file = below.part(&job.local).map_err(|error| error.line())?;
+    let write = || {
+        file.set_len(0)?;
+        write_sparse(&file, 0, bytes)?;
+        file.set_len(bytes.len() as u64)
+    };
+    write().map_err(|error: std::io::Error| error.to_string())?;
+    finish(below, hashes, job, &file)
+}
+
+/// The part is whole and right: it becomes the file.
+fn finish(below: &Below, hashes: &Hashes, job: &Job, file: &File) -> Result<Stamp, String> {
+    let about = &job.version.about;
+    dress(file, about.modified_ns, about.executable).map_err(|error| error.to_string())?;
+    if let Some(expected) = job.expected {
+        let now = below.look(&job.local).map_err(|error| error.line())?;
+        if now.is_some() && now != expected.map(There::File) {
+            below.drop_part(&job.local);
+            return Err("it was changed here meanwhile: sync again".to_owned());
+        }
+    }
+    below.finish(&job.local).map_err(|error| error.line())?;
+    let stamp = Stamp::of(&file.metadata().map_err(|error| error.to_string())?);
+    hashes.wrote(&job.local, stamp, job.version.blob);
+    Ok(stamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn zeros_become_holes_and_all_else_is_written() {
+        let mut bytes = vec![0; 8 << 20];
+        bytes[5_000] = 1;
+        bytes[(4 << 20) + 7] = 2;
+        let file = tempfile::tempfile().unwrap();
+        for (n, piece) in bytes.chunks(999_983).enumerate() {
+            write_sparse(&file, n as u64 * 999_983, piece).unwrap();
+        }
+        file.set_len(bytes.len() as u64).unwrap();
+        let mut read = vec![1; bytes.len()];
+        file.read_exact_at(&mut read, 0).unwrap();
+        assert!(read == bytes);
+        assert!(file.metadata().unwrap().blocks() * 512 < 1 << 20, "most of it is not on disk");
+    }
+}

@@ -1,0 +1,474 @@
+//! Bringing files of this machine into a space: small ones by the hundred, large ones by themselves, several at once.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use pumasi_api::client::{HubClient, Source};
+use pumasi_api::wire::files::{About, Condition, MANY_BLOBS, MANY_BYTES, PutFile, PutFiles, Version};
+use pumasi_types::{FilePath, Hash};
+
+use super::below::Below;
+use super::hashes::Hashes;
+use super::report::Tally;
+use super::scan::{LeftOut, Stamp};
+use super::{LINK, remote};
+use crate::error::CliError;
+
+/// Files up to this size travel together, in bytes.
+const SMALL: u64 = 512 << 10;
+/// Bytes of files that travel together, room for their lengths left.
+const TOGETHER: u64 = MANY_BYTES as u64 - (16 << 10);
+/// Transfers at once.
+const AT_ONCE: usize = 4;
+/// Bytes that are hashed at once.
+const PIECE: usize = 1 << 20;
+
+/// A file or link that is to lie in the space.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    /// Its path below the folder of this machine; empty when that is the file itself.
+    pub(crate) local: FilePath,
+    /// What it is.
+    pub(crate) what: What,
+    /// Its path in the space.
+    pub(crate) target: FilePath,
+    /// What must lie there.
+    pub(crate) condition: Condition,
+    /// What lies there, as far as is known.
+    pub(crate) there: Option<Version>,
+}
+
+/// What a job brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A file's bytes.
+    File {
+        /// Whether it was changed since.
+        stamp: Stamp,
+        /// Whether anybody may run it.
+        executable: bool,
+    },
+    /// What a symbolic link leads to.
+    Link(String),
+}
+
+/// What came of a job that went well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    /// Its bytes.
+    pub(crate) hash: Hash,
+    /// The version that is there now.
+    pub(crate) version: pumasi_types::VersionId,
+}
+
+/// The folder or file of this machine that is read.
+#[derive(Debug)]
+pub(crate) enum Local {
+    /// A folder, below which no link is followed.
+    Folder(Below),
+    /// A single file.
+    File(PathBuf),
+}
+
+impl Local {
+    /// Opens what lies at a path.
+    pub(crate) fn open(root: &Path) -> Result<Local, CliError> {
+        if root.is_dir() { Below::open(root).map(Local::Folder) } else { Ok(Local::File(root.to_owned())) }
+    }
+
+    fn name(&self, path: &FilePath) -> PathBuf {
+        match self {
+            Local::Folder(below) => below.name(path),
+            Local::File(file) => file.clone(),
+        }
+    }
+
+    fn read(&self, path: &FilePath) -> Result<File, CliError> {
+        match self {
+            Local::Folder(below) => below.read(path),
+            Local::File(file) => File::open(file).map_err(CliError::file("read", file)),
+        }
+    }
+}
+
+/// Sends files of one folder to one space.
+pub(crate) struct Sender<'a> {
+    /// The hub.
+    pub(crate) client: &'a HubClient,
+    /// The space, as the hub is asked for it.
+    pub(crate) space: &'a str,
+    /// Where files are read.
+    pub(crate) local: Arc<Local>,
+    /// What is known of them.
+    pub(crate) hashes: Arc<Hashes>,
+    /// Counts what is done.
+    pub(crate) tally: &'a Tally,
+    /// Is told of each file that lies there now.
+    pub(crate) placed: &'a (dyn Fn(&Job, Placed) + Sync),
+    /// The space is full: nothing more is tried.
+    full: AtomicBool,
+}
+
+/// A job whose bytes the hub has from us.
+struct Ready {
+    job: Job,
+    hash: Hash,
+    size: u64,
+    moved: u64,
+}
+
+/// Jobs that are done together.
+enum Work {
+    Small(Vec<Job>),
+    Large(Box<Job>),
+}
+
+impl<'a> Sender<'a> {
+    /// One that reads `local`.
+    pub(crate) fn new(
+        client: &'a HubClient,
+        space: &'a str,
+        local: Local,
+        hashes: Arc<Hashes>,
+        tally: &'a Tally,
+        placed: &'a (dyn Fn(&Job, Placed) + Sync),
+    ) -> Sender<'a> {
+        Sender { client, space, local: Arc::new(local), hashes, tally, placed, full: AtomicBool::new(false) }
+    }
+
+    /// Does all jobs. What cannot be read, and what the hub refuses, is counted and does not stop the others.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached any more, or takes nothing from this account.
+    pub(crate) async fn send(&self, jobs: Vec<Job>) -> Result<(), CliError> {
+        let works = together(jobs);
+        stream::iter(works)
+            .map(|work| async move {
+                match work {
+                    Work::Small(jobs) => self.small(jobs).await,
+                    Work::Large(job) => self.large(*job).await,
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_for_each(|()| async { Ok(()) })
+            .await
+    }
+
+    /// Reads files, sends those that are new, and puts all in their places.
+    async fn small(&self, jobs: Vec<Job>) -> Result<(), CliError> {
+        if self.full.load(Ordering::Relaxed) {
+            return self.give_up(jobs);
+        }
+        let (local, hashes) = (self.local.clone(), self.hashes.clone());
+        let read = move || -> Vec<_> {
+            let read = |job: Job| {
+                let bytes = read_small(&local, &hashes, &job);
+                (job, bytes)
+            };
+            jobs.into_iter().map(read).collect()
+        };
+        let (mut blobs, mut ready, mut known) = (Vec::new(), Vec::new(), Vec::new());
+        for (job, bytes) in blocking(read).await? {
+            match bytes {
+                Err(why) => self.leave_out(&job, why),
+                Ok(bytes) => {
+                    let (hash, size) = (Hash::of(&bytes), bytes.len() as u64);
+                    match &job.there {
+                        Some(there) if is_same(&job, hash, there) => self.keep(&job, hash, there, size),
+                        Some(there) if there.blob == hash => {
+                            known.push(Ready { job, hash, size, moved: 0 });
+                        }
+                        _ => {
+                            blobs.push(bytes);
+                            ready.push(Ready { job, hash, size, moved: size });
+                        }
+                    }
+                }
+            }
+        }
+        if !blobs.is_empty() {
+            self.client.put_blobs(&blobs).await.map_err(CliError::hub("send files"))?;
+        }
+        self.claim(&known).await?;
+        ready.append(&mut known);
+        self.place(ready).await
+    }
+
+    /// Sends one file and puts it in its place.
+    async fn large(&self, job: Job) -> Result<(), CliError> {
+        if self.full.load(Ordering::Relaxed) {
+            return self.give_up(vec![job]);
+        }
+        let What::File { stamp, .. } = &job.what else { return Ok(()) };
+        let begun = SystemTime::now();
+        let mut hash = self.hashes.get(&job.local, stamp);
+        if hash.is_none() {
+            // Reading twice from memory costs less than sending what is there.
+            let (local, path) = (self.local.clone(), job.local.clone());
+            match blocking(move || hash_of(&local, &path)).await? {
+                Ok(found) => hash = Some(found),
+                Err(why) => {
+                    self.leave_out(&job, why);
+                    return Ok(());
+                }
+            }
+        }
+        let hash = hash.unwrap_or_default();
+        if !self.is_unchanged(&job, stamp) {
+            self.leave_out(&job, CHANGED.to_owned());
+            return Ok(());
+        }
+        self.hashes.set(&job.local, *stamp, hash, begun);
+        let size = stamp.size;
+        match &job.there {
+            Some(there) if is_same(&job, hash, there) => {
+                self.keep(&job, hash, there, size);
+                return Ok(());
+            }
+            Some(there) if there.blob == hash => {
+                let ready = vec![Ready { job, hash, size, moved: 0 }];
+                self.claim(&ready).await?;
+                return self.place(ready).await;
+            }
+            _ => {}
+        }
+        let moved = self.bytes_of(&job, hash, size).await?;
+        self.place(vec![Ready { job, hash, size, moved }]).await
+    }
+
+    /// Sees to it that the hub has the bytes of a file from us; how many travelled.
+    async fn bytes_of(&self, job: &Job, hash: Hash, size: u64) -> Result<u64, CliError> {
+        let name = self.local.name(&job.local);
+        let failed = || CliError::hub(format!("send {}", name.display()));
+        // What was sent before an interruption need not be sent again.
+        if self.client.has_blob(hash).await.map_err(failed())? {
+            return Ok(0);
+        }
+        let source = Source::File(name.clone());
+        self.client.put_blob(&source, hash, Arc::new(|_| {})).await.map_err(failed())?;
+        Ok(size)
+    }
+
+    /// Claims bytes that lie in the space already under the paths of these files.
+    async fn claim(&self, known: &[Ready]) -> Result<(), CliError> {
+        if known.is_empty() {
+            return Ok(());
+        }
+        let paths = known.iter().map(|ready| ready.job.target.clone()).collect();
+        let claimed = self.client.claim_files(self.space, paths, None).await;
+        // What cannot be claimed, because somebody changed it just now, is refused when it is placed.
+        claimed.map(drop).map_err(CliError::hub("use files that are there"))
+    }
+
+    async fn place(&self, ready: Vec<Ready>) -> Result<(), CliError> {
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let put = |ready: &Ready| {
+            let About { modified_ns, executable, labels } = about(&ready.job);
+            let (path, blob, condition) = (ready.job.target.clone(), ready.hash, ready.job.condition);
+            PutFile { path, blob, modified_ns, executable, labels, condition }
+        };
+        let files = PutFiles { files: ready.iter().map(put).collect() };
+        let put = self.client.put_files(self.space, &files, None).await;
+        let put = put.map_err(CliError::hub("put files"))?;
+        for (ready, result) in ready.into_iter().zip(put.results) {
+            match (result.error, result.version) {
+                (Some(error), _) => {
+                    if error.code == "quota_exceeded" {
+                        self.full.store(true, Ordering::Relaxed);
+                    }
+                    self.tally.refused(ready.job.target.to_string(), error, ready.size);
+                }
+                (None, Some(version)) => {
+                    (self.placed)(&ready.job, Placed { hash: ready.hash, version });
+                    self.tally.done(ready.size, ready.moved);
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The file lies there as it is here.
+    fn keep(&self, job: &Job, hash: Hash, there: &Version, size: u64) {
+        (self.placed)(job, Placed { hash, version: there.version });
+        self.tally.same(size);
+    }
+
+    fn give_up(&self, jobs: Vec<Job>) -> Result<(), CliError> {
+        jobs.iter().for_each(|job| self.leave_out(job, "not tried: the space is full".to_owned()));
+        Ok(())
+    }
+
+    fn leave_out(&self, job: &Job, why: String) {
+        let size = if let What::File { stamp, .. } = &job.what { stamp.size } else { 0 };
+        self.tally.left_out(LeftOut { path: self.local.name(&job.local), why }, size);
+    }
+
+    fn is_unchanged(&self, job: &Job, stamp: &Stamp) -> bool {
+        let now = self.local.read(&job.local).ok().and_then(|file| file.metadata().ok());
+        now.is_some_and(|now| Stamp::of(&now) == *stamp)
+    }
+}
+
+const CHANGED: &str = "it was changed while it was read: put it again";
+
+/// Does work that blocks elsewhere, so that transfers go on.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CliError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| CliError::file("read", Path::new("files"))(std::io::Error::other(error)))
+}
+
+/// Small files by the hundred, in the order in which they came; large ones each by itself.
+fn together(jobs: Vec<Job>) -> Vec<Work> {
+    let (mut works, mut small, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for job in jobs {
+        let size = match &job.what {
+            What::File { stamp, .. } => stamp.size,
+            What::Link(_) => 0,
+        };
+        if size > SMALL {
+            works.push(Work::Large(Box::new(job)));
+            continue;
+        }
+        if bytes + size > TOGETHER || small.len() == MANY_BLOBS {
+            works.push(Work::Small(std::mem::take(&mut small)));
+            bytes = 0;
+        }
+        bytes += size;
+        small.push(job);
+    }
+    if !small.is_empty() {
+        works.push(Work::Small(small));
+    }
+    works
+}
+
+/// What the file says of itself.
+fn about(job: &Job) -> About {
+    match &job.what {
+        What::File { stamp, executable } => About {
+            modified_ns: Some(stamp.modified_ns),
+            executable: *executable,
+            // Media type and headers that somebody else gave it stay.
+            labels: job
+                .there
+                .iter()
+                .flat_map(|there| there.about.labels.clone())
+                .filter(|(name, _)| name != LINK)
+                .collect(),
+        },
+        What::Link(target) => {
+            About { labels: [(LINK.to_owned(), target.clone())].into(), ..About::default() }
+        }
+    }
+}
+
+/// Whether nothing needs to be done for a job.
+fn is_same(job: &Job, hash: Hash, there: &Version) -> bool {
+    there.blob == hash && there.about == about(job)
+}
+
+fn read_small(local: &Local, hashes: &Hashes, job: &Job) -> Result<Bytes, String> {
+    let What::File { stamp, .. } = &job.what else { return Ok(Bytes::new()) };
+    let begun = SystemTime::now();
+    let mut file = local.read(&job.local).map_err(|error| error.line())?;
+    let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0) + 1);
+    let limit = stamp.size + 1;
+    (&mut file).take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    let now = file.metadata().map_err(|error| error.to_string())?;
+    if Stamp::of(&now) != *stamp || bytes.len() as u64 != stamp.size {
+        return Err(CHANGED.to_owned());
+    }
+    hashes.set(&job.local, *stamp, Hash::of(&bytes), begun);
+    Ok(bytes.into())
+}
+
+/// The hash of a file of any size.
+pub(crate) fn hash_of(local: &Local, path: &FilePath) -> Result<Hash, String> {
+    let mut file = local.read(path).map_err(|error| error.line())?;
+    hash_file(&mut file).map_err(|error| error.to_string())
+}
+
+/// The hash of what is left to be read of a file.
+pub(crate) fn hash_file(file: &mut File) -> std::io::Result<Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hasher.finalize().into()),
+            len => hasher.update(&piece[..len]),
+        };
+    }
+}
+
+/// What is known of a file without reading it: whether it lies there just so.
+pub(crate) fn is_known_same(hashes: &Hashes, job: &Job) -> Option<Hash> {
+    let there = job.there.as_ref()?;
+    let hash = match &job.what {
+        What::File { stamp, .. } => hashes.get(&job.local, stamp)?,
+        What::Link(_) => remote::empty(),
+    };
+    is_same(job, hash, there).then_some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(size: u64) -> Job {
+        let stamp = Stamp { size, modified_ns: 7, changed_ns: 7, inode: 1 };
+        let (local, target) = ("a".parse().unwrap(), "b/a".parse().unwrap());
+        let what = What::File { stamp, executable: false };
+        Job { local, what, target, condition: Condition::Any, there: None }
+    }
+
+    #[test]
+    fn small_files_go_together_within_bounds() {
+        let sizes = [1, SMALL + 1, SMALL, SMALL];
+        let works = together(sizes.map(job).into());
+        assert_eq!(works.len(), 2);
+        let works = together((0..2_500).map(|_| job(1)).collect());
+        let counts: Vec<_> =
+            works.iter().map(|work| if let Work::Small(jobs) = work { jobs.len() } else { 0 }).collect();
+        assert_eq!(counts, [1_000, 1_000, 500]);
+        let works = together((0..100).map(|_| job(SMALL)).collect());
+        assert!(works.len() >= 100 * SMALL as usize / MANY_BYTES);
+        for work in works {
+            let Work::Small(jobs) = work else { panic!("none is large") };
+            assert!(jobs.len() as u64 * (SMALL + 8) <= MANY_BYTES as u64);
+        }
+    }
+
+    #[test]
+    fn what_others_said_of_a_file_stays() {
+        let labels = [("content-type", "text/plain"), (LINK, "x")];
+        let about_there = About {
+            modified_ns: Some(1),
+            labels: labels.map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
+            ..About::default()
+        };
+        let there = Version {
+            version: Default::default(),
+            blob: Hash::of(b"x"),
+            size: 1,
+            put_ms: 0,
+            by: Default::default(),
+            about: about_there,
+        };
+        let mut job = job(1);
+        job.there = Some(there);
+        let said = about(&job);
+        assert_eq!(said.labels.keys().collect::<Vec<_>>(), ["content-type"]);
+        assert!(!is_same(&job, Hash::of(b"x"), job.there.as_ref().unwrap()), "another time of change");
+    }
+}

@@ -1,0 +1,268 @@
+//! The content of a file that programs have open: read from the hub piece by piece; once it is written to, a file of
+//! this machine that goes to the hub when it is closed.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use pumasi_api::client::{ClientError, HubClient, Source};
+use pumasi_api::wire::files::{About, Condition, PutFile, PutFiles, Version};
+use pumasi_types::{FilePath, Hash};
+
+use super::trouble::Trouble;
+use crate::drive::send::hash_file;
+
+/// Bytes that are fetched at once.
+const WINDOW: u64 = 4 << 20;
+/// How often a read that broke off is tried again.
+const TRIES: u32 = 5;
+
+/// The content of one open file.
+pub(super) struct Body {
+    /// What lies at its path on the hub; none when nothing does yet.
+    pub(super) version: Option<Version>,
+    /// What it says of itself.
+    pub(super) about: About,
+    /// How many handles lead to it.
+    pub(super) handles: usize,
+    /// All bytes, once something was written.
+    written: Option<tempfile::NamedTempFile>,
+    /// Whether the hub lacks something of it.
+    dirty: bool,
+    /// Bytes that were fetched last, and where they begin.
+    window: (u64, Bytes),
+}
+
+impl Body {
+    /// A file that lies on the hub.
+    pub(super) fn of(version: Version) -> Body {
+        let about = version.about.clone();
+        Body {
+            version: Some(version),
+            about,
+            handles: 0,
+            written: None,
+            dirty: false,
+            window: Default::default(),
+        }
+    }
+
+    /// A file that is new.
+    pub(super) fn empty(executable: bool) -> Result<Body, Trouble> {
+        let about = About { executable, ..About::default() };
+        let written = Some(tempfile::NamedTempFile::new()?);
+        Ok(Body { version: None, about, handles: 0, written, dirty: true, window: Default::default() })
+    }
+
+    /// How many bytes it has.
+    pub(super) fn size(&self) -> u64 {
+        match &self.written {
+            Some(file) => file.as_file().metadata().map_or(0, |metadata| metadata.len()),
+            None => self.version.as_ref().map_or(0, |version| version.size),
+        }
+    }
+
+    /// Some of its bytes; fewer at its end.
+    pub(super) async fn read(&mut self, at: &At<'_>, offset: u64, length: usize) -> Result<Bytes, Trouble> {
+        if let Some(file) = &self.written {
+            let mut bytes = vec![0; length];
+            let mut filled = 0;
+            while filled < length {
+                match file.as_file().read_at(&mut bytes[filled..], offset + filled as u64)? {
+                    0 => break,
+                    read => filled += read,
+                }
+            }
+            bytes.truncate(filled);
+            return Ok(bytes.into());
+        }
+        let Some(version) = &self.version else { return Ok(Bytes::new()) };
+        let end = version.size.min(offset.saturating_add(length as u64));
+        let begin = offset.min(end);
+        let mut bytes = BytesMut::new();
+        let mut next = begin;
+        while next < end {
+            let (start, window) = &self.window;
+            let inside = next.checked_sub(*start).filter(|inside| *inside < window.len() as u64);
+            let Some(inside) = inside else {
+                let wanted = next..version.size.min(next + WINDOW.max(length as u64));
+                self.window = (next, at.fetch(version, wanted).await?);
+                continue;
+            };
+            let inside = usize::try_from(inside).unwrap_or(0);
+            let take = (window.len() - inside).min(usize::try_from(end - next).unwrap_or(usize::MAX));
+            bytes.extend_from_slice(&window[inside..inside + take]);
+            next += take as u64;
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// Writes bytes; what lies between the end and them is zeros.
+    pub(super) async fn write(&mut self, at: &At<'_>, offset: u64, bytes: &[u8]) -> Result<(), Trouble> {
+        self.here(at).await?.write_all_at(bytes, offset)?;
+        self.touch();
+        Ok(())
+    }
+
+    /// Makes it so long.
+    pub(super) async fn set_size(&mut self, at: &At<'_>, size: u64) -> Result<(), Trouble> {
+        if size == 0 && self.written.is_none() {
+            self.written = Some(tempfile::NamedTempFile::new()?);
+        }
+        self.here(at).await?.set_len(size)?;
+        self.touch();
+        Ok(())
+    }
+
+    /// It was changed now.
+    fn touch(&mut self) {
+        self.dirty = true;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        self.about.modified_ns = now.ok().and_then(|since| u64::try_from(since.as_nanos()).ok());
+    }
+
+    /// It says something else of itself from now on.
+    pub(super) fn say(&mut self, modified_ns: Option<u64>, executable: Option<bool>) {
+        if modified_ns.is_some_and(|ns| self.about.modified_ns != Some(ns)) {
+            self.about.modified_ns = modified_ns;
+            self.dirty = true;
+        }
+        if executable.is_some_and(|executable| self.about.executable != executable) {
+            self.about.executable = !self.about.executable;
+            self.dirty = true;
+        }
+    }
+
+    /// The file of this machine that has all bytes.
+    async fn here(&mut self, at: &At<'_>) -> Result<&File, Trouble> {
+        if self.written.is_none() {
+            let file = tempfile::NamedTempFile::new()?;
+            if let Some(version) = &self.version {
+                let mut next = 0;
+                while next < version.size {
+                    let bytes = at.fetch(version, next..version.size.min(next + WINDOW)).await?;
+                    file.as_file().write_all_at(&bytes, next)?;
+                    next += bytes.len() as u64;
+                }
+            }
+            self.written = Some(file);
+        }
+        match &self.written {
+            Some(file) => Ok(file.as_file()),
+            None => Err(Trouble::Io),
+        }
+    }
+
+    /// Gives the hub what it lacks. When somebody else changed the file meanwhile, what was written here gets another
+    /// name beside it, which is returned.
+    pub(super) async fn store(&mut self, at: &At<'_>) -> Result<Option<FilePath>, Trouble> {
+        if !self.dirty {
+            return Ok(None);
+        }
+        let blob = self.send(at).await?;
+        let condition = match &self.version {
+            Some(version) => Condition::Version(version.version),
+            None => Condition::Absent,
+        };
+        let mut elsewhere = None;
+        if let Err(trouble) = self.put(at, at.path.clone(), blob, condition).await {
+            if !matches!(trouble, Trouble::Changed | Trouble::Exists) {
+                return Err(trouble);
+            }
+            let other = crate::drive::sync::conflict_name(at.path, 1).ok_or(trouble)?;
+            self.put(at, other.clone(), blob, Condition::Absent).await?;
+            elsewhere = Some(other);
+        }
+        self.dirty = false;
+        self.version = at.find().await?;
+        Ok(elsewhere)
+    }
+
+    /// Sees to it that the hub has its bytes from this account.
+    async fn send(&self, at: &At<'_>) -> Result<Hash, Trouble> {
+        let Some(file) = &self.written else {
+            // Only what it says of itself is another.
+            let blob = self.version.as_ref().map(|version| version.blob).ok_or(Trouble::Io)?;
+            at.client.claim_files(at.space, vec![at.path.clone()], None).await?;
+            return Ok(blob);
+        };
+        let path = file.path().to_owned();
+        let mut reopened = file.reopen()?;
+        let hashed = tokio::task::spawn_blocking(move || hash_file(&mut reopened)).await;
+        let hash = hashed.map_err(|_| Trouble::Io)??;
+        at.client.put_blob(&Source::File(path), hash, Arc::new(|_| {})).await?;
+        Ok(hash)
+    }
+
+    async fn put(
+        &self,
+        at: &At<'_>,
+        path: FilePath,
+        blob: Hash,
+        condition: Condition,
+    ) -> Result<(), Trouble> {
+        let About { modified_ns, executable, labels } = self.about.clone();
+        let files = vec![PutFile { path, blob, modified_ns, executable, labels, condition }];
+        let put = at.client.put_files(at.space, &PutFiles { files }, None).await?;
+        match put.results.into_iter().next() {
+            Some(result) => result.error.map_or(Ok(()), |error| Err(Trouble::of_code(&error.code))),
+            None => Err(Trouble::Io),
+        }
+    }
+}
+
+/// Where a body lies on the hub.
+pub(super) struct At<'a> {
+    /// The hub.
+    pub(super) client: &'a HubClient,
+    /// The space, as the hub is asked for it.
+    pub(super) space: &'a str,
+    /// The path in it.
+    pub(super) path: &'a FilePath,
+}
+
+impl At<'_> {
+    /// What lies there now.
+    async fn find(&self) -> Result<Option<Version>, Trouble> {
+        match self.client.find_file(self.space, self.path).await {
+            Ok(entry) => Ok(entry.file),
+            Err(error) if error.code() == Some("no_file") => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Bytes of a version, all of them.
+    async fn fetch(&self, version: &Version, range: std::ops::Range<u64>) -> Result<Bytes, Trouble> {
+        let length = usize::try_from(range.end - range.start).map_err(|_| Trouble::Io)?;
+        let mut bytes = BytesMut::with_capacity(length);
+        let mut tries = 0;
+        loop {
+            let rest = range.start + bytes.len() as u64..range.end;
+            match self.fetch_some(version, rest, &mut bytes).await {
+                Ok(()) if bytes.len() == length => return Ok(bytes.freeze()),
+                Err(error @ ClientError::Refused { .. }) => return Err(error.into()),
+                _ if tries == TRIES => return Err(Trouble::Io),
+                _ => tries += 1,
+            }
+        }
+    }
+
+    async fn fetch_some(
+        &self,
+        version: &Version,
+        range: std::ops::Range<u64>,
+        bytes: &mut BytesMut,
+    ) -> Result<(), ClientError> {
+        let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let full = bytes.len().saturating_add(left);
+        let mut download =
+            self.client.read_file(self.space, self.path, Some(version.version), Some(range)).await?;
+        while let Some(piece) = download.next().await? {
+            let room = full - bytes.len();
+            bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,468 @@
+//! A folder of a space as a file system: what lies where, what is open, and what the hub lacks still.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pumasi_api::client::{HubClient, ListOf};
+use pumasi_api::wire::files::{Entry, MoveFile, RemoveFiles};
+use pumasi_types::FilePath;
+
+use super::body::{At, Body};
+use super::tree::{ROOT, Tree};
+use super::trouble::Trouble;
+use crate::output::Output;
+
+/// How long what the hub said is believed.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// A file or folder as programs see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Its number.
+    pub(super) number: u64,
+    /// Whether it is a folder.
+    pub(super) folder: bool,
+    /// Bytes.
+    pub(super) size: u64,
+    /// When it was changed.
+    pub(super) modified_ns: u64,
+    /// Whether it is a program.
+    pub(super) executable: bool,
+}
+
+type SharedBody = Arc<tokio::sync::Mutex<Body>>;
+type Listed = Vec<(u64, bool, String)>;
+
+/// A folder of a space.
+pub(super) struct Drive {
+    client: HubClient,
+    space: String,
+    out: Output,
+    /// Nothing can be changed through it.
+    pub(super) read_only: bool,
+    tree: Mutex<Tree>,
+    /// What the hub said of a number lately.
+    said: Mutex<HashMap<u64, (Entry, Instant)>>,
+    /// Open files by their numbers.
+    bodies: Mutex<HashMap<u64, SharedBody>>,
+    handles: Mutex<HashMap<u64, (u64, SharedBody)>>,
+    folders: Mutex<HashMap<u64, Arc<Listed>>>,
+    next: AtomicU64,
+}
+
+impl Drive {
+    /// The folder at `base` of a space.
+    pub(super) fn new(
+        client: HubClient,
+        space: String,
+        base: FilePath,
+        read_only: bool,
+        out: Output,
+    ) -> Drive {
+        Drive {
+            client,
+            space,
+            out,
+            read_only,
+            tree: Mutex::new(Tree::new(base)),
+            said: Mutex::default(),
+            bodies: Mutex::default(),
+            handles: Mutex::default(),
+            folders: Mutex::default(),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    /// The kernel was told a number.
+    pub(super) fn told(&self, number: u64) {
+        held(&self.tree).told(number);
+    }
+
+    /// The kernel forgets a number.
+    pub(super) fn forget(&self, number: u64, times: u64) {
+        if held(&self.tree).forget(number, times) {
+            held(&self.said).remove(&number);
+        }
+    }
+
+    /// What has this name in a folder.
+    pub(super) async fn look_in(&self, folder: u64, name: &str) -> Result<Seen, Trouble> {
+        let known = held(&self.tree).known(folder, name);
+        if let Some(number) = known
+            && (self.body(number).is_some() || self.fresh(number).is_some())
+        {
+            return self.look(number).await;
+        }
+        let path = held(&self.tree).path_in(folder, name).ok_or(Trouble::BadName)?;
+        let entry = self.client.find_file(&self.space, &path).await?;
+        let number = held(&self.tree).number(folder, name);
+        self.note(number, entry);
+        self.look(number).await
+    }
+
+    /// What has this number.
+    pub(super) async fn look(&self, number: u64) -> Result<Seen, Trouble> {
+        if let Some(body) = self.body(number) {
+            let body = body.lock().await;
+            let modified_ns = body.about.modified_ns.unwrap_or(0);
+            let (size, executable) = (body.size(), body.about.executable);
+            return Ok(Seen { number, folder: false, size, modified_ns, executable });
+        }
+        let entry = self.entry(number).await?;
+        let modified_ns = entry.file.as_ref().and_then(|file| file.about.modified_ns);
+        Ok(Seen {
+            number,
+            folder: entry.folder.is_some(),
+            size: entry.file.as_ref().map_or(0, |file| file.size),
+            modified_ns: modified_ns.unwrap_or(entry.changed_ms.saturating_mul(1_000_000)),
+            executable: entry.file.as_ref().is_some_and(|file| file.about.executable),
+        })
+    }
+
+    /// Changes what a file says of itself, or how long it is.
+    pub(super) async fn change(
+        &self,
+        number: u64,
+        size: Option<u64>,
+        modified_ns: Option<u64>,
+        executable: Option<bool>,
+    ) -> Result<Seen, Trouble> {
+        let seen = self.look(number).await?;
+        // Folders have neither; whoever owns them is who mounted.
+        if seen.folder || (size.is_none() && modified_ns.is_none() && executable.is_none()) {
+            return Ok(seen);
+        }
+        let handle = self.open(number, true, false).await?;
+        let changed = async {
+            let (path, body) = self.opened(handle)?;
+            let mut body = body.lock().await;
+            if let Some(size) = size {
+                body.set_size(&self.at(&path), size).await?;
+            }
+            body.say(modified_ns, executable);
+            // What others write to goes to the hub when they close it.
+            if body.handles == 1 { self.store_body(&path, &mut body).await } else { Ok(()) }
+        };
+        let changed = changed.await;
+        let seen = self.look(number).await;
+        self.close(handle).await?;
+        changed.and(seen)
+    }
+
+    /// Makes a folder.
+    pub(super) async fn make_folder(&self, folder: u64, name: &str) -> Result<Seen, Trouble> {
+        let path = self.changeable(folder, name)?;
+        if self.look_in(folder, name).await.is_ok() {
+            return Err(Trouble::Exists);
+        }
+        let entry = self.client.make_folder(&self.space, path, None).await?;
+        let number = held(&self.tree).number(folder, name);
+        self.note(number, entry);
+        self.look(number).await
+    }
+
+    /// Removes a file, or a folder in which nothing lies.
+    pub(super) async fn remove(&self, folder: u64, name: &str, is_folder: bool) -> Result<(), Trouble> {
+        let path = self.changeable(folder, name)?;
+        let known = held(&self.tree).known(folder, name);
+        let seen = self.look_in(folder, name).await;
+        if seen.as_ref().is_ok_and(|seen| seen.folder != is_folder) {
+            return Err(if is_folder { Trouble::NotAFolder } else { Trouble::IsFolder });
+        }
+        let removed = self.remove_path(path).await;
+        let new = known.and_then(|number| self.body(number)).is_some();
+        match removed {
+            // A folder goes with the last thing in it, and a file that was not stored yet is nowhere else.
+            Err(Trouble::Missing) if new || (is_folder && known.is_some()) => {}
+            removed => removed?,
+        }
+        if let Some(number) = known {
+            held(&self.said).remove(&number);
+        }
+        held(&self.tree).remove(folder, name);
+        Ok(())
+    }
+
+    async fn remove_path(&self, path: FilePath) -> Result<(), Trouble> {
+        let what = RemoveFiles { paths: vec![path], recursive: false, forever: false };
+        let removed = self.client.remove_files(&self.space, &what, None).await?;
+        match removed.results.into_iter().next().and_then(|result| result.error) {
+            Some(error) => Err(Trouble::of_code(&error.code)),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves a file or folder.
+    pub(super) async fn rename(
+        &self,
+        from: (u64, &str),
+        to: (u64, &str),
+        replace: bool,
+    ) -> Result<(), Trouble> {
+        let (path, target) = (self.changeable(from.0, from.1)?, self.changeable(to.0, to.1)?);
+        let seen = self.look_in(from.0, from.1).await?;
+        let there = match self.look_in(to.0, to.1).await {
+            Ok(_) if !replace => return Err(Trouble::Exists),
+            Ok(there) => Some(there),
+            Err(Trouble::Missing) => None,
+            Err(trouble) => return Err(trouble),
+        };
+        if let Some(there) = there.filter(|there| there.folder) {
+            if !seen.folder {
+                return Err(Trouble::IsFolder);
+            }
+            if there.number == seen.number {
+                return Ok(());
+            }
+            self.remove(to.0, to.1, true).await?;
+        }
+        if let Some(body) = self.body(seen.number) {
+            // So that there is something to be moved.
+            self.store_body(&path, &mut *body.lock().await).await?;
+        }
+        let what = MoveFile { from: path, to: target, replace };
+        self.client.move_file(&self.space, &what, None).await?;
+        held(&self.tree).rename(from, to);
+        held(&self.said).clear();
+        Ok(())
+    }
+
+    /// Opens a file; the number of the handle.
+    pub(super) async fn open(&self, number: u64, writes: bool, truncate: bool) -> Result<u64, Trouble> {
+        if writes && self.read_only {
+            return Err(Trouble::NotAllowed);
+        }
+        let path = held(&self.tree).path(number).ok_or(Trouble::Missing)?;
+        let body = match self.body(number) {
+            Some(body) => body,
+            None => {
+                let entry = self.client.find_file(&self.space, &path).await?;
+                let version = entry.file.clone().ok_or(Trouble::IsFolder)?;
+                self.note(number, entry);
+                // Somebody else may have opened it just now.
+                let new = Arc::new(tokio::sync::Mutex::new(Body::of(version)));
+                held(&self.bodies).entry(number).or_insert(new).clone()
+            }
+        };
+        if truncate {
+            body.lock().await.set_size(&self.at(&path), 0).await?;
+        }
+        Ok(self.handle(number, body).await)
+    }
+
+    /// Makes a file; the number of the handle.
+    pub(super) async fn create(
+        &self,
+        folder: u64,
+        name: &str,
+        executable: bool,
+    ) -> Result<(Seen, u64), Trouble> {
+        self.changeable(folder, name)?;
+        if let Ok(seen) = self.look_in(folder, name).await {
+            // Another program was quicker.
+            let handle = self.open(seen.number, true, true).await?;
+            return Ok((self.look(seen.number).await?, handle));
+        }
+        let number = held(&self.tree).number(folder, name);
+        let body = Arc::new(tokio::sync::Mutex::new(Body::empty(executable)?));
+        held(&self.bodies).insert(number, body.clone());
+        let handle = self.handle(number, body).await;
+        Ok((self.look(number).await?, handle))
+    }
+
+    async fn handle(&self, number: u64, body: SharedBody) -> u64 {
+        body.lock().await.handles += 1;
+        let handle = self.next.fetch_add(1, Ordering::Relaxed);
+        held(&self.handles).insert(handle, (number, body));
+        handle
+    }
+
+    /// Some bytes of an open file.
+    pub(super) async fn read(&self, handle: u64, offset: u64, length: usize) -> Result<Bytes, Trouble> {
+        let (path, body) = self.opened(handle)?;
+        let mut body = body.lock().await;
+        body.read(&self.at(&path), offset, length).await
+    }
+
+    /// Changes some bytes of an open file.
+    pub(super) async fn write(&self, handle: u64, offset: u64, bytes: &[u8]) -> Result<(), Trouble> {
+        if self.read_only {
+            return Err(Trouble::NotAllowed);
+        }
+        let (path, body) = self.opened(handle)?;
+        let mut body = body.lock().await;
+        body.write(&self.at(&path), offset, bytes).await
+    }
+
+    /// Gives the hub what it lacks of an open file.
+    pub(super) async fn store(&self, handle: u64) -> Result<(), Trouble> {
+        let (number, body) = held(&self.handles).get(&handle).cloned().ok_or(Trouble::Io)?;
+        // What was removed while it was open goes nowhere.
+        let Some(path) = held(&self.tree).path(number) else { return Ok(()) };
+        held(&self.said).remove(&number);
+        self.store_body(&path, &mut *body.lock().await).await
+    }
+
+    async fn store_body(&self, path: &FilePath, body: &mut Body) -> Result<(), Trouble> {
+        match body.store(&self.at(path)).await {
+            Ok(None) => Ok(()),
+            Ok(Some(other)) => {
+                self.out
+                    .warn(&format!("{path} was changed by somebody else: what was written here is {other}"));
+                Ok(())
+            }
+            Err(trouble) => {
+                self.out.warn(&format!("cannot store {path}: {trouble}"));
+                Err(trouble)
+            }
+        }
+    }
+
+    /// A handle is closed; the last one takes the content along.
+    pub(super) async fn close(&self, handle: u64) -> Result<(), Trouble> {
+        let stored = self.store(handle).await;
+        let Some((number, body)) = held(&self.handles).remove(&handle) else { return stored };
+        let mut body = body.lock().await;
+        body.handles = body.handles.saturating_sub(1);
+        if body.handles == 0 {
+            held(&self.bodies).remove(&number);
+            held(&self.said).remove(&number);
+        }
+        stored
+    }
+
+    /// Gives the hub all that it lacks; whether that went well.
+    pub(super) async fn store_all(&self) -> bool {
+        let handles: Vec<u64> = held(&self.handles).keys().copied().collect();
+        let mut well = true;
+        for handle in handles {
+            well &= self.store(handle).await.is_ok();
+        }
+        well
+    }
+
+    /// Lists a folder as it is now; the number of the handle.
+    pub(super) async fn open_folder(&self, number: u64) -> Result<u64, Trouble> {
+        let path = held(&self.tree).path(number).ok_or(Trouble::Missing)?;
+        let mut listed = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let list = ListOf { after: after.as_deref(), limit: None };
+            let page = match self.client.list_folder(&self.space, &path, list).await {
+                Ok(page) => page,
+                // A mounted folder that nothing lies in yet.
+                Err(error) if error.code() == Some("no_file") => break,
+                Err(error) => return Err(error.into()),
+            };
+            for entry in page.entries {
+                let Some(name) = entry.path.name().map(str::to_owned) else { continue };
+                let is_folder = entry.folder.is_some();
+                let child = held(&self.tree).number(number, &name);
+                self.note(child, entry);
+                listed.push((child, is_folder, name));
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        self.add_new(number, &mut listed).await;
+        let handle = self.next.fetch_add(1, Ordering::Relaxed);
+        held(&self.folders).insert(handle, Arc::new(listed));
+        Ok(handle)
+    }
+
+    /// Files that the hub does not have yet are listed, too.
+    async fn add_new(&self, folder: u64, listed: &mut Listed) {
+        let bodies: Vec<_> =
+            held(&self.bodies).iter().map(|(number, body)| (*number, body.clone())).collect();
+        for (number, body) in bodies {
+            if body.lock().await.version.is_some() || listed.iter().any(|(other, ..)| *other == number) {
+                continue;
+            }
+            if let Some((parent, name)) = held(&self.tree).place(number)
+                && parent == folder
+            {
+                listed.push((number, false, name));
+            }
+        }
+    }
+
+    /// What was listed.
+    pub(super) fn folder(&self, handle: u64) -> Arc<Listed> {
+        held(&self.folders).get(&handle).cloned().unwrap_or_default()
+    }
+
+    /// Forgets what was listed.
+    pub(super) fn close_folder(&self, handle: u64) {
+        held(&self.folders).remove(&handle);
+    }
+
+    /// Bytes that the space can hold, and that it holds.
+    pub(super) async fn room(&self) -> Result<(u64, u64), Trouble> {
+        let space = self.client.space(&self.space).await?;
+        Ok((space.quota_bytes, space.used_bytes))
+    }
+
+    /// The path of something that is to be changed.
+    fn changeable(&self, folder: u64, name: &str) -> Result<FilePath, Trouble> {
+        if self.read_only {
+            return Err(Trouble::NotAllowed);
+        }
+        held(&self.tree).path_in(folder, name).ok_or(Trouble::BadName)
+    }
+
+    fn at<'a>(&'a self, path: &'a FilePath) -> At<'a> {
+        At { client: &self.client, space: &self.space, path }
+    }
+
+    fn body(&self, number: u64) -> Option<SharedBody> {
+        held(&self.bodies).get(&number).cloned()
+    }
+
+    /// An open file, and where it lies or lay.
+    fn opened(&self, handle: u64) -> Result<(FilePath, SharedBody), Trouble> {
+        let (number, body) = held(&self.handles).get(&handle).cloned().ok_or(Trouble::Io)?;
+        Ok((held(&self.tree).path(number).unwrap_or_default(), body))
+    }
+
+    /// What the hub says of a number.
+    async fn entry(&self, number: u64) -> Result<Entry, Trouble> {
+        if let Some(entry) = self.fresh(number) {
+            return Ok(entry);
+        }
+        let path = held(&self.tree).path(number).ok_or(Trouble::Missing)?;
+        let found = self.client.find_file(&self.space, &path).await;
+        match found {
+            Ok(entry) => {
+                self.note(number, entry.clone());
+                Ok(entry)
+            }
+            // The folder that is mounted is there even when nothing lies in it.
+            Err(error) if number == ROOT && error.code() == Some("no_file") => Ok(Entry {
+                id: Default::default(),
+                path,
+                changed_ms: 0,
+                file: None,
+                folder: Some(Default::default()),
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn fresh(&self, number: u64) -> Option<Entry> {
+        let said = held(&self.said);
+        said.get(&number).filter(|(_, when)| when.elapsed() < BELIEVED).map(|(entry, _)| entry.clone())
+    }
+
+    fn note(&self, number: u64, entry: Entry) {
+        held(&self.said).insert(number, (entry, Instant::now()));
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,173 @@
+//! What people do with files every day.
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use super::scene::{Scene, noise};
+
+#[test]
+fn a_file_goes_there_and_comes_back_just_so() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    let large = noise(1, 3_000_000);
+    alice.write("large.bin", &large);
+    alice.write("empty", "");
+    alice.write("tool.sh", "#!/bin/sh\n");
+    let tool = alice.path("tool.sh");
+    fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::new(1_234_567_890, 123_456_789);
+    fs::File::options().write(true).open(&tool).unwrap().set_modified(then).unwrap();
+
+    let put = alice.json(&["put", "large.bin", "empty", "tool.sh", ":files/"]);
+    assert_eq!((&put["files"], &put["bytes"]), (&3.into(), &3_000_010.into()), "{put}");
+    assert_eq!(alice.names(":"), ["files/empty", "files/large.bin", "files/tool.sh"]);
+    assert!(alice.ok(&["ls", ":files"]).contains("tool.sh*"));
+
+    alice.ok(&["get", ":files", "back"]);
+    assert!(fs::read(alice.path("back/large.bin")).unwrap() == large);
+    assert_eq!(alice.read("back/empty"), "");
+    let metadata = fs::metadata(alice.path("back/tool.sh")).unwrap();
+    assert_eq!(metadata.modified().unwrap(), then);
+    assert_ne!(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o111, 0);
+    assert_eq!(alice.ok(&["cat", ":files/tool.sh"]), "#!/bin/sh\n");
+
+    let again = alice.json(&["get", ":files", "back"]);
+    assert_eq!((&again["files"], &again["same"]), (&0.into(), &3.into()), "{again}");
+    let again = alice.json(&["put", "large.bin", ":files/"]);
+    assert_eq!((&again["moved"], &again["same"]), (&0.into(), &1.into()), "{again}");
+}
+
+#[test]
+fn standard_input_gets_the_name_that_it_is_given() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    let mut child = alice.command(&["put", "-", ":notes/today.txt"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"piped").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(alice.ok(&["cat", ":notes/today.txt"]), "piped");
+    assert_eq!(alice.fails(&["put", "-", ":notes/"]).0, 2);
+}
+
+#[test]
+fn what_was_removed_or_overwritten_comes_back() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    for content in ["one", "two!", "three"] {
+        alice.write("a.txt", content);
+        alice.ok(&["put", "a.txt", ":a.txt"]);
+    }
+    let versions = alice.json(&["versions", ":a.txt"]);
+    let versions = versions["versions"].as_array().unwrap();
+    assert_eq!(versions.len(), 3);
+    let oldest = versions[2]["version"].to_string();
+    assert_eq!(alice.ok(&["cat", ":a.txt", "--version", &oldest]), "one");
+    alice.ok(&["versions", ":a.txt", "--restore", &oldest]);
+    assert_eq!(alice.ok(&["cat", ":a.txt"]), "one");
+
+    alice.ok(&["rm", ":a.txt"]);
+    assert_eq!(alice.fails(&["cat", ":a.txt"]).0, 6);
+    assert!(alice.ok(&["trash"]).contains("a.txt"));
+    alice.ok(&["undo", ":a.txt"]);
+    assert_eq!(alice.ok(&["cat", ":a.txt"]), "one");
+    alice.ok(&["rm", ":a.txt"]);
+    alice.ok(&["undo", ":", "--to", ":b/c.txt"]);
+    assert_eq!(alice.names(":"), ["b/c.txt"]);
+    alice.ok(&["rm", ":b", "--recursive", "--forever"]);
+    assert_eq!(alice.fails(&["undo", ":b"]).0, 6);
+}
+
+#[test]
+fn files_are_moved_copied_and_counted() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    alice.write("d/a", "12345");
+    alice.write("d/sub/b", "678");
+    alice.ok(&["put", "d", ":d"]);
+    alice.ok(&["cp", ":d", ":e"]);
+    alice.ok(&["mv", ":d/a", ":d/sub/"]);
+    assert_eq!(alice.names(":"), ["d/sub/a", "d/sub/b", "e/a", "e/sub/b"]);
+    let sums = alice.json(&["du", ":"]);
+    assert_eq!((&sums["total"]["bytes"], &sums["total"]["files"]), (&16.into(), &4.into()), "{sums}");
+    let (code, error) = alice.fails(&["mv", ":e/a", ":d/sub/a"]);
+    assert!(code == 5 && error.contains("is there already"), "{code} {error}");
+    alice.ok(&["mv", ":e/a", ":d/sub/a", "--replace"]);
+    let (code, error) = alice.fails(&["rm", ":d"]);
+    assert!(code == 5 && error.contains("--recursive"), "{code} {error}");
+    alice.ok(&["rm", ":d", ":e", "--recursive"]);
+    assert_eq!(alice.names(":"), [""; 0]);
+    alice.ok(&["mkdir", ":kept/empty"]);
+    assert!(alice.ok(&["ls", ":kept"]).contains("empty/"));
+}
+
+#[test]
+fn members_may_do_what_they_were_let() {
+    let scene = Scene::new();
+    let (alice, bob, eve) = (scene.person("alice"), scene.person("bob"), scene.person("eve"));
+    alice.ok(&["space", "make", "lab", "--keep", "7d"]);
+    alice.write("a", "shared");
+    alice.ok(&["put", "a", "lab:a"]);
+    for person in [&bob, &eve] {
+        let (code, error) = person.fails(&["cat", "lab:a"]);
+        assert!(code == 6 || code == 4, "{code} {error}");
+    }
+    alice.ok(&["space", "member", "lab", "bob", "read"]);
+    assert_eq!(bob.ok(&["cat", "lab:a"]), "shared");
+    bob.write("b", "mine");
+    let (code, error) = bob.fails(&["put", "b", "lab:b"]);
+    assert!(matches!(code, 4 | 5) && error.contains("write"), "{code} {error}");
+    alice.ok(&["space", "member", "lab", "bob", "write"]);
+    bob.ok(&["put", "b", "lab:b"]);
+    bob.ok(&["cp", "lab:a", ":copy"]);
+    alice.ok(&["space", "member", "lab", "bob", "none"]);
+    assert_ne!(bob.fails(&["ls", "lab:"]).0, 0);
+    assert_eq!(bob.ok(&["cat", ":copy"]), "shared");
+    assert!(alice.ok(&["space", "ls"]).contains("lab"));
+    assert_ne!(eve.fails(&["ls", "lab:"]).0, 0);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_it_is_sent() {
+    let scene = Scene::new();
+    let (alice, operator) = (scene.person("alice"), scene.operator());
+    alice.ok(&["space", "make", "small"]);
+    operator.ok(&["space", "change", "small", "--quota", "1000B"]);
+    alice.write("a", noise(1, 800));
+    alice.write("b", noise(2, 800));
+    alice.ok(&["put", "a", "small:a"]);
+    let (code, error) = alice.fails(&["put", "b", "small:b"]);
+    assert_eq!(code, 5, "{error}");
+    assert!(error.contains("200 B of 1000 B are left") && error.contains("hint: "), "{error}");
+    alice.ok(&["rm", "small:a"]);
+    let (code, error) = alice.fails(&["put", "b", "small:b"]);
+    assert!(code == 5 && error.contains("trash"), "the trash counts: {error}");
+    alice.ok(&["trash", "small:", "--empty"]);
+    alice.ok(&["put", "b", "small:b"]);
+}
+
+#[test]
+fn a_link_is_made_listed_and_ended() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    alice.write("a", "x");
+    alice.ok(&["put", "a", ":a"]);
+    let link = alice.json(&["share", ":a", "--expires", "1h", "--downloads", "3"]);
+    assert!(link["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{link}");
+    let links = alice.json(&["links"]);
+    assert_eq!((&links["links"][0]["left"], &links["links"][0]["path"]), (&3.into(), &"a".into()), "{links}");
+    let number = format!(":{}", link["id"]);
+    alice.ok(&["unshare", &number]);
+    assert_eq!(alice.json(&["links"])["links"], serde_json::json!([]));
+    assert_ne!(alice.fails(&["unshare", &number]).0, 0);
+}
+
+#[test]
+fn bytes_without_a_place_have_only_their_hash() {
+    let scene = Scene::new();
+    let (alice, eve) = (scene.person("alice"), scene.person("eve"));
+    alice.write("a", "only mine");
+    let stored = alice.json(&["put", "a"]);
+    let hash = stored[0]["hash"].as_str().unwrap();
+    assert_eq!(alice.ok(&["get", hash]), "only mine");
+    assert_ne!(eve.fails(&["get", hash]).0, 0, "nobody reads by knowing a hash");
+}

@@ -1,0 +1,101 @@
+//! Commands and hubs that end in the middle.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use super::scene::{Person, Scene, noise};
+
+/// Starts a command and ends it as a power cut would.
+fn cut(person: &Person<'_>, arguments: &[&str], after: Duration) {
+    let mut child = person.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(after);
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_put_that_was_cut_off_goes_on() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    for n in 0..3_000 {
+        alice.write(&format!("d/{:02}/{n}", n % 20), noise(n, 2_000));
+    }
+    alice.write("d/large", noise(77, 40 << 20));
+    for after in [60, 150, 300] {
+        cut(&alice, &["put", "d", ":d"], Duration::from_millis(after));
+        // What is there is whole, whatever is missing.
+        for path in alice.names(":d").iter().take(5) {
+            let name = path.strip_prefix("d/").unwrap();
+            let stored = alice.run(&["cat", &format!(":{path}")]).stdout;
+            assert!(stored == fs::read(alice.path(&format!("d/{name}"))).unwrap(), "{path}");
+        }
+    }
+    let put = alice.json(&["put", "d", ":d"]);
+    assert_eq!(put["files"].as_u64().unwrap() + put["same"].as_u64().unwrap(), 3_001, "{put}");
+    alice.ok(&["get", ":d", "back"]);
+    for n in [0, 1_234, 2_999] {
+        let name = format!("{:02}/{n}", n % 20);
+        assert!(fs::read(alice.path(&format!("back/{name}"))).unwrap() == noise(n, 2_000), "{name}");
+    }
+    assert!(fs::read(alice.path("back/large")).unwrap() == noise(77, 40 << 20));
+}
+
+#[test]
+fn a_get_that_was_cut_off_goes_on_where_it_ended() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    let large = noise(5, 96 << 20);
+    alice.write("large", &large);
+    alice.ok(&["put", "large", ":large"]);
+    let part = alice.path("back/.large.pumasi-part");
+    fs::create_dir(alice.path("back")).unwrap();
+    let mut child = alice.command(&["get", ":large", "back/"]).stderr(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    let enough = || fs::metadata(&part).is_ok_and(|part| part.len() > 8 << 20);
+    while !enough() && child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "nothing arrives");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+    if !alice.path("back/large").exists() {
+        let there = fs::metadata(&part).unwrap().len();
+        let got = alice.json(&["get", ":large", "back/"]);
+        let moved = got["moved"].as_u64().unwrap();
+        assert!(moved <= (96 << 20) - there, "{moved} bytes travelled although {there} were there");
+    }
+    assert!(fs::read(alice.path("back/large")).unwrap() == large);
+    assert!(!part.exists());
+
+    // A beginning that is of something else is noticed.
+    fs::remove_file(alice.path("back/large")).unwrap();
+    fs::write(&part, noise(6, 1 << 20)).unwrap();
+    alice.ok(&["get", ":large", "back/"]);
+    assert!(fs::read(alice.path("back/large")).unwrap() == large);
+}
+
+#[test]
+fn a_hub_that_crashes_during_a_put_loses_nothing_that_it_took() {
+    let mut scene = Scene::new();
+    let person = scene.person("alice");
+    for n in 0..4_000 {
+        person.write(&format!("d/{:02}/{n}", n % 20), noise(n, 3_000));
+    }
+    let mut child =
+        person.command(&["put", "d", ":d"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let home = person.path("");
+    let token = person.token();
+    std::thread::sleep(Duration::from_millis(250));
+    scene.crash();
+    // The command goes on by itself when the hub is back in time, or else when it is given again.
+    let _ = child.wait().unwrap();
+    let person = scene.again(&token, &home);
+    person.ok(&["put", "d", ":d"]);
+    assert_eq!(person.json(&["du", ":d"])["total"]["files"], 4_000);
+    person.ok(&["get", ":d", "back"]);
+    for n in (0..4_000).step_by(97) {
+        let name = format!("{:02}/{n}", n % 20);
+        assert!(fs::read(person.path(&format!("back/{name}"))).unwrap() == noise(n, 3_000), "{name}");
+    }
+}

@@ -1,0 +1,135 @@
+//! A folder of a space used by ordinary programs through the kernel.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use super::scene::{Person, Scene, noise};
+
+/// A mount in a process of its own.
+struct Mount {
+    process: Child,
+    dir: PathBuf,
+}
+
+impl Mount {
+    /// None where this machine lets nobody mount.
+    fn new(person: &Person<'_>, place: &str, more: &[&str]) -> Option<Mount> {
+        if fs::File::options().read(true).write(true).open("/dev/fuse").is_err() {
+            eprintln!("skipped: /dev/fuse cannot be opened here");
+            return None;
+        }
+        let dir = person.path("mnt");
+        fs::create_dir_all(&dir).unwrap();
+        let arguments = [&["mount", place, dir.to_str().unwrap()], more].concat();
+        let mut process =
+            person.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said.is_empty() {
+            let mut error = String::new();
+            process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            assert!(error.contains("not permitted") || error.contains("denied"), "{error}");
+            eprintln!("skipped: this machine lets nobody mount: {error}");
+            return None;
+        }
+        Some(Mount { process, dir })
+    }
+
+    fn end(mut self) {
+        let pid = rustix::process::Pid::from_raw(self.process.id().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = Command::new("umount").arg("-l").arg(&self.dir).stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn programs_use_the_store_as_a_folder() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    let large = noise(9, 10 << 20);
+    alice.write("d/large", &large);
+    alice.write("d/sub/small", "hello");
+    alice.ok(&["put", "d", ":d"]);
+    let Some(mount) = Mount::new(&alice, ":", &[]) else { return };
+    let at = |name: &str| mount.dir.join(name);
+    assert!(fs::read(at("d/large")).unwrap() == large);
+    let mut file = fs::File::open(at("d/large")).unwrap();
+    file.seek(SeekFrom::Start(9_999_999)).unwrap();
+    let mut some = [0; 5];
+    file.read_exact(&mut some).unwrap();
+    assert_eq!(some, large[9_999_999..10_000_004]);
+    drop(file);
+
+    fs::write(at("d/new"), "written").unwrap();
+    assert_eq!(alice.ok(&["cat", ":d/new"]), "written", "it is there when it is closed");
+    fs::File::options().append(true).open(at("d/sub/small")).unwrap().write_all(b", world").unwrap();
+    assert_eq!(alice.ok(&["cat", ":d/sub/small"]), "hello, world");
+    assert_eq!(alice.json(&["versions", ":d/sub/small"])["versions"].as_array().unwrap().len(), 2);
+    fs::File::options().write(true).open(at("d/new")).unwrap().set_len(3).unwrap();
+    assert_eq!(alice.ok(&["cat", ":d/new"]), "wri");
+
+    fs::create_dir_all(at("x/y")).unwrap();
+    fs::rename(at("d/new"), at("x/y/moved")).unwrap();
+    fs::write(at("x/tmp"), "safe save").unwrap();
+    fs::rename(at("x/tmp"), at("x/y/moved")).unwrap();
+    assert_eq!(alice.ok(&["cat", ":x/y/moved"]), "safe save");
+    let names: Vec<_> = fs::read_dir(at("x/y")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["moved"]);
+    assert_eq!(fs::remove_dir(at("x")).unwrap_err().kind(), std::io::ErrorKind::DirectoryNotEmpty);
+    assert!(Command::new("cp").arg("-rp").arg(at("d")).arg(at("copy")).status().unwrap().success());
+    assert!(fs::read(at("copy/large")).unwrap() == large);
+    assert!(Command::new("rm").arg("-r").arg(at("copy")).status().unwrap().success());
+    fs::remove_dir_all(at("x")).unwrap();
+    assert_eq!(alice.names(":"), ["d/large", "d/sub/small"]);
+    assert_eq!(fs::read(at("nothing")).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    mount.end();
+}
+
+#[test]
+fn a_change_of_somebody_else_is_not_lost() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    alice.write("a.txt", "first");
+    alice.ok(&["put", "a.txt", ":a.txt"]);
+    let Some(mount) = Mount::new(&alice, ":", &[]) else { return };
+    let mut file = fs::File::options().write(true).open(mount.dir.join("a.txt")).unwrap();
+    file.write_all(b"mine ").unwrap();
+    alice.write("a.txt", "theirs");
+    alice.ok(&["put", "a.txt", ":a.txt"]);
+    drop(file);
+    assert_eq!(alice.ok(&["cat", ":a.txt"]), "theirs");
+    let names = alice.names(":");
+    let copy = names.iter().find(|name| name.contains("(conflict")).unwrap_or_else(|| panic!("{names:?}"));
+    assert_eq!(alice.ok(&["cat", &format!(":{copy}")]), "mine ");
+    mount.end();
+}
+
+#[test]
+fn a_full_space_fails_the_program_and_a_reader_changes_nothing() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    alice.ok(&["space", "make", "small"]);
+    scene.operator().ok(&["space", "change", "small", "--quota", "1000B"]);
+    alice.write("a", "x");
+    alice.ok(&["put", "a", "small:a"]);
+    let Some(mount) = Mount::new(&alice, "small:", &[]) else { return };
+    let mut file = fs::File::create(mount.dir.join("large")).unwrap();
+    file.write_all(&noise(1, 5_000)).unwrap();
+    assert_eq!(file.sync_all().unwrap_err().kind(), std::io::ErrorKind::QuotaExceeded);
+    drop(file);
+    drop(mount);
+    let Some(mount) = Mount::new(&alice, "small:", &["--read-only"]) else { return };
+    assert_eq!(fs::read_to_string(mount.dir.join("a")).unwrap(), "x");
+    assert!(fs::write(mount.dir.join("b"), "x").is_err() && fs::remove_file(mount.dir.join("a")).is_err());
+    mount.end();
+}

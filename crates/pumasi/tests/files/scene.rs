@@ -1,0 +1,175 @@
+//! A hub in a process of its own, accounts, and a home for each.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A hub with its data folder. It ends with this.
+pub(crate) struct Scene {
+    dir: TempDir,
+    port: u16,
+    hub: Child,
+}
+
+/// Somebody with an account, a machine and a home.
+pub(crate) struct Person<'a> {
+    scene: &'a Scene,
+    token: String,
+    home: PathBuf,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Scene {
+        let dir = tempfile::Builder::new().prefix("pumasi-files-").tempdir().unwrap();
+        // Freed before the hub takes it; a hub that does not get it says so and the test fails.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let hub = start(&dir.path().join("hub"), port);
+        let scene = Scene { dir, port, hub };
+        scene.wait();
+        scene
+    }
+
+    fn wait(&self) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(Instant::now() < until, "the hub does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends the hub as a power cut would, and starts it again.
+    pub(crate) fn crash(&mut self) {
+        self.hub.kill().unwrap();
+        self.hub.wait().unwrap();
+        self.hub = start(&self.dir.path().join("hub"), self.port);
+        self.wait();
+    }
+
+    pub(crate) fn operator(&self) -> Person<'_> {
+        let token = fs::read_to_string(self.dir.path().join("hub/operator.token")).unwrap();
+        self.with(token.trim().to_owned(), "operator")
+    }
+
+    /// Opens an account.
+    pub(crate) fn person(&self, name: &str) -> Person<'_> {
+        let opened = self.operator().json(&["account", "open", name, "--role", "researcher"]);
+        self.with(opened["token"].as_str().unwrap().to_owned(), name)
+    }
+
+    /// Somebody with an account from before a crash.
+    pub(crate) fn again(&self, token: &str, home: &Path) -> Person<'_> {
+        Person { scene: self, token: token.to_owned(), home: home.to_owned() }
+    }
+
+    fn with(&self, token: String, name: &str) -> Person<'_> {
+        let home = self.dir.path().join("homes").join(name);
+        fs::create_dir_all(&home).unwrap();
+        Person { scene: self, token, home }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.hub.kill();
+        let _ = self.hub.wait();
+    }
+}
+
+fn start(data: &Path, port: u16) -> Child {
+    fs::create_dir_all(data).unwrap();
+    let log = fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_pumasi"))
+        .args(["serve", "--no-tls", "--no-proofs", "--listen", &format!("127.0.0.1:{port}"), "--data"])
+        .arg(data)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+impl Person<'_> {
+    /// Somebody else's commands with the same account: another machine.
+    pub(crate) fn elsewhere(&self, name: &str) -> Person<'_> {
+        self.scene.with(self.token.clone(), name)
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.token.clone()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.join(name)
+    }
+
+    /// Writes a file of this person's machine.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// A command in this person's home.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pumasi"));
+        command.env_clear().env("HOME", &self.home).current_dir(&self.home).args(arguments);
+        command.env("PUMASI_HUB", format!("http://127.0.0.1:{}", self.scene.port));
+        command.env("PUMASI_TOKEN", &self.token).env("TZ", "UTC").stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What a command prints that must go well.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command answers as JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
+    }
+
+    /// Exit code and messages of a command that must not go well.
+    pub(crate) fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?} went well");
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// The names that `ls` shows.
+    pub(crate) fn names(&self, place: &str) -> Vec<String> {
+        let listed = self.json(&["ls", place, "--recursive"]);
+        let entries = listed["entries"].as_array().unwrap();
+        entries.iter().map(|entry| entry["path"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// Bytes that nothing compresses and that are others for each seed.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = std::iter::repeat_with(next).take(length.div_ceil(8)).flatten().collect();
+    bytes.truncate(length);
+    bytes
+}
