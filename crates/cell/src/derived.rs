@@ -1,7 +1,6 @@
 //! All that is derived from the log besides the state: files that every restart makes again with the same bytes.
 
 use std::path::Path;
-use std::sync::mpsc;
 
 use pumasi_core::{Effects, Event, SalesHour, State, Transfer};
 use pumasi_log::{Disk, RealDisk};
@@ -21,12 +20,9 @@ pub struct Derived {
     pub sales: Journal<SalesHour>,
     /// Orders that left memory.
     pub archive: Archive,
-    /// Whether threads write.
-    behind: bool,
+    /// Whether threads write, and make it anew.
+    pub(crate) behind: bool,
 }
-
-/// Entries whose effects wait to be written at most, when a log is replayed.
-const WAITING: usize = 4;
 
 impl Derived {
     /// Opens or creates the files in a folder that is there. Threads write the two that grow with every order.
@@ -69,30 +65,6 @@ impl Derived {
         self.events.write(&effects.events)?;
         self.sales.write(&effects.sales)?;
         Ok(self.archive.write(&effects.archived)?)
-    }
-
-    /// Writes what one entry after another led to, as `make` hands it over: beside it, where threads write.
-    ///
-    /// # Errors
-    /// Those of `make`, and when the disk refuses.
-    pub(crate) fn write_all(
-        &self,
-        make: impl FnOnce(&mut dyn FnMut(Effects) -> Result<(), CellFailure>) -> Result<(), CellFailure>,
-    ) -> Result<(), CellFailure> {
-        if !self.behind {
-            return make(&mut |effects| self.write(&effects));
-        }
-        std::thread::scope(|scope| {
-            let (to, made) = mpsc::sync_channel::<Effects>(WAITING);
-            let writer = scope.spawn(move || made.iter().try_for_each(|effects| self.write(&effects)));
-            let done = make(&mut |effects| {
-                // Nobody takes it when the writer has failed, which is told below.
-                let _ = to.send(effects);
-                Ok(())
-            });
-            drop(to);
-            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(done)
-        })
     }
 
     /// Makes everything written durable, before a snapshot that relies on it.

@@ -13,6 +13,7 @@ mod error;
 mod journal;
 pub mod link;
 mod outbox;
+mod pipe;
 mod restore;
 mod snapshots;
 

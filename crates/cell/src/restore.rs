@@ -1,8 +1,12 @@
 //! From disk to state: the newest snapshot and every entry after it, through the same `apply`.
 
-use pumasi_core::{CodecError, Effects, State, decode_requests, decode_state};
-use pumasi_log::{Entry, Head, Log, Seq, SnapshotStore};
+use std::ops::ControlFlow;
 
+use pumasi_core::{CodecError, Effects, Request, State, decode_requests, decode_state};
+use pumasi_log::{Entry, Head, Log, Seq, SnapshotStore};
+use pumasi_types::Hash;
+
+use crate::pipe::pipe;
 use crate::{CellFailure, Derived};
 
 /// A cell as it stands on disk.
@@ -40,15 +44,30 @@ pub fn restore<L: Log>(
     let (mut state, begin) = with_derived(&log, &derived, state, snapshot, &mut notes)?;
     let mut head = begin;
     let mut replayed = 0_u64;
-    derived.write_all(|write| {
-        for entry in log.read(head.seq.next())? {
+    // Reading, applying and writing, each beside the next.
+    let mut entries = log.read(head.seq.next())?;
+    let apply = |hand: &mut dyn FnMut(Effects) -> ControlFlow<()>| {
+        let read = |hand: &mut dyn FnMut(Decoded) -> ControlFlow<()>| {
+            for decoded in entries.by_ref().map(|entry| Decoded::new(entry?)) {
+                if hand(decoded.map_err(Stop::Failed)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let applied = pipe(derived.behind, read, |entry| {
             let effects;
-            (head, effects) = replay(&mut state, head, &entry?)?;
-            write(effects)?;
+            (head, effects) = replay(&mut state, head, &entry).map_err(Stop::Failed)?;
             replayed += 1;
+            if hand(effects).is_break() { Err(Stop::Unwanted) } else { Ok(()) }
+        });
+        match applied {
+            Err(Stop::Failed(error)) => Err(error),
+            // Who writes has failed, and tells why.
+            Err(Stop::Unwanted) | Ok(()) => Ok(()),
         }
-        Ok(())
-    })?;
+    };
+    pipe(derived.behind, apply, |effects| derived.write(&effects))?;
     if head.hash != log.head().hash {
         return Err(CellFailure::ForeignSnapshot { seq: head.seq });
     }
@@ -97,14 +116,36 @@ fn with_derived(
     }
 }
 
+/// Why no further entry is applied.
+enum Stop {
+    /// What they lead to is not wanted any more.
+    Unwanted,
+    Failed(CellFailure),
+}
+
+/// An entry whose requests were read.
+pub(crate) struct Decoded {
+    head: Head,
+    /// The hash of the entry before.
+    prev: Hash,
+    requests: Vec<Request>,
+}
+
+impl Decoded {
+    /// Reads the requests of an entry.
+    pub(crate) fn new(entry: Entry) -> Result<Decoded, CellFailure> {
+        let requests = decode_requests(&entry.payload)
+            .map_err(|source| CellFailure::Replay { seq: entry.seq, source })?;
+        Ok(Decoded { head: entry.head(), prev: entry.prev, requests })
+    }
+}
+
 /// Applies the entry after `head` from the log, and moves there; what else it led to.
-pub(crate) fn replay(state: &mut State, head: Head, entry: &Entry) -> Result<(Head, Effects), CellFailure> {
-    if entry.seq != head.seq.next() || entry.prev != head.hash {
+pub(crate) fn replay(state: &mut State, head: Head, entry: &Decoded) -> Result<(Head, Effects), CellFailure> {
+    if entry.head.seq != head.seq.next() || entry.prev != head.hash {
         return Err(CellFailure::ForeignSnapshot { seq: head.seq });
     }
-    let requests =
-        decode_requests(&entry.payload).map_err(|source| CellFailure::Replay { seq: entry.seq, source })?;
-    Ok((entry.head(), state.apply(entry.time, &requests).effects))
+    Ok((entry.head, state.apply(entry.head.time, &entry.requests).effects))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use pumasi_core::{STATE_VERSION, State, write_state};
 use pumasi_log::{Entries, Head, SnapshotStore};
 
-use crate::restore::{load_snapshot, replay};
+use crate::restore::{Decoded, load_snapshot, replay};
 use crate::{CellFailure, Derived};
 
 /// Writes a state that is at `head`, and returns the file's size in bytes.
@@ -40,7 +40,7 @@ impl SnapshotWork {
         let (mut state, mut head) = load_snapshot(&self.store, &mut Vec::new())?;
         for entry in self.entries {
             // What it leads to was written when it was applied the first time.
-            (head, _) = replay(&mut state, head, &entry?)?;
+            (head, _) = replay(&mut state, head, &Decoded::new(entry?)?)?;
         }
         let bytes = write(&self.store, &self.derived, &state, head)?;
         Ok((head, bytes))
