@@ -107,6 +107,18 @@ impl TokenMaker {
         Ok(TokenMaker { secret: open_secret(&dir.join("token.secret"))? })
     }
 
+    /// A secret of its own for a purpose: the same for the same request, or a random one.
+    pub(crate) fn secret(&self, purpose: &str, id: Option<RequestId>) -> [u8; 32] {
+        let Some(id) = id else { return random() };
+        let key = blake3::derive_key(purpose, &self.secret);
+        *blake3::keyed_hash(&key, &id.0.to_le_bytes()).as_bytes()
+    }
+
+    /// A key of the hub's own for a purpose.
+    pub(crate) fn key(&self, purpose: &str) -> [u8; 32] {
+        blake3::derive_key(purpose, &self.secret)
+    }
+
     /// A token for this request, or a random one.
     pub(crate) fn make(&self, id: Option<RequestId>) -> String {
         let bytes = match id {

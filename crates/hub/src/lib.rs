@@ -13,7 +13,9 @@
 
 mod auth;
 mod cell;
+mod collect;
 mod directory;
+mod drive;
 mod error;
 mod feeds;
 mod flight;

@@ -47,6 +47,11 @@ pub struct ServeOptions {
     pub trim_log: bool,
     /// How events are brought to webhooks.
     pub webhooks: WebhookOptions,
+    /// How often the store lets go of what nothing refers to; never by itself when none.
+    pub collect_every: Option<Duration>,
+    /// How long it keeps what was just put and nothing refers to. Much longer than anything takes from sending bytes to
+    /// naming them, and than a collection.
+    pub collect_grace: Duration,
 }
 
 impl ServeOptions {
@@ -70,6 +75,8 @@ impl ServeOptions {
             audit_lag: Duration::from_secs(2 * 3600),
             trim_log: false,
             webhooks: WebhookOptions::default(),
+            collect_every: Some(Duration::from_secs(24 * 3600)),
+            collect_grace: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -21,7 +21,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{self, Caller, TokenMaker, Tokens};
 use crate::cell::{self, Cell, Sequencer, SequencerOptions};
+use crate::collect::{self, Collector};
 use crate::directory::Directory;
+use crate::drive::LinkPasses;
 use crate::feeds::Waiters;
 use crate::limits::{BodyRoom, RateLimit, Share, Shares, StreamRoom};
 use crate::live::Live;
@@ -93,6 +95,10 @@ pub(crate) struct Hub {
     pub(crate) waiting_room: WaitingRoom,
     /// How selling goes.
     pub(crate) live: Live,
+    /// Who may pass through links that have a password.
+    pub(crate) link_passes: LinkPasses,
+    /// Lets the store go of what nothing refers to.
+    pub(crate) collector: Collector,
     stopping: watch::Sender<bool>,
 }
 
@@ -317,7 +323,12 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let tls = if options.tls { Some(tls::load(&options)?) } else { None };
     let token_maker = TokenMaker::open(&options.data)?;
     let courier = Courier::open(&options)?;
-    let blobs = BlobStore::open(&options.data.join("blobs")).await?;
+    let link_passes = LinkPasses::new(token_maker.key("pumasi 2026 passes through links"));
+    let grace = pumasi_types::Duration::from_millis(
+        u64::try_from(options.collect_grace.as_millis()).unwrap_or(u64::MAX),
+    );
+    let kept = pumasi_blobs::Options { grace, ..pumasi_blobs::Options::default() };
+    let blobs = BlobStore::open_with(&options.data.join("blobs"), kept).await?;
     let derived = restored.derived.clone();
     let (builder, prover) = if options.proofs {
         let (source, signed) = proof::open(&options.data, options.origin.as_deref(), &restored)?;
@@ -363,12 +374,15 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         stream_room: StreamRoom::new(),
         waiting_room: WaitingRoom::new(),
         live: Live::new(),
+        link_passes,
+        collector: Collector::default(),
         stopping: watch::Sender::new(false),
         options,
     });
     hub.open().await?;
     tokio::spawn(Arc::clone(&hub).tick());
     tokio::spawn(Courier::run(Arc::clone(&hub)));
+    tokio::spawn(collect::run(Arc::clone(&hub)));
     tokio::spawn(Arc::clone(&hub.waiters).serve(hub.cell.clone()));
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
     let router = crate::http::router(&hub);

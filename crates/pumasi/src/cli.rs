@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "mount")]
 use crate::commands::mount;
 use crate::commands::{
-    account, audit, completions, fetch, files, get, job, jobs, join, log, login, market, pool, proof, put,
+    account, audit, completions, fetch, files, get, hub_store, job, jobs, join, log, login, market, pool, proof, put,
     receipt, run, serve, share, space, store, sync, trash, witness,
 };
 use crate::error::CliError;
@@ -82,6 +82,7 @@ enum Command {
     Proof(proof::ProofArgs),
     Log(log::LogArgs),
     Store(store::StoreArgs),
+    HubStore(hub_store::HubStoreArgs),
     Audit(audit::AuditArgs),
     Witness(witness::WitnessArgs),
     Completions(completions::CompletionsArgs),
@@ -154,6 +155,7 @@ impl Cli {
             Command::Proof(args) => args.run(out).await,
             Command::Log(args) => args.run(out),
             Command::Store(args) => args.run(out).await,
+            Command::HubStore(args) => args.run(out).await,
             Command::Audit(args) => args.run(out).await,
             Command::Witness(args) => args.run(out).await,
             Command::Completions(args) => args.run(out),

@@ -343,12 +343,6 @@ impl HubClient {
         Ok(stored.blobs)
     }
 
-    /// Which of these blobs the caller holds: it sent or claimed them within the last 48 hours. At most 10,000.
-    pub async fn held_blobs(&self, blobs: Vec<Hash>) -> Result<Vec<bool>, ClientError> {
-        let held: HeldBlobs = self.post("/v1/blobs/held", &BlobNames { blobs }, None).await?;
-        Ok(held.held)
-    }
-
     /// Some bytes of a blob that the caller holds; see [`HubClient::read_file`].
     pub async fn read_blob(&self, hash: Hash, range: Option<Range<u64>>) -> Result<Download, ClientError> {
         self.stream_range(&format!("/v1/blobs/{hash}"), range).await
@@ -361,7 +355,12 @@ impl HubClient {
 
     /// Removes from the hub's store what nobody needs any more; operators only. Others can go on meanwhile.
     pub async fn collect_store(&self) -> Result<Collected, ClientError> {
-        self.post("/v1/store/collect", &(), None).await
+        loop {
+            let collection: Collection = self.post("/v1/store/collect", &(), None).await?;
+            if let Some(done) = collection.done {
+                return Ok(done);
+            }
+        }
     }
 
     /// Bytes at `path`, or a part of them.

@@ -501,22 +501,6 @@ pub struct StoredBlobs {
     pub blobs: Vec<super::StoredBlob>,
 }
 
-/// Names blobs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BlobNames {
-    /// At most 10,000.
-    #[schema(value_type = Vec<String>)]
-    pub blobs: Vec<Hash>,
-}
-
-/// Which blobs the caller holds: it sent them, or claimed them otherwise, within the last 48 hours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HeldBlobs {
-    /// One for each, in the order of the request. Nothing is learnt of what others have.
-    pub held: Vec<bool>,
-}
-
 /// How much the store holds; operators only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoreStats {
@@ -536,7 +520,15 @@ pub struct StoreStats {
     pub blobs: u64,
 }
 
-/// What a collection did; operators only.
+/// A collection; operators only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Collection {
+    /// What it did; absent while it is under way: ask again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<Collected>,
+}
+
+/// What a collection did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Collected {
     /// Blobs that something refers to, some named several times.

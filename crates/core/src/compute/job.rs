@@ -4,7 +4,9 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use pumasi_types::{AccountId, Amount, Duration, EngineTag, Fuel, HoldId, JobId, TaskIndex, Time, WorkerId};
+use pumasi_types::{
+    AccountId, Amount, Duration, EngineTag, Fuel, Hash, HoldId, JobId, TaskIndex, Time, WorkerId,
+};
 use serde::{Deserialize, Serialize};
 
 use super::ballot::{Ballot, Finding, Vote};
@@ -169,6 +171,20 @@ impl Job {
     pub fn tasks_from(&self, first: TaskIndex) -> impl Iterator<Item = (TaskIndex, &Task)> {
         let indices = (first.0..self.counts.total).map(TaskIndex);
         indices.filter_map(|index| Some((index, self.task(index)?)))
+    }
+
+    /// Outputs that were reported for its tasks, those that no decision was taken on among them: of `limit` tasks at most,
+    /// from this one on; and from which task on there may be more.
+    pub fn outputs(&self, from: TaskIndex, limit: usize) -> (Vec<Hash>, Option<TaskIndex>) {
+        let started = self.tasks.len();
+        let first = (from.0 as usize).min(started);
+        let end = first.saturating_add(limit).min(started);
+        let decided = self.tasks[first..end].iter().map(|task| task.result);
+        let voted = self.ballots.range(TaskIndex(first as u32)..TaskIndex(end as u32));
+        let voted = voted.flat_map(|(_, ballot)| ballot.votes.iter().map(|vote| vote.finding.result));
+        // Empty outputs are no blobs.
+        let outputs = decided.chain(voted).filter(|output| *output != Hash::ZERO).collect();
+        (outputs, (end < started).then_some(TaskIndex(end as u32)))
     }
 
     /// How many tasks were not started.

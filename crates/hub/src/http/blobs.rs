@@ -1,58 +1,138 @@
-//! Blobs: upload as a stream, download verified.
+//! Blobs: upload as a stream or by the hundred, download verified, for who holds them.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use pumasi_api::wire;
-use pumasi_types::Hash;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::Response;
+use bytes::Buf;
+use pumasi_api::wire::{self, files::StoredBlobs};
+use pumasi_api::wire::files::{FRAME_LENGTH_BYTES, MANY_BLOBS};
+use pumasi_core::FilesRefusal;
+use pumasi_types::{ByteSize, Hash, ParseHashError};
 
 use super::ApiError;
-use super::extract::{Caller, Path};
+use super::content::Content;
+use super::extract::{Caller, Path, RawBody};
+use crate::drive::DriveError;
 use crate::server::Hub;
 
-/// Stores the body and answers its hash. Durable when it answers.
+/// Stores the body and answers its hash. The caller holds it then for 48 hours: it may read it, and give it to files and
+/// jobs. Durable when it answers.
 #[utoipa::path(post, path = "/v1/blobs", operation_id = "put_blob",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, body = wire::StoredBlob), (status = 413, body = wire::ErrorBody)))]
 pub(super) async fn put(
     State(hub): State<Arc<Hub>>,
-    Caller(_): Caller,
+    Caller(caller): Caller,
     request: axum::extract::Request,
 ) -> Result<(StatusCode, Json<wire::StoredBlob>), ApiError> {
-    let limit = hub.options.max_upload;
-    let announced =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > limit.0) {
-        return Err(pumasi_blobs::BlobError::TooLarge { limit }.into());
-    }
+    let limit = upload_limit(&hub, request.headers())?;
     let body = request.into_body().into_data_stream();
-    let (hash, size) = hub.blobs.put_stream(body, limit).await?;
+    let (hash, size) = hub.store(caller.account, body, limit).await?;
     Ok((StatusCode::CREATED, Json(wire::StoredBlob { hash, size: size.0 })))
 }
 
-/// A blob's bytes; HEAD tells its length. The body ends early when the stored bytes are damaged.
-#[utoipa::path(get, path = "/v1/blobs/{hash}", operation_id = "get_blob", params(("hash" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = wire::ErrorBody)))]
+/// How long an upload may be; what is announced to be longer is refused before it comes.
+pub(super) fn upload_limit(hub: &Hub, headers: &HeaderMap) -> Result<ByteSize, ApiError> {
+    let limit = hub.options.max_upload;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    match announced.is_some_and(|length: u64| length > limit.0) {
+        true => Err(pumasi_blobs::BlobError::TooLarge { limit }.into()),
+        false => Ok(limit),
+    }
+}
+
+/// Stores many small blobs at the price of one. The body is one after the other, each as its length in eight bytes,
+/// little-endian, and its bytes; at most 1,000 blobs and 8 MiB.
+#[utoipa::path(post, path = "/v1/blobs/many", operation_id = "put_blobs",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 201, body = StoredBlobs), (status = 413, body = wire::ErrorBody)))]
+pub(super) async fn put_many(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    RawBody(body): RawBody,
+) -> Result<(StatusCode, Json<StoredBlobs>), ApiError> {
+    let blobs = unframe(body).map_err(ApiError::invalid)?;
+    let stored = hub.store_many(caller.account, blobs).await?;
+    let blobs = stored.into_iter().map(|(hash, size)| wire::StoredBlob { hash, size: size.0 }).collect();
+    Ok((StatusCode::CREATED, Json(StoredBlobs { blobs })))
+}
+
+/// Takes blobs that stand behind each other apart.
+fn unframe(mut body: Bytes) -> Result<Vec<Bytes>, String> {
+    let mut blobs = Vec::new();
+    while !body.is_empty() {
+        if blobs.len() == MANY_BLOBS {
+            return Err(format!("the body has more than {MANY_BLOBS} blobs: send them in several requests"));
+        }
+        let cut = || format!("blob {} of the body is cut short: each is its length in 8 bytes and its bytes", blobs.len());
+        if body.len() < FRAME_LENGTH_BYTES {
+            return Err(cut());
+        }
+        let length = body.get_u64_le();
+        let length = usize::try_from(length).ok().filter(|length| *length <= body.len()).ok_or_else(cut)?;
+        blobs.push(body.split_to(length));
+    }
+    Ok(blobs)
+}
+
+/// A blob's bytes for who holds it, or a part of them; HEAD tells its length. The body ends early when the stored bytes
+/// are damaged.
+#[utoipa::path(get, path = "/v1/blobs/{hash}", operation_id = "get_blob",
+    params(("hash" = String, Path), ("range" = Option<String>, Header)),
+    responses((status = 200, content_type = "application/octet-stream"),
+        (status = 206, content_type = "application/octet-stream"), (status = 404, body = wire::ErrorBody)))]
 pub(super) async fn get(
     State(hub): State<Arc<Hub>>,
-    Caller(_): Caller,
+    Caller(caller): Caller,
     method: Method,
     Path(hash): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let hash: Hash =
-        hash.parse().map_err(|error: pumasi_types::ParseHashError| ApiError::invalid(error.to_string()))?;
-    if method == Method::HEAD {
-        let size = hub.blobs.size(&hash)?.ok_or(pumasi_blobs::BlobError::NotFound { hash })?;
-        return Ok([(header::CONTENT_LENGTH, size.0)].into_response());
+    let blob: Hash = hash.parse().map_err(|error: ParseHashError| ApiError::invalid(error.to_string()))?;
+    let size = hub.held(caller.account, blob).await.map_err(not_held)?;
+    Content { blob, size, in_parts: true }.answer(&hub, &method, &headers).await
+}
+
+/// What is not there and what others have look alike.
+fn not_held(error: DriveError) -> ApiError {
+    match error {
+        DriveError::Refused(pumasi_core::Refusal::Files(FilesRefusal::NotHeld { blob })) => {
+            let message = format!(
+                "you do not hold blob {blob}: send it with `POST /v1/blobs`, or claim a file that has it with \
+                 `POST /v1/spaces/SPACE/claim`; results of jobs are at `/v1/jobs/JOB/tasks/TASK/output`"
+            );
+            ApiError::not_found("no_blob", message)
+        }
+        error => error.into(),
     }
-    let (size, stream) = hub.blobs.stream(&hash).await?;
-    let headers = [
-        (header::CONTENT_LENGTH, size.0.to_string()),
-        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-    ];
-    Ok((headers, Body::from_stream(stream)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(lengths: &[u64], bytes: &[u8]) -> Bytes {
+        let mut body = Vec::new();
+        for length in lengths {
+            body.extend_from_slice(&length.to_le_bytes());
+            body.extend_from_slice(bytes);
+        }
+        body.into()
+    }
+
+    #[test]
+    fn a_body_of_many_blobs_is_whole_or_refused() {
+        assert_eq!(unframe(Bytes::new()), Ok(Vec::new()));
+        assert_eq!(unframe(framed(&[2, 2], b"ab")), Ok(vec![Bytes::from("ab"), Bytes::from("ab")]));
+        assert_eq!(unframe(framed(&[0, 0], b"")).map(|blobs| blobs.len()), Ok(2));
+        assert!(unframe(framed(&[3], b"ab")).unwrap_err().contains("blob 0"));
+        assert!(unframe(framed(&[2, u64::MAX], b"ab")).unwrap_err().contains("blob 1"));
+        assert!(unframe(Bytes::from_static(b"1234567")).is_err());
+        assert!(unframe(framed(&[0; MANY_BLOBS], b"")).is_ok());
+        assert!(unframe(framed(&[0; MANY_BLOBS + 1], b"")).unwrap_err().contains("more than 1000"));
+    }
 }

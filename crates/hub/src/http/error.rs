@@ -6,10 +6,11 @@ use axum::response::{IntoResponse, Response};
 use pumasi_api::wire::ErrorBody;
 use pumasi_blobs::BlobError;
 use pumasi_cell::{ArchiveError, JournalError};
-use pumasi_core::{OrderState, Refusal, StepKind};
+use pumasi_core::{FilesRefusal, OrderState, Refusal, StepKind};
 
 use super::views;
 use crate::cell::CellError;
+use crate::drive::DriveError;
 use crate::error::fault;
 use crate::limits::NoRoom;
 use crate::session::Over;
@@ -122,6 +123,7 @@ impl From<Refusal> for ApiError {
             | Refusal::NoOrder { .. }
             | Refusal::NoParcel { .. }
             | Refusal::NoWebhook { .. } => StatusCode::NOT_FOUND,
+            Refusal::Files(refusal) => status_of(refusal),
             Refusal::NotEnoughMoney { .. } => StatusCode::PAYMENT_REQUIRED,
             Refusal::BadAmount
             | Refusal::Invalid { .. }
@@ -136,6 +138,42 @@ impl From<Refusal> for ApiError {
                 ApiError { stands: Some((state, possible)), ..error }
             }
             _ => error,
+        }
+    }
+}
+
+/// What a refusal of the files machine is over HTTP.
+fn status_of(refusal: &FilesRefusal) -> StatusCode {
+    match refusal {
+        FilesRefusal::NoSpace { .. }
+        | FilesRefusal::NoFile { .. }
+        | FilesRefusal::NotInTrash { .. }
+        | FilesRefusal::NoVersion { .. }
+        | FilesRefusal::NoLink { .. }
+        | FilesRefusal::NoUpload { .. }
+        | FilesRefusal::NoDownload { .. } => StatusCode::NOT_FOUND,
+        FilesRefusal::NoAccess { .. } => StatusCode::FORBIDDEN,
+        FilesRefusal::LinkOver => StatusCode::GONE,
+        FilesRefusal::Changed { .. } => StatusCode::PRECONDITION_FAILED,
+        FilesRefusal::QuotaExceeded { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        FilesRefusal::TooMany { .. } => StatusCode::BAD_REQUEST,
+        _ => StatusCode::CONFLICT,
+    }
+}
+
+impl From<FilesRefusal> for ApiError {
+    fn from(refusal: FilesRefusal) -> ApiError {
+        Refusal::Files(refusal).into()
+    }
+}
+
+impl From<DriveError> for ApiError {
+    fn from(error: DriveError) -> ApiError {
+        match error {
+            DriveError::Refused(refusal) => refusal.into(),
+            DriveError::Cell(error) => error.into(),
+            DriveError::Blob(error) => error.into(),
+            DriveError::Strange(_) => ApiError::internal(&error),
         }
     }
 }

@@ -122,6 +122,18 @@ impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for Body<T> {
     }
 }
 
+/// The bytes of a body; behind the [`Caller`] in a handler's arguments.
+pub(crate) struct RawBody(pub(crate) Bytes);
+
+impl FromRequest<Arc<Hub>> for RawBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, hub: &Arc<Hub>) -> Result<RawBody, ApiError> {
+        let (parts, body) = request.into_parts();
+        read(&parts, body, hub).await.map(RawBody)
+    }
+}
+
 /// Reads a body when there is room for it, and while it comes soon enough.
 async fn read(parts: &Parts, body: axum::body::Body, hub: &Hub) -> Result<Bytes, ApiError> {
     let too_large = || {

@@ -2,20 +2,29 @@
 
 mod accounts;
 mod blobs;
+mod content;
 mod coupons;
 mod error;
 mod extract;
 mod feeds;
+mod file_bytes;
+mod file_views;
+mod files;
 mod jobs;
+mod links;
 mod live;
 mod market;
 mod money;
 mod order_stream;
 mod orders;
+mod page_html;
+mod pages;
 mod past;
 mod proof;
 mod sales;
+mod spaces;
 mod steps;
+mod store;
 mod submit;
 mod system;
 mod task_list;
@@ -30,9 +39,10 @@ use std::time::{Duration, Instant};
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 use pumasi_api::link::worker_link_server::WorkerLinkServer;
+use pumasi_api::wire::files::MANY_BYTES;
 use pumasi_api::wire::market::SalesBy;
 use pumasi_cell::REQUEST_BYTES_MAX;
 use utoipa::OpenApi;
@@ -89,7 +99,40 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         money::release,
         money::statement,
         blobs::put,
+        blobs::put_many,
         blobs::get,
+        spaces::list,
+        spaces::make,
+        spaces::get,
+        spaces::change,
+        spaces::remove,
+        spaces::set_member,
+        spaces::remove_member,
+        files::find,
+        files::list,
+        files::walk,
+        files::put,
+        files::make_folder,
+        files::move_to,
+        files::copy,
+        files::remove,
+        files::trash,
+        files::restore,
+        files::empty_trash,
+        files::versions,
+        files::revert,
+        files::claim,
+        file_bytes::read,
+        file_bytes::read_many,
+        file_bytes::put,
+        links::list,
+        links::make,
+        links::remove,
+        pages::get,
+        pages::open,
+        pages::raw,
+        store::stats,
+        store::collect,
         submit::submit,
         jobs::list,
         jobs::get,
@@ -159,7 +202,11 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
     // What is nowhere is answered in one way.
     let services = tonic::service::Routes::new(link).add_service(flight::service(hub));
     let services = services.into_axum_router().reset_fallback();
-    let blobs = Router::new().route("/v1/blobs", post(blobs::put)).route("/v1/blobs/{hash}", get(blobs::get));
+    let blobs = Router::new()
+        .route("/v1/blobs", post(blobs::put))
+        .route("/v1/blobs/many", post(blobs::put_many))
+        .route("/v1/blobs/{hash}", get(blobs::get))
+        .layer(Extension(BodyMax(MANY_BYTES)));
     let lists = Router::new()
         .route("/v1/orders", get(feeds::list_orders).post(orders::place))
         .route("/v1/orders/steps", post(steps::list))
@@ -167,6 +214,10 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/coupons", get(coupons::list).put(coupons::put))
         .route("/v1/customers", post(accounts::open_customers))
         .route("/v1/stock", post(market::change_stock))
+        .route("/v1/spaces/{space}/files", get(files::list).post(files::put))
+        .route("/v1/spaces/{space}/claim", post(files::claim))
+        .route("/v1/spaces/{space}/read", post(file_bytes::read_many))
+        .route("/v1/spaces/{space}/remove", post(files::remove))
         .layer(Extension(BodyMax(LIST_BYTES)));
     let api = Router::new()
         .route("/v1/hub", get(system::hub))
@@ -219,6 +270,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/webhooks/{webhook}/secret", post(webhooks::renew_secret))
         .route("/v1/webhooks/{webhook}/dead", get(webhooks::dead))
         .route("/v1/webhooks/{webhook}/replay", post(webhooks::replay))
+        .merge(spaces())
         .route("/checkpoint", get(proof::checkpoint))
         .route("/tile/{*path}", get(proof::tile))
         .route("/v1/proof", get(proof::info))
@@ -234,11 +286,36 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
     api.merge(services)
 }
 
+/// Routes of spaces, files and links.
+fn spaces() -> Router<Arc<Hub>> {
+    Router::new()
+        .route("/v1/spaces", get(spaces::list).post(spaces::make))
+        .route("/v1/spaces/{space}", get(spaces::get).put(spaces::change).delete(spaces::remove))
+        .route("/v1/spaces/{space}/members/{account}", put(spaces::set_member).delete(spaces::remove_member))
+        .route("/v1/spaces/{space}/file", get(files::find))
+        .route("/v1/spaces/{space}/walk", get(files::walk))
+        .route("/v1/spaces/{space}/content", get(file_bytes::read).put(file_bytes::put))
+        .route("/v1/spaces/{space}/folders", post(files::make_folder))
+        .route("/v1/spaces/{space}/move", post(files::move_to))
+        .route("/v1/spaces/{space}/copy", post(files::copy))
+        .route("/v1/spaces/{space}/trash", get(files::trash))
+        .route("/v1/spaces/{space}/trash/restore", post(files::restore))
+        .route("/v1/spaces/{space}/trash/empty", post(files::empty_trash))
+        .route("/v1/spaces/{space}/versions", get(files::versions))
+        .route("/v1/spaces/{space}/revert", post(files::revert))
+        .route("/v1/spaces/{space}/links", get(links::list).post(links::make))
+        .route("/v1/spaces/{space}/links/{link}", delete(links::remove))
+        .route("/s/{secret}", get(pages::get).post(pages::open))
+        .route("/s/{secret}/raw", get(pages::raw))
+        .route("/v1/store", get(store::stats))
+        .route("/v1/store/collect", post(store::collect))
+}
+
 /// Counts requests, and logs them at debug level.
 async fn count(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let line = tracing::enabled!(tracing::Level::DEBUG)
-        .then(|| format!("{} {}", request.method(), request.uri().path()));
+        .then(|| format!("{} {}", request.method(), pages::without_secret(request.uri().path())));
     let response = next.run(request).await;
     let took = started.elapsed();
     hub.metrics.request(response.status().as_u16(), took);

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod fetch;
 pub(crate) mod files;
 pub(crate) mod get;
+pub(crate) mod hub_store;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod join;

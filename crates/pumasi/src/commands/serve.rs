@@ -69,6 +69,9 @@ pub(crate) struct ServeArgs {
     /// Forget what two snapshots cover of the log; without it the whole log stays, for audits
     #[arg(long)]
     trim_log: bool,
+    /// How often the space of what no file, link, upload or job needs any more is freed; 0s: only by `pumasi hub-store gc`
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = parse_span_or_none_ms)]
+    collect_every: u64,
     /// What the log of payments is called for ever, like pool.example/pay; made from its key when absent
     #[arg(long, value_name = "NAME", help_heading = "Proofs")]
     origin: Option<String>,
@@ -178,6 +181,7 @@ impl ServeArgs {
             witnesses: self.witness,
             checkpoint_every: Duration::from_millis(self.checkpoint_every),
             audit_lag: Duration::from_millis(self.audit_lag),
+            collect_every: Some(Duration::from_millis(self.collect_every)).filter(|every| !every.is_zero()),
             link_lease: Duration::from_millis(self.link_lease.max(LINK_LEASE_MS_MIN)),
             link_grace: Duration::from_millis(self.link_grace),
             ..ServeOptions::new(data, self.listen)

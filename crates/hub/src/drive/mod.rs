@@ -1,0 +1,221 @@
+//! What every gateway of files does alike: find a space and what the caller may do there, store bytes that the caller then
+//! holds, give them to files.
+//!
+//! Nobody reads by knowing a hash: bytes are read through a file that the caller may read, or through a claim of its own
+//! ([`Hub::held`]). The state decides about both; here is nothing that could decide otherwise.
+
+mod link_pass;
+
+use std::error::Error;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use pumasi_blobs::BlobError;
+use pumasi_core::{
+    Access, Bounds, Command, Done, FilePut, Files, FilesCommand, FilesDone, FilesRefusal, Placed, Refusal, State,
+};
+use pumasi_types::{AccountId, ByteSize, Duration, Hash, RequestId, SpaceId};
+
+use crate::cell::CellError;
+use crate::server::Hub;
+
+pub(crate) use self::link_pass::{LinkPasses, NoCheck, PASS};
+
+/// How a caller names its own space, whatever that is called.
+pub(crate) const HOME: &str = pumasi_api::wire::files::HOME;
+/// How long what is removed or overwritten can be had back when nobody says.
+pub(crate) const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Why something was not done with files.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DriveError {
+    /// The state refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The cell takes no commands.
+    #[error(transparent)]
+    Cell(#[from] CellError),
+    /// The store could not do it.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// A fault of ours.
+    #[error("the cell gave a strange answer: {0}")]
+    Strange(String),
+}
+
+impl From<FilesRefusal> for DriveError {
+    fn from(refusal: FilesRefusal) -> DriveError {
+        DriveError::Refused(refusal.into())
+    }
+}
+
+impl Hub {
+    /// A command of files, for this caller.
+    pub(crate) async fn files(
+        &self,
+        caller: AccountId,
+        id: Option<RequestId>,
+        command: FilesCommand,
+    ) -> Result<Done, DriveError> {
+        Ok(self.cell.ask(caller, id, Command::Files(command)).await??)
+    }
+
+    /// The space of this name in which the caller may do this. [`HOME`] is its own, made when there is none.
+    pub(crate) async fn open_space(
+        &self,
+        caller: AccountId,
+        name: &str,
+        needed: Access,
+    ) -> Result<SpaceId, DriveError> {
+        self.in_space(caller, name, needed, |_, space| space).await
+    }
+
+    /// The same, with a look at what lies there; `look` must be quick.
+    pub(crate) async fn in_space<T: Send + 'static>(
+        &self,
+        caller: AccountId,
+        name: &str,
+        needed: Access,
+        look: impl FnOnce(&Files, SpaceId) -> T + Send + 'static,
+    ) -> Result<T, DriveError> {
+        let wanted: String = name.chars().take(100).collect();
+        let first = self.cell.read(move |state| {
+            match space_of(state, caller, &wanted, needed) {
+                Ok(Some(space)) => Looked::Done(look(state.files(), space)),
+                Ok(None) => Looked::NoHome(look),
+                Err(refusal) => Looked::Refused(refusal),
+            }
+        });
+        let look = match first.await? {
+            Looked::Done(found) => return Ok(found),
+            Looked::Refused(refusal) => return Err(refusal.into()),
+            Looked::NoHome(look) => look,
+        };
+        self.make_home(caller).await?;
+        let again = self.cell.read(move |state| {
+            let space = space_of(state, caller, HOME, needed)?;
+            Ok::<_, FilesRefusal>(space.map(|space| look(state.files(), space)))
+        });
+        again.await??.ok_or_else(|| DriveError::Strange("a home that is not there".to_owned()))
+    }
+
+    /// Makes the space that has the caller's name.
+    async fn make_home(&self, caller: AccountId) -> Result<(), DriveError> {
+        let name = self.cell.read(move |state| state.ledger().account(caller).map(|it| it.name().to_owned()));
+        let name = name.await?.ok_or(Refusal::NoAccount { account: caller })?;
+        match self.files(caller, None, FilesCommand::CreateSpace { name, keep: KEEP }).await {
+            // Another request of the same caller made it meanwhile.
+            Err(DriveError::Refused(Refusal::Files(FilesRefusal::SpaceTaken { .. }))) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Stores what a stream brings, up to `limit`, for this caller, who holds it from then on. Durable when it returns.
+    pub(crate) async fn store<E>(
+        &self,
+        caller: AccountId,
+        body: impl Stream<Item = Result<Bytes, E>>,
+        limit: ByteSize,
+    ) -> Result<(Hash, ByteSize), DriveError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let stored = self.blobs.put_stream(body, limit).await?;
+        self.claim(caller, vec![stored]).await?;
+        Ok(stored)
+    }
+
+    /// Stores many small blobs at the price of one, at most [`Bounds::FILES`]; their names and lengths in their order.
+    pub(crate) async fn store_many(
+        &self,
+        caller: AccountId,
+        blobs: Vec<Bytes>,
+    ) -> Result<Vec<(Hash, ByteSize)>, DriveError> {
+        let sizes: Vec<ByteSize> = blobs.iter().map(|blob| ByteSize(blob.len() as u64)).collect();
+        let names = self.blobs.put_many(blobs).await?;
+        let stored: Vec<_> = names.into_iter().zip(sizes).collect();
+        self.claim(caller, stored.clone()).await?;
+        Ok(stored)
+    }
+
+    /// Notes that the hub saw all bytes of these blobs come from the caller, or had it prove that it has them. They must
+    /// have been put or linked just before, so that no collection takes them meanwhile.
+    pub(crate) async fn claim(
+        &self,
+        caller: AccountId,
+        mut blobs: Vec<(Hash, ByteSize)>,
+    ) -> Result<(), DriveError> {
+        blobs.sort_unstable();
+        blobs.dedup();
+        for blobs in blobs.chunks(Bounds::FILES) {
+            let claim = FilesCommand::Claim { account: caller, blobs: blobs.to_vec() };
+            self.files(State::SYSTEM, None, claim).await?;
+        }
+        Ok(())
+    }
+
+    /// How long a blob is that the caller holds; whatever it does not hold is not there for it.
+    pub(crate) async fn held(&self, caller: AccountId, blob: Hash) -> Result<ByteSize, DriveError> {
+        let held = self.cell.read(move |state| state.files().claimed(caller, &blob)).await?;
+        held.ok_or_else(|| FilesRefusal::NotHeld { blob }.into())
+    }
+
+    /// Gives one file new contents.
+    pub(crate) async fn put(
+        &self,
+        caller: AccountId,
+        space: SpaceId,
+        file: FilePut,
+        id: Option<RequestId>,
+    ) -> Result<Placed, DriveError> {
+        let mut placed = self.put_files(caller, space, vec![file], id).await?;
+        let one = placed.pop().filter(|_| placed.is_empty());
+        Ok(one.ok_or_else(|| DriveError::Strange("not one answer for one file".to_owned()))??)
+    }
+
+    /// Gives files new contents, each on its own.
+    pub(crate) async fn put_files(
+        &self,
+        caller: AccountId,
+        space: SpaceId,
+        files: Vec<FilePut>,
+        id: Option<RequestId>,
+    ) -> Result<Vec<Result<Placed, FilesRefusal>>, DriveError> {
+        match self.files(caller, id, FilesCommand::PutFiles { space, files }).await? {
+            Done::Files(FilesDone::Each(placed)) => Ok(placed),
+            other => Err(DriveError::Strange(format!("{other:?}"))),
+        }
+    }
+}
+
+/// What a first look brought.
+enum Looked<T, F> {
+    Done(T),
+    NoHome(F),
+    Refused(FilesRefusal),
+}
+
+/// The space of a name in which an account may do this; none when it is the caller's own and not there yet. Who is no
+/// member is told the same as who asks for a space that is not there.
+fn space_of(
+    state: &State,
+    caller: AccountId,
+    name: &str,
+    needed: Access,
+) -> Result<Option<SpaceId>, FilesRefusal> {
+    let no_space = || FilesRefusal::NoSpace { space: name.to_owned() };
+    let files = state.files();
+    let own = state.ledger().account(caller).map(|account| account.name());
+    let found = match name {
+        HOME => files.space_named(own.ok_or_else(no_space)?),
+        name => files.space_named(name),
+    };
+    let Some(space) = found else {
+        return if name == HOME || Some(name) == own { Ok(None) } else { Err(no_space()) };
+    };
+    match files.check(caller, space, needed) {
+        Ok(_) => Ok(Some(space)),
+        Err(FilesRefusal::NoSpace { .. }) => Err(no_space()),
+        Err(refusal) => Err(refusal),
+    }
+}
