@@ -103,11 +103,14 @@ impl Hub {
     async fn make_home(&self, caller: AccountId) -> Result<(), DriveError> {
         let name = self.cell.read(move |state| state.ledger().account(caller).map(|it| it.name().to_owned()));
         let name = name.await?.ok_or(Refusal::NoAccount { account: caller })?;
-        match self.files(caller, None, FilesCommand::CreateSpace { name, keep: KEEP }).await {
-            // Another request of the same caller made it meanwhile.
-            Err(DriveError::Refused(Refusal::Files(FilesRefusal::SpaceTaken { .. }))) => Ok(()),
-            other => other.map(drop),
-        }
+        let make = FilesCommand::CreateSpace { name: name.clone(), keep: KEEP };
+        let taken = match self.files(caller, None, make).await {
+            Err(taken @ DriveError::Refused(Refusal::Files(FilesRefusal::SpaceTaken { .. }))) => taken,
+            other => return other.map(drop),
+        };
+        // Another request of the caller made it meanwhile, or somebody had a space of this name before the caller came.
+        let home = self.cell.read(move |state| state.files().home(caller, &name)).await?;
+        home.map(drop).ok_or(taken)
     }
 
     /// Stores what a stream brings, up to `limit`, for this caller, who holds it from then on. Durable when it returns.
@@ -195,8 +198,8 @@ enum Looked<T, F> {
     Refused(FilesRefusal),
 }
 
-/// The space of a name in which an account may do this; none when it is the caller's own and not there yet. Who is no
-/// member is told the same as who asks for a space that is not there.
+/// The space of a name in which an account may do this; none for [`HOME`] when it is not there yet. Who is no member is
+/// told the same as who asks for a space that is not there.
 fn space_of(
     state: &State,
     caller: AccountId,
@@ -205,16 +208,16 @@ fn space_of(
 ) -> Result<Option<SpaceId>, FilesRefusal> {
     let no_space = || FilesRefusal::NoSpace { space: name.to_owned() };
     let files = state.files();
-    let own = state.ledger().account(caller).map(|account| account.name());
     let found = match name {
-        HOME => files.space_named(own.ok_or_else(no_space)?),
-        name => files.space_named(name),
+        HOME => {
+            let account = state.ledger().account(caller).ok_or_else(no_space)?;
+            let Some(home) = files.home(caller, account.name()) else { return Ok(None) };
+            home
+        }
+        name => files.space_named(name).ok_or_else(no_space)?,
     };
-    let Some(space) = found else {
-        return if name == HOME || Some(name) == own { Ok(None) } else { Err(no_space()) };
-    };
-    match files.check(caller, space, needed) {
-        Ok(_) => Ok(Some(space)),
+    match files.check(caller, found, needed) {
+        Ok(_) => Ok(Some(found)),
         Err(FilesRefusal::NoSpace { .. }) => Err(no_space()),
         Err(refusal) => Err(refusal),
     }

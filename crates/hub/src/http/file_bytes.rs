@@ -45,7 +45,7 @@ pub(super) fn content_of(
     let found = match version.filter(|version| *version != newest.id) {
         None => newest,
         Some(version) => {
-            let older = files.versions(file.id).into_iter().find(|older| older.id == version);
+            let older = files.version(file.id, version);
             older.ok_or_else(|| FilesRefusal::NoVersion { path: path.clone(), version })?
         }
     };

@@ -74,7 +74,7 @@ pub(super) async fn find(
     Ok(Json(views::entry(found.ok_or_else(|| no_file(&path))?)))
 }
 
-/// What lies in a folder, by name.
+/// What lies in a folder, by name; a folder stands where its name and a `/` would.
 #[utoipa::path(get, path = "/v1/spaces/{space}/files", operation_id = "list_folder",
     params(("space" = String, Path), ("path" = Option<String>, Query), ("after" = Option<String>, Query),
         ("limit" = Option<u32>, Query)),
@@ -96,9 +96,13 @@ pub(super) async fn list(
     Ok(Json(views::entries(page, name_of)))
 }
 
-/// The last name of an entry, behind which a listing of its folder goes on.
+/// Behind what a listing of a folder goes on after this entry.
 pub(super) fn name_of(entry: &FileView) -> String {
-    entry.path.name().unwrap_or_default().to_owned()
+    let name = entry.path.name().unwrap_or_default();
+    match entry.kind {
+        FileKind::File(_) => name.to_owned(),
+        FileKind::Folder(_) => format!("{name}/"),
+    }
 }
 
 /// Everything in a space whose path begins with `prefix`, at whatever depth, in the order of the paths' bytes; with

@@ -2,6 +2,9 @@
 
 mod common;
 mod coupons;
+mod drive;
+mod drive_access;
+mod drive_links;
 mod feeds;
 mod flight;
 mod jobs;
