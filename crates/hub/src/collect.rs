@@ -34,7 +34,9 @@ impl Collector {
     /// Begins a collection, or joins the one that is under way.
     pub(crate) fn begin(&self, hub: &Arc<Hub>) -> Course {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(course) = last.as_ref().filter(|course| course.borrow().is_none() && course.has_changed().is_ok()) {
+        if let Some(course) =
+            last.as_ref().filter(|course| course.borrow().is_none() && course.has_changed().is_ok())
+        {
             return course.clone();
         }
         let (done, course) = watch::channel(None);
@@ -183,7 +185,9 @@ mod tests {
     #[test]
     fn a_task_list_names_its_files() {
         let (a, b) = (Hash::of(b"a"), Hash::of(b"b"));
-        let list = format!("{{\"name\":\"x\",\"file\":\"{a}\"}}\n{{\"name\":\"y\"}}\n{{\"file\":\"{b}\",\"name\":\"z\"}}");
+        let list = format!(
+            "{{\"name\":\"x\",\"file\":\"{a}\"}}\n{{\"name\":\"y\"}}\n{{\"file\":\"{b}\",\"name\":\"z\"}}"
+        );
         let mut roots = Vec::new();
         named_in(list.as_bytes(), &mut roots);
         assert_eq!(roots, [a, b]);

@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "mount")]
 use crate::commands::mount;
 use crate::commands::{
-    account, audit, completions, fetch, files, get, hub_store, job, jobs, join, log, login, market, pool, proof, put,
-    receipt, run, serve, share, space, store, sync, trash, witness,
+    account, audit, completions, fetch, files, get, hub_store, job, jobs, join, log, login, market, pool,
+    proof, put, receipt, run, serve, share, space, store, sync, trash, witness,
 };
 use crate::error::CliError;
 use crate::exit::{EXIT_CODES, Exit};

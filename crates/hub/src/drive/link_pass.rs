@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::Argon2;
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use pumasi_types::{LinkId, Time};
 use tokio::sync::Semaphore;
 
@@ -53,8 +52,7 @@ impl LinkPasses {
     pub(crate) async fn hash(&self, password: String, secret: &[u8; 32]) -> Result<String, NoCheck> {
         let salt = blake3::derive_key("pumasi 2026 salt of a link's password", secret);
         self.off_runtime(move || {
-            let salt = SaltString::encode_b64(&salt[..16])?;
-            Ok(Argon2::default().hash_password(password.as_bytes(), &salt)?.to_string())
+            Ok(Argon2::default().hash_password_with_salt(password.as_bytes(), &salt[..16])?.to_string())
         })
         .await
     }
@@ -72,8 +70,11 @@ impl LinkPasses {
         self.all.take(link, now).map_err(NoCheck::TooMany)?;
         let kept = kept.to_owned();
         self.off_runtime(move || {
-            let kept = PasswordHash::new(&kept)?;
-            Ok(Argon2::default().verify_password(password.as_bytes(), &kept).is_ok())
+            match Argon2::default().verify_password(password.as_bytes(), kept.as_str()) {
+                Ok(()) => Ok(true),
+                Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+                Err(error) => Err(error),
+            }
         })
         .await
     }
@@ -128,7 +129,10 @@ mod tests {
         assert!(!passes.check(LinkId(1), &kept, "물".to_owned(), PEER).await.unwrap());
         let third = passes.check(LinkId(1), &kept, "물개".to_owned(), PEER).await;
         assert!(matches!(third, Err(NoCheck::TooMany(_))), "{third:?}");
-        assert!(passes.check(LinkId(2), &kept, "물개".to_owned(), PEER).await.unwrap(), "each link counts for itself");
+        assert!(
+            passes.check(LinkId(2), &kept, "물개".to_owned(), PEER).await.unwrap(),
+            "each link counts for itself"
+        );
     }
 
     #[test]

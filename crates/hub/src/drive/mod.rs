@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use pumasi_blobs::BlobError;
 use pumasi_core::{
-    Access, Bounds, Command, Done, FilePut, Files, FilesCommand, FilesDone, FilesRefusal, Placed, Refusal, State,
+    Access, Bounds, Command, Done, FilePut, Files, FilesCommand, FilesDone, FilesRefusal, Placed, Refusal,
+    State,
 };
 use pumasi_types::{AccountId, ByteSize, Duration, Hash, RequestId, SpaceId};
 
@@ -79,12 +80,10 @@ impl Hub {
         look: impl FnOnce(&Files, SpaceId) -> T + Send + 'static,
     ) -> Result<T, DriveError> {
         let wanted: String = name.chars().take(100).collect();
-        let first = self.cell.read(move |state| {
-            match space_of(state, caller, &wanted, needed) {
-                Ok(Some(space)) => Looked::Done(look(state.files(), space)),
-                Ok(None) => Looked::NoHome(look),
-                Err(refusal) => Looked::Refused(refusal),
-            }
+        let first = self.cell.read(move |state| match space_of(state, caller, &wanted, needed) {
+            Ok(Some(space)) => Looked::Done(look(state.files(), space)),
+            Ok(None) => Looked::NoHome(look),
+            Err(refusal) => Looked::Refused(refusal),
         });
         let look = match first.await? {
             Looked::Done(found) => return Ok(found),

@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use bytes::Buf;
-use pumasi_api::wire::{self, files::StoredBlobs};
 use pumasi_api::wire::files::{FRAME_LENGTH_BYTES, MANY_BLOBS};
+use pumasi_api::wire::{self, files::StoredBlobs};
 use pumasi_core::FilesRefusal;
 use pumasi_types::{ByteSize, Hash, ParseHashError};
 
@@ -68,7 +68,12 @@ fn unframe(mut body: Bytes) -> Result<Vec<Bytes>, String> {
         if blobs.len() == MANY_BLOBS {
             return Err(format!("the body has more than {MANY_BLOBS} blobs: send them in several requests"));
         }
-        let cut = || format!("blob {} of the body is cut short: each is its length in 8 bytes and its bytes", blobs.len());
+        let cut = || {
+            format!(
+                "blob {} of the body is cut short: each is its length in 8 bytes and its bytes",
+                blobs.len()
+            )
+        };
         if body.len() < FRAME_LENGTH_BYTES {
             return Err(cut());
         }

@@ -50,7 +50,9 @@ impl Content {
         };
         let body = match &wanted {
             _ if method == Method::HEAD || length.is_none() => Body::empty(),
-            Wanted::Part(range) => Body::from_stream(hub.blobs.stream_range(&self.blob, range.clone()).await?),
+            Wanted::Part(range) => {
+                Body::from_stream(hub.blobs.stream_range(&self.blob, range.clone()).await?)
+            }
             _ => Body::from_stream(hub.blobs.stream(&self.blob).await?.1),
         };
         let mut response = (status, body).into_response();
@@ -87,8 +89,10 @@ impl Content {
     }
 
     fn wanted(&self, asked: &HeaderMap, tag: &str) -> Wanted {
-        let text = |name| asked.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let has = |list: &str| list.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag);
+        let text = |name: header::HeaderName| asked.get(name)?.to_str().ok();
+        let has = |list: &str| {
+            list.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag)
+        };
         if text(header::IF_NONE_MATCH).is_some_and(has) {
             return Wanted::Nothing;
         }
@@ -105,7 +109,8 @@ fn part(range: &str, size: u64) -> Wanted {
     let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
         return Wanted::Whole;
     };
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     let range = match (first.trim(), last.trim()) {
         ("", last) => match number(last) {
             Some(last) => size.saturating_sub(last)..size,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use pumasi_api::wire::files as wire;
 use pumasi_core::{
-    About, Access, Condition, FileKind, FilePut, FileView, FilesRefusal, Link, Page, Placed, Refusal, Space, State,
-    Trashed, Version,
+    About, Access, Condition, FileKind, FilePut, FileView, FilesRefusal, Link, Page, Placed, Refusal, Space,
+    State, Trashed, Version,
 };
 use pumasi_types::{AccountId, FilePath, LinkId, SpaceId, Time};
 
@@ -74,11 +74,7 @@ pub(super) fn version(version: Version) -> wire::Version {
 }
 
 pub(super) fn trashed(trashed: Trashed) -> wire::Trashed {
-    wire::Trashed {
-        entry: entry(trashed.file),
-        removed_ms: trashed.removed.0 / MS,
-        removed_by: trashed.by,
-    }
+    wire::Trashed { entry: entry(trashed.file), removed_ms: trashed.removed.0 / MS, removed_by: trashed.by }
 }
 
 /// A page of a listing. `next` of an entry is what the listing goes on behind.

@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use pumasi_api::wire;
 use pumasi_api::wire::files::{
-    ClaimedFile, ClaimedFiles, Copied, CopyFile, EmptyTrash, Entries, Entry, FilePaths, FileResults, MakeFolder, MoveFile,
-    Moved, PutFiles, RemoveFiles, Restore, Revert, Trash, Versions,
+    ClaimedFile, ClaimedFiles, Copied, CopyFile, EmptyTrash, Entries, Entry, FilePaths, FileResults,
+    MakeFolder, MoveFile, Moved, PutFiles, RemoveFiles, Restore, Revert, Trash, Versions,
 };
 use pumasi_core::{Access, Bounds, Done, FileKind, FileView, FilesCommand, FilesDone, FilesRefusal, Page};
 use pumasi_types::{FileId, FilePath};

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use jiff::Timestamp;
 use pumasi_api::client::escape as in_url;
 use pumasi_core::{FileKind, FileView, Link};
-use pumasi_types::{ByteSize, FilePath, Time};
+use pumasi_types::{FilePath, Time};
 
 /// The languages of the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,8 @@ pub(super) struct Shown<'a> {
 impl Language {
     /// The one that is named, else the first of both that the browser asks for, else English.
     pub(super) fn of(named: Option<&str>, headers: &HeaderMap) -> Language {
-        let wanted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let wanted =
+            headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let all = named.into_iter().chain(wanted.split(',').map(str::trim));
         let known = |name: &str| match name.get(..2)? {
             "ko" => Some(Language::Korean),
@@ -233,7 +234,10 @@ fn folder(main: &mut String, words: &Words, lang: Option<&str>, shown: &Shown<'_
                 let to = address(shown.secret, None, &at, None, lang);
                 let (to, name) = (escape(&to), escape(name));
                 let bytes = sums.bytes;
-                write!(main, "<tr><td><a href=\"{to}\">{name}/</a></td><td class=\"n\">{bytes}</td><td></td></tr>")
+                write!(
+                    main,
+                    "<tr><td><a href=\"{to}\">{name}/</a></td><td class=\"n\">{bytes}</td><td></td></tr>"
+                )
             }
             FileKind::File(newest) => {
                 let to = address(shown.secret, Some("raw"), &at, None, None);

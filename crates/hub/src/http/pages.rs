@@ -13,7 +13,9 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use pumasi_core::{FileKind, FileView, Files, FilesCommand, FilesRefusal, Link, Page, Refusal, State as Cell};
+use pumasi_core::{
+    FileKind, FileView, Files, FilesCommand, FilesRefusal, Link, Page, Refusal, State as Cell,
+};
 use pumasi_types::{FilePath, Hash, LinkId, SpaceId};
 use serde::Deserialize;
 
@@ -87,7 +89,9 @@ enum NotShown {
 impl<E: Into<DriveError>> From<E> for NotShown {
     fn from(error: E) -> NotShown {
         match error.into() {
-            DriveError::Refused(Refusal::Files(FilesRefusal::LinkOver | FilesRefusal::NoLink { .. })) => NotShown::Gone,
+            DriveError::Refused(Refusal::Files(FilesRefusal::LinkOver | FilesRefusal::NoLink { .. })) => {
+                NotShown::Gone
+            }
             DriveError::Refused(Refusal::Files(
                 FilesRefusal::NoFile { .. } | FilesRefusal::IsFolder { .. } | FilesRefusal::NotAFolder { .. },
             )) => NotShown::NoFile,
@@ -209,7 +213,7 @@ pub(super) async fn open(
         let age = PASS.as_secs();
         let cookie =
             format!("{COOKIE}={pass}; Path=/s/{secret}; Max-Age={age}; HttpOnly; SameSite=Lax{secure}");
-        Ok(see(&home, Some(cookie)))
+        Ok::<_, NotShown>(see(&home, Some(cookie)))
     };
     opened.await.unwrap_or_else(|not_shown| not_shown.page(language, false))
 }

@@ -11,10 +11,10 @@ use pumasi_core::{Access, Done, FilesCommand, FilesDone, FilesRefusal};
 use pumasi_types::{ByteSize, Duration, SpaceId};
 use serde::Deserialize;
 
+use super::ApiError;
 use super::accounts::{resolve, unexpected};
 use super::extract::{Body, Caller, IdempotencyKey, Path, Query};
 use super::file_views::{self as views, access_of};
-use super::ApiError;
 use crate::auth;
 use crate::drive::{HOME, KEEP};
 use crate::server::Hub;

@@ -27,7 +27,8 @@ pub(super) async fn stats(
     Caller(caller): Caller,
 ) -> Result<Json<StoreStats>, ApiError> {
     for_operators(&caller)?;
-    let used = |state: &pumasi_core::State| state.files().spaces().values().map(|space| space.used.0).sum();
+    let used =
+        |state: &pumasi_core::State| state.files().spaces().values().map(|space| space.used.0).sum::<u64>();
     let logical_bytes = hub.cell.read(used).await?;
     let store = hub.blobs.clone();
     let stats = tokio::task::spawn_blocking(move || store.stats()).await;

@@ -58,14 +58,17 @@ async fn what_is_put_is_had_back_also_after_a_restart() {
     let home = alice.space(HOME).await.unwrap();
     assert_eq!((home.name.as_str(), home.access, home.used_bytes), ("alice", Some(Access::Manage), 0));
     // Larger than a chunk and a block, and some of it different, so that ranges cross the cuts.
-    let large: Vec<u8> = (0..6_000_000_u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[..1].to_vec()).collect();
+    let large: Vec<u8> = (0..6_000_000_u32)
+        .flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[..1].to_vec())
+        .collect();
     let blob = put(&alice, &large).await;
     let mut first = file("data/large", blob);
     first.modified_ns = Some(1_700_000_000_123_456_789);
     first.executable = true;
     first.labels.insert("content-type".to_owned(), "text/x-물개".to_owned());
     let empty = put(&alice, b"").await;
-    let files = PutFiles { files: vec![first.clone(), file("data/empty", empty), file("빈 폴더/a+b&c", empty)] };
+    let files =
+        PutFiles { files: vec![first.clone(), file("data/empty", empty), file("빈 폴더/a+b&c", empty)] };
     let done = alice.put_files(HOME, &files, None).await.unwrap();
     assert!(done.results.iter().all(|one| one.error.is_none() && one.version.is_some()), "{done:?}");
 
@@ -89,7 +92,13 @@ async fn what_is_put_is_had_back_also_after_a_restart() {
     assert_eq!(read(&alice, HOME, "data/empty").await, b"");
 
     let hub = hub.restarted().await;
-    let alice = hub.client(&hub.operator().post::<_, pumasi_api::wire::NewToken>("/v1/accounts/alice/tokens", &json!({}), None).await.unwrap().token);
+    let alice = hub.client(
+        &hub.operator()
+            .post::<_, pumasi_api::wire::NewToken>("/v1/accounts/alice/tokens", &json!({}), None)
+            .await
+            .unwrap()
+            .token,
+    );
     assert!(read(&alice, HOME, "data/large").await == large);
     let listed = alice.list_folder(HOME, &FilePath::root(), ListOf::default()).await.unwrap();
     assert_eq!(paths(&listed), ["data", "빈 폴더"]);
@@ -102,7 +111,8 @@ async fn pages_lead_on_to_everything_once() {
     let hub = TestHub::new().await;
     let alice = hub.researcher("alice", "1").await;
     let blob = put(&alice, b"x").await;
-    let names: Vec<String> = (0..25).map(|n| format!("f/{n:02}{}", if n % 3 == 0 { "/in" } else { "" })).collect();
+    let names: Vec<String> =
+        (0..25).map(|n| format!("f/{n:02}{}", if n % 3 == 0 { "/in" } else { "" })).collect();
     let files = names.iter().map(|name| file(name, blob)).collect();
     alice.put_files(HOME, &PutFiles { files }, None).await.unwrap();
     let (mut listed, mut walked) = (Vec::new(), Vec::new());
@@ -116,7 +126,11 @@ async fn pages_lead_on_to_everything_once() {
             };
             assert!(page.entries.len() <= 4);
             let paths = page.entries.iter().map(|entry| entry.path.to_string());
-            if walks { walked.extend(paths) } else { listed.extend(paths) }
+            if walks {
+                walked.extend(paths)
+            } else {
+                listed.extend(paths)
+            }
             after = page.next;
             if after.is_none() {
                 break;
@@ -134,7 +148,8 @@ async fn many_small_files_travel_together() {
     let bytes: Vec<Bytes> = (0..MANY_BLOBS).map(|n| Bytes::from(format!("file {}", n % 990))).collect();
     let stored = alice.put_blobs(&bytes).await.unwrap();
     assert!(stored.iter().zip(&bytes).all(|(stored, bytes)| stored.hash == Hash::of(bytes)));
-    let files = stored.iter().enumerate().map(|(n, stored)| file(&format!("many/{n}"), stored.hash)).collect();
+    let files =
+        stored.iter().enumerate().map(|(n, stored)| file(&format!("many/{n}"), stored.hash)).collect();
     let done = alice.put_files(HOME, &PutFiles { files }, None).await.unwrap();
     assert!(done.results.iter().all(|one| one.error.is_none()));
     let mut wanted: Vec<FilePath> = (0..500).map(|n| path(&format!("many/{n}"))).collect();
@@ -143,7 +158,13 @@ async fn many_small_files_travel_together() {
     let mut files = alice.read_files(HOME, wanted).await.unwrap();
     for n in 0..502 {
         let read = files.next(1 << 20).await.unwrap();
-        let n = if n > 5 { n - 2 } else if n > 3 { n - 1 } else { n };
+        let n = if n > 5 {
+            n - 2
+        } else if n > 3 {
+            n - 1
+        } else {
+            n
+        };
         match read {
             Some(read) => assert_eq!(read, bytes[n]),
             None => assert!(n == 3 || n == 4, "{n}"),
@@ -155,7 +176,8 @@ async fn many_small_files_travel_together() {
     let token = hub.open("bob", &[]).await;
     let bearer = format!("Bearer {token}");
     let cut = [&9_u64.to_le_bytes()[..], b"too short"].concat();
-    let answer = hub.raw("POST", "/v1/blobs/many", &[("authorization", &bearer)], &cut[..cut.len() - 1]).await;
+    let answer =
+        hub.raw("POST", "/v1/blobs/many", &[("authorization", &bearer)], &cut[..cut.len() - 1]).await;
     answer.expect(400, "invalid");
     let large = vec![0; MANY_BYTES + 1];
     hub.raw("POST", "/v1/blobs/many", &[("authorization", &bearer)], &large).await.expect(413, "too_large");
@@ -172,7 +194,10 @@ async fn what_was_overwritten_moved_or_removed_is_had_back() {
     assert_eq!(versions.len(), 2);
     let older = alice.read_file(HOME, &path("a/b"), first.version, None).await.unwrap();
     assert_eq!(all(older).await, b"one");
-    alice.revert_file(HOME, &Revert { path: path("a/b"), version: first.version.unwrap() }, None).await.unwrap();
+    alice
+        .revert_file(HOME, &Revert { path: path("a/b"), version: first.version.unwrap() }, None)
+        .await
+        .unwrap();
     assert_eq!(read(&alice, HOME, "a/b").await, b"one");
 
     let moved = MoveFile { from: path("a"), to: path("c/d"), replace: false };
@@ -183,7 +208,8 @@ async fn what_was_overwritten_moved_or_removed_is_had_back() {
     assert_eq!(alice.copy_file(HOME, &copy, None).await.unwrap().count, 3);
     assert_eq!(read(&alice, HOME, "copy/d/b").await, b"one");
 
-    let remove = |recursive| RemoveFiles { paths: vec![path("c"), path("nowhere")], recursive, forever: false };
+    let remove =
+        |recursive| RemoveFiles { paths: vec![path("c"), path("nowhere")], recursive, forever: false };
     let refused = alice.remove_files(HOME, &remove(false), None).await.unwrap();
     let codes: Vec<_> = refused.results.iter().map(|one| one.error.as_ref().unwrap().code.as_str()).collect();
     assert_eq!(codes, ["folder_not_empty", "no_file"]);
@@ -199,7 +225,10 @@ async fn what_was_overwritten_moved_or_removed_is_had_back() {
     alice.make_folder(HOME, path("kept/inner"), None).await.unwrap();
     let walked = alice.walk_files(HOME, "kept", ListOf::default()).await.unwrap();
     assert_eq!(paths(&walked), ["kept", "kept/inner"]);
-    alice.remove_files(HOME, &RemoveFiles { paths: vec![path("copy")], recursive: true, forever: false }, None).await.unwrap();
+    alice
+        .remove_files(HOME, &RemoveFiles { paths: vec![path("copy")], recursive: true, forever: false }, None)
+        .await
+        .unwrap();
     alice.empty_trash(HOME, None, None).await.unwrap();
     assert_eq!(alice.trash(HOME, None).await.unwrap().trash, []);
 }
@@ -231,14 +260,17 @@ async fn conditions_quotas_and_repeated_requests_are_kept() {
     assert_eq!(full.code, "quota_exceeded");
     assert!(full.message.contains("20 B") && full.message.contains("15 B"), "{}", full.message);
     assert!(put_at(&alice, "lab", "g", &[1; 15]).await.error.is_none());
-    let token = hub.operator().post::<_, pumasi_api::wire::NewToken>("/v1/accounts/alice/tokens", &json!({}), None);
+    let token =
+        hub.operator().post::<_, pumasi_api::wire::NewToken>("/v1/accounts/alice/tokens", &json!({}), None);
     let bearer = format!("Bearer {}", token.await.unwrap().token);
     let headers = [("authorization", bearer.as_str()), ("content-type", "text/plain; charset=utf-8")];
     // Too large for good: refused before its bytes come.
     hub.raw("PUT", "/v1/spaces/lab/content?path=h", &headers, &[7; 21]).await.expect(507, "quota_exceeded");
     hub.raw("PUT", "/v1/spaces/lab/content?path=h", &headers, &[7; 1]).await.expect(507, "quota_exceeded");
     hub.operator().change_space("lab", &quota(1 << 20), None).await.unwrap();
-    let put = hub.raw("PUT", "/v1/spaces/lab/content?path=h%2Fi&executable=true&absent=true", &headers, b"hello").await;
+    let put = hub
+        .raw("PUT", "/v1/spaces/lab/content?path=h%2Fi&executable=true&absent=true", &headers, b"hello")
+        .await;
     assert_eq!(put.status, 200, "{put:?}");
     let found = alice.find_file("lab", &path("h/i")).await.unwrap().file.unwrap();
     assert!(found.about.executable && found.size == 5);
@@ -266,7 +298,8 @@ async fn the_store_lets_go_of_what_nothing_refers_to_and_of_nothing_else() {
     running.stop().await.unwrap();
     // What was put when nobody noted whose it is, as by a hub that was killed in between.
     let garbage: Vec<Bytes> = (0..40_u8).map(|n| Bytes::from(vec![n; 200_000])).collect();
-    let noise: Vec<u8> = (0..3_000_000_u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+    let noise: Vec<u8> =
+        (0..3_000_000_u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
     let store = BlobStore::open(&options.data.join("blobs")).await.unwrap();
     let mut lost = store.put_many(garbage).await.unwrap();
     lost.push(store.put(noise.into()).await.unwrap());
@@ -308,7 +341,10 @@ async fn the_store_lets_go_of_what_nothing_refers_to_and_of_nothing_else() {
 
     let versions = alice.file_versions(HOME, &path("f")).await.unwrap().versions;
     for (version, bytes) in versions.iter().zip([b"two", b"one"]) {
-        assert_eq!(all(alice.read_file(HOME, &path("f"), Some(version.version), None).await.unwrap()).await, bytes);
+        assert_eq!(
+            all(alice.read_file(HOME, &path("f"), Some(version.version), None).await.unwrap()).await,
+            bytes
+        );
     }
     for n in 0..60_u32 {
         assert_eq!(read(&alice, HOME, &format!("meanwhile/{n}")).await, n.to_le_bytes().repeat(5_000));

@@ -116,7 +116,9 @@ async fn every_route_of_files_asks_who_is_calling() {
     let manager = hub.client(&tokens[3]);
     let mut number = 0;
     for (method, route, query, body, needs) in ROUTES {
-        for (caller, token) in [("stranger", None)].into_iter().chain(CALLERS.into_iter().zip(tokens.iter().map(Some))) {
+        for (caller, token) in
+            [("stranger", None)].into_iter().chain(CALLERS.into_iter().zip(tokens.iter().map(Some)))
+        {
             number += 1;
             let empties = (method, route) == ("delete", "/v1/spaces/{space}");
             let setting = setting(&manager, number, empties).await;
@@ -190,7 +192,12 @@ async fn nobody_reads_by_knowing_a_hash() {
     let files = PutFiles { files: vec![file("stolen", blob)] };
     let done = bob.put_files(HOME, &files, None).await.unwrap();
     assert_eq!(done.results[0].error.as_ref().unwrap().code, "not_held");
-    let copy = CopyFile { from_space: Some("alice".to_owned()), from: path("secret"), to: path("s"), replace: false };
+    let copy = CopyFile {
+        from_space: Some("alice".to_owned()),
+        from: path("secret"),
+        to: path("s"),
+        replace: false,
+    };
     assert_eq!(refusal(bob.copy_file(HOME, &copy, None).await).1, "no_space");
 
     // Shared, it can be claimed; and what was claimed stays readable for a while, as what was read could be kept.
@@ -213,13 +220,19 @@ async fn homes_belong_to_their_accounts() {
     let hub = TestHub::new().await;
     let eve = hub.researcher("eve", "1").await;
     eve.make_space(&NewSpace { name: "later".to_owned(), keep_ms: None }, None).await.unwrap();
-    assert_eq!(refusal(eve.make_space(&NewSpace { name: "operator".to_owned(), keep_ms: None }, None).await).1, "space_taken");
+    assert_eq!(
+        refusal(eve.make_space(&NewSpace { name: "operator".to_owned(), keep_ms: None }, None).await).1,
+        "space_taken"
+    );
     let later = hub.researcher("later", "1").await;
     // Somebody had a space of this name before there was such an account: it is not its home.
     assert_eq!(refusal(later.space(HOME).await).1, "space_taken");
     assert_eq!(refusal(later.space("later").await).1, "no_space");
     let mine = hub.operator().spaces(true, None).await.unwrap().spaces;
-    assert_eq!(mine.iter().map(|space| (space.name.as_str(), space.access)).collect::<Vec<_>>(), [("later", None)]);
+    assert_eq!(
+        mine.iter().map(|space| (space.name.as_str(), space.access)).collect::<Vec<_>>(),
+        [("later", None)]
+    );
     assert_eq!(refusal(eve.spaces(true, None).await).0, 403);
     let both = tokio::join!(eve.space(HOME), eve.space(HOME));
     assert_eq!(both.0.unwrap().id, both.1.unwrap().id, "two first uses at once");

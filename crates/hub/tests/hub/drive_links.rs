@@ -35,7 +35,11 @@ async fn a_page_shows_what_was_shared_in_two_languages() {
         assert_eq!(page.header(name), Some(value), "{page:?}");
     }
     let english = hub.raw("GET", &format!("{}?path=sub&lang=en", made.page), &[], b"").await;
-    assert!(english.body.contains("<html lang=\"en\">") && english.body.contains("물개.txt"), "{}", english.body);
+    assert!(
+        english.body.contains("<html lang=\"en\">") && english.body.contains("물개.txt"),
+        "{}",
+        english.body
+    );
 
     let raw = format!("{}/raw", made.page);
     let target = format!("{raw}?path={}", pumasi_api::client::escape(odd));
@@ -45,7 +49,9 @@ async fn a_page_shows_what_was_shared_in_two_languages() {
     let name = bytes.header("content-disposition").unwrap();
     assert!(name.starts_with("attachment; ") && !name.contains('<'), "{name}");
     let korean = hub.raw("GET", &format!("{raw}?path=sub%2F%EB%AC%BC%EA%B0%9C.txt"), &[], b"").await;
-    assert!(korean.header("content-disposition").unwrap().ends_with("filename*=UTF-8''%EB%AC%BC%EA%B0%9C.txt"));
+    assert!(
+        korean.header("content-disposition").unwrap().ends_with("filename*=UTF-8''%EB%AC%BC%EA%B0%9C.txt")
+    );
     assert_eq!(korean.body, "seal");
 
     // Nothing beside it, above it or in its place.
@@ -132,15 +138,20 @@ async fn downloads_are_counted_down_and_links_end() {
     assert_eq!(part.header("accept-ranges"), Some("none"));
     let asked: Vec<_> = (0..12).map(|_| hub.raw("GET", &raw, &[], b"")).collect();
     let had = futures_util::future::join_all(asked).await;
-    let had: Vec<_> = had.into_iter().map(|answer| (answer.status, answer.body.contains("0123456789"))).collect();
+    let had: Vec<_> =
+        had.into_iter().map(|answer| (answer.status, answer.body.contains("0123456789"))).collect();
     assert_eq!(had.iter().filter(|had| **had == (200, true)).count(), 4, "{had:?}");
     assert!(had.iter().all(|had| [(200, true), (410, false)].contains(had)), "{had:?}");
     assert_eq!(hub.raw("GET", &made.page, &[], b"").await.status, 410);
 
     let soon = pumasi_types::Time(0);
-    assert_eq!(refusal(alice.add_link(HOME, &NewLink { expires_ms: Some(soon.0 + 1), ..link("f") }, None).await).0, 400);
+    assert_eq!(
+        refusal(alice.add_link(HOME, &NewLink { expires_ms: Some(soon.0 + 1), ..link("f") }, None).await).0,
+        400
+    );
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    let short = alice.add_link(HOME, &NewLink { expires_ms: Some(now + 700), ..link("f") }, None).await.unwrap();
+    let short =
+        alice.add_link(HOME, &NewLink { expires_ms: Some(now + 700), ..link("f") }, None).await.unwrap();
     assert_eq!(hub.raw("GET", &short.page, &[], b"").await.status, 200);
     tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
     assert_eq!(hub.raw("GET", &short.page, &[], b"").await.status, 410);

@@ -53,7 +53,9 @@ impl HubStoreArgs {
                 let done = client.collect_store().await.map_err(CliError::hub("collect the hub's store"))?;
                 if done.missing > 0 {
                     let missing = done.missing;
-                    out.warn(&format!("{missing} blobs are lost: stop the hub and look with `pumasi store check`"));
+                    out.warn(&format!(
+                        "{missing} blobs are lost: stop the hub and look with `pumasi store check`"
+                    ));
                 }
                 let (packs, removed) = (done.packs_removed, ByteSize(done.bytes_removed));
                 let rewritten = ByteSize(done.bytes_rewritten);
