@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use common::{BEGIN, ask, open};
 use pumasi_core::{
-    About, Bounds, Command, Condition, Done, FilePut, FilesCommand, FilesDone, RootCursor, STATE_VERSION, State,
-    decode_state, encode_state,
+    About, Bounds, Command, Condition, Done, FilePut, FilesCommand, FilesDone, RootCursor, STATE_VERSION,
+    State, decode_state, encode_state,
 };
 use pumasi_types::{AccountId, ByteSize, Duration, FilePath, Hash, SpaceId, Time};
 

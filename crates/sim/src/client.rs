@@ -9,8 +9,8 @@ use pumasi_types::{
 };
 
 use crate::dice::{Dice, mix};
-use crate::{files, market};
 use crate::truth::FUEL_MAX;
+use crate::{files, market};
 
 /// What a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -171,7 +171,10 @@ impl Shelves {
             })?;
             let sizes: u64 = found.values().map(|blob| size(blob).0).sum();
             require(sizes <= space.used.0 && space.used <= space.quota, || {
-                format!("space {} says that it has {} of {}, its files {sizes}", space.name, space.used, space.quota)
+                format!(
+                    "space {} says that it has {} of {}, its files {sizes}",
+                    space.name, space.used, space.quota
+                )
             })?;
         }
         let (mut roots, mut next) = (BTreeSet::new(), Some(RootCursor::default()));
@@ -182,7 +185,9 @@ impl Shelves {
         }
         let trash = self.trash.values().flat_map(|(_, files)| files.iter().map(|(_, blob)| blob));
         let mut needed = self.files.values().flat_map(BTreeMap::values).chain(trash);
-        require(needed.all(|blob| roots.contains(blob)), || "the store may erase what somebody keeps".to_owned())
+        require(needed.all(|blob| roots.contains(blob)), || {
+            "the store may erase what somebody keeps".to_owned()
+        })
     }
 }
 
