@@ -20,6 +20,7 @@ pub(super) struct Downloads {
     all: BTreeMap<DownloadId, Download>,
     /// Those that are not over, by who asked.
     open: BTreeSet<(AccountId, DownloadId)>,
+    by_space: BTreeSet<(SpaceId, DownloadId)>,
     last: DownloadId,
 }
 
@@ -54,6 +55,7 @@ impl Downloads {
     fn remove(&mut self, id: DownloadId, timers: &mut Timers) {
         let Some(download) = self.all.remove(&id) else { return };
         self.open.remove(&(download.by, id));
+        self.by_space.remove(&(download.spec.space, id));
         download.forgotten().inspect(|at| timers.clear(*at, Timer::Download(id)));
     }
 
@@ -95,12 +97,14 @@ impl Downloads {
         for (id, download) in &self.all {
             let forgotten = download.forgotten();
             assert_eq!(self.open.contains(&(download.by, *id)), forgotten.is_none());
+            assert!(self.by_space.contains(&(download.spec.space, *id)), "it is found by its space");
             assert!(
                 forgotten.is_none_or(|at| timers.has(at, Timer::Download(*id))),
                 "it is forgotten some day"
             );
         }
         assert!(self.open.iter().all(|(_, id)| self.all.contains_key(id)), "an open download is there");
+        assert_eq!(self.by_space.len(), self.all.len());
     }
 }
 
@@ -150,6 +154,7 @@ impl Files {
         let download = Download { by, asked: ctx.now, spec: spec.clone(), state, tries: 0 };
         self.downloads.all.insert(id, download);
         self.downloads.open.insert((by, id));
+        self.downloads.by_space.insert((spec.space, id));
         Ok(FilesDone::Download(id))
     }
 
@@ -304,8 +309,8 @@ impl Files {
 
     /// Their space goes.
     pub(super) fn forget_downloads_of(&mut self, space: SpaceId, timers: &mut Timers) {
-        let of_space = self.downloads.all.iter().filter(|(_, download)| download.spec.space == space);
-        let ids: Vec<DownloadId> = of_space.map(|(id, _)| *id).collect();
+        let of_space = self.downloads.by_space.range((space, DownloadId(0))..=(space, DownloadId(u64::MAX)));
+        let ids: Vec<DownloadId> = of_space.map(|(_, id)| *id).collect();
         ids.into_iter().for_each(|id| self.downloads.remove(id, timers));
     }
 

@@ -21,7 +21,7 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pumasi_types::{AccountId, ByteSize, FilePath, Hash, SpaceId, Time};
+use pumasi_types::{AccountId, ByteSize, FileId, FilePath, Hash, SpaceId, Time};
 use serde::{Deserialize, Serialize};
 
 use self::change::{CopyOrder, Fresh, Opened, check_about};
@@ -105,7 +105,7 @@ impl Files {
             Ask::AddLink { space, path, secret, password, expires, downloads } => {
                 let link = Link {
                     space: *space,
-                    file: pumasi_types::FileId(0),
+                    file: FileId(0),
                     by: caller,
                     secret: *secret,
                     password: password.clone(),
@@ -148,7 +148,8 @@ impl Files {
             }
             _ => self.write(caller, command, ctx),
         };
-        self.erase(&mut Files::ERASED_AT_ONCE.clone());
+        let mut steps = Files::ERASED_AT_ONCE;
+        self.erase(&mut steps);
         done
     }
 
