@@ -157,6 +157,18 @@ impl BlobStore {
     /// # Errors
     /// Failures of the disk and [`BlobError::Index`]; what was needed is all there, what was not is partly gone.
     pub async fn collect(&self, roots: impl Stream<Item = Hash>) -> Result<Collected, BlobError> {
+        self.collect_if(roots.map(Ok)).await
+    }
+
+    /// The same for roots that may fail to be named: then nothing is removed. From its beginning on, before it asks for the
+    /// first root, nothing is removed that is put or linked.
+    ///
+    /// # Errors
+    /// As [`BlobStore::collect`], and what the roots fail with.
+    pub async fn collect_if<E: From<BlobError>>(
+        &self,
+        roots: impl Stream<Item = Result<Hash, E>>,
+    ) -> Result<Collected, E> {
         let _turn = self.inner().housekeeping.lock().await;
         self.inner().epochs.listen();
         let result = self.collect_listening(roots).await;
@@ -164,18 +176,33 @@ impl BlobStore {
         result
     }
 
-    async fn collect_listening(&self, roots: impl Stream<Item = Hash>) -> Result<Collected, BlobError> {
+    async fn collect_listening<E: From<BlobError>>(
+        &self,
+        roots: impl Stream<Item = Result<Hash, E>>,
+    ) -> Result<Collected, E> {
         let mut done = Collected::default();
-        let (now, grace) = (self.now(), self.inner().options.grace);
+        let now = self.now();
         let packs: HashMap<PackNumber, PackInfo> = self.inner().index.packs().clone();
-        // Touches are not renewed before half of the grace time is over.
-        let is_young = |at: Time| grace.0 > 0 && now.since(at).0 < grace.0.saturating_add(grace.0 / 2);
         let mut marks = Marks::default();
         let mut roots = std::pin::pin!(roots);
         while let Some(root) = roots.next().await {
             done.roots += 1;
-            done.missing_roots += u64::from(!self.walk_if_there(&root, &mut marks).await?);
+            done.missing_roots += u64::from(!self.walk_if_there(&root?, &mut marks).await?);
         }
+        Ok(self.let_go(done, marks, now, packs).await?)
+    }
+
+    /// Removes what is not marked, nor young.
+    async fn let_go(
+        &self,
+        mut done: Collected,
+        mut marks: Marks,
+        now: Time,
+        packs: HashMap<PackNumber, PackInfo>,
+    ) -> Result<Collected, BlobError> {
+        let grace = self.inner().options.grace;
+        // Touches are not renewed before half of the grace time is over.
+        let is_young = |at: Time| grace.0 > 0 && now.since(at).0 < grace.0.saturating_add(grace.0 / 2);
         let mut protected = Vec::new();
         {
             let reader = self.inner().index.read()?;

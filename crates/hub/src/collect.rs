@@ -1,14 +1,15 @@
 //! What the store must keep, and having it let go of the rest.
 //!
 //! Roots are named in pieces, between which everybody goes on. So the order matters: files first, because what a job names
-//! was held by its owner before, and jobs are walked by their numbers, which only grow. What is put or linked meanwhile is
-//! kept by the store itself for [`ServeOptions::collect_grace`](crate::ServeOptions::collect_grace), which is much longer
-//! than a collection takes; see docs/store.md. If anything that may be needed cannot be told, nothing is collected.
+//! was held by its owner before, and jobs are walked by their numbers, which only grow. What is put or linked meanwhile the
+//! store keeps by itself, and what was put before and is not claimed yet for
+//! [`ServeOptions::collect_grace`](crate::ServeOptions::collect_grace); see docs/store.md. If anything that may be needed
+//! cannot be told, nothing is collected.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use pumasi_blobs::{BlobError, Collected};
 use pumasi_core::{Job, RootCursor, State};
 use pumasi_types::{Hash, JobId, TaskIndex};
@@ -70,8 +71,9 @@ pub(crate) async fn run(hub: Arc<Hub>) {
 /// Has the store let go of what nothing refers to. Others go on meanwhile.
 async fn collect(hub: &Hub) -> Result<Collected, DriveError> {
     let began = Instant::now();
-    let done = async { Ok::<_, DriveError>(hub.blobs.collect(stream::iter(roots(hub).await?)).await?) };
-    let done = done.await;
+    // Named only when the store has begun to listen to what is put meanwhile.
+    let named = stream::once(roots(hub)).map_ok(|roots| stream::iter(roots).map(Ok)).try_flatten();
+    let done = hub.blobs.collect_if(named).await;
     match &done {
         Ok(done) => tracing::info!(
             roots = done.roots,

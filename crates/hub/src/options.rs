@@ -49,8 +49,7 @@ pub struct ServeOptions {
     pub webhooks: WebhookOptions,
     /// How often the store lets go of what nothing refers to; never by itself when none.
     pub collect_every: Option<Duration>,
-    /// How long it keeps what was just put and nothing refers to. Much longer than anything takes from sending bytes to
-    /// naming them, and than a collection.
+    /// How long it keeps what was just put and nothing refers to: much longer than a claim takes to be written.
     pub collect_grace: Duration,
 }
 

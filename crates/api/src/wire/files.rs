@@ -263,7 +263,7 @@ pub struct FileResult {
     pub error: Option<ErrorBody>,
 }
 
-/// Makes a folder to stay, and those above it.
+/// Makes a folder to stay when nothing lies in it; those above it are there as long as something lies in them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MakeFolder {

@@ -147,7 +147,7 @@ pub(super) async fn put(
     views::results(paths, placed).map(Json)
 }
 
-/// Makes a folder to stay, and those above it. One that is there is left alone.
+/// Makes a folder to stay even when nothing lies in it. One that is there stays from now on.
 #[utoipa::path(post, path = "/v1/spaces/{space}/folders", operation_id = "make_folder",
     params(("space" = String, Path)), request_body = MakeFolder,
     responses((status = 200, body = Entry), (status = 409, body = wire::ErrorBody)))]

@@ -90,12 +90,13 @@ async fn setting(manager: &HubClient, number: usize, empty: bool) -> Setting {
     for (name, access) in [("reader", Access::Read), ("writer", Access::Write)] {
         manager.set_member(&space, name, Some(access), None).await.unwrap();
     }
-    let blob = put(manager, b"second").await;
+    let second = format!("second {number}");
+    let blob = put(manager, second.as_bytes()).await;
     if empty {
         return Setting { space, blob, version: 0, trashed: 0, link: 0 };
     }
     let first = put_at(manager, &space, "f", b"first").await;
-    let gone = put_at(manager, &space, "gone", b"second").await;
+    let gone = put_at(manager, &space, "gone", second.as_bytes()).await;
     let files = PutFiles { files: vec![file("f", blob)] };
     manager.put_files(&space, &files, None).await.unwrap();
     let remove = RemoveFiles { paths: vec![path("gone")], recursive: false, forever: false };
