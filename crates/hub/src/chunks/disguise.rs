@@ -143,8 +143,8 @@ mod tests {
             times.push(put(&disguise, 4_097, 4_096).await);
         }
         assert!(times.iter().all(|time| *time >= Duration::from_millis(40)), "{times:?}");
-        let (short, long): (Vec<_>, Vec<_>) = times.iter().partition(|time| **time < Duration::from_millis(55));
-        assert!(!short.is_empty() && !long.is_empty(), "as varied as those: {times:?}");
+        let short = times.iter().filter(|time| **time < Duration::from_millis(55)).count();
+        assert!((1..times.len()).contains(&short), "as varied as those: {times:?}");
         assert!(put(&disguise, 5_000, 5_000).await < Duration::from_millis(20));
     }
 

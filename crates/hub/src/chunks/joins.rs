@@ -59,7 +59,9 @@ impl Join {
 fn key(account: AccountId, parts: &[Hash]) -> Hash {
     let mut key = blake3::Hasher::new();
     key.update(&account.0.to_le_bytes());
-    parts.iter().for_each(|part| drop(key.update(part.as_bytes())));
+    for part in parts {
+        key.update(part.as_bytes());
+    }
     key.finalize().into()
 }
 

@@ -211,8 +211,8 @@ async fn a_hub_that_links_nothing_of_others_has_everything_sent() {
         assert_eq!(upload(client, &path, &[]).await.sent, bytes.len() as u64);
     }
     let ask = AskChallenge { length: bytes.len() as u64 };
-    let refused = bob.post::<_, Challenge>(&format!("/v1/blobs/{}/challenge", Hash::of(&bytes)), &ask, None);
-    assert_eq!(refusal(refused.await).1, "own_only");
+    let path = format!("/v1/blobs/{}/challenge", Hash::of(&bytes));
+    assert_eq!(refusal(bob.post::<_, Challenge>(&path, &ask, None).await).1, "own_only");
 }
 
 #[tokio::test]
