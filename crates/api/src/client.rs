@@ -1,8 +1,10 @@
 //! A client of the hub's HTTP API that asks again when a connection breaks, without doing anything twice.
 
 mod files;
+mod inputs;
 mod plain;
 mod transfer;
+mod upload;
 
 use std::error::Error;
 use std::fmt;
@@ -34,8 +36,10 @@ use crate::wire::{ErrorBody, StoredBlob};
 use self::transfer::{Sink, SourceError, upload};
 
 pub use self::files::{ListOf, ReadFiles};
+pub use self::inputs::JobInput;
 pub use self::plain::{Download, TextAnswer};
 pub use self::transfer::{Progress, Source, hash_source, part_path};
+pub use self::upload::{UPLOAD_MIN, Upload, Uploaded};
 
 /// Header that carries a [`RequestId`].
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -14,7 +14,6 @@
 
 mod cache;
 mod check;
-pub mod chunker;
 mod commit;
 mod epochs;
 mod error;
@@ -38,4 +37,5 @@ pub use error::BlobError;
 pub use frame::{Entry, Frame};
 pub use gc::Collected;
 pub use ingest::{Tally, Writer};
+pub use pumasi_chunks::chunker;
 pub use store::{BlobStore, Options};

@@ -108,6 +108,39 @@ impl BlobStore {
         })
     }
 
+    /// The chunks of a blob from the one in which byte `from` lies, at least `least` of them if there are so many, and at
+    /// most 8,192 more. None behind its end.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`], [`BlobError::Damaged`] when its manifest is, and failures of the disk.
+    pub async fn chunks(&self, hash: &Hash, from: u64, least: usize) -> Result<Vec<Part>, BlobError> {
+        let manifest = match self.shape(hash).await? {
+            Shape::Many(manifest) => manifest,
+            Shape::Single(location) => {
+                let whole = Part { name: *hash, length: location.place.length };
+                return Ok(Some(whole).filter(|whole| from < u64::from(whole.length)).into_iter().collect());
+            }
+        };
+        let (mut chunks, mut at) = (Vec::new(), 0);
+        for part in manifest.parts {
+            let begin = at;
+            at += u64::from(part.length);
+            if at <= from {
+                continue;
+            }
+            if chunks.len() >= least {
+                break;
+            }
+            let list = if manifest.lists { self.list(hash, &part).await? } else { vec![part] };
+            let ends = list.iter().scan(begin, |end, chunk| {
+                *end += u64::from(chunk.length);
+                Some(*end)
+            });
+            chunks.extend(ends.zip(&list).filter(|(end, _)| *end > from).map(|(_, chunk)| *chunk));
+        }
+        Ok(chunks)
+    }
+
     /// How a blob is stored.
     pub(crate) async fn shape(&self, hash: &Hash) -> Result<Shape, BlobError> {
         let reader = self.inner().index.read()?;

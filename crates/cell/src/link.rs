@@ -175,6 +175,13 @@ impl Reported {
         self.outputs.iter().filter(|output| !output.is_empty())
     }
 
+    /// The outputs that did not come along, so that they must have been uploaded before.
+    pub fn uploaded(&self) -> impl Iterator<Item = Hash> {
+        let rows = self.runs.iter().zip(&self.outputs);
+        let absent = rows.filter(|(run, output)| output.is_empty() && run.result != output::EMPTY_HASH);
+        absent.map(|(run, _)| run.result)
+    }
+
     /// Lets a run whose output is not what its hash says count as failed, and returns those. `stored` are the
     /// hashes of [`Reported::carried`]; `has` tells whether an output was uploaded before.
     pub fn doubt(&mut self, stored: Vec<Hash>, has: impl Fn(&Hash) -> bool) -> Vec<RunId> {

@@ -439,6 +439,11 @@ impl State {
         self.compute.job(id)
     }
 
+    /// Whether a machine of this account has a run of this job: it needs its inputs.
+    pub fn works_on(&self, account: AccountId, job: JobId) -> bool {
+        self.compute.works_on(account, job)
+    }
+
     /// The record of an account that lends machines or is vouched for.
     pub fn owner(&self, id: AccountId) -> Option<&Owner> {
         self.compute.owner(id)

@@ -13,6 +13,7 @@
 
 mod auth;
 mod cell;
+mod chunks;
 mod collect;
 mod directory;
 mod drive;
@@ -37,7 +38,7 @@ mod webhooks;
 pub use error::ServeError;
 pub use flight::{BadOrders, OrderReader};
 pub use http::openapi_json;
-pub use options::ServeOptions;
+pub use options::{Deduplicate, ServeOptions};
 pub use pumasi_cell::{Journal, JournalError};
 pub use server::{Running, serve, start};
 pub use webhooks::WebhookOptions;

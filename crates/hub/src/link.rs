@@ -4,7 +4,7 @@
 //! that is not the worker's changes nothing. Reports are pipelined: the next is read while the last becomes
 //! durable, and acknowledgements go out in order.
 
-use std::cell::Cell;
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,8 @@ use pumasi_types::{AccountId, Hash, RunId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::cell::{Letter, LinkSender, UNREAD};
+use crate::cell::{CellError, Letter, LinkSender, UNREAD};
+use crate::chunks;
 use crate::http::Peer;
 use crate::server::{Denied, Hub};
 use crate::session::{Over, Session};
@@ -216,7 +217,7 @@ impl Link {
     async fn report(&self, mut report: Reported) -> Result<(), Status> {
         let carried: Vec<Bytes> = report.carried().cloned().collect();
         let stored = self.hub.blobs.put_many(carried).await.map_err(storage)?;
-        for run in self.doubt(&mut report, stored).map_err(storage)? {
+        for run in self.doubt(&mut report, stored).await.map_err(unavailable)? {
             tracing::warn!(worker = self.worker.0, run = run.0, "output is not what its hash says");
         }
         self.hub.metrics.reported_runs.inc_by(report.runs.len() as u64);
@@ -228,16 +229,14 @@ impl Link {
 }
 
 impl Link {
-    /// The runs whose outputs are not what their hashes say. A store that cannot be asked says nothing about the worker.
-    fn doubt(&self, report: &mut Reported, stored: Vec<Hash>) -> Result<Vec<RunId>, BlobError> {
-        let failed = Cell::new(None);
-        let doubted = report.doubt(stored, |hash| {
-            self.hub.blobs.contains(hash).unwrap_or_else(|error| {
-                failed.set(Some(error));
-                true
-            })
-        });
-        failed.into_inner().map_or(Ok(doubted), Err)
+    /// The runs whose outputs are not what their hashes say. What was not sent along must have come from the worker's own
+    /// account before: nobody reports as his what he only knows the name of.
+    async fn doubt(&self, report: &mut Reported, stored: Vec<Hash>) -> Result<Vec<RunId>, CellError> {
+        let uploaded: Vec<Hash> = report.uploaded().collect();
+        let sizes = chunks::held(&self.hub.cell, self.owner, &uploaded).await?;
+        let held: HashSet<Hash> =
+            uploaded.into_iter().zip(sizes).filter_map(|(blob, size)| size.map(|_| blob)).collect();
+        Ok(report.doubt(stored, |blob| held.contains(blob)))
     }
 }
 

@@ -9,6 +9,16 @@ use pumasi_types::ByteSize;
 use crate::WebhookOptions;
 use crate::proof::WitnessAddress;
 
+/// Whose stored bytes are linked without being sent again. On disk the same bytes are always kept once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deduplicate {
+    /// The caller's own: nobody learns from what needs not be sent what others keep.
+    #[default]
+    Account,
+    /// Everybody's: whoever has a file learns whether it is stored already.
+    All,
+}
+
 /// Everything an operator can choose.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -22,6 +32,8 @@ pub struct ServeOptions {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// The largest blob that may be uploaded.
     pub max_upload: ByteSize,
+    /// Whose stored bytes are linked without being sent again.
+    pub deduplicate: Deduplicate,
     /// How long a worker may be silent before its link counts as lost; its heartbeats come faster.
     pub link_lease: Duration,
     /// How long a worker may be away before its runs go to others.
@@ -62,6 +74,7 @@ impl ServeOptions {
             tls: true,
             certificate: None,
             max_upload: ByteSize(16 << 30),
+            deduplicate: Deduplicate::Account,
             link_lease: Duration::from_secs(30),
             link_grace: Duration::from_secs(15),
             requests_per_s: 2_000,

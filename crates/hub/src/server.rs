@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{self, Caller, TokenMaker, Tokens};
 use crate::cell::{self, Cell, Sequencer, SequencerOptions};
+use crate::chunks::Chunks;
 use crate::collect::{self, Collector};
 use crate::directory::Directory;
 use crate::drive::LinkPasses;
@@ -99,6 +100,8 @@ pub(crate) struct Hub {
     pub(crate) link_passes: LinkPasses,
     /// Lets the store go of what nothing refers to.
     pub(crate) collector: Collector,
+    /// Transfers that send only what is lacking.
+    pub(crate) chunks: Chunks,
     stopping: watch::Sender<bool>,
 }
 
@@ -376,6 +379,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         live: Live::new(),
         link_passes,
         collector: Collector::default(),
+        chunks: Chunks::new(),
         stopping: watch::Sender::new(false),
         options,
     });

@@ -2,6 +2,7 @@
 //! their job runs.
 
 mod cache;
+mod fetch;
 mod sealed;
 mod task_list;
 mod template;
@@ -13,11 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pumasi_api::client::{ClientError, HubClient, Source};
+use pumasi_api::client::{ClientError, HubClient, JobInput, Source};
 use pumasi_types::{ByteSize, Hash, JobId, TaskIndex};
 use tokio::sync::Semaphore;
 
 use self::cache::{BlobCache, Local};
+use self::fetch::Fetcher;
 use self::task_list::TaskList;
 use self::template::{Own, Templates};
 use crate::engine::{Engine, MODULE_BYTES_MAX, Module, RunSpec};
@@ -26,10 +28,6 @@ use pumasi_protocol::{Fault, JobSpec};
 
 /// What guests find as the first of their arguments: the same everywhere.
 pub const PROGRAM: &str = "task";
-/// Blobs that are fetched at once.
-const FETCHES: usize = 16;
-/// Blobs up to this size are fetched side by side, larger ones one after the other, in bytes.
-const SIDE_BY_SIDE: u64 = 4 << 20;
 /// Outputs that are uploaded at once.
 const UPLOADS: usize = 8;
 /// Tries to reach a hub that is away, [`PAUSE`] apart; the client has its own quick tries within.
@@ -63,7 +61,7 @@ struct Tenancy {
 
 impl Drop for Tenancy {
     fn drop(&mut self) {
-        self.inner.cache.forget(self.job);
+        self.inner.fetcher.cache.forget(self.job);
     }
 }
 
@@ -147,11 +145,9 @@ pub struct Inputs {
 struct Inner {
     client: HubClient,
     engine: Engine,
-    cache: BlobCache,
+    fetcher: Fetcher,
     /// Memory for all runs, which also bounds the inputs of one of them.
     memory: ByteSize,
-    fetches: Semaphore,
-    large_fetches: Semaphore,
     uploads: Semaphore,
     compiles: Semaphore,
     /// Modules that were used, the latest last.
@@ -160,7 +156,7 @@ struct Inner {
 
 impl Inputs {
     /// Gets inputs through `client` for runs on `engine`, and keeps up to `kept_max` of them in the folder
-    /// `dir`.
+    /// `dir`, of which up to `idle_max` stay when their jobs are over.
     ///
     /// # Errors
     /// When the folder cannot be made or looked at.
@@ -170,25 +166,13 @@ impl Inputs {
         memory: ByteSize,
         dir: &Path,
         kept_max: ByteSize,
+        idle_max: ByteSize,
     ) -> std::io::Result<Inputs> {
-        let cache = BlobCache::open(dir, kept_max.0)?;
-        let fetches = Semaphore::new(FETCHES);
-        let (large_fetches, uploads) = (Semaphore::new(1), Semaphore::new(UPLOADS));
-        let compiles = Semaphore::new(COMPILES);
+        let cache = BlobCache::open(dir, kept_max.0, idle_max.0)?;
+        let fetcher = Fetcher::new(client.clone(), cache);
+        let (uploads, compiles) = (Semaphore::new(UPLOADS), Semaphore::new(COMPILES));
         let modules = Mutex::default();
-        Ok(Inputs {
-            inner: Arc::new(Inner {
-                client,
-                engine,
-                cache,
-                memory,
-                fetches,
-                large_fetches,
-                uploads,
-                compiles,
-                modules,
-            }),
-        })
+        Ok(Inputs { inner: Arc::new(Inner { client, engine, fetcher, memory, uploads, compiles, modules }) })
     }
 
     /// A job that can be run at once, as nothing has to be fetched, compiled or read for it.
@@ -210,7 +194,8 @@ impl Inputs {
         let mut files = Vec::with_capacity(spec.files.len());
         let mut room = self.inner.memory.0;
         for (name, hash) in &spec.files {
-            let bytes = self.read(self.fetch("file", *hash, job, room).await?).await?;
+            let file = JobInput { job, hash: *hash, line: None };
+            let bytes = self.read(self.fetch("file", file, room).await?).await?;
             room = room.checked_sub(bytes.len() as u64).ok_or_else(|| {
                 let memory = self.inner.memory;
                 Fault::here(format!("the shared files are larger than this worker's memory of {memory}"))
@@ -220,7 +205,8 @@ impl Inputs {
         let tasks = match spec.task_list {
             None => None,
             Some(hash) => {
-                let blob = self.fetch("task list", hash, job, task_list::BYTES_MAX.min(room)).await?;
+                let list = JobInput { job, hash, line: None };
+                let blob = self.fetch("task list", list, task_list::BYTES_MAX.min(room)).await?;
                 let blob = self.read(blob).await?;
                 Some(blocking(move || TaskList::new(blob)).await?)
             }
@@ -236,7 +222,9 @@ impl Inputs {
         match self.own_now(job, task)? {
             (own, None) => Ok(own),
             (own, Some(hash)) => {
-                let file = self.fetch("file", hash, job.spec.id, self.inner.memory.0).await?;
+                let line = job.tasks.as_ref().map(|tasks| tasks.begin(task));
+                let file = JobInput { job: job.spec.id, hash, line };
+                let file = self.fetch("file", file, self.inner.memory.0).await?;
                 Ok(OwnInput { file: Some(file), ..own })
             }
         }
@@ -250,7 +238,7 @@ impl Inputs {
     pub fn own_now(&self, job: &PreparedJob, task: TaskIndex) -> Result<(OwnInput, Option<Hash>), Fault> {
         let Some(tasks) = &job.tasks else { return Err(Fault::of_job("the job has no task list")) };
         let line = tasks.line(task)?;
-        let file = line.file.and_then(|hash| self.inner.cache.get(hash, job.spec.id));
+        let file = line.file.and_then(|hash| self.inner.fetcher.cache.get(hash, job.spec.id));
         let missing = line.file.filter(|_| file.is_none());
         let own = OwnInput { name: line.name.into(), arg: line.arg.unwrap_or_default().into(), file };
         Ok((own, missing))
@@ -276,7 +264,8 @@ impl Inputs {
         if let Some(module) = self.inner.module_at_hand(hash) {
             return Ok(module);
         }
-        let wasm = self.read(self.fetch("module", hash, job, MODULE_BYTES_MAX as u64).await?).await?;
+        let wasm = JobInput { job, hash, line: None };
+        let wasm = self.read(self.fetch("module", wasm, MODULE_BYTES_MAX as u64).await?).await?;
         let engine = self.inner.engine.clone();
         let _permit = self.inner.compiles.acquire().await;
         // Another job may have had the same module compiled meanwhile.
@@ -304,40 +293,15 @@ impl Inputs {
         Ok(module)
     }
 
-    /// A blob of at most `bytes_max`, from here or the hub.
-    async fn fetch(
-        &self,
-        what: &'static str,
-        hash: Hash,
-        job: JobId,
-        bytes_max: u64,
-    ) -> Result<Local, Fault> {
-        let too_large = || {
-            Fault::here(format!("{what} {hash} is larger than the {} it may have here", ByteSize(bytes_max)))
-        };
-        if let Some(local) = self.inner.cache.get(hash, job) {
-            return if local.len() <= bytes_max { Ok(local) } else { Err(too_large()) };
-        }
-        let client = &self.inner.client;
-        let failed = |error: ClientError| match error {
-            ClientError::TooLarge { .. } => too_large(),
-            error => Fault::here(format!("cannot fetch {what} {hash}: {error}")),
-        };
-        let small_max = bytes_max.min(SIDE_BY_SIDE);
-        let first = {
-            let _permit = self.inner.fetches.acquire().await;
-            persevering("fetch", hash, || client.get_blob(hash, small_max, Arc::new(|_| ()))).await
-        };
-        let bytes = match first {
-            Err(ClientError::TooLarge { .. }) if bytes_max > small_max => {
-                let _permit = self.inner.large_fetches.acquire().await;
-                let get = || client.get_blob(hash, bytes_max, Arc::new(|_| ()));
-                persevering("fetch", hash, get).await.map_err(failed)?
+    /// An input of at most `bytes_max`, from here or the hub.
+    async fn fetch(&self, what: &'static str, input: JobInput, bytes_max: u64) -> Result<Local, Fault> {
+        self.inner.fetcher.fetch(input, bytes_max).await.map_err(|error| match error {
+            ClientError::TooLarge { .. } => {
+                let (hash, most) = (input.hash, ByteSize(bytes_max));
+                Fault::here(format!("{what} {hash} is larger than the {most} it may have here"))
             }
-            other => other.map_err(failed)?,
-        };
-        let inner = Arc::clone(&self.inner);
-        blocking(move || inner.cache.put(hash, job, bytes)).await
+            error => Fault::here(format!("cannot fetch {what} {}: {error}", input.hash)),
+        })
     }
 
     async fn read(&self, local: Local) -> Result<Bytes, Fault> {

@@ -48,6 +48,8 @@ pub struct JoinOptions {
     pub policy: Policy,
     /// Bytes of inputs that are kept on disk.
     pub kept_inputs_max: ByteSize,
+    /// How many of them stay when their jobs are over, encrypted as before, for jobs that need the same again.
+    pub idle_inputs_max: ByteSize,
     /// How long runs may go on once the owner wants to leave.
     pub grace: Duration,
     /// Who compiles the modules of strangers: best [`Compiler::this_program`].
@@ -66,6 +68,7 @@ impl JoinOptions {
             ask: Price::ONE_CREDIT,
             policy: Policy::default(),
             kept_inputs_max: ByteSize(4 << 30),
+            idle_inputs_max: ByteSize(0),
             grace: Duration::from_secs(30),
             compiler: Compiler::Here,
         }
@@ -194,7 +197,8 @@ async fn work(options: JoinOptions, stop: mpsc::Receiver<()>, process: Process) 
     check_name(&settings.name)?;
     let hub = options.hub.for_machine(machine);
     let inputs_dir = dir.join("inputs");
-    let inputs = Inputs::new(hub.clone(), engine.clone(), memory, &inputs_dir, options.kept_inputs_max)
+    let (kept_max, idle_max) = (options.kept_inputs_max, options.idle_inputs_max);
+    let inputs = Inputs::new(hub.clone(), engine.clone(), memory, &inputs_dir, kept_max, idle_max)
         .map_err(data("use", &inputs_dir))?;
     let (runner, events) = Runner::start(&engine, cores, options.policy.when == When::Idle)
         .map_err(|source| JoinError::System { what: "a thread for each core", source })?;

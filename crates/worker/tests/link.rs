@@ -49,6 +49,55 @@ async fn runs_tasks_with_their_inputs_and_leaves_in_order() {
     worker.ended().await.unwrap();
 }
 
+fn noise(seed: u8, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// What a machine was sent once it has for all runs, and, if its owner lets it, for the next job: that is sent what changed.
+#[tokio::test]
+async fn a_large_input_travels_once_and_a_changed_one_by_its_chunks() {
+    for idle_max in [0, 64 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut hub = FakeHub::start().await;
+        let _worker = Worker::with(JoinOptions {
+            cores: Some(2),
+            memory: Some("256MiB".parse().unwrap()),
+            idle_inputs_max: pumasi_types::ByteSize(idle_max),
+            ..JoinOptions::new(hub.client(TOKEN), dir.path())
+        });
+        let (mut link, _) = hub.welcome(&[]).await;
+        let noop = hub.blobs.put(wasm(NOOP));
+        let mut bytes = noise(1, 9 << 20);
+        let (shared, own) = (hub.blobs.put(bytes.clone()), hub.blobs.put(noise(2, 6 << 20)));
+        let lines: String = (0..6).map(|n| format!("{{\"name\":\"{n}\",\"file\":\"{own}\"}}\n")).collect();
+        let file = |hash: Hash| vec![link::File { name: "shared".into(), hash: hash.as_bytes().to_vec() }];
+        let task_list = hub.blobs.put(lines).as_bytes().to_vec();
+        let first = link::Job { files: file(shared), task_list, ..job(1, noop) };
+        link.say(from_hub::Message::Job(first)).await;
+        link.assign(1, &[1, 2, 3, 4, 5, 6], &[0, 1, 2, 3, 4, 5]).await;
+        let results = link.results(6).await;
+        assert!(results.values().all(|result| result.ending.is_success()), "{results:?}");
+        assert_eq!((hub.blobs.sent(shared), hub.blobs.sent(own)), (9 << 20, 6 << 20));
+        link.say(from_hub::Message::Stop(link::Stop { runs: Vec::new(), jobs: vec![1] })).await;
+        let kept = || std::fs::read_dir(dir.path().join("inputs")).unwrap().count();
+        while idle_max == 0 && kept() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        bytes.splice(4_000_000..4_000_000, *b"an insertion");
+        let length = bytes.len() as u64;
+        let changed = hub.blobs.put(bytes);
+        link.say(from_hub::Message::Job(link::Job { files: file(changed), ..job(2, noop) })).await;
+        link.assign(2, &[7], &[0]).await;
+        assert!(link.results(1).await[&7].ending.is_success());
+        match idle_max {
+            0 => assert_eq!(hub.blobs.sent(changed), length, "nothing stays unless the owner allows it"),
+            _ => assert!((12..1 << 20).contains(&hub.blobs.sent(changed)), "{}", hub.blobs.sent(changed)),
+        }
+    }
+}
+
 #[tokio::test]
 async fn many_short_runs_come_back_in_few_reports() {
     let dir = tempfile::tempdir().unwrap();

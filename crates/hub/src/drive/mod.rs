@@ -18,6 +18,7 @@ use pumasi_core::{
 use pumasi_types::{AccountId, ByteSize, Duration, Hash, RequestId, SpaceId};
 
 use crate::cell::CellError;
+use crate::chunks::LastByte;
 use crate::server::Hub;
 
 pub(crate) use self::link_pass::{LinkPasses, NoCheck, PASS};
@@ -122,8 +123,12 @@ impl Hub {
     where
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let stored = self.blobs.put_stream(body, limit).await?;
+        let (body, last) = LastByte::of(body);
+        let mut writer = self.blobs.writer();
+        let stored = writer.put_stream(body, limit).await?;
+        let tally = writer.finish().await?;
         self.claim(caller, vec![stored]).await?;
+        self.chunks.disguise.settle(&last, &tally).await;
         Ok(stored)
     }
 
@@ -134,9 +139,12 @@ impl Hub {
         blobs: Vec<Bytes>,
     ) -> Result<Vec<(Hash, ByteSize)>, DriveError> {
         let sizes: Vec<ByteSize> = blobs.iter().map(|blob| ByteSize(blob.len() as u64)).collect();
-        let names = self.blobs.put_many(blobs).await?;
+        let (last, mut writer) = (LastByte::now(), self.blobs.writer());
+        let names = writer.put_many(blobs).await?;
+        let tally = writer.finish().await?;
         let stored: Vec<_> = names.into_iter().zip(sizes).collect();
         self.claim(caller, stored.clone()).await?;
+        self.chunks.disguise.settle(&last, &tally).await;
         Ok(stored)
     }
 

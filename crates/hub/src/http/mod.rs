@@ -3,6 +3,7 @@
 mod accounts;
 mod blobs;
 mod content;
+mod chunks;
 mod coupons;
 mod error;
 mod extract;
@@ -10,6 +11,7 @@ mod feeds;
 mod file_bytes;
 mod file_views;
 mod files;
+mod inputs;
 mod jobs;
 mod links;
 mod live;
@@ -133,7 +135,15 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         pages::raw,
         store::stats,
         store::collect,
+        chunks::held,
+        chunks::list,
+        chunks::compose,
+        chunks::join,
+        chunks::challenge,
+        chunks::prove,
         submit::submit,
+        inputs::get,
+        inputs::chunks,
         jobs::list,
         jobs::get,
         jobs::cancel,
@@ -207,7 +217,13 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/blobs/many", post(blobs::put_many))
         .route("/v1/blobs/{hash}", get(blobs::get))
         .layer(Extension(BodyMax(MANY_BYTES)));
+    let chunks = Router::new()
+        .route("/v1/blobs/composed", post(chunks::compose))
+        .route("/v1/blobs/{hash}/chunks", get(chunks::list))
+        .route("/v1/jobs/{job}/inputs/{hash}", get(inputs::get))
+        .route("/v1/jobs/{job}/inputs/{hash}/chunks", get(inputs::chunks));
     let lists = Router::new()
+        .route("/v1/blobs/joined", post(chunks::join))
         .route("/v1/orders", get(feeds::list_orders).post(orders::place))
         .route("/v1/orders/steps", post(steps::list))
         .route("/v1/articles", get(market::list).post(market::put))
@@ -238,6 +254,9 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/holds/{hold}/settle", post(money::settle))
         .route("/v1/holds/{hold}/release", post(money::release))
         .route("/v1/statement", get(money::statement))
+        .route("/v1/blobs/held", post(chunks::held))
+        .route("/v1/blobs/{hash}/challenge", post(chunks::challenge))
+        .route("/v1/blobs/{hash}/proof", post(chunks::prove))
         .route("/v1/jobs", get(jobs::list).post(submit::submit))
         .route("/v1/jobs/{job}", get(jobs::get))
         .route("/v1/jobs/{job}/cancel", post(jobs::cancel))
@@ -278,6 +297,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/log", get(proof::log))
         .layer(Extension(BodyMax(BODY_BYTES)))
         .merge(blobs)
+        .merge(chunks)
         .merge(lists)
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)

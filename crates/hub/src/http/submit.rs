@@ -7,14 +7,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::StreamExt;
 use pumasi_api::wire;
+use pumasi_blobs::BlobError;
 use pumasi_core::{Checks, Command, Done, InputFile, JobSpec, Role};
-use pumasi_types::{Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, Limits, Price, Time};
+use pumasi_types::{AccountId, Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, Limits, Price, Time};
 
 use super::accounts::unexpected;
 use super::extract::{Body, Caller, IdempotencyKey, Query};
 use super::jobs::{WaitQuery, show};
-use super::task_list::{self, TaskListCheck};
+use super::task_list::{self, Named, TaskListCheck};
 use super::{ApiError, wait_for_job};
+use crate::chunks::not_held;
 use crate::server::Hub;
 
 /// The largest module.
@@ -36,7 +38,7 @@ pub(super) async fn submit(
     Body(body): Body<wire::SubmitJob>,
 ) -> Result<(StatusCode, Json<wire::Job>), ApiError> {
     caller.needs(Role::Researcher)?;
-    check_blobs(&hub, &body).await?;
+    check_blobs(&hub, caller.account, &body).await?;
     let command = Command::SubmitJob(Arc::new(job_spec(body)?));
     let job = match hub.cell.ask(caller.account, key.of(caller.account), command).await?? {
         Done::Job(job) => job,
@@ -46,8 +48,17 @@ pub(super) async fn submit(
     Ok((StatusCode::CREATED, show(&hub, caller, job).await?))
 }
 
-/// Everything that the job names must be there before it is taken.
-async fn check_blobs(hub: &Hub, job: &wire::SubmitJob) -> Result<(), ApiError> {
+/// Everything that the job names must be there before it is taken, and held by who orders it: machines that run it will
+/// read it.
+async fn check_blobs(hub: &Hub, owner: AccountId, job: &wire::SubmitJob) -> Result<(), ApiError> {
+    let files = job.files.iter().map(|file| (file.name.as_str(), file.hash));
+    let list = job.task_list.map(|list| ("task_list", list));
+    let named: Vec<_> = std::iter::once(("module", job.module)).chain(files).chain(list).collect();
+    let blobs: Vec<Hash> = named.iter().map(|(_, blob)| *blob).collect();
+    if let Some(missing) = not_held(&hub.cell, owner, &blobs).await? {
+        let what = named.iter().find(|(_, blob)| *blob == missing).map_or("file", |(what, _)| *what);
+        return Err(not_stored(what, &missing));
+    }
     let module = stored(hub, "module", &job.module)?;
     if module > MODULE_MAX {
         return Err(ApiError::invalid(format!("module {} is {module}: at most {MODULE_MAX}", job.module)));
@@ -64,12 +75,12 @@ async fn check_blobs(hub: &Hub, job: &wire::SubmitJob) -> Result<(), ApiError> {
         stored(hub, &file.name, &file.hash)?;
     }
     match job.task_list {
-        Some(list) => check_task_list(hub, list, job.tasks).await,
+        Some(list) => check_task_list(hub, owner, list, job.tasks).await,
         None => Ok(()),
     }
 }
 
-async fn check_task_list(hub: &Hub, list: Hash, tasks: u32) -> Result<(), ApiError> {
+async fn check_task_list(hub: &Hub, owner: AccountId, list: Hash, tasks: u32) -> Result<(), ApiError> {
     let size = stored(hub, "task_list", &list)?;
     if size > task_list::BYTES_MAX {
         let most = task_list::BYTES_MAX;
@@ -79,25 +90,52 @@ async fn check_task_list(hub: &Hub, list: Hash, tasks: u32) -> Result<(), ApiErr
     let mut check = TaskListCheck::new(tasks);
     let (_, mut pieces) = hub.blobs.stream(&list).await?;
     while let Some(piece) = pieces.next().await {
-        let (piece, store) = (piece?, hub.blobs.clone());
+        let piece = piece?;
         // Short ones are done sooner than handed over.
-        let work = move || check.piece(&piece, |file| store.contains(file)).map(|()| check);
-        check = match size <= INLINE_MAX {
+        let work = move || check.piece(&piece).map(|named| (named, check));
+        let (named, seen) = match size <= INLINE_MAX {
             true => work()?,
             false => {
                 tokio::task::spawn_blocking(work).await.map_err(|error| ApiError::internal(&error))??
             }
         };
+        check = seen;
+        check_named(hub, owner, &named).await?;
     }
-    check.end(|file| hub.blobs.contains(file))
+    check_named(hub, owner, check.end()?.as_slice()).await
+}
+
+/// Files of a task list must be held by who orders the job, as those of the order itself.
+async fn check_named(hub: &Hub, owner: AccountId, named: &[Named]) -> Result<(), ApiError> {
+    let mut files: Vec<Hash> = named.iter().map(|named| named.file).collect();
+    files.sort_unstable();
+    files.dedup();
+    let mut missing = not_held(&hub.cell, owner, &files).await?;
+    if missing.is_none() {
+        // What is held is kept, unless the disk lost it.
+        let (store, files) = (hub.blobs.clone(), files);
+        let look = move || -> Result<Option<Hash>, BlobError> {
+            for file in files {
+                if !store.contains(&file)? {
+                    return Ok(Some(file));
+                }
+            }
+            Ok(None)
+        };
+        missing = tokio::task::spawn_blocking(look).await.map_err(|error| ApiError::internal(&error))??;
+    }
+    match named.iter().find(|named| Some(named.file) == missing) {
+        Some(Named { line, file }) => Err(not_stored(&format!("task_list, line {line}"), file)),
+        None => Ok(()),
+    }
 }
 
 fn stored(hub: &Hub, what: &str, hash: &Hash) -> Result<ByteSize, ApiError> {
     hub.blobs.size(hash)?.ok_or_else(|| not_stored(what, hash))
 }
 
-pub(super) fn not_stored(what: &str, hash: &Hash) -> ApiError {
-    let message = format!("{what}: blob {hash} is not in the store: put it first with `POST /v1/blobs`");
+fn not_stored(what: &str, hash: &Hash) -> ApiError {
+    let message = format!("{what}: you hold no blob {hash}: put it first with `POST /v1/blobs`");
     ApiError::new(StatusCode::CONFLICT, "no_blob", message)
 }
 

@@ -57,6 +57,10 @@ pub(crate) struct JoinArgs {
     /// The most that encrypted inputs may take on disk
     #[arg(long, value_name = "SIZE", default_value = "4GiB")]
     cache_size: ByteSize,
+    /// How much of these may stay, encrypted as before, when their job is over: a later job that needs the same is not
+    /// sent it again
+    #[arg(long, value_name = "SIZE", default_value = "0")]
+    cache: ByteSize,
     /// How log messages are written, to stderr; PUMASI_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -93,6 +97,7 @@ impl JoinArgs {
             ask: self.ask,
             policy: Policy { when: self.when, hours: self.hours },
             kept_inputs_max: self.cache_size,
+            idle_inputs_max: self.cache,
             compiler: Compiler::this_program().map_err(|error| {
                 let said = format!("the system does not tell which program this is: {error}");
                 CliError::usage(&said, "start it by its path")

@@ -54,6 +54,10 @@ pub(crate) struct ServeArgs {
     /// The largest file that can be put
     #[arg(long, value_name = "SIZE", default_value = "16GiB")]
     max_upload: ByteSize,
+    /// Whose stored bytes need not be sent again by who can show to have them; with `all`, whoever has a file learns
+    /// whether it is stored
+    #[arg(long, value_name = "WHOSE", value_enum, default_value_t = Deduplicate::Account)]
+    deduplicate: Deduplicate,
     /// How long a machine may be silent before its connection counts as lost
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_span_ms)]
     link_lease: u64,
@@ -111,6 +115,15 @@ pub(crate) struct ServeArgs {
     log_format: LogFormat,
 }
 
+/// Whose stored bytes need not be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Deduplicate {
+    /// The caller's own
+    Account,
+    /// Everybody's
+    All,
+}
+
 /// How log messages are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -166,6 +179,10 @@ impl ServeArgs {
             tls: !self.no_tls,
             certificate: self.tls_cert.zip(self.tls_key),
             max_upload: self.max_upload,
+            deduplicate: match self.deduplicate {
+                Deduplicate::Account => pumasi_hub::Deduplicate::Account,
+                Deduplicate::All => pumasi_hub::Deduplicate::All,
+            },
             requests_per_s: self.requests_per_s,
             snapshot_every: self.snapshot_every,
             trim_log: self.trim_log,

@@ -14,7 +14,7 @@ use pumasi_worker::engine::{Compiler, Engine, EngineConfig, Module, ModuleError,
 use pumasi_worker::inputs::PROGRAM;
 
 use super::options::JobOptions;
-use super::plan::{Plan, Tasks};
+use super::plan::{Plan, Shared, Tasks};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::profile::base_dir;
@@ -187,7 +187,11 @@ pub(crate) fn fuel_limit(estimate: Option<&Estimate>, options: &JobOptions) -> F
 async fn measure(plan: &Plan, options: &JobOptions, out: &Output) -> Result<Option<Estimate>, CliError> {
     let sizes = sizes(plan)?;
     let chosen = choose(&sizes);
-    let shared = plan.inputs.iter().map(|(_, path)| size_of_file(path)).sum::<Result<u64, _>>()?;
+    let Some(inputs) = here(plan) else {
+        out.note("no estimate: some of the inputs lie in the hub");
+        return Ok(None);
+    };
+    let shared = inputs.iter().map(|(_, path)| size_of_file(path)).sum::<Result<u64, _>>()?;
     if shared + chosen.iter().map(|index| sizes[*index]).sum::<u64>() > INPUT_MAX {
         out.note("no estimate: the inputs are larger than 512 MiB");
         return Ok(None);
@@ -195,7 +199,7 @@ async fn measure(plan: &Plan, options: &JobOptions, out: &Output) -> Result<Opti
     let wasm = read(&plan.program)?;
     let mut specs = Vec::new();
     let mut files = Vec::new();
-    for (name, path) in &plan.inputs {
+    for (name, path) in inputs {
         files.extend(InFile::new(name, read(path)?));
     }
     for index in chosen {
@@ -311,6 +315,16 @@ fn sizes(plan: &Plan) -> Result<Vec<u64>, CliError> {
             })
             .collect(),
     }
+}
+
+/// The files that all tasks share, if they are all on this machine.
+fn here(plan: &Plan) -> Option<Vec<(&str, &Path)>> {
+    let mut files = Vec::with_capacity(plan.inputs.len());
+    for (name, shared) in &plan.inputs {
+        let Shared::Here(path) = shared else { return None };
+        files.push((name.as_str(), path.as_path()));
+    }
+    Some(files)
 }
 
 fn size_of_file(path: &Path) -> Result<u64, CliError> {

@@ -7,8 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use bytes::Bytes;
 use pumasi_api::client::{HubClient, Source};
 use pumasi_api::output::check_path;
+use pumasi_api::wire::files::{ClaimedFile, HOME};
 use pumasi_api::wire::{InputFile, Limits, StoredBlob, SubmitJob, TaskLine};
-use pumasi_types::Fuel;
+use pumasi_types::{FilePath, Fuel, Hash};
 
 use super::options::JobOptions;
 use super::{glob, upload};
@@ -29,9 +30,18 @@ pub(crate) struct Plan {
     /// The module.
     pub(crate) program: PathBuf,
     /// Files that all tasks share, by path below /in.
-    pub(crate) inputs: Vec<(String, PathBuf)>,
+    pub(crate) inputs: Vec<(String, Shared)>,
     /// The tasks.
     pub(crate) tasks: Tasks,
+}
+
+/// Where a file lies that all tasks share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shared {
+    /// On this machine.
+    Here(PathBuf),
+    /// In the hub: in a space, at a path.
+    There(String, FilePath),
 }
 
 /// The tasks of a job.
@@ -58,7 +68,7 @@ pub(crate) struct PlannedTask {
 #[derive(Debug)]
 struct Uploaded {
     module: StoredBlob,
-    inputs: Vec<StoredBlob>,
+    inputs: Vec<Hash>,
     task_list: Option<StoredBlob>,
 }
 
@@ -130,7 +140,7 @@ impl Plan {
             module: module.hash,
             args: options.args.clone(),
             env: options.env.clone(),
-            files: named.map(|((name, _), blob)| InputFile { name: name.clone(), hash: blob.hash }).collect(),
+            files: named.map(|((name, _), hash)| InputFile { name: name.clone(), hash }).collect(),
             task_list: task_list.map(|blob| blob.hash),
             tasks: u32::try_from(self.count()).unwrap_or(u32::MAX),
             limits: Limits {
@@ -157,14 +167,23 @@ impl Plan {
 
     async fn upload(&self, client: &HubClient, out: &Output) -> Result<Uploaded, CliError> {
         let mut sources = vec![Source::File(self.program.clone())];
-        sources.extend(self.inputs.iter().map(|(_, path)| Source::File(path.clone())));
+        sources.extend(self.inputs.iter().filter_map(|(_, shared)| match shared {
+            Shared::Here(path) => Some(Source::File(path.clone())),
+            Shared::There(..) => None,
+        }));
         if let Tasks::List(list) = &self.tasks {
             sources.extend(list.iter().filter_map(|task| task.file.clone()));
         }
         let mut stored = upload::ensure(client, out, &sources).await?.into_iter();
         let missing = || CliError::usage("the hub stored fewer files than were sent", "try again");
         let module = stored.next().ok_or_else(missing)?;
-        let inputs = stored.by_ref().take(self.inputs.len()).collect();
+        let mut inputs = Vec::with_capacity(self.inputs.len());
+        for (_, shared) in &self.inputs {
+            inputs.push(match shared {
+                Shared::Here(_) => stored.next().ok_or_else(missing)?.hash,
+                Shared::There(space, path) => claim(client, space, path).await?,
+            });
+        }
         let Tasks::List(list) = &self.tasks else {
             return Ok(Uploaded { module, inputs, task_list: None });
         };
@@ -184,19 +203,38 @@ impl Plan {
     }
 }
 
-/// `FILE` or `FILE:NAME`.
-fn input(text: &str) -> Result<(String, PathBuf), CliError> {
-    let (path, name) = match text.rsplit_once(':') {
-        // A file whose own name has a colon.
-        _ if Path::new(text).exists() => (Path::new(text), None),
-        Some((path, name)) => (Path::new(path), Some(name.to_owned())),
-        None => (Path::new(text), None),
+/// `FILE`, `FILE:NAME` or `SPACE:PATH`. A file of this machine counts more than one in a space.
+fn input(text: &str) -> Result<(String, Shared), CliError> {
+    let here = |path: &str, name| Ok((checked(name)?, Shared::Here(PathBuf::from(path))));
+    let Some((space, path)) = text.split_once(':').filter(|_| !Path::new(text).exists()) else {
+        return here(text, file_name(Path::new(text))?);
     };
-    let name = match name {
-        Some(name) => name,
-        None => file_name(path)?,
+    // The name behind the last colon: the file's own name may have one.
+    if let Some((path, name)) = text.rsplit_once(':').filter(|(path, _)| Path::new(path).exists()) {
+        return here(path, name.to_owned());
+    }
+    let there: FilePath = path.parse().map_err(|error| {
+        let problem = format!("'{}' is neither a file here nor one in a space: {error}", text.escape_debug());
+        CliError::usage(problem, "give FILE, FILE:NAME or SPACE:PATH")
+    })?;
+    let name = there.name().map(str::to_owned).ok_or_else(|| {
+        CliError::usage(format!("'{}' is a whole space", text.escape_debug()), "name a file in it")
+    })?;
+    let space = if space.is_empty() { HOME } else { space };
+    Ok((checked(name)?, Shared::There(space.to_owned(), there)))
+}
+
+/// Has the hub note that the caller may read a file in a space, so that a job can be given it. Its bytes stay where they are.
+async fn claim(client: &HubClient, space: &str, path: &FilePath) -> Result<Hash, CliError> {
+    let failed = CliError::hub(format!("use {space}:{path} as an input"));
+    let claimed = client.claim_files(space, vec![path.clone()], None).await.map_err(failed)?.files.pop();
+    let problem = match claimed {
+        Some(ClaimedFile { blob: Some(blob), .. }) => return Ok(blob),
+        Some(ClaimedFile { error: Some(error), .. }) => error.message,
+        _ => "the hub does not say why".to_owned(),
     };
-    Ok((checked(name)?, path.to_owned()))
+    let problem = format!("{space}:{path} cannot be an input: {problem}");
+    Err(CliError::usage(problem, "`pumasi ls` shows what lies in your spaces"))
 }
 
 fn checked(name: String) -> Result<String, CliError> {
@@ -311,12 +349,27 @@ mod tests {
 
     #[test]
     fn inputs_can_be_renamed() {
-        let input = |text| input(text).map_err(|error| error.to_string());
-        assert_eq!(input("data/g.fa").unwrap(), ("g.fa".to_owned(), PathBuf::from("data/g.fa")));
-        assert_eq!(input("a:b/c").unwrap(), ("b/c".to_owned(), PathBuf::from("a")));
-        for bad in ["a:../b", "a:/b", "a:", "..", "a:b//c"] {
+        let input = |text: &str| input(text).map_err(|error| error.to_string());
+        let here = |name: &str, path: &Path| (name.to_owned(), Shared::Here(path.to_owned()));
+        assert_eq!(input("data/g.fa").unwrap(), here("g.fa", Path::new("data/g.fa")));
+        let dir = tempfile::tempdir().unwrap();
+        let (plain, odd) = (dir.path().join("a"), dir.path().join("a:b"));
+        std::fs::write(&plain, "").unwrap();
+        std::fs::write(&odd, "").unwrap();
+        let text = |path: &Path, name: &str| format!("{}{name}", path.display());
+        assert_eq!(input(&text(&plain, ":b/c")).unwrap(), here("b/c", &plain));
+        assert_eq!(input(&text(&odd, "")).unwrap(), here("a:b", &odd));
+        assert_eq!(input(&text(&odd, ":c")).unwrap(), here("c", &odd));
+        for bad in ["a:../b", "a:/b", "a:", "..", "a:b//c", &text(&plain, ":../b"), &text(&plain, ":")] {
             assert!(input(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn inputs_can_lie_in_spaces() {
+        let there = |space: &str, path: &str| Shared::There(space.to_owned(), path.parse().unwrap());
+        assert_eq!(input("lab:data/g.fa").unwrap(), ("g.fa".to_owned(), there("lab", "data/g.fa")));
+        assert_eq!(input(":g.fa").unwrap(), ("g.fa".to_owned(), there("~", "g.fa")));
     }
 
     #[test]

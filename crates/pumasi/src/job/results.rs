@@ -4,11 +4,10 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use pumasi_api::client::HubClient;
+use pumasi_api::client::{HubClient, JobInput};
 use pumasi_api::output::{self, OutputFile, TaskOutput, check_path};
 use pumasi_api::wire::{Job, Task, TaskLine, Tasks};
 use pumasi_types::{Hash, JobId, TaskIndex};
@@ -40,7 +39,8 @@ impl Names {
         let width = job.tasks.saturating_sub(1).to_string().len();
         let Some(hash) = job.task_list else { return Ok(Names { own: None, width }) };
         let failed = CliError::hub(format!("read the task list of job {}", job.id));
-        let list = client.get_blob(hash, LIST_BYTES_MAX, Arc::new(|_| {})).await.map_err(failed)?;
+        let list = JobInput { job: job.id, hash, line: None };
+        let list = client.input(&list, LIST_BYTES_MAX).await.map_err(failed)?;
         let lines = list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let name =
             |line| serde_json::from_slice::<TaskLine>(line).map_or_else(|_| String::new(), |line| line.name);

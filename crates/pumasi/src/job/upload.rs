@@ -1,11 +1,11 @@
-//! Bringing files to the hub: only those that it lacks, several at once.
+//! Bringing files to the hub: only those that the caller does not hold there yet, several at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use pumasi_api::client::{HubClient, Source, hash_source};
+use pumasi_api::client::{HubClient, Source, UPLOAD_MIN, Upload, hash_source};
 use pumasi_api::wire::StoredBlob;
 use pumasi_types::{ByteSize, Hash};
 
@@ -13,8 +13,6 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::progress::{Count, Progress};
 
-/// Questions to the hub at once.
-const ASKED_AT_ONCE: usize = 16;
 /// Bytes from which on an upload is worth a message.
 const WORTH_SAYING: u64 = 1 << 20;
 /// Uploads at once.
@@ -29,15 +27,12 @@ pub(crate) async fn ensure(
     let blobs = hash_all(sources).await?;
     let distinct: HashMap<Hash, (&Source, u64)> =
         blobs.iter().zip(sources).map(|(blob, source)| (blob.hash, (source, blob.size))).collect();
-    let lacking: Vec<(Hash, &Source, u64)> = stream::iter(distinct)
-        .map(|(hash, (source, size))| async move {
-            let there = client.has_blob(hash).await.map_err(CliError::hub("ask for stored files"))?;
-            Ok::<_, CliError>((!there).then_some((hash, source, size)))
-        })
-        .buffer_unordered(ASKED_AT_ONCE)
-        .try_filter_map(|lacking| async move { Ok(lacking) })
-        .try_collect()
-        .await?;
+    let distinct: Vec<(Hash, (&Source, u64))> = distinct.into_iter().collect();
+    let names: Vec<Hash> = distinct.iter().map(|(hash, _)| *hash).collect();
+    let held = client.held(&names).await.map_err(CliError::hub("ask for stored files"))?;
+    let lacking = distinct.into_iter().zip(held).filter(|(_, held)| !held);
+    let lacking: Vec<(Hash, &Source, u64)> =
+        lacking.map(|((hash, (source, size)), _)| (hash, source, size)).collect();
     if !lacking.is_empty() {
         send(client, out, lacking).await?;
     }
@@ -71,7 +66,7 @@ async fn send(client: &HubClient, out: &Output, lacking: Vec<(Hash, &Source, u64
     let bar = Progress::start(out, "uploading", Count::Bytes, total);
     let done = Arc::new(AtomicU64::new(0));
     let sent = stream::iter(lacking)
-        .map(|(hash, source, _)| {
+        .map(|(hash, source, size)| {
             let (bar, done) = (bar.clone(), done.clone());
             let mine = AtomicU64::new(0);
             // A repeated upload counts from 0 again: only what it moved since the last word is added.
@@ -81,8 +76,17 @@ async fn send(client: &HubClient, out: &Output, lacking: Vec<(Hash, &Source, u64
                 bar.set(all.wrapping_add(now).wrapping_sub(before), "");
             });
             async move {
-                let operation = format!("upload {}", describe(source));
-                client.put_blob(source, hash, tell).await.map_err(CliError::hub(operation))
+                let failed = CliError::hub(format!("upload {}", describe(source)));
+                let sent = match source {
+                    Source::File(path) if size >= UPLOAD_MIN => {
+                        client.upload(path, &Upload::new(tell)).await.map(|sent| sent.hash)
+                    }
+                    source => client.put_blob(source, hash, tell).await.map(|stored| stored.hash),
+                };
+                match sent.map_err(failed)? {
+                    sent if sent == hash => Ok(()),
+                    _ => Err(changed(source)),
+                }
             }
         })
         .buffer_unordered(SENT_AT_ONCE)
@@ -95,6 +99,12 @@ async fn send(client: &HubClient, out: &Output, lacking: Vec<(Hash, &Source, u64
         out.note(&format!("uploaded {files} file{s}, {}", ByteSize(total)));
     }
     Ok(())
+}
+
+/// What is sent must be what was hashed, because the job names it so.
+fn changed(source: &Source) -> CliError {
+    let problem = format!("{} was changed while it was sent", describe(source));
+    CliError::usage(problem, "try again when nobody writes to it")
 }
 
 fn describe(source: &Source) -> String {

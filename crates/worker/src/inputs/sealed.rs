@@ -5,7 +5,8 @@
 //! remembered beside the key, so a file that was cut, mixed up or changed is noticed. Removed when dropped.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -50,20 +51,33 @@ impl SealedFile {
     /// # Errors
     /// When the file cannot be read or is not what was written.
     pub(super) fn read(&self) -> io::Result<Bytes> {
+        self.read_range(0..self.len)
+    }
+
+    /// Some of the bytes that were written; those behind the end are left out.
+    ///
+    /// # Errors
+    /// As [`SealedFile::read`].
+    pub(super) fn read_range(&self, range: Range<usize>) -> io::Result<Bytes> {
         let changed = || io::Error::new(io::ErrorKind::InvalidData, "its bytes were changed");
+        let range = range.start.min(self.len)..range.end.min(self.len);
+        let first = range.start / CHUNK;
         let mut file = File::open(&self.path)?;
-        let mut bytes = Vec::with_capacity(self.len);
+        file.seek(SeekFrom::Start((first * (CHUNK + AES_256_GCM.tag_len())) as u64))?;
+        let mut bytes = Vec::with_capacity(range.len());
         let mut buffer = Vec::new();
-        let mut number = 0;
-        while bytes.len() < self.len {
-            let plain = CHUNK.min(self.len - bytes.len());
+        let mut number = first;
+        while number * CHUNK < range.end {
+            let begin = number * CHUNK;
+            let plain = CHUNK.min(self.len - begin);
             buffer.resize(plain + AES_256_GCM.tag_len(), 0);
             file.read_exact(&mut buffer).map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => changed(),
                 _ => error,
             })?;
             let opened = self.key.open_in_place(nonce(number), Aad::empty(), &mut buffer);
-            bytes.extend_from_slice(opened.map_err(|_| changed())?);
+            let opened = opened.map_err(|_| changed())?;
+            bytes.extend_from_slice(&opened[range.start.saturating_sub(begin)..plain.min(range.end - begin)]);
             number += 1;
         }
         Ok(bytes.into())
@@ -120,6 +134,11 @@ mod tests {
             let path = dir.path().join(len.to_string());
             let sealed = SealedFile::write(&path, &text(len)).unwrap();
             assert_eq!(sealed.read().unwrap(), text(len));
+            for range in [0..0, 0..1, 5..CHUNK + 5, CHUNK..2 * CHUNK, 2 * CHUNK - 1..9 * CHUNK] {
+                let whole = text(len);
+                let expected = &whole[range.start.min(len)..range.end.min(len)];
+                assert_eq!(sealed.read_range(range.clone()).unwrap(), expected, "{range:?} of {len}");
+            }
             let stored = std::fs::read(&path).unwrap();
             assert_eq!(stored.len(), len + len.div_ceil(CHUNK) * 16);
             assert!(!stored.windows(8).any(|part| part == b"a marker"));

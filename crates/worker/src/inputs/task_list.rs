@@ -31,6 +31,12 @@ impl TaskList {
         TaskList { blob, ends }
     }
 
+    /// Where the line of a task begins, in bytes.
+    pub(super) fn begin(&self, task: TaskIndex) -> u64 {
+        let before = (task.0 as usize).checked_sub(1).and_then(|before| self.ends.get(before));
+        before.map_or(0, |end| u64::from(*end) + 1)
+    }
+
     /// What is a task's own.
     pub(super) fn line(&self, task: TaskIndex) -> Result<TaskLine, Fault> {
         let index = task.0 as usize;
@@ -38,8 +44,7 @@ impl TaskList {
             let reason = format!("the task list has {} lines, none for task {task}", self.ends.len());
             return Err(Fault::of_job(reason));
         };
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize + 1);
-        let line = &self.blob[start..*end as usize];
+        let line = &self.blob[self.begin(task) as usize..*end as usize];
         if line.len() > LINE_BYTES_MAX {
             let reason = format!("line {index} of the task list is longer than {LINE_BYTES_MAX} bytes");
             return Err(Fault::of_job(reason));
@@ -75,6 +80,7 @@ mod tests {
             let fault = tasks.line(TaskIndex(2)).unwrap_err();
             assert_eq!(fault.ending, Ending::BadModule);
             assert_eq!(fault.reason, "the task list has 2 lines, none for task 2");
+            assert_eq!((tasks.begin(TaskIndex(0)), tasks.begin(TaskIndex(1))), (0, 13));
         }
     }
 

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path as UrlPath, State};
+use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::StatusCode;
 use pumasi_api::client::HubClient;
 use pumasi_api::link::worker_link_server::{WorkerLink, WorkerLinkServer};
 use pumasi_api::link::{self, FromHub, FromWorker, from_hub, from_worker};
 use pumasi_api::output::TaskOutput;
 use pumasi_api::tls::Pin as CertificatePin;
+use pumasi_chunks::list::Chunk;
 use pumasi_types::{Ending, Hash};
 use pumasi_worker::engine::Engine;
 use pumasi_worker::{JoinError, JoinOptions, join_until};
@@ -28,6 +29,8 @@ pub(crate) const TOKEN: &str = "owner-token";
 #[derive(Default)]
 pub(crate) struct Blobs {
     kept: Mutex<HashMap<Hash, Bytes>>,
+    /// How many bytes were sent of each.
+    sent: Mutex<HashMap<Hash, u64>>,
 }
 
 impl Blobs {
@@ -36,6 +39,11 @@ impl Blobs {
         let hash = Hash::of(&bytes);
         self.kept.lock().unwrap().insert(hash, bytes);
         hash
+    }
+
+    /// How many bytes of it workers were sent.
+    pub(crate) fn sent(&self, hash: Hash) -> u64 {
+        self.sent.lock().unwrap().get(&hash).copied().unwrap_or(0)
     }
 
     pub(crate) fn get(&self, hash: Hash) -> Option<Bytes> {
@@ -94,7 +102,8 @@ impl FakeHub {
         let link = tonic::service::Routes::new(WorkerLinkServer::new(Gateway(to))).into_axum_router();
         let routes = axum::Router::new()
             .route("/v1/blobs", axum::routing::post(put_blob))
-            .route("/v1/blobs/{hash}", axum::routing::get(get_blob))
+            .route("/v1/jobs/{job}/inputs/{hash}", axum::routing::get(get_input))
+            .route("/v1/jobs/{job}/inputs/{hash}/chunks", axum::routing::get(list_chunks))
             .layer(axum::extract::DefaultBodyLimit::max(64 << 20))
             .with_state(Arc::clone(&blobs))
             .merge(link);
@@ -137,14 +146,38 @@ async fn put_blob(State(blobs): State<Arc<Blobs>>, bytes: Bytes) -> (StatusCode,
     (StatusCode::CREATED, format!("{{\"hash\":\"{hash}\",\"size\":{size}}}"))
 }
 
-async fn get_blob(
+#[derive(serde::Deserialize)]
+struct InputQuery {
+    #[serde(default)]
+    from: usize,
+    length: Option<usize>,
+}
+
+async fn get_input(
     State(blobs): State<Arc<Blobs>>,
-    UrlPath(hash): UrlPath<Hash>,
+    UrlPath((_, hash)): UrlPath<(u64, Hash)>,
+    Query(InputQuery { from, length }): Query<InputQuery>,
 ) -> Result<Bytes, (StatusCode, String)> {
-    let missing = || {
-        (StatusCode::NOT_FOUND, format!("{{\"code\":\"no_blob\",\"message\":\"there is no blob {hash}\"}}"))
-    };
-    blobs.get(hash).ok_or_else(missing)
+    let bytes = blobs.get(hash).ok_or_else(|| no_input(hash))?;
+    let end = length.map_or(bytes.len(), |length| bytes.len().min(from + length));
+    // A worker that finds it too long takes nothing of it.
+    if length.is_some() || bytes.len() <= 4 << 20 {
+        *blobs.sent.lock().unwrap().entry(hash).or_default() += (end - from) as u64;
+    }
+    Ok(bytes.slice(from..end))
+}
+
+async fn list_chunks(
+    State(blobs): State<Arc<Blobs>>,
+    UrlPath((_, hash)): UrlPath<(u64, Hash)>,
+) -> Result<Vec<u8>, (StatusCode, String)> {
+    let chunks = pumasi_chunks::chunker::cut(&blobs.get(hash).ok_or_else(|| no_input(hash))?);
+    let chunk = |bytes: &Bytes| Chunk { name: Hash::of(bytes), length: bytes.len() as u32 };
+    Ok(pumasi_chunks::list::encode(&chunks.iter().map(chunk).collect::<Vec<_>>()))
+}
+
+fn no_input(hash: Hash) -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, format!("{{\"code\":\"no_input\",\"message\":\"there is no blob {hash}\"}}"))
 }
 
 /// Fails the test when it takes absurdly long.

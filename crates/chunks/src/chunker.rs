@@ -3,7 +3,7 @@
 //! The rule is MinCDC with a hashed window of 4 bytes (Peters 2025): a chunk ends at the place, 32 to 96 KiB behind its
 //! start, where the hash of the 4 bytes before is smallest. Chunks are 64 KiB long on average and never outside of these
 //! bounds, but for the last. Whatever changes here would cut the same content elsewhere, so that it is kept twice: the
-//! rule and its parameters stand in every manifest ([`crate::manifest`]), and golden vectors pin it.
+//! rule and its parameters stand in every manifest (`pumasi_blobs::manifest`), and golden vectors pin it.
 
 use bytes::{Bytes, BytesMut};
 use mincdc::{Cdc, MinCdcHash4};

@@ -1,0 +1,278 @@
+//! Large files on their way to the hub: in segments, each sent once, without what lies in blobs that the caller holds.
+//!
+//! Nothing is remembered on this side: what was sent before a transfer broke off is held by the caller's account for two
+//! days, and the same file cut again has the same segments. So going on is doing the same again.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::Method;
+use pumasi_chunks::chunker::cut;
+use pumasi_chunks::delta::Known;
+use pumasi_chunks::list::PAGE;
+use pumasi_chunks::outline::{Outline, Outliner, Segment};
+use pumasi_chunks::possession::{self, SLICE_BYTES};
+use pumasi_types::Hash;
+
+use super::{Call, ClientError, HubClient, JSON_BYTES_MAX, Progress, Source};
+use crate::wire::StoredBlob;
+use crate::wire::chunks::{AskChallenge, AskHeld, Challenge, Held, JoinBlobs, Joined, Linked, Possession};
+
+/// Smaller files are sent whole as well, in bytes: there is little to go on with.
+pub const UPLOAD_MIN: u64 = 32 << 20;
+/// Segments on their way at once; each takes twice its length in memory.
+const SENT_AT_ONCE: usize = 3;
+/// Blobs in one question.
+const ASKED_AT_ONCE: usize = 1_000;
+/// Bytes of a file that are read at once.
+const BLOCK: usize = 4 << 20;
+/// Between two looks whether the hub has put a file together.
+const JOIN_PAUSE: Duration = Duration::from_millis(200);
+
+/// How a file is sent.
+#[derive(Clone)]
+pub struct Upload {
+    /// Blobs that the caller holds and that the file may be like: older versions of it. What it has in common with them is
+    /// not sent.
+    pub bases: Vec<Hash>,
+    /// Is told how many bytes of the file the hub has.
+    pub progress: Progress,
+}
+
+impl Upload {
+    /// A file that is like nothing.
+    pub fn new(progress: Progress) -> Upload {
+        Upload { bases: Vec::new(), progress }
+    }
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload").field("bases", &self.bases).finish_non_exhaustive()
+    }
+}
+
+/// A file that the caller holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Its name as a blob.
+    pub hash: Hash,
+    /// How many bytes it has.
+    pub size: u64,
+    /// How many of them travelled.
+    pub sent: u64,
+}
+
+/// One file on its way.
+struct Sending<'a> {
+    client: &'a HubClient,
+    path: PathBuf,
+    known: Arc<Known>,
+    /// Bytes of the file that the hub has.
+    done: AtomicU64,
+    progress: &'a Progress,
+}
+
+impl HubClient {
+    /// Sees to it that the caller holds the bytes of a file, and sends as little of them as it can. When it fails on its
+    /// way, do the same again: what was sent is not sent again within two days.
+    ///
+    /// # Errors
+    /// When the file cannot be read or changes meanwhile, the hub cannot be reached or refuses.
+    pub async fn upload(&self, path: &Path, upload: &Upload) -> Result<Uploaded, ClientError> {
+        let outline = blocking(path, |path| outline(path)).await?;
+        let Outline { hash, length, segments } = &outline;
+        let nothing_sent = Uploaded { hash: *hash, size: *length, sent: 0 };
+        let is_held = self.held(&[*hash]).await? == [true];
+        if is_held || self.prove(path, &outline).await? {
+            (upload.progress)(*length);
+            return Ok(nothing_sent);
+        }
+        let known = Arc::new(self.known(&upload.bases).await?);
+        let (done, progress) = (AtomicU64::new(0), &upload.progress);
+        let sending = Sending { client: self, path: path.to_owned(), known, done, progress };
+        let whole = [Segment { offset: 0, length: 0, hash: *hash }];
+        let segments: &[Segment] = if segments.is_empty() { &whole } else { segments };
+        let names: Vec<Hash> = segments.iter().map(|segment| segment.hash).collect();
+        let held = self.held(&names).await?;
+        let sent = stream::iter(segments.iter().zip(held))
+            .map(|(segment, held)| sending.segment(segment, held))
+            .buffer_unordered(SENT_AT_ONCE)
+            .try_fold(0, |sum, sent| async move { Ok(sum + sent) })
+            .await?;
+        if names.len() > 1 {
+            self.join(names, *hash).await?;
+        }
+        Ok(Uploaded { sent, ..nothing_sent })
+    }
+
+    /// Which of these blobs the caller holds, in their order.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached or refuses.
+    pub async fn held(&self, blobs: &[Hash]) -> Result<Vec<bool>, ClientError> {
+        let mut all = Vec::with_capacity(blobs.len());
+        for blobs in blobs.chunks(ASKED_AT_ONCE) {
+            let ask = AskHeld { blobs: blobs.to_vec() };
+            let held: Held = self.post("/v1/blobs/held", &ask, None).await?;
+            all.extend(held.sizes.iter().map(Option::is_some));
+        }
+        // Whatever a strange hub leaves out is sent.
+        all.resize(blobs.len(), false);
+        Ok(all)
+    }
+
+    /// Shows the hub that the file is here; whether the caller holds its bytes by that. The same is said and asked for,
+    /// whatever the hub has.
+    async fn prove(&self, path: &Path, outline: &Outline) -> Result<bool, ClientError> {
+        if outline.length < possession::LEAST {
+            return Ok(false);
+        }
+        let ask = AskChallenge { length: outline.length };
+        let asked: Result<Challenge, _> =
+            self.post(&format!("/v1/blobs/{}/challenge", outline.hash), &ask, None).await;
+        let challenge = match asked {
+            Ok(challenge) => challenge,
+            // A hub that links only what its caller sent, or one that was asked too often.
+            Err(ClientError::Refused { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Challenge { nonce, account, .. } = challenge;
+        let challenge = possession::Challenge {
+            nonce: *nonce.as_bytes(),
+            account,
+            blob: outline.hash,
+            length: outline.length,
+        };
+        let answer = blocking(path, move |path| answer(path, &challenge)).await?;
+        let said = Possession { nonce, answer };
+        match self.post::<_, Linked>(&format!("/v1/blobs/{}/proof", outline.hash), &said, None).await {
+            Ok(Linked { linked }) => Ok(linked),
+            Err(ClientError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The chunks of blobs that the caller holds; those of others are left out.
+    async fn known(&self, bases: &[Hash]) -> Result<Known, ClientError> {
+        let mut known = Known::default();
+        for base in bases {
+            let mut from = 0;
+            while known.has_room() {
+                let page = match self.chunk_page(&format!("/v1/blobs/{base}/chunks?from={from}")).await {
+                    Ok(page) => page,
+                    Err(ClientError::Refused { .. }) => break,
+                    Err(error) => return Err(error),
+                };
+                known.add(*base, from, &page);
+                from += page.iter().map(|chunk| u64::from(chunk.length)).sum::<u64>();
+                if page.len() < PAGE {
+                    break;
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// Has blobs put behind each other, and waits for it.
+    async fn join(&self, parts: Vec<Hash>, expected: Hash) -> Result<(), ClientError> {
+        let ask = JoinBlobs { parts };
+        loop {
+            let joined: Joined = self.post("/v1/blobs/joined", &ask, None).await?;
+            match joined.hash {
+                Some(hash) if hash == expected => return Ok(()),
+                Some(seen) => return Err(ClientError::Damaged { expected, seen }),
+                None => tokio::time::sleep(JOIN_PAUSE).await,
+            }
+        }
+    }
+}
+
+impl Sending<'_> {
+    /// Sends a segment, unless it is held; how many bytes travelled.
+    async fn segment(&self, segment: &Segment, is_held: bool) -> Result<u64, ClientError> {
+        let mut sent = 0;
+        if !is_held {
+            let (known, wanted) = (Arc::clone(&self.known), *segment);
+            let delta = blocking(&self.path, move |path| {
+                let bytes = read_segment(path, &wanted)?;
+                Ok(known.recipe(&cut(&bytes)))
+            });
+            let delta = delta.await?;
+            sent = delta.sent;
+            let source = Source::Bytes(delta.recipe);
+            let quiet: Progress = Arc::new(|_| ());
+            let call = Call {
+                upload: Some((&source, quiet)),
+                ..Call::new(Method::POST, "/v1/blobs/composed")
+            };
+            let client = self.client;
+            let stored: StoredBlob = client.parse(&call, client.collect(&call, JSON_BYTES_MAX).await?)?;
+            if stored.hash != segment.hash {
+                return Err(ClientError::Damaged { expected: segment.hash, seen: stored.hash });
+            }
+        }
+        (self.progress)(self.done.fetch_add(segment.length, Ordering::Relaxed) + segment.length);
+        Ok(sent)
+    }
+}
+
+fn outline(path: &Path) -> io::Result<Outline> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut outliner = Outliner::new(length);
+    loop {
+        let mut block = Vec::with_capacity(BLOCK);
+        if (&mut file).take(BLOCK as u64).read_to_end(&mut block)? == 0 {
+            break;
+        }
+        outliner.push(&block.into());
+    }
+    let outline = outliner.finish();
+    if outline.length == length { Ok(outline) } else { Err(changed()) }
+}
+
+fn read_segment(path: &Path, segment: &Segment) -> io::Result<Bytes> {
+    let length = usize::try_from(segment.length).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(segment.offset))?;
+    file.read_exact(&mut bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => changed(),
+        _ => error,
+    })?;
+    if Hash::of(&bytes) == segment.hash { Ok(bytes.into()) } else { Err(changed()) }
+}
+
+fn answer(path: &Path, challenge: &possession::Challenge) -> io::Result<Hash> {
+    let (mut file, mut answer) = (File::open(path)?, challenge.answer());
+    let mut slice = [0; SLICE_BYTES as usize];
+    for offset in challenge.offsets() {
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(&mut slice)?;
+        answer.slice(&slice);
+    }
+    Ok(answer.finish())
+}
+
+fn changed() -> io::Error {
+    io::Error::other("it was changed while it was read: try again when nobody writes to it")
+}
+
+/// Reads from a file beside the threads that serve requests.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    read: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> Result<T, ClientError> {
+    let owned = path.to_owned();
+    let done = tokio::task::spawn_blocking(move || read(&owned)).await;
+    let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
+    done.map_err(|source| ClientError::Local { verb: "read", path: path.to_owned(), source })
+}

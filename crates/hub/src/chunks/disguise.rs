@@ -1,0 +1,164 @@
+//! Puts of bytes that the store had already take as long as puts of new ones, so that nobody learns from the time what others
+//! keep.
+//!
+//! Putting known bytes ends sooner: there is nothing to write. So a put of which the store knew a part waits, from when
+//! its last byte came, as long as a put of that length lately took that was all new. New bytes wait for nothing.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use pumasi_blobs::Tally;
+
+/// Lengths that are told apart: by their number of bits. What is left to write at the end of longer puts is as much as
+/// at the end of these.
+const CLASSES: usize = 25;
+/// Times that are remembered of each class.
+const REMEMBERED: usize = 64;
+/// What is supposed while there are none: a little disk's time, and 100 MB/s.
+const SUPPOSED: Duration = Duration::from_millis(15);
+const SUPPOSED_PER_BYTE: Duration = Duration::from_nanos(10);
+
+/// How long puts of new bytes took lately, from their last byte on.
+#[derive(Debug)]
+pub(crate) struct Disguise(Mutex<Vec<Recent>>);
+
+#[derive(Clone, Debug, Default)]
+struct Recent {
+    times: Vec<Duration>,
+    /// Which is replaced next.
+    next: usize,
+}
+
+impl Default for Disguise {
+    fn default() -> Disguise {
+        Disguise(Mutex::new(vec![Recent::default(); CLASSES]))
+    }
+}
+
+impl Disguise {
+    /// Waits until a put of new bytes would be over; remembers how long that took if it was one.
+    pub(crate) async fn settle(&self, last: &LastByte, put: &Tally) {
+        let since = last.get();
+        // The lists of the chunks of a long blob are new bytes, too.
+        if put.new_bytes >= put.bytes {
+            self.remember(put.bytes, since.elapsed());
+        } else {
+            let random = getrandom::u32().unwrap_or_default();
+            tokio::time::sleep_until((since + self.usual(put.bytes, random)).into()).await;
+        }
+    }
+
+    fn remember(&self, bytes: u64, took: Duration) {
+        let mut classes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = &mut classes[class(bytes)];
+        match recent.times.get_mut(recent.next) {
+            Some(time) => *time = took,
+            None => recent.times.push(took),
+        }
+        recent.next = (recent.next + 1) % REMEMBERED;
+    }
+
+    /// How long one of the last puts of about this length took that were all new, whichever `random` says.
+    fn usual(&self, bytes: u64, random: u32) -> Duration {
+        let classes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let class = class(bytes);
+        // Those of a neighbouring length are better than none.
+        let near = [class, class.saturating_sub(1), (class + 1).min(CLASSES - 1)];
+        let known = near.iter().map(|class| &classes[*class].times).find(|times| !times.is_empty());
+        match known {
+            Some(times) => times[random as usize % times.len()],
+            None => SUPPOSED + SUPPOSED_PER_BYTE * (1_u32 << class.min(24)),
+        }
+    }
+}
+
+/// The number of bits of a length.
+fn class(bytes: u64) -> usize {
+    ((u64::BITS - bytes.leading_zeros()) as usize).min(CLASSES - 1)
+}
+
+/// When the last byte of a body came.
+#[derive(Clone, Debug)]
+pub(crate) struct LastByte(Arc<Mutex<Instant>>);
+
+impl LastByte {
+    /// A body that is there as a whole.
+    pub(crate) fn now() -> LastByte {
+        LastByte(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    /// The body, and when its last piece so far came.
+    pub(crate) fn of<S>(body: S) -> (Timed<S>, LastByte) {
+        let last = LastByte::now();
+        (Timed { body: Box::pin(body), last: last.clone() }, last)
+    }
+
+    fn get(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A body whose pieces are timed.
+pub(crate) struct Timed<S> {
+    body: Pin<Box<S>>,
+    last: LastByte,
+}
+
+impl<S: Stream<Item = Result<Bytes, E>>, E> Stream for Timed<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let polled = self.body.poll_next_unpin(cx);
+        if matches!(polled, Poll::Ready(Some(_))) {
+            *self.last.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+        polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A put that ends at once, unless it waits: how long it takes.
+    async fn put(disguise: &Disguise, bytes: u64, new_bytes: u64) -> Duration {
+        let begun = Instant::now();
+        disguise.settle(&LastByte::now(), &Tally { blobs: 1, bytes, new_bytes }).await;
+        begun.elapsed()
+    }
+
+    #[tokio::test]
+    async fn known_bytes_take_as_long_as_new_ones_and_new_ones_no_longer_than_they_do() {
+        let disguise = Disguise::default();
+        assert!(put(&disguise, 5_000, 0).await >= SUPPOSED, "even before anything new was put");
+        for millis in [40, 60] {
+            disguise.remember(5_000, Duration::from_millis(millis));
+        }
+        let mut times = Vec::new();
+        for _ in 0..12 {
+            times.push(put(&disguise, 4_097, 4_096).await);
+        }
+        assert!(times.iter().all(|time| *time >= Duration::from_millis(40)), "{times:?}");
+        let short = times.iter().filter(|time| **time < Duration::from_millis(55)).count();
+        assert!((1..times.len()).contains(&short), "as varied as those: {times:?}");
+        assert!(put(&disguise, 5_000, 5_000).await < Duration::from_millis(20));
+    }
+
+    #[test]
+    fn only_the_latest_times_count_and_each_length_has_its_own() {
+        let disguise = Disguise::default();
+        for millis in 0..200 {
+            disguise.remember(100, Duration::from_millis(millis));
+        }
+        disguise.remember(1 << 40, Duration::from_secs(9));
+        let all: Vec<Duration> = (0..500).map(|random| disguise.usual(100, random)).collect();
+        assert_eq!(all.iter().min(), Some(&Duration::from_millis(200 - REMEMBERED as u64)));
+        assert_eq!(all.iter().max(), Some(&Duration::from_millis(199)));
+        assert_eq!(disguise.usual(1 << 30, 7), Duration::from_secs(9), "the ends of long puts are alike");
+        assert!(disguise.usual(1 << 15, 0) < Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,322 @@
+//! Bytes that need not travel, and nobody who reads, learns or links more than is his.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::common::*;
+use bytes::Bytes;
+use pumasi_api::client::{HubClient, JobInput, Source, Upload};
+use pumasi_api::wire;
+use pumasi_api::wire::chunks::{AskChallenge, Challenge, JoinBlobs, Joined, Linked, Possession};
+use pumasi_chunks::outline::Outliner;
+use pumasi_chunks::possession::{self, SLICE_BYTES};
+use pumasi_chunks::recipe::Encoder;
+use pumasi_hub::Deduplicate;
+use pumasi_types::{AccountId, Hash};
+
+fn noise(seed: &str, length: usize) -> Bytes {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes);
+    bytes.into()
+}
+
+async fn upload(client: &HubClient, path: &Path, bases: &[Hash]) -> pumasi_api::client::Uploaded {
+    let upload = Upload { bases: bases.to_vec(), ..Upload::new(Arc::new(|_| ())) };
+    client.upload(path, &upload).await.unwrap()
+}
+
+async fn read(client: &HubClient, hash: Hash) -> Bytes {
+    client.get_blob(hash, 1 << 30, Arc::new(|_| ())).await.unwrap()
+}
+
+/// Sends a recipe as it is.
+async fn compose(hub: &TestHub, token: &str, recipe: &[u8]) -> RawAnswer {
+    let bearer = format!("Bearer {token}");
+    hub.raw("POST", "/v1/blobs/composed", &[("authorization", &bearer)], recipe).await
+}
+
+#[tokio::test]
+async fn a_large_file_travels_once_and_goes_on_where_it_broke_off() {
+    let hub = TestHub::new().await;
+    let alice = hub.researcher("alice", "1").await;
+    let path = hub.dir.path().join("file");
+    let bytes = noise("large", 40 << 20);
+    std::fs::write(&path, &bytes).unwrap();
+    let mut outliner = Outliner::new(bytes.len() as u64);
+    outliner.push(&bytes);
+    let outline = outliner.finish();
+    // As if a transfer had broken off behind the first of three segments.
+    let first = &outline.segments[0];
+    assert_eq!(put(&alice, &bytes[..first.length as usize]).await, first.hash);
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let options = Upload::new(Arc::new(move |now| tell.lock().unwrap().push(now)));
+    let sent = alice.upload(&path, &options).await.unwrap();
+    assert_eq!((sent.hash, sent.size), (Hash::of(&bytes), bytes.len() as u64));
+    assert_eq!(sent.sent, sent.size - first.length, "what was sent before is not sent again");
+    assert_eq!(told.lock().unwrap().iter().max(), Some(&sent.size));
+    assert!(read(&alice, sent.hash).await == bytes);
+
+    assert_eq!(upload(&alice, &path, &[]).await.sent, 0, "the same again");
+    let mut longer = bytes.to_vec();
+    longer.splice(20_000_000..20_000_000, *b"an insertion");
+    std::fs::write(&path, &longer).unwrap();
+    let changed = upload(&alice, &path, &[sent.hash, Hash::of(b"somebody else's")]).await;
+    assert_eq!(changed.hash, Hash::of(&longer));
+    assert!((12..1 << 20).contains(&changed.sent), "{} bytes were sent", changed.sent);
+    assert!(read(&alice, changed.hash).await == longer);
+
+    for small in [&b""[..], b"a few bytes"] {
+        std::fs::write(&path, small).unwrap();
+        let sent = upload(&alice, &path, &[]).await;
+        assert_eq!((sent.hash, sent.size), (Hash::of(small), small.len() as u64));
+        assert_eq!(read(&alice, sent.hash).await, small);
+    }
+    let gone = alice.upload(&hub.dir.path().join("gone"), &options).await.unwrap_err();
+    assert!(gone.to_string().contains("cannot read"), "{gone}");
+}
+
+#[tokio::test]
+async fn nothing_is_copied_listed_or_joined_by_who_does_not_hold_it() {
+    let hub = TestHub::with(|options| options.max_upload.0 = 3 << 20).await;
+    let alice = hub.researcher("alice", "1").await;
+    let token = hub.open("bob", &["researcher"]).await;
+    let bob = hub.client(&token);
+    let secret = put(&alice, &noise("secret", 300_000)).await;
+    let own = put(&bob, &noise("own", 300_000)).await;
+    let absent = Hash::of(b"absent");
+    assert_eq!(bob.held(&[secret, own, absent]).await.unwrap(), [false, true, false]);
+    // What somebody else stored looks as what nobody did.
+    for hash in [secret, absent] {
+        let list = format!("/v1/blobs/{hash}/chunks");
+        let refused = refusal(bob.get_bytes(&list, 1 << 20).await);
+        assert_eq!((refused.0, refused.1.as_str()), (404, "no_blob"));
+        assert!(refused.2.contains(&hash.to_string()), "{refused:?}");
+        let mut recipe = Encoder::new(&[hash]);
+        recipe.copy(0, 0..10);
+        compose(&hub, &token, &recipe.finish()).await.expect(409, "not_held");
+        let join = JoinBlobs { parts: vec![own, hash] };
+        let joined = bob.post::<_, Joined>("/v1/blobs/joined", &join, None).await;
+        assert_eq!(refusal(joined).1, "not_held");
+    }
+    let mut recipe = Encoder::new(&[own]);
+    recipe.data(b"begin ");
+    recipe.copy(0, 100_000..200_000);
+    let recipe = recipe.finish();
+    let answer = compose(&hub, &token, &recipe).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let stored: wire::StoredBlob = serde_json::from_str(&answer.body).unwrap();
+    let expected = [&b"begin "[..], &noise("own", 300_000)[100_000..200_000]].concat();
+    assert_eq!((stored.hash, stored.size), (Hash::of(&expected), expected.len() as u64));
+    assert!(read(&bob, stored.hash).await == expected);
+
+    let beyond = |range| {
+        let mut recipe = Encoder::new(&[own]);
+        recipe.copy(0, range);
+        recipe.finish()
+    };
+    for bad in [beyond(0..300_001), beyond(1 << 40..1 << 41), recipe.slice(..recipe.len() - 1), Bytes::new()] {
+        compose(&hub, &token, &bad).await.expect(400, "bad_recipe");
+    }
+    // A few bytes cannot make the hub store without end.
+    let mut endless = Encoder::new(&[own]);
+    for _ in 0..11 {
+        endless.copy(0, 0..300_000);
+    }
+    compose(&hub, &token, &endless.finish()).await.expect(413, "too_large");
+
+    let join = JoinBlobs { parts: vec![own, stored.hash, own] };
+    let joined: Joined = bob.post("/v1/blobs/joined", &join, None).await.unwrap();
+    let whole = [&noise("own", 300_000), &expected[..], &noise("own", 300_000)].concat();
+    assert_eq!((joined.hash, joined.size), (Some(Hash::of(&whole)), whole.len() as u64));
+    assert!(read(&bob, Hash::of(&whole)).await == whole);
+    let many = JoinBlobs { parts: vec![own; 11] };
+    assert_eq!(refusal(bob.post::<_, Joined>("/v1/blobs/joined", &many, None).await).0, 413);
+}
+
+/// The answer of somebody who has these bytes, right or not.
+fn answer(challenge: &Challenge, account: AccountId, blob: Hash, bytes: &[u8]) -> Possession {
+    let asked = possession::Challenge {
+        nonce: *challenge.nonce.as_bytes(),
+        account,
+        blob,
+        length: bytes.len() as u64,
+    };
+    let mut answer = asked.answer();
+    asked
+        .offsets()
+        .iter()
+        .for_each(|at| answer.slice(&bytes[*at as usize..(at + SLICE_BYTES) as usize]));
+    Possession { nonce: challenge.nonce, answer: answer.finish() }
+}
+
+async fn ask(client: &HubClient, blob: Hash, length: usize) -> Challenge {
+    let ask = AskChallenge { length: length as u64 };
+    client.post(&format!("/v1/blobs/{blob}/challenge"), &ask, None).await.unwrap()
+}
+
+#[tokio::test]
+async fn bytes_of_others_are_linked_for_who_has_them_and_nobody_else() {
+    let hub = TestHub::with(|options| options.deduplicate = Deduplicate::All).await;
+    let (alice, bob) = (hub.researcher("alice", "1").await, hub.researcher("bob", "1").await);
+    let bytes = noise("shared", 3 << 20);
+    let path = hub.dir.path().join("file");
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(upload(&alice, &path, &[]).await.sent, bytes.len() as u64);
+    let blob = Hash::of(&bytes);
+    let prove = |client: HubClient, blob: Hash, said: Possession| async move {
+        let begun = Instant::now();
+        let linked = client.post::<_, Linked>(&format!("/v1/blobs/{blob}/proof"), &said, None).await;
+        (linked.map(|linked| linked.linked), begun.elapsed())
+    };
+    // Nearly all of it is not enough, and takes as long as what nobody stored.
+    let mut lacking = bytes.to_vec();
+    lacking[1_000_000..1_200_000].fill(0);
+    let (absent, mut times) = (noise("absent", 3 << 20), Vec::new());
+    for (blob, bytes) in [(blob, &lacking[..]), (Hash::of(&absent), &absent)] {
+        let asked = ask(&bob, blob, bytes.len()).await;
+        let (linked, took) = prove(bob.clone(), blob, answer(&asked, asked.account, blob, bytes)).await;
+        assert!(!linked.unwrap());
+        assert!(!bob.has_blob(blob).await.unwrap());
+        times.push(took);
+    }
+    let (least, most) = (*times.iter().min().unwrap(), *times.iter().max().unwrap());
+    assert!(least >= Duration::from_secs(1) && most - least < Duration::from_millis(500), "{times:?}");
+    // Alice's answer is good for nobody else, her challenge neither.
+    let hers = ask(&alice, blob, bytes.len()).await;
+    let said = answer(&hers, hers.account, blob, &bytes);
+    assert_eq!(refusal(prove(bob.clone(), blob, said.clone()).await.0).1, "no_challenge");
+    let his = ask(&bob, blob, bytes.len()).await;
+    let relayed = Possession { nonce: his.nonce, ..said };
+    assert!(!prove(bob.clone(), blob, relayed).await.0.unwrap());
+    let right = answer(&his, his.account, blob, &bytes);
+    assert_eq!(refusal(prove(bob.clone(), blob, right).await.0).1, "no_challenge", "it was used up");
+    // Who has the file need not send it.
+    let linked = upload(&bob, &path, &[]).await;
+    assert_eq!((linked.hash, linked.sent), (blob, 0));
+    assert!(read(&bob, blob).await == bytes);
+    let small = refusal(bob.post::<_, Challenge>(&format!("/v1/blobs/{blob}/challenge"), &AskChallenge { length: 9 }, None).await);
+    assert_eq!(small.0, 400, "small ones are always sent");
+}
+
+#[tokio::test]
+async fn a_hub_that_links_nothing_of_others_has_everything_sent() {
+    let hub = TestHub::new().await;
+    let (alice, bob) = (hub.researcher("alice", "1").await, hub.researcher("bob", "1").await);
+    let bytes = noise("shared", 3 << 20);
+    let path = hub.dir.path().join("file");
+    std::fs::write(&path, &bytes).unwrap();
+    for client in [&alice, &bob] {
+        assert_eq!(upload(client, &path, &[]).await.sent, bytes.len() as u64);
+    }
+    let ask = AskChallenge { length: bytes.len() as u64 };
+    let path = format!("/v1/blobs/{}/challenge", Hash::of(&bytes));
+    assert_eq!(refusal(bob.post::<_, Challenge>(&path, &ask, None).await).1, "own_only");
+}
+
+#[tokio::test]
+async fn inputs_are_read_by_who_ordered_and_by_who_has_a_run_as_long_as_he_has_it() {
+    let hub = TestHub::new().await;
+    let (alice, bob, carol) =
+        (hub.researcher("alice", "100").await, hub.owner("bob").await, hub.owner("carol").await);
+    let (module, shared) = (put(&alice, MODULE).await, put(&alice, &noise("shared", 500_000)).await);
+    let (first, second) = (put(&alice, b"first").await, put(&alice, b"second").await);
+    let other = put(&alice, b"none of this job's").await;
+    let lines = [
+        format!("{{\"name\":\"a\",\"file\":\"{first}\"}}\n"),
+        format!("{{\"name\":\"b\",\"file\":\"{second}\",\"arg\":\"{{\\\"name\\\":\\\"c\\\",\\\"file\\\":\\\"{other}\\\"}}\"}}\n"),
+    ];
+    let list = put(&alice, lines.concat().as_bytes()).await;
+    let order = wire::SubmitJob {
+        files: vec![wire::InputFile { name: "shared".to_owned(), hash: shared }],
+        task_list: Some(list),
+        ..job(module, 2, "10")
+    };
+    let ordered: wire::Job = alice.post("/v1/jobs", &order, None).await.unwrap();
+    let input = |hash, line| JobInput { job: ordered.id, hash, line };
+    let at_second = lines[0].len() as u64;
+    let inputs = [input(module, None), input(shared, None), input(list, None)];
+    for client in [&bob, &carol] {
+        assert_eq!(refusal(client.input(&inputs[1], 1 << 20).await).1, "not_yours", "no run yet");
+    }
+    let mut worker = FakeWorker::attach(&bob, hello(1, 2)).await;
+    let runs = worker.runs(2).await;
+    for client in [&alice, &bob, &hub.operator()] {
+        for input in &inputs {
+            assert_eq!(Hash::of(&client.input(input, 1 << 20).await.unwrap()), input.hash);
+        }
+        assert_eq!(client.input(&input(first, Some(0)), 100).await.unwrap(), "first");
+        assert_eq!(client.input(&input(second, Some(at_second)), 100).await.unwrap(), "second");
+        let chunks = client.input_chunks(&inputs[1], 1 << 20).await.unwrap();
+        assert_eq!(chunks.iter().map(|chunk| u64::from(chunk.length)).sum::<u64>(), 500_000);
+        let range = u64::from(chunks[0].length)..u64::from(chunks[0].length + chunks[1].length);
+        assert_eq!(Hash::of(&client.input_range(&inputs[1], range).await.unwrap()), chunks[1].name);
+    }
+    let quoted = at_second + lines[1].find("{\\\"name\\\":\\\"c").unwrap() as u64;
+    let nowhere = [
+        (other, None), (other, Some(0)), (other, Some(quoted)), (first, None), (first, Some(1)), (first, Some(at_second)),
+        (second, Some(0)), (second, Some(1 << 40)), (second, Some(u64::MAX)),
+    ];
+    for (hash, line) in nowhere {
+        let refused = refusal(bob.input(&input(hash, line), 1 << 20).await);
+        assert_eq!((refused.0, refused.1.as_str()), (404, "no_input"), "{hash} at {line:?}");
+    }
+    assert_eq!(refusal(carol.input(&inputs[1], 1 << 20).await).1, "not_yours", "she has no run of it");
+    assert_eq!(refusal(bob.get_blob(shared, 1 << 20, Arc::new(|_| ())).await).0, 404, "nor by its name alone");
+    let findings: Vec<_> = runs.iter().map(|run| (run.run, Finding::printed(1_000, "done"))).collect();
+    worker.report(&findings).await;
+    assert_eq!(wait(&alice, &ordered).await.state, "succeeded");
+    assert_eq!(refusal(bob.input(&inputs[1], 1 << 20).await).1, "not_yours", "his runs are over");
+    assert!(alice.input(&inputs[2], 1 << 20).await.is_ok());
+}
+
+#[tokio::test]
+async fn who_orders_a_job_must_hold_all_that_it_names() {
+    let hub = TestHub::new().await;
+    let (alice, bob) = (hub.researcher("alice", "100").await, hub.researcher("bob", "100").await);
+    let secret = put(&alice, b"\0asm\x01\0\0\0 secret").await;
+    let list = put(&bob, format!("{{\"name\":\"a\"}}\n{{\"name\":\"b\",\"file\":\"{secret}\"}}\n").as_bytes()).await;
+    let (module, hers) = (put(&bob, MODULE).await, put(&alice, b"{\"name\":\"a\"}\n").await);
+    let file = wire::InputFile { name: "x".to_owned(), hash: secret };
+    let orders = [
+        (job(secret, 1, "1"), "module"),
+        (wire::SubmitJob { files: vec![file], ..job(module, 1, "1") }, "x:"),
+        (wire::SubmitJob { task_list: Some(hers), ..job(module, 1, "1") }, "task_list:"),
+        (wire::SubmitJob { task_list: Some(list), ..job(module, 2, "1") }, "task_list, line 2"),
+    ];
+    for (order, what) in orders {
+        let refused = refusal(bob.post::<_, wire::Job>("/v1/jobs", &order, None).await);
+        assert_eq!((refused.0, refused.1.as_str()), (409, "no_blob"), "{refused:?}");
+        assert!(refused.2.starts_with(what), "{refused:?}");
+    }
+}
+
+/// Whoever could report as an output what he only knows the name of would read it as the output of his own job.
+#[tokio::test]
+async fn nobody_reports_bytes_of_others_as_his_output() {
+    let hub = TestHub::new().await;
+    let alice = hub.researcher("alice", "100").await;
+    let secret = pumasi_api::output::TaskOutput { stdout: noise("secret", 50_000), ..Default::default() }.encode();
+    let secret = put(&alice, &secret).await;
+    let (mallory, helper) = (hub.researcher("mallory", "100").await, hub.owner("helper").await);
+    let ordered = submit(&mallory, 1, "10").await;
+    let mut worker = FakeWorker::attach(&helper, hello(1, 1)).await;
+    let run = worker.run().await;
+    let stolen = Finding { output: Vec::new(), result: secret, ..Finding::printed(1_000, "") };
+    worker.report(&[(run.run, stolen)]).await;
+    let task: wire::Task = mallory.get(&format!("/v1/jobs/{}/tasks/0", ordered.id)).await.unwrap();
+    assert_eq!((task.state.as_str(), task.losses, task.result), ("open", 1, None));
+    // Not even one who has sent it to the hub under another account.
+    let run = worker.run().await;
+    let large = Finding::printed(1_000, &"y".repeat(40 << 10));
+    let source = Source::Bytes(large.output.clone().into());
+    mallory.put_blob(&source, large.result, Arc::new(|_| ())).await.unwrap();
+    worker.report(&[(run.run, Finding { output: Vec::new(), ..large.clone() })]).await;
+    let task: wire::Task = mallory.get(&format!("/v1/jobs/{}/tasks/0", ordered.id)).await.unwrap();
+    assert_eq!((task.state.as_str(), task.losses), ("open", 2));
+    let run = worker.run().await;
+    put(&helper, &large.output).await;
+    worker.report(&[(run.run, Finding { output: Vec::new(), ..large })]).await;
+    assert_eq!(wait(&mallory, &ordered).await.state, "succeeded");
+}
