@@ -52,6 +52,8 @@ pub struct ServeOptions {
     /// How long it keeps what was just put and nothing refers to. Much longer than anything takes from sending bytes to
     /// naming them, and than a collection.
     pub collect_grace: Duration,
+    /// The domain below which buckets are hosts for clients of S3; without one they stand in paths.
+    pub s3_domain: Option<String>,
 }
 
 impl ServeOptions {
@@ -77,6 +79,7 @@ impl ServeOptions {
             webhooks: WebhookOptions::default(),
             collect_every: Some(Duration::from_secs(24 * 3600)),
             collect_grace: Duration::from_secs(24 * 3600),
+            s3_domain: None,
         }
     }
 }
