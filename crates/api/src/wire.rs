@@ -8,6 +8,7 @@ pub mod chunks;
 pub mod coupons;
 pub mod files;
 pub mod market;
+pub mod s3;
 pub mod webhooks;
 
 use pumasi_types::{AccountId, Ending, Hash, HoldId, JobId, OrderId, RunId, TaskIndex, TransferId, WorkerId};

@@ -145,7 +145,8 @@ pub(crate) fn open_secret(path: &Path) -> Result<[u8; 32], ServeError> {
     }
 }
 
-fn random() -> [u8; 32] {
+/// 32 bytes that nobody can guess.
+pub(crate) fn random() -> [u8; 32] {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("the operating system has random numbers");
     bytes

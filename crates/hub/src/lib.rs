@@ -30,6 +30,7 @@ mod notices;
 mod options;
 mod orders;
 pub mod proof;
+mod s3;
 mod server;
 mod session;
 mod tls;

@@ -63,6 +63,8 @@ pub struct ServeOptions {
     pub collect_every: Option<Duration>,
     /// How long it keeps what was just put and nothing refers to: much longer than a claim takes to be written.
     pub collect_grace: Duration,
+    /// The domain below which buckets are hosts for clients of S3; without one they stand in paths.
+    pub s3_domain: Option<String>,
 }
 
 impl ServeOptions {
@@ -89,6 +91,7 @@ impl ServeOptions {
             webhooks: WebhookOptions::default(),
             collect_every: Some(Duration::from_secs(24 * 3600)),
             collect_grace: Duration::from_secs(24 * 3600),
+            s3_domain: None,
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::orders::WaitingRoom;
 use crate::proof::{self, Prover};
 use crate::webhooks::Courier;
-use crate::{ServeError, ServeOptions, idle, tls};
+use crate::{ServeError, ServeOptions, idle, s3, tls};
 
 /// Connections at once.
 const CONNECTIONS: usize = 20_000;
@@ -64,6 +64,7 @@ pub(crate) struct Hub {
     pub(crate) derived: Derived,
     pub(crate) tokens: Tokens,
     pub(crate) token_maker: TokenMaker,
+    pub(crate) s3_keys: s3::Keys,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) requests: RateLimit<AccountId>,
     /// Requests without a known token.
@@ -325,6 +326,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let restored = restored.map_err(|error| ServeError::Stopped(error.to_string()))??;
     let tls = if options.tls { Some(tls::load(&options)?) } else { None };
     let token_maker = TokenMaker::open(&options.data)?;
+    let s3_keys = s3::Keys::open(&options.data)?;
     let courier = Courier::open(&options)?;
     let link_passes = LinkPasses::new(token_maker.key("pumasi 2026 passes through links"));
     let grace = pumasi_types::Duration::from_millis(
@@ -361,6 +363,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         derived,
         tokens: Tokens::default(),
         token_maker,
+        s3_keys,
         metrics,
         requests: RateLimit::new(options.requests_per_s),
         strangers: RateLimit::new(20),

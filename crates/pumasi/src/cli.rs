@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::mount;
 use crate::commands::{
     account, audit, completions, fetch, files, get, hub_store, job, jobs, join, log, login, market, pool,
-    proof, put, receipt, run, serve, share, space, store, sync, trash, witness,
+    proof, put, receipt, run, s3_key, serve, share, space, store, sync, trash, witness,
 };
 use crate::error::CliError;
 use crate::exit::{EXIT_CODES, Exit};
@@ -77,6 +77,7 @@ enum Command {
     Statement(account::StatementArgs),
     Workers(pool::WorkersArgs),
     Books(pool::BooksArgs),
+    S3Key(s3_key::S3KeyArgs),
     Market(market::MarketArgs),
     Receipt(receipt::ReceiptArgs),
     Proof(proof::ProofArgs),
@@ -150,6 +151,7 @@ impl Cli {
             Command::Statement(args) => args.run(out).await,
             Command::Workers(args) => args.run(out).await,
             Command::Books(args) => args.run(out).await,
+            Command::S3Key(args) => args.run(out).await,
             Command::Market(args) => args.run(out).await,
             Command::Receipt(args) => args.run(out).await,
             Command::Proof(args) => args.run(out).await,

@@ -12,6 +12,7 @@ mod mutants;
 mod pool;
 mod process;
 mod python;
+mod s3;
 mod sales_day;
 mod sim;
 mod test;

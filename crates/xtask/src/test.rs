@@ -15,11 +15,13 @@ pub(crate) struct Options {
 }
 
 /// Debian packages that some tests use when they are there.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 6] = [
     ("clang", "clang"),
     ("wasm-ld", "lld"),
     ("/usr/include/wasm32-wasi/stdio.h", "wasi-libc"),
     ("faketime", "faketime"),
+    ("rclone", "rclone"),
+    ("s3fs", "s3fs"),
 ];
 const RUNTIME: (&str, &str) =
     ("/usr/lib/llvm-14/lib/clang/14.0.6/lib/wasi/libclang_rt.builtins-wasm32.a", "libclang-rt-14-dev-wasm32");

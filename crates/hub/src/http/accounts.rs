@@ -7,11 +7,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use pumasi_api::wire;
 use pumasi_core::{Command, Done, Role, Roles};
-use pumasi_types::AccountId;
+use pumasi_types::{AccountId, Hash};
 
 use super::extract::{Body, Caller, IdempotencyKey, Path};
 use super::{ApiError, views};
-use crate::auth::hash_of;
+use crate::auth::{self, hash_of};
 use crate::server::Hub;
 
 /// Most accounts in one answer.
@@ -161,7 +161,16 @@ pub(super) async fn revoke_token(
     key: IdempotencyKey,
     Body(body): Body<wire::RevokeToken>,
 ) -> Result<StatusCode, ApiError> {
-    let token = hash_of(&body.token);
+    revoke(hub, caller, key, hash_of(&body.token)).await
+}
+
+/// Makes what the state keeps of a token worthless.
+pub(super) async fn revoke(
+    hub: Arc<Hub>,
+    caller: auth::Caller,
+    key: IdempotencyKey,
+    token: Hash,
+) -> Result<StatusCode, ApiError> {
     let command = Command::RevokeToken { token };
     let id = key.of(caller.account);
     // A task of its own: a caller that goes away must not keep the token from being forgotten.

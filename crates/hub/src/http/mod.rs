@@ -23,6 +23,7 @@ mod page_html;
 mod pages;
 mod past;
 mod proof;
+mod s3_keys;
 mod sales;
 mod spaces;
 mod steps;
@@ -55,6 +56,7 @@ pub(crate) use self::past::{PastError, look_up};
 pub(crate) use self::views::order_state;
 use crate::flight;
 use crate::link::Gateway;
+use crate::s3;
 use crate::server::Hub;
 
 /// Where a connection comes from.
@@ -94,6 +96,8 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         accounts::vouch,
         accounts::new_token,
         accounts::revoke_token,
+        s3_keys::make,
+        s3_keys::revoke,
         money::issue,
         money::transfer,
         money::hold,
@@ -248,6 +252,8 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/accounts/{account}/vouch", post(accounts::vouch))
         .route("/v1/accounts/{account}/tokens", post(accounts::new_token))
         .route("/v1/tokens/revoke", post(accounts::revoke_token))
+        .route("/v1/s3-keys", post(s3_keys::make))
+        .route("/v1/s3-keys/revoke", post(s3_keys::revoke))
         .route("/v1/issue", post(money::issue))
         .route("/v1/transfers", post(money::transfer))
         .route("/v1/holds", post(money::hold))
@@ -301,6 +307,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .merge(lists)
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
+        .layer(middleware::from_fn_with_state(s3::Gate::new(hub), s3::divert))
         .layer(middleware::from_fn_with_state(Arc::clone(hub), count))
         .with_state(Arc::clone(hub));
     api.merge(services)

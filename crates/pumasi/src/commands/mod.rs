@@ -20,6 +20,7 @@ pub(crate) mod proof;
 pub(crate) mod put;
 pub(crate) mod receipt;
 pub(crate) mod run;
+pub(crate) mod s3_key;
 pub(crate) mod serve;
 pub(crate) mod share;
 pub(crate) mod space;

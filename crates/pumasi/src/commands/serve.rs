@@ -32,6 +32,9 @@ token lies in operator.token there. Ctrl-C or SIGTERM ends the hub after it has 
 /// A shorter lease would be used up by heartbeats and by the time that a message needs on its way.
 const LINK_LEASE_MS_MIN: u64 = 500;
 
+/// What tells of every request that fails, with its headers, unless it is asked for by name.
+const QUIET: &str = "s3s=off";
+
 /// Start a hub
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -110,6 +113,9 @@ pub(crate) struct ServeArgs {
         help_heading = "Webhooks"
     )]
     webhook_retries: Vec<u64>,
+    /// The domain below which buckets are hosts for programs that speak S3; without one they stand in paths
+    #[arg(long, value_name = "DOMAIN")]
+    s3_domain: Option<String>,
     /// How the hub's log messages are written, to stderr; PUMASI_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -136,7 +142,8 @@ pub(crate) enum LogFormat {
 impl LogFormat {
     /// Sends log messages to stderr from now on.
     pub(crate) fn start(self) {
-        let filter = EnvFilter::try_from_env("PUMASI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        let wanted = std::env::var("PUMASI_LOG").unwrap_or_else(|_| "info".to_owned());
+        let filter = EnvFilter::try_new(format!("{QUIET},{wanted}")).unwrap_or_else(|_| EnvFilter::new("info"));
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
         // A second start would be a mistake of ours, and the first one goes on.
@@ -193,6 +200,7 @@ impl ServeArgs {
                 retries: self.webhook_retries.into_iter().map(Duration::from_millis).collect(),
                 ..WebhookOptions::default()
             },
+            s3_domain: self.s3_domain,
             proofs: !self.no_proofs,
             origin: self.origin,
             witnesses: self.witness,

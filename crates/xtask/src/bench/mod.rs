@@ -5,6 +5,7 @@ mod orders;
 mod paced;
 mod peers;
 mod proof;
+mod s3;
 mod scale;
 mod store;
 mod tasks;
@@ -41,6 +42,8 @@ enum What {
     Orders(orders::Options),
     /// The store beside restic, borg and rustic: a random file, a real tree, a tar of it and the same changed
     Store(store::Options),
+    /// The gateway for S3 beside SeaweedFS: objects of 64 MiB and of 4 KiB
+    S3(s3::Options),
     /// Gangs of liars against several ways to believe results: what gets through, and what it costs
     Trust(trust::Options),
 }
@@ -54,6 +57,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         What::Proof(options) => proof::run(options),
         What::Orders(options) => orders::run(options),
         What::Store(options) => store::run(options),
+        What::S3(options) => s3::run(options),
         What::Trust(options) => trust::run(options),
     }
 }

@@ -16,6 +16,7 @@ mod orders;
 mod proof;
 mod receiver;
 mod refusals;
+mod s3;
 mod sales_day;
 mod selling;
 mod strangers;

@@ -1,0 +1,79 @@
+//! Clients of Amazon S3 as guests of the hub: their requests are told from others, and their keys are accounts' tokens.
+
+mod guests;
+mod keys;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use pumasi_s3::{Denied, Failure, S3Service, access_key, denied, is_for_s3};
+
+use self::guests::Guests;
+pub(crate) use self::keys::Keys;
+use crate::http::{ApiError, Peer};
+use crate::server::{Hub, neighbourhood};
+
+/// What S3's clients speak to.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    hub: Arc<Hub>,
+    service: S3Service,
+}
+
+impl Gate {
+    pub(crate) fn new(hub: &Arc<Hub>) -> Gate {
+        let service = pumasi_s3::service(Guests(Arc::clone(hub)), hub.options.s3_domain.clone());
+        Gate { hub: Arc::clone(hub), service }
+    }
+
+    /// Whether a request may cost anything: whoever guesses keys is slowed down before.
+    async fn admit(&self, request: &Request) -> Result<(), Denied> {
+        let now = Instant::now();
+        let peer = request.extensions().get::<Peer>().map(|peer| neighbourhood(peer.0));
+        let strangers = |draw: &dyn Fn(IpAddr) -> Result<(), std::time::Duration>| {
+            peer.map_or(Ok(()), draw).map_err(|wait| Denied::Failed(Failure::TooMany(wait)))
+        };
+        let Some(key) = access_key(request.headers(), request.uri()) else {
+            strangers(&|peer| self.hub.strangers.take(peer, now))?;
+            return Err(Denied::Unsigned);
+        };
+        let token = self.hub.s3_keys.token(&key);
+        if self.hub.tokens.known(&token).is_some() {
+            return Ok(());
+        }
+        strangers(&|peer| self.hub.strangers.check(peer, now))?;
+        match self.hub.tokens.look_up(&self.hub.cell, token).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                strangers(&|peer| self.hub.strangers.take(peer, now))?;
+                Err(Denied::UnknownKey)
+            }
+            Err(error) => Err(Denied::Failed(Failure::Unavailable(error.to_string()))),
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        if let Err(why) = self.admit(&request).await {
+            return denied(why).map(Body::new);
+        }
+        match self.service.call(request.map(pumasi_s3::Body::http_body_unsync)).await {
+            Ok(response) => response.map(Body::new),
+            Err(error) => ApiError::internal(&format!("{error:?}")).into_response(),
+        }
+    }
+}
+
+/// Hands on what is meant for S3; everything else goes its way.
+pub(crate) async fn divert(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let domain = gate.hub.options.s3_domain.as_deref();
+    if is_for_s3(request.headers(), request.uri(), domain) {
+        gate.answer(request).await
+    } else {
+        next.run(request).await
+    }
+}

@@ -1,0 +1,84 @@
+//! What this gateway needs of a hub.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use pumasi_core::{Done, Files, FilesCommand, Refusal};
+use pumasi_types::{AccountId, ByteSize, Hash};
+
+/// Any error, as those of streams are.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The bytes of a blob in order, verified.
+pub type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
+
+/// A hub, as this gateway needs it.
+pub trait Backend: Send + Sync + 'static {
+    /// The secret key of an access key, if that was not revoked.
+    fn secret(&self, access_key: &str) -> impl Future<Output = Result<Option<String>, Failure>> + Send;
+
+    /// Whose access key it is: asked once for each request whose signature is right, and counted against its account's
+    /// rate.
+    fn enter(&self, access_key: &str) -> impl Future<Output = Result<AccountId, Failure>> + Send;
+
+    /// Looks at the files. `look` must be quick: everybody waits for it.
+    fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Files) -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, Failure>> + Send;
+
+    /// Has something done in an account's name, durably.
+    fn ask(
+        &self,
+        caller: AccountId,
+        command: FilesCommand,
+    ) -> impl Future<Output = Result<Done, Failure>> + Send;
+
+    /// Stores bytes, `limit` at most or as many as anybody may send, and claims them for the account: what is asked after it
+    /// finds them claimed.
+    fn store(
+        &self,
+        caller: AccountId,
+        bytes: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+        limit: Option<ByteSize>,
+    ) -> impl Future<Output = Result<(Hash, ByteSize), Failure>> + Send;
+
+    /// The bytes of a blob that the caller may read by a file.
+    fn read(
+        &self,
+        blob: Hash,
+        range: Option<Range<u64>>,
+    ) -> impl Future<Output = Result<Pieces, Failure>> + Send;
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It is not possible, or not for this caller.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The caller asks too often.
+    #[error("too many requests: try again in {} ms", .0.as_millis() + 1)]
+    TooMany(Duration),
+    /// More bytes than can be put.
+    #[error("a file can have {limit}: send less")]
+    TooLarge {
+        /// How many can.
+        limit: ByteSize,
+    },
+    /// The bytes that were sent ended too early, or are not those that were announced.
+    #[error("the body broke off: {0}")]
+    Body(BoxError),
+    /// The hub's disk is full.
+    #[error("the hub's disk is full: tell its operator, and send it again later")]
+    Full,
+    /// The hub takes nothing now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A fault of the hub itself, which its log tells.
+    #[error("{0}")]
+    Broken(String),
+}

@@ -1,0 +1,201 @@
+//! The way in: which requests are meant for S3, and whose they are.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Uri, header};
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::host::{S3Host, VirtualHost};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::validation::NameValidation;
+use s3s::{Body, HttpResponse, S3Error, S3ErrorCode, S3Result, s3_error};
+
+use crate::backend::{Backend, Failure};
+use crate::gateway::{Caller, Gateway};
+use crate::key::decoded;
+
+/// XML that a request can have: the longest list of parts, or of keys that are to be deleted.
+const XML_BYTES: usize = 4 << 20;
+/// How signatures of version 4 begin.
+const SCHEME: &str = "AWS4-HMAC-SHA256";
+
+/// Everything that is offered of S3, for a hub; buckets are also hosts below `domain`, if there is one.
+pub fn service<B: Backend>(backend: B, domain: Option<String>) -> S3Service {
+    let gateway = Gateway::new(backend);
+    let mut builder = S3ServiceBuilder::new(gateway.clone());
+    builder.set_auth(Keys(Arc::clone(&gateway.backend)));
+    builder.set_access(Entrance(Arc::clone(&gateway.backend)));
+    builder.set_validation(AnyName);
+    if let Some(domain) = domain {
+        builder.set_host(Below(domain));
+    }
+    let mut config = S3Config::default();
+    config.xml_max_body_size = XML_BYTES;
+    builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+    builder.build()
+}
+
+/// Whether a request is meant for S3: it is signed as those are, or its host is the domain of S3 or lies below it.
+pub fn is_for_s3(headers: &HeaderMap, uri: &Uri, domain: Option<&str>) -> bool {
+    let is_signed = headers
+        .get(header::AUTHORIZATION)
+        .is_some_and(|value| value.as_bytes().starts_with(SCHEME.as_bytes()));
+    let is_presigned = || uri.query().is_some_and(|query| parameter(query, "X-Amz-Algorithm").is_some());
+    let is_there = || {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
+        domain.zip(host).is_some_and(|(domain, host)| below(domain, host).is_some())
+    };
+    is_signed || is_presigned() || is_there()
+}
+
+/// The access key with which a request is signed by version 4, before anything is proved; none when it is signed otherwise
+/// or not at all.
+pub fn access_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let credential = match headers.get(header::AUTHORIZATION) {
+        Some(value) => {
+            let fields = value.to_str().ok()?.strip_prefix(SCHEME)?;
+            let fields = fields.split(',').map(str::trim);
+            fields.filter_map(|field| field.strip_prefix("Credential=")).next()?.to_owned()
+        }
+        None => parameter(uri.query()?, "X-Amz-Credential")?,
+    };
+    credential.split('/').next().map(str::to_owned)
+}
+
+/// A parameter of a query.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let values = query.split('&').filter_map(|pair| pair.split_once('='));
+    values.filter(|(key, _)| *key == name).find_map(|(_, value)| decoded(value))
+}
+
+/// Why a request is answered before it is looked at.
+#[derive(Debug)]
+pub enum Denied {
+    /// It is not signed by version 4.
+    Unsigned,
+    /// There is no such access key.
+    UnknownKey,
+    /// Something else.
+    Failed(Failure),
+}
+
+/// What such a request is answered.
+pub fn denied(why: Denied) -> HttpResponse {
+    let error: S3Error = match why {
+        Denied::Unsigned => s3_error!(AccessDenied, "sign the request by AWS Signature Version 4"),
+        Denied::UnknownKey => unknown_key(),
+        Denied::Failed(failure) => failure.into(),
+    };
+    error.to_http_response().unwrap_or_else(|_| {
+        let mut response = HttpResponse::new(Body::empty());
+        *response.status_mut() = http::StatusCode::FORBIDDEN;
+        response
+    })
+}
+
+fn unknown_key() -> S3Error {
+    let text = "there is no such access key: `pumasi s3-key` makes one";
+    S3Error::with_message(S3ErrorCode::InvalidAccessKeyId, text)
+}
+
+/// Secret keys.
+struct Keys<B>(Arc<B>);
+
+#[async_trait::async_trait]
+impl<B: Backend> S3Auth for Keys<B> {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        self.0.secret(access_key).await?.map(SecretKey::from).ok_or_else(unknown_key)
+    }
+}
+
+/// Lets requests in whose signature is right.
+struct Entrance<B>(Arc<B>);
+
+#[async_trait::async_trait]
+impl<B: Backend> S3Access for Entrance<B> {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let Some(credentials) = context.credentials() else {
+            return Err(s3_error!(AccessDenied, "sign the request by AWS Signature Version 4"));
+        };
+        let caller = self.0.enter(&credentials.access_key).await?;
+        context.extensions_mut().insert(Caller(caller));
+        Ok(())
+    }
+}
+
+/// The hub says itself which names spaces can have.
+struct AnyName;
+
+impl NameValidation for AnyName {
+    fn validate_bucket_name(&self, name: &str) -> bool {
+        !name.is_empty()
+    }
+}
+
+/// Buckets as hosts below a domain; with any other host, the bucket stands in the path.
+struct Below(String);
+
+impl S3Host for Below {
+    fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
+        Ok(match below(&self.0, host) {
+            Some(Some(bucket)) => VirtualHost::new(self.0.as_str()).with_bucket(bucket.to_ascii_lowercase()),
+            Some(None) | None => VirtualHost::new(host),
+        })
+    }
+}
+
+/// The name below a domain that a host has, if it is the domain or lies below it.
+fn below<'a>(domain: &str, host: &'a str) -> Option<Option<&'a str>> {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let split = name.len().checked_sub(domain.len()).filter(|at| name.is_char_boundary(*at))?;
+    let (front, back) = name.split_at(split);
+    match (back.eq_ignore_ascii_case(domain), front.strip_suffix('.')) {
+        (true, _) if front.is_empty() => Some(None),
+        (true, Some(bucket)) if !bucket.is_empty() => Some(Some(bucket)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=AK1/20260101/us-east-1/s3/aws4_request, \
+                          SignedHeaders=host, Signature=0";
+
+    fn with(name: header::HeaderName, value: &'static str) -> HeaderMap {
+        [(name, http::HeaderValue::from_static(value))].into_iter().collect()
+    }
+
+    #[test]
+    fn requests_for_s3_are_told_from_others() {
+        let uri = |text: &str| text.parse::<Uri>().expect("a URI");
+        let plain = uri("/v1/me");
+        assert!(is_for_s3(&with(header::AUTHORIZATION, SIGNED), &plain, None));
+        assert!(!is_for_s3(&with(header::AUTHORIZATION, "Bearer AWS4-HMAC-SHA256"), &plain, None));
+        let presigned = uri("/b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK2%2F2026%2Fs3");
+        assert!(is_for_s3(&HeaderMap::new(), &presigned, None));
+        assert_eq!(access_key(&HeaderMap::new(), &presigned).as_deref(), Some("AK2"));
+        assert_eq!(access_key(&with(header::AUTHORIZATION, SIGNED), &presigned).as_deref(), Some("AK1"));
+        assert_eq!(access_key(&with(header::AUTHORIZATION, "AWS AK:sig"), &presigned), None);
+        let hosts = [("s3.example", true), ("b.S3.example:7878", true), ("xs3.example", false), ("example", false)];
+        for (host, is_ours) in hosts {
+            let headers = with(header::HOST, host);
+            assert_eq!(is_for_s3(&headers, &plain, Some("s3.example")), is_ours, "{host}");
+            assert!(!is_for_s3(&headers, &plain, None));
+        }
+    }
+
+    #[test]
+    fn buckets_are_hosts_below_the_domain_only() {
+        let domain = Below("s3.example".to_owned());
+        let bucket = |host: &str| {
+            let host = domain.parse_host_header(host).expect("any host will do");
+            host.bucket().map(str::to_owned)
+        };
+        assert_eq!(bucket("a.b.s3.example:443").as_deref(), Some("a.b"));
+        assert_eq!((bucket("s3.example"), bucket("hub.example"), bucket(".s3.example")), (None, None, None));
+    }
+}

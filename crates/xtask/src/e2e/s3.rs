@@ -1,0 +1,383 @@
+//! Clients of S3 as they are used everywhere, against a real hub: boto3, awscli, rclone, s3fs; ten thousand small requests;
+//! a hub that is killed while it puts an object together.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use pumasi_api::wire::s3::S3Key;
+use pumasi_s3::sign::Signer;
+
+use super::{eventually, program};
+use crate::Outcome;
+use crate::pool::{Pool, block_on};
+use crate::process::Guarded;
+use crate::python::{self, run, script};
+use crate::s3::{Endpoint, Link, noise};
+
+/// A hub with somebody who has a key.
+struct Shop {
+    pool: Pool,
+    token: String,
+    key: S3Key,
+}
+
+impl Shop {
+    fn open(arguments: &[&str]) -> Shop {
+        let pool = Pool::start(&program(), arguments).expect("a hub starts");
+        let token = pool.open_account("ann", "researcher").expect("an account opens");
+        let key = make_key(&pool, &token);
+        Shop { pool, token, key }
+    }
+
+    /// A program that finds hub and key in its environment.
+    fn with_key(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("AWS_ACCESS_KEY_ID", &self.key.access_key)
+            .env("AWS_SECRET_ACCESS_KEY", &self.key.secret_key)
+            .env("AWS_ENDPOINT_URL", self.url())
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_CA_BUNDLE", self.certificate())
+            .env("AWS_MAX_ATTEMPTS", "1")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("HOME", self.pool.dir.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn url(&self) -> String {
+        let scheme = if self.pool.fingerprint.is_empty() { "http" } else { "https" };
+        format!("{scheme}://{}", self.pool.address)
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.pool.data.join("tls.cert.pem")
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        let S3Key { access_key, secret_key } = self.key.clone();
+        Endpoint { address: self.pool.address.clone(), signer: Signer { access_key, secret_key } }
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.pool.dir.path().join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        folder
+    }
+
+    fn check_log(&self) {
+        let said = self.pool.hub_log();
+        assert!(!said.contains("panicked") && !said.contains("fault "), "{said}");
+        assert!(!said.contains(&self.key.secret_key), "the log tells a secret");
+    }
+}
+
+fn make_key(pool: &Pool, token: &str) -> S3Key {
+    pool.ask(token, &["s3-key"]).expect("a key")
+}
+
+/// The interpreter that has boto3 and awscli, installed below `target` once; none where it cannot be had.
+fn clients() -> Option<&'static PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || python::with("s3-clients", "boto3, awscli, s3fs", &["boto3", "awscli", "s3fs"]);
+    let python = PYTHON.get_or_init(|| install().map_err(|error| println!("skipped: {error}")).ok());
+    python.as_ref()
+}
+
+/// Whether a program is there that `cargo xtask test` installs.
+fn has(program: &str) -> bool {
+    let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if there.is_err() {
+        println!("skipped: {program} is not there; `cargo xtask test` installs it");
+    }
+    there.is_ok()
+}
+
+/// A tree of files with odd names and sizes.
+fn write_tree(folder: &std::path::Path) {
+    for (name, length) in [
+        ("empty", 0),
+        ("a b+c&.txt", 10),
+        ("물/개.txt", 1_000),
+        ("deep/er/and/deeper/file", 70_000),
+        ("big", 20 << 20),
+    ] {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, noise(name, length)).expect("a file");
+    }
+}
+
+fn same(left: &std::path::Path, right: &std::path::Path) {
+    run(Command::new("diff").arg("-r").arg(left).arg(right)).expect("the same files");
+}
+
+#[test]
+fn boto3_finds_what_is_offered_and_nothing_else() {
+    let Some(python) = clients() else { return };
+    let shop = Shop::open(&[]);
+    let other = shop.pool.open_account("ben", "researcher").expect("an account opens");
+    let other = make_key(&shop.pool, &other);
+    let mut command = script(python, "s3/boto.py");
+    command.args([&shop.url(), &shop.key.access_key, &shop.key.secret_key]);
+    command.args([&other.access_key, &other.secret_key]).arg(shop.certificate());
+    let output = command.stdin(Stdio::null()).output().expect("python runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{error}");
+    shop.check_log();
+    // A key that was revoked opens nothing, and no key opens the rest of the hub.
+    let client = shop.pool.client(&shop.key.secret_key).expect("a client");
+    let me: Result<serde_json::Value, _> = block_on(client.get("/v1/me"));
+    assert!(me.is_err(), "a secret key is no token");
+    run(shop.pool.cli(&shop.token).args(["s3-key", "--revoke", &shop.key.access_key])).expect("it is revoked");
+    let refused = block_on(async { shop.endpoint().connect().await?.ask("GET", "/", "", b"").await });
+    assert!(refused.is_err() || refused.is_ok_and(|answer| answer.status == 403));
+}
+
+#[test]
+fn the_aws_command_line_works() {
+    let Some(python) = clients() else { return };
+    let shop = Shop::open(&[]);
+    let aws = |arguments: &[&str]| {
+        let mut command = shop.with_key(python);
+        let program = python.with_file_name("aws");
+        run(command.arg(program).args(arguments)).unwrap_or_else(|error| panic!("aws {arguments:?}: {error}"))
+    };
+    let (tree, back) = (shop.folder("tree"), shop.folder("back"));
+    write_tree(&tree);
+    let (tree_text, back_text) = (tree.to_string_lossy(), back.to_string_lossy());
+    aws(&["s3", "mb", "s3://awscli"]);
+    aws(&["s3", "sync", &tree_text, "s3://awscli/tree"]);
+    assert!(aws(&["s3", "ls", "s3://awscli/tree/"]).contains("PRE deep/"));
+    assert_eq!(aws(&["s3", "sync", &tree_text, "s3://awscli/tree"]).trim(), "", "nothing is sent twice");
+    aws(&["s3", "sync", "s3://awscli/tree", &back_text]);
+    same(&tree, &back);
+    aws(&["s3", "cp", "s3://awscli/tree/big", "s3://awscli/copy"]);
+    aws(&["s3", "mv", "s3://awscli/copy", "s3://awscli/moved"]);
+    assert!(aws(&["s3", "ls", "s3://awscli", "--recursive", "--summarize"]).contains("Total Objects: 6"));
+    aws(&["s3api", "put-object", "--bucket", "awscli", "--key", "dir/"]);
+    aws(&["s3", "rm", "s3://awscli", "--recursive"]);
+    aws(&["s3", "rb", "s3://awscli"]);
+    shop.check_log();
+}
+
+#[test]
+fn rclone_works() {
+    if !has("rclone") {
+        return;
+    }
+    let shop = Shop::open(&[]);
+    let rclone = |arguments: &[&str]| {
+        let mut command = shop.with_key("rclone");
+        command
+            .args(["--retries", "1", "--low-level-retries", "1", "--ca-cert"])
+            .arg(shop.certificate())
+            .env("RCLONE_CONFIG_HUB_TYPE", "s3")
+            .env("RCLONE_CONFIG_HUB_PROVIDER", "Other")
+            .env("RCLONE_CONFIG_HUB_ENDPOINT", shop.url())
+            .env("RCLONE_CONFIG_HUB_ENV_AUTH", "true");
+        run(command.args(arguments)).unwrap_or_else(|error| panic!("rclone {arguments:?}: {error}"))
+    };
+    let (tree, back) = (shop.folder("tree"), shop.folder("back"));
+    write_tree(&tree);
+    let (tree_text, back_text) = (tree.to_string_lossy(), back.to_string_lossy());
+    rclone(&["mkdir", "hub:rclone"]);
+    rclone(&["sync", "--s3-chunk-size", "5M", "--s3-upload-cutoff", "6M", &tree_text, "hub:rclone/tree"]);
+    rclone(&["check", "--download", &tree_text, "hub:rclone/tree"]);
+    rclone(&["check", &tree_text, "hub:rclone/tree"]);
+    rclone(&["sync", "hub:rclone/tree", &back_text]);
+    same(&tree, &back);
+    let modified = |folder: &std::path::Path| std::fs::metadata(folder.join("empty")).and_then(|one| one.modified());
+    let (before, after) = (modified(&tree).expect("a time"), modified(&back).expect("a time"));
+    assert!(before.duration_since(after).unwrap_or_else(|error| error.duration()) < Duration::from_millis(2));
+    rclone(&["moveto", "hub:rclone/tree/big", "hub:rclone/moved"]);
+    assert_eq!(rclone(&["lsf", "-R", "hub:rclone", "--files-only"]).lines().count(), 5);
+    rclone(&["purge", "hub:rclone"]);
+    assert!(!rclone(&["lsd", "hub:"]).contains("rclone"));
+    shop.check_log();
+}
+
+#[test]
+fn the_python_package_s3fs_works() {
+    let Some(python) = clients() else { return };
+    let shop = Shop::open(&[]);
+    let mut command = script(python, "s3/fsspec.py");
+    command.args([&shop.url(), &shop.key.access_key, &shop.key.secret_key]).arg(shop.certificate());
+    let said = run(command.stdin(Stdio::null())).expect("what it was promised");
+    assert_eq!(said.trim(), "ok");
+    shop.check_log();
+}
+
+/// A bucket that is mounted, until it is dropped.
+struct Mounted(PathBuf, Guarded);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // What is not mounted any more needs nothing.
+        let _ = Command::new("fusermount").arg("-uz").arg(&self.0).stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn a_bucket_can_be_mounted_by_s3fs() {
+    if !has("s3fs") {
+        return;
+    }
+    let shop = Shop::open(&["--no-tls"]);
+    block_on(async { shop.endpoint().connect().await?.ask("PUT", "/mounted", "", b"").await?.done() }).expect("a bucket");
+    let (tree, place) = (shop.folder("tree"), shop.folder("place"));
+    write_tree(&tree);
+    let mut command = shop.with_key("s3fs");
+    command.arg("mounted").arg(&place).args(["-f", "-o", "use_path_request_style", "-o", "multipart_size=5"]);
+    command.args(["-o", &format!("url={}", shop.url()), "-o", "endpoint=us-east-1", "-o", "retries=1"]);
+    let log = std::fs::File::create(shop.pool.dir.path().join("s3fs.log")).expect("a file");
+    command.stdout(log.try_clone().expect("a handle")).stderr(log);
+    let mut mounted = Mounted(place.clone(), Guarded::spawn(&mut command).expect("s3fs starts"));
+    let is_mounted = || std::fs::read_to_string("/proc/mounts").is_ok_and(|all| all.contains(&*place.to_string_lossy()));
+    let until = Instant::now() + Duration::from_secs(20);
+    while !is_mounted() {
+        if !mounted.1.is_alive() || Instant::now() > until {
+            let said = std::fs::read_to_string(shop.pool.dir.path().join("s3fs.log")).unwrap_or_default();
+            assert!(said.contains("fuse") || said.contains("permitted"), "{said}");
+            println!("skipped: this system mounts nothing: {said}");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let inside = place.join("tree");
+    run(Command::new("cp").arg("-r").arg(&tree).arg(&inside)).expect("files are copied in");
+    same(&tree, &inside);
+    std::fs::rename(inside.join("big"), place.join("moved")).expect("a file is moved");
+    std::fs::rename(inside.join("deep"), inside.join("moved")).expect("a folder is moved");
+    assert_eq!(std::fs::read(place.join("moved")).expect("a file"), noise("big", 20 << 20));
+    assert_eq!(std::fs::read(inside.join("moved/er/and/deeper/file")).expect("a file").len(), 70_000);
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(inside.join("empty"))
+        .and_then(|mut file| std::io::Write::write_all(&mut file, b"more"))
+        .expect("a file grows");
+    assert_eq!(std::fs::read(inside.join("empty")).expect("a file"), b"more");
+    std::fs::remove_dir_all(&inside).expect("all of it goes");
+    assert_eq!(std::fs::read_dir(&place).expect("a folder").count(), 1);
+    shop.check_log();
+}
+
+/// Small requests of each kind.
+const SMALL: usize = 10_000;
+/// Connections at once. Each is used all the time, so that the hub never finds one idle.
+const LINKS: usize = 100;
+
+#[test]
+fn ten_thousand_small_requests_are_all_answered() {
+    let shop = Shop::open(&["--no-tls", "--requests-per-s", "1000000"]);
+    let endpoint = shop.endpoint();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut link = endpoint.connect().await.expect("a connection");
+        link.ask("PUT", "/small", "", b"").await.and_then(|answer| answer.done().map(drop)).expect("a bucket");
+        for method in ["PUT", "GET", "DELETE"] {
+            let started = Instant::now();
+            let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let workers = (0..LINKS).map(|_| {
+                let (endpoint, next) = (endpoint.clone(), Arc::clone(&next));
+                tokio::spawn(async move { small(&endpoint, method, &next).await.map_err(|error| error.to_string()) })
+            });
+            let mut done = 0;
+            for worker in workers.collect::<Vec<_>>() {
+                done += worker.await.expect("no panic").expect("every request is answered");
+            }
+            assert_eq!(done, SMALL);
+            println!("{method}: {:.0} a second", SMALL as f64 / started.elapsed().as_secs_f64());
+        }
+        let mut link = endpoint.connect().await.expect("a connection");
+        let list = link.ask("GET", "/small", "list-type=2", b"").await.expect("an answer");
+        let list = String::from_utf8(list.done().expect("a list")).expect("text");
+        assert!(list.contains("<KeyCount>0</KeyCount>"), "{list}");
+    });
+    shop.check_log();
+}
+
+/// Takes numbers until there are no more, and does one request for each.
+async fn small(endpoint: &Endpoint, method: &str, next: &std::sync::atomic::AtomicUsize) -> Outcome<usize> {
+    let mut link = endpoint.connect().await?;
+    for done in 0.. {
+        let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if n >= SMALL {
+            return Ok(done);
+        }
+        let (path, body) = (format!("/small/{}/{n}", n % 100), format!("the small object {n}"));
+        let sent = if method == "PUT" { body.as_bytes() } else { b"" };
+        let got = link.ask(method, &path, "", sent).await.and_then(|answer| answer.done());
+        let got = got.map_err(|error| format!("{method} {path}: {error}"))?;
+        if method == "GET" && got != body.as_bytes() {
+            return Err(format!("{path} has other bytes").into());
+        }
+    }
+    Ok(0)
+}
+
+/// The parts of an object, sent; id, and the list that completes it.
+async fn send_parts(link: &mut Link, path: &str, parts: &[Vec<u8>]) -> Outcome<(String, String)> {
+    let begun = String::from_utf8(link.ask("POST", path, "uploads=", b"").await?.done()?)?;
+    let id = begun.split("<UploadId>").nth(1).and_then(|rest| rest.split('<').next()).ok_or("no id")?.to_owned();
+    for (n, part) in parts.iter().enumerate() {
+        link.ask("PUT", path, &format!("partNumber={}&uploadId={id}", n + 1), part).await?.done()?;
+    }
+    let told = String::from_utf8(link.ask("GET", path, &format!("uploadId={id}"), b"").await?.done()?)?;
+    let tags = told.split("<ETag>").skip(1).filter_map(|rest| rest.split("</ETag>").next());
+    let part = |(n, tag)| format!("<Part><PartNumber>{}</PartNumber><ETag>{tag}</ETag></Part>", n + 1);
+    let list: String = tags.enumerate().map(part).collect();
+    Ok((id, format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>")))
+}
+
+#[test]
+fn a_hub_killed_while_it_completes_an_object_has_all_of_it_or_none() {
+    let mut shop = Shop::open(&["--no-tls"]);
+    let parts: Vec<Vec<u8>> = (0..8).map(|n| noise(&format!("part {n}"), 6 << 20)).collect();
+    let whole = parts.concat();
+    let endpoint = shop.endpoint();
+    let ask = |method: &'static str, path: String, query: String, body: Vec<u8>| {
+        let endpoint = endpoint.clone();
+        block_on(async move { endpoint.connect().await?.ask(method, &path, &query, &body).await })
+    };
+    ask("PUT", "/killed".into(), String::new(), Vec::new()).and_then(|answer| answer.done()).expect("a bucket");
+    // Sooner and later: before it is put together, in the middle, about when it is done.
+    for (round, wait) in [0, 30, 90, 200, 350, 500, 800].into_iter().enumerate() {
+        let path = format!("/killed/object-{round}");
+        let (id, list) = block_on(async { send_parts(&mut endpoint.connect().await?, &path, &parts).await })
+            .expect("parts are sent");
+        let completing = {
+            let (endpoint, path, id, list) = (endpoint.clone(), path.clone(), id.clone(), list.clone());
+            std::thread::spawn(move || {
+                let answer = block_on(async move {
+                    let mut link = endpoint.connect().await?;
+                    link.ask("POST", &path, &format!("uploadId={id}"), list.as_bytes()).await
+                });
+                answer.is_ok_and(|answer| answer.status == 200 && !answer.body.is_empty())
+            })
+        };
+        std::thread::sleep(Duration::from_millis(wait));
+        shop.pool.hub().expect("a hub").kill().expect("it was alive");
+        let was_told = completing.join().expect("no panic");
+        shop.pool.start_hub().expect("it starts again");
+        let found = ask("GET", path.clone(), String::new(), Vec::new()).expect("an answer");
+        match found.status {
+            200 => assert!(found.body == whole, "it is there and has other bytes"),
+            404 => assert!(!was_told, "it was acknowledged and is not there"),
+            status => panic!("status {status}"),
+        }
+        // Whoever heard nothing asks again, until it is there.
+        let query = format!("uploadId={id}");
+        eventually("the object is completed", || {
+            let answer = ask("POST", path.clone(), query.clone(), list.clone().into_bytes());
+            answer.is_ok_and(|answer| answer.status == 200)
+        });
+        let found = ask("GET", path, String::new(), Vec::new()).expect("an answer");
+        assert!(found.status == 200 && found.body == whole);
+        println!("killed after {wait} ms: {}", if was_told { "was acknowledged" } else { "was not acknowledged" });
+    }
+    shop.check_log();
+}
