@@ -5,6 +5,7 @@
 //! a mistyped limit must not become a default.
 
 pub mod coupons;
+pub mod downloads;
 pub mod files;
 pub mod market;
 pub mod webhooks;

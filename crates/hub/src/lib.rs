@@ -16,6 +16,7 @@ mod cell;
 mod collect;
 mod directory;
 mod drive;
+mod downloads;
 mod error;
 mod feeds;
 mod flight;
@@ -34,6 +35,7 @@ mod session;
 mod tls;
 mod webhooks;
 
+pub use downloads::DownloadOptions;
 pub use error::ServeError;
 pub use flight::{BadOrders, OrderReader};
 pub use http::openapi_json;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pumasi_types::ByteSize;
 
-use crate::WebhookOptions;
+use crate::{DownloadOptions, WebhookOptions};
 use crate::proof::WitnessAddress;
 
 /// Everything an operator can choose.
@@ -52,6 +52,8 @@ pub struct ServeOptions {
     /// How long it keeps what was just put and nothing refers to. Much longer than anything takes from sending bytes to
     /// naming them, and than a collection.
     pub collect_grace: Duration,
+    /// How files are fetched from elsewhere.
+    pub downloads: DownloadOptions,
 }
 
 impl ServeOptions {
@@ -77,6 +79,7 @@ impl ServeOptions {
             webhooks: WebhookOptions::default(),
             collect_every: Some(Duration::from_secs(24 * 3600)),
             collect_grace: Duration::from_secs(24 * 3600),
+            downloads: DownloadOptions::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod coupons;
 mod drive;
 mod drive_access;
 mod drive_links;
+mod downloads;
 mod feeds;
 mod flight;
 mod jobs;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use pumasi_hub::proof::WitnessAddress;
-use pumasi_hub::{Running, ServeOptions, WebhookOptions};
+use pumasi_hub::{DownloadOptions, Running, ServeOptions, WebhookOptions};
 use pumasi_types::ByteSize;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -106,6 +106,21 @@ pub(crate) struct ServeArgs {
         help_heading = "Webhooks"
     )]
     webhook_retries: Vec<u64>,
+    /// Downloads that run at once
+    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Downloads")]
+    downloads: usize,
+    /// Of one account
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Downloads")]
+    downloads_each: usize,
+    /// How long one may be
+    #[arg(long, value_name = "SIZE", default_value = "100GiB", help_heading = "Downloads")]
+    download_limit: ByteSize,
+    /// Let downloads come from this private address as well, as 10.0.0.5:80; can be given more than once
+    #[arg(long, value_name = "ADDRESS", help_heading = "Downloads")]
+    downloads_from: Vec<SocketAddr>,
+    /// Trust the authorities in this PEM file for downloads, besides those of the system
+    #[arg(long, value_name = "FILE", help_heading = "Downloads")]
+    download_roots: Option<PathBuf>,
     /// How the hub's log messages are written, to stderr; PUMASI_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -175,6 +190,13 @@ impl ServeArgs {
                 roots: self.webhook_roots,
                 retries: self.webhook_retries.into_iter().map(Duration::from_millis).collect(),
                 ..WebhookOptions::default()
+            },
+            downloads: DownloadOptions {
+                at_once: self.downloads,
+                each: self.downloads_each,
+                limit: self.download_limit,
+                from: self.downloads_from,
+                roots: self.download_roots,
             },
             proofs: !self.no_proofs,
             origin: self.origin,
