@@ -1,5 +1,6 @@
 //! A client of the hub's HTTP API that asks again when a connection breaks, without doing anything twice.
 
+mod downloads;
 mod files;
 mod inputs;
 mod plain;

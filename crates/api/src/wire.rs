@@ -6,6 +6,7 @@
 
 pub mod chunks;
 pub mod coupons;
+pub mod downloads;
 pub mod files;
 pub mod market;
 pub mod s3;

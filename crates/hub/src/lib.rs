@@ -16,6 +16,7 @@ mod cell;
 mod chunks;
 mod collect;
 mod directory;
+mod downloads;
 mod drive;
 mod error;
 mod feeds;
@@ -36,6 +37,7 @@ mod session;
 mod tls;
 mod webhooks;
 
+pub use downloads::DownloadOptions;
 pub use error::ServeError;
 pub use flight::{BadOrders, OrderReader};
 pub use http::openapi_json;

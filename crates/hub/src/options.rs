@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pumasi_types::ByteSize;
 
-use crate::WebhookOptions;
 use crate::proof::WitnessAddress;
+use crate::{DownloadOptions, WebhookOptions};
 
 /// Whose stored bytes are linked without being sent again. On disk the same bytes are always kept once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct ServeOptions {
     pub collect_grace: Duration,
     /// The domain below which buckets are hosts for clients of S3; without one they stand in paths.
     pub s3_domain: Option<String>,
+    /// How files are fetched from elsewhere.
+    pub downloads: DownloadOptions,
 }
 
 impl ServeOptions {
@@ -92,6 +94,7 @@ impl ServeOptions {
             collect_every: Some(Duration::from_secs(24 * 3600)),
             collect_grace: Duration::from_secs(24 * 3600),
             s3_domain: None,
+            downloads: DownloadOptions::default(),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::cell::{self, Cell, Sequencer, SequencerOptions};
 use crate::chunks::Chunks;
 use crate::collect::{self, Collector};
 use crate::directory::Directory;
+use crate::downloads::Downloads;
 use crate::drive::LinkPasses;
 use crate::feeds::Waiters;
 use crate::limits::{BodyRoom, RateLimit, Share, Shares, StreamRoom};
@@ -85,6 +86,8 @@ pub(crate) struct Hub {
     pub(crate) directory: Directory,
     /// Brings events to webhooks.
     pub(crate) courier: Courier,
+    /// Fetches files from elsewhere.
+    pub(crate) downloads: Downloads,
     /// Who waits for events.
     pub(crate) waiters: Arc<Waiters>,
     /// Where bodies of requests are read.
@@ -334,6 +337,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     );
     let kept = pumasi_blobs::Options { grace, ..pumasi_blobs::Options::default() };
     let blobs = BlobStore::open_with(&options.data.join("blobs"), kept).await?;
+    let downloads = Downloads::open(&options)?;
     let derived = restored.derived.clone();
     let (builder, prover) = if options.proofs {
         let (source, signed) = proof::open(&options.data, options.origin.as_deref(), &restored)?;
@@ -374,6 +378,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         sales_scans: Arc::new(Semaphore::new(SALES_SCANS)),
         directory: Directory::default(),
         courier,
+        downloads,
         waiters: Arc::default(),
         body_room: BodyRoom::new(),
         streams: Shares::new(STREAMS),
@@ -390,6 +395,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     tokio::spawn(Arc::clone(&hub).tick());
     tokio::spawn(Courier::run(Arc::clone(&hub)));
     tokio::spawn(collect::run(Arc::clone(&hub)));
+    tokio::spawn(Downloads::run(Arc::clone(&hub)));
     tokio::spawn(Arc::clone(&hub.waiters).serve(hub.cell.clone()));
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
     let router = crate::http::router(&hub);

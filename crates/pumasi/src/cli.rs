@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "mount")]
 use crate::commands::mount;
 use crate::commands::{
-    account, audit, completions, fetch, files, get, hub_store, job, jobs, join, log, login, market, pool,
-    proof, put, receipt, run, s3_key, serve, share, space, store, sync, trash, witness,
+    account, audit, completions, downloads, fetch, files, get, hub_store, job, jobs, join, log, login,
+    market, pool, proof, put, receipt, run, s3_key, serve, share, space, store, sync, trash, witness,
 };
 use crate::error::CliError;
 use crate::exit::{EXIT_CODES, Exit};
@@ -69,6 +69,8 @@ enum Command {
     Share(share::ShareArgs),
     Links(share::LinksArgs),
     Unshare(share::UnshareArgs),
+    FetchUrl(downloads::FetchUrlArgs),
+    Downloads(downloads::DownloadsArgs),
     Join(join::JoinArgs),
     Serve(serve::ServeArgs),
     Login(login::LoginArgs),
@@ -124,6 +126,8 @@ impl Cli {
             Command::Logs(args) => args.run(out).await,
             Command::Cancel(args) => args.run(out).await,
             Command::Fetch(args) => args.run(out).await,
+            Command::FetchUrl(args) => args.run(out).await,
+            Command::Downloads(args) => args.run(out).await,
             Command::Put(args) => args.run(out).await,
             Command::Get(args) => args.run(out).await,
             Command::Ls(args) => args.run(out).await,

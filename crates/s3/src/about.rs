@@ -45,12 +45,20 @@ macro_rules! described {
     ($input:ident) => {{
         $crate::about::refuse(&[
             ("server-side encryption", $input.server_side_encryption.is_some()),
-            ("keys of customers", $input.sse_customer_key.is_some() || $input.sse_customer_algorithm.is_some()),
-            ("object lock", $input.object_lock_mode.is_some() || $input.object_lock_legal_hold_status.is_some()),
+            (
+                "keys of customers",
+                $input.sse_customer_key.is_some() || $input.sse_customer_algorithm.is_some(),
+            ),
+            (
+                "object lock",
+                $input.object_lock_mode.is_some() || $input.object_lock_legal_hold_status.is_some(),
+            ),
             ("websites", $input.website_redirect_location.is_some()),
             (
                 "lists of grants",
-                $input.grant_full_control.is_some() || $input.grant_read.is_some() || $input.grant_write_acp.is_some(),
+                $input.grant_full_control.is_some()
+                    || $input.grant_read.is_some()
+                    || $input.grant_write_acp.is_some(),
             ),
         ])?;
         $crate::buckets::check_acl($input.acl.as_ref().map(|acl| acl.as_str()))?;
@@ -267,7 +275,10 @@ mod tests {
         let told = told(&about);
         assert_eq!(told.described.content_type.as_deref(), Some("text/plain"));
         assert_eq!(told.described.content_encoding.as_deref(), Some("gzip"));
-        assert_eq!(told.described.expires.as_ref().and_then(http_date).as_deref(), Some("Tue, 14 Nov 2023 22:13:20 GMT"));
+        assert_eq!(
+            told.described.expires.as_ref().and_then(http_date).as_deref(),
+            Some("Tue, 14 Nov 2023 22:13:20 GMT")
+        );
         assert_eq!(told.described.metadata, Some(lower));
         let about = Described { metadata: Some(metadata), ..Described::default() }.into_about();
         assert!(about.expect("names of any case").labels.contains_key("x-amz-meta-mtime"));

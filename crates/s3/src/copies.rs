@@ -77,7 +77,10 @@ impl<B: Backend> Gateway<B> {
                 return self.copy_folder(caller, &found, space, &key).await;
             };
             if found.space == space && found.path == *path && !replaces && !new_tags {
-                return Err(s3_error!(InvalidRequest, "an object copied onto itself must be given other metadata"));
+                return Err(s3_error!(
+                    InvalidRequest,
+                    "an object copied onto itself must be given other metadata"
+                ));
             }
             if self.claim(caller, &found).await?.0 != version.blob {
                 continue;
@@ -152,8 +155,11 @@ impl<B: Backend> Gateway<B> {
             Some(text) => {
                 let range = s3s::dto::Range::parse(text).ok();
                 let range = range.filter(|range| matches!(range, s3s::dto::Range::Int { last: Some(_), .. }));
-                let range = range.ok_or_else(|| s3_error!(InvalidArgument, "write the range as bytes=0-9"))?;
-                let s3s::dto::Range::Int { first, last } = range else { return Err(error::unexpected(&range)) };
+                let range =
+                    range.ok_or_else(|| s3_error!(InvalidArgument, "write the range as bytes=0-9"))?;
+                let s3s::dto::Range::Int { first, last } = range else {
+                    return Err(error::unexpected(&range));
+                };
                 let last = last.filter(|last| *last < version.size.0);
                 let last = last.ok_or_else(|| s3_error!(InvalidRange, "the source has {}", version.size))?;
                 Some(first..last + 1)
@@ -171,7 +177,8 @@ impl<B: Backend> Gateway<B> {
             last_modified: Some(about::now()),
             ..CopyPartResult::default()
         };
-        let output = UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() };
+        let output =
+            UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() };
         Ok(S3Response::new(output))
     }
 }

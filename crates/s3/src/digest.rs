@@ -121,7 +121,10 @@ impl Said {
                     return Err(s3_error!(BadDigest, "the bytes are not those that {name} was made of"));
                 }
                 (None, Some(_)) => {
-                    return Err(s3_error!(InvalidRequest, "{name} was promised behind the body and is not there"));
+                    return Err(s3_error!(
+                        InvalidRequest,
+                        "{name} was promised behind the body and is not there"
+                    ));
                 }
                 (None, None) => {}
             }

@@ -180,7 +180,8 @@ mod tests {
         assert_eq!(access_key(&HeaderMap::new(), &presigned).as_deref(), Some("AK2"));
         assert_eq!(access_key(&with(header::AUTHORIZATION, SIGNED), &presigned).as_deref(), Some("AK1"));
         assert_eq!(access_key(&with(header::AUTHORIZATION, "AWS AK:sig"), &presigned), None);
-        let hosts = [("s3.example", true), ("b.S3.example:7878", true), ("xs3.example", false), ("example", false)];
+        let hosts =
+            [("s3.example", true), ("b.S3.example:7878", true), ("xs3.example", false), ("example", false)];
         for (host, is_ours) in hosts {
             let headers = with(header::HOST, host);
             assert_eq!(is_for_s3(&headers, &plain, Some("s3.example")), is_ours, "{host}");

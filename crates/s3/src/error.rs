@@ -30,9 +30,7 @@ impl From<Failure> for S3Error {
             }
             Failure::TooLarge { .. } => S3Error::with_message(S3ErrorCode::EntityTooLarge, text),
             Failure::Body(_) => S3Error::with_message(body_code(&text), text),
-            Failure::Full => {
-                custom("InsufficientStorage", http::StatusCode::INSUFFICIENT_STORAGE, text)
-            }
+            Failure::Full => custom("InsufficientStorage", http::StatusCode::INSUFFICIENT_STORAGE, text),
             Failure::Unavailable(_) => S3Error::with_message(S3ErrorCode::ServiceUnavailable, text),
             Failure::Broken(_) => S3Error::with_message(S3ErrorCode::InternalError, text),
         }

@@ -52,9 +52,7 @@ pub(crate) fn space_of(
 pub(crate) fn find(files: &Files, space: SpaceId, key: &Key) -> Option<FileView> {
     use pumasi_core::FileKind;
     match key {
-        Key::File(path) => {
-            files.find(space, path).filter(|view| matches!(view.kind, FileKind::File(_)))
-        }
+        Key::File(path) => files.find(space, path).filter(|view| matches!(view.kind, FileKind::File(_))),
         Key::Folder(path) => {
             let first = files.walk(space, &format!("{path}/"), None, false, 1).items.into_iter().next();
             first.filter(|view| matches!(view.kind, FileKind::Folder(_)) && view.path == *path)

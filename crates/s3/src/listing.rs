@@ -135,7 +135,8 @@ impl<B: Backend> Gateway<B> {
         for look in 0.. {
             let (prefix, from) = (wanted.prefix.clone(), after.clone());
             let limit = (wanted.most + 1 - listing.len()).min(KEYS);
-            let walk = move |files: &Files, space| files.walk(space, &prefix, from.as_deref(), is_folded, limit);
+            let walk =
+                move |files: &Files, space| files.walk(space, &prefix, from.as_deref(), is_folded, limit);
             let page = self.look_in(caller, &wanted.bucket, Access::Read, walk).await?;
             let more = page.more && !page.items.is_empty();
             for view in page.items {
@@ -230,7 +231,10 @@ impl<B: Backend> Gateway<B> {
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
         let input = request.input;
-        about::refuse(&[("delimiters of uploads", input.delimiter.as_ref().is_some_and(|text| !text.is_empty()))])?;
+        about::refuse(&[(
+            "delimiters of uploads",
+            input.delimiter.as_ref().is_some_and(|text| !text.is_empty()),
+        )])?;
         let encoding = Encoding::of(input.encoding_type.as_ref())?;
         let most = most(input.max_uploads)?;
         let prefix = input.prefix.clone().unwrap_or_default();

@@ -201,7 +201,9 @@ impl<B: Backend> Gateway<B> {
             None => Body::empty(),
             Some(version) => {
                 let pieces = self.backend.read(version.blob, piece.range.clone()).await?;
-                Body::http_body_unsync(http_body_util::StreamBody::new(pieces.map(|piece| piece.map(Frame::data))))
+                Body::http_body_unsync(http_body_util::StreamBody::new(
+                    pieces.map(|piece| piece.map(Frame::data)),
+                ))
             }
         };
         let head = head(&found, input.checksum_mode.is_some() && piece.range.is_none(), &piece)?;

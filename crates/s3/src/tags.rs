@@ -17,7 +17,8 @@ impl<B: Backend> Gateway<B> {
         let input = request.input;
         let found = self.found(caller, &input.bucket, &input.key, input.version_id.as_deref()).await?;
         let about = found.version.map(|version| version.about).unwrap_or_default();
-        let tag = |(name, value): (&str, &str)| Tag { key: Some(name.to_owned()), value: Some(value.to_owned()) };
+        let tag =
+            |(name, value): (&str, &str)| Tag { key: Some(name.to_owned()), value: Some(value.to_owned()) };
         let tag_set = about::tags_of(&about).map(tag).collect();
         Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id: None }))
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use pumasi_core::{
-    About, Access, Condition, Done, FileKind, FilePut, Files, FilesCommand, FilesDone, Upload, UploadPart, Version,
+    About, Access, Condition, Done, FileKind, FilePut, Files, FilesCommand, FilesDone, Upload, UploadPart,
+    Version,
 };
 use pumasi_types::{AccountId, ByteSize, FilePath, SpaceId, UploadId};
 use s3s::dto::*;
@@ -109,9 +110,12 @@ impl<B: Backend> Gateway<B> {
         body: Option<StreamingBlob>,
     ) -> S3Result<Stored> {
         let number = u16::try_from(number).ok().filter(|number| (1..=PARTS).contains(&usize::from(*number)));
-        let number = number.ok_or_else(|| s3_error!(InvalidArgument, "parts are numbered from 1 to {PARTS}"))?;
+        let number =
+            number.ok_or_else(|| s3_error!(InvalidArgument, "parts are numbered from 1 to {PARTS}"))?;
         // Before all the bytes come.
-        let Asked::Open(_, upload, ..) = self.asked(caller, named).await? else { return Err(no_upload(named.2)) };
+        let Asked::Open(_, upload, ..) = self.asked(caller, named).await? else {
+            return Err(no_upload(named.2));
+        };
         let stored = self.take_in(caller, said, body).await?;
         let command = FilesCommand::PutPart { upload, number, blob: stored.blob, md5: stored.seen.md5 };
         self.order(caller, command).await?;
@@ -297,7 +301,8 @@ fn listed_parts(listed: Vec<CompletedPart>) -> S3Result<Vec<(u16, [u8; 16])>> {
     let mut parts: Vec<(u16, [u8; 16])> = Vec::with_capacity(listed.len());
     for part in listed {
         let number = part.part_number.and_then(|number| u16::try_from(number).ok());
-        let number = number.ok_or_else(|| s3_error!(InvalidArgument, "parts are numbered from 1 to {PARTS}"))?;
+        let number =
+            number.ok_or_else(|| s3_error!(InvalidArgument, "parts are numbered from 1 to {PARTS}"))?;
         let tag = part.e_tag.ok_or_else(|| s3_error!(MalformedXML, "part {number} has no ETag"))?;
         let md5 = md5_of_hex(tag.value());
         let md5 = md5.ok_or_else(|| s3_error!(InvalidPart, "part {number} was not sent with this ETag"))?;

@@ -47,7 +47,13 @@ impl Endpoint {
 
 impl Link {
     /// Sends a request and reads its answer. Path and query are encoded already.
-    pub(crate) async fn ask(&mut self, method: &str, path: &str, query: &str, body: &[u8]) -> Outcome<Answer> {
+    pub(crate) async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        query: &str,
+        body: &[u8],
+    ) -> Outcome<Answer> {
         let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let address = &self.endpoint.address;
         let mark = if query.is_empty() { "" } else { "?" };

@@ -50,7 +50,8 @@ impl HubClient {
         if bytes.len() as u64 == length {
             return Ok(bytes);
         }
-        Err(self.strange(&Call::new(Method::GET, &path), format!("{} bytes instead of {length}", bytes.len())))
+        Err(self
+            .strange(&Call::new(Method::GET, &path), format!("{} bytes instead of {length}", bytes.len())))
     }
 
     /// The chunks of an input of at most `bytes_max` bytes, in their order.

@@ -209,10 +209,8 @@ impl Sending<'_> {
             sent = delta.sent;
             let source = Source::Bytes(delta.recipe);
             let quiet: Progress = Arc::new(|_| ());
-            let call = Call {
-                upload: Some((&source, quiet)),
-                ..Call::new(Method::POST, "/v1/blobs/composed")
-            };
+            let call =
+                Call { upload: Some((&source, quiet)), ..Call::new(Method::POST, "/v1/blobs/composed") };
             let client = self.client;
             let stored: StoredBlob = client.parse(&call, client.collect(&call, JSON_BYTES_MAX).await?)?;
             if stored.hash != segment.hash {

@@ -92,7 +92,9 @@ impl Compute {
 
     pub(crate) fn works_on(&self, account: AccountId, job: JobId) -> bool {
         let holders = self.jobs.get(&job).map(|job| job.holders.keys());
-        holders.is_some_and(|mut ids| ids.any(|id| self.worker(*id).is_some_and(|worker| worker.owner == account)))
+        holders.is_some_and(|mut ids| {
+            ids.any(|id| self.worker(*id).is_some_and(|worker| worker.owner == account))
+        })
     }
 
     fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {

@@ -36,7 +36,13 @@ impl Default for Challenges {
 
 impl Challenges {
     /// Draws one; none when too many are open.
-    pub(crate) fn draw(&self, account: AccountId, blob: Hash, length: u64, now: Instant) -> Option<Challenge> {
+    pub(crate) fn draw(
+        &self,
+        account: AccountId,
+        blob: Hash,
+        length: u64,
+        now: Instant,
+    ) -> Option<Challenge> {
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).ok()?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,9 +66,8 @@ impl Challenges {
     ) -> Option<Challenge> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // Who answers in another's name does not use the other's up.
-        let is_theirs = |(challenge, _): &(Challenge, Instant)| {
-            challenge.account == account && challenge.blob == *blob
-        };
+        let is_theirs =
+            |(challenge, _): &(Challenge, Instant)| challenge.account == account && challenge.blob == *blob;
         open.get(nonce.as_bytes()).filter(|open| is_theirs(open))?;
         let (challenge, until) = open.remove(nonce.as_bytes())?;
         (until > now).then_some(challenge)

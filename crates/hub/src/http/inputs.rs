@@ -111,9 +111,8 @@ async fn authorise(
         hash.parse().map_err(|error: pumasi_types::ParseHashError| ApiError::invalid(error.to_string()))?;
     let look = move |state: &pumasi_core::State| {
         let job = state.job(id).ok_or(Refusal::NoJob { job: id })?;
-        let may_read = job.owner == caller.account
-            || caller.is_operator()
-            || state.works_on(caller.account, id);
+        let may_read =
+            job.owner == caller.account || caller.is_operator() || state.works_on(caller.account, id);
         match may_read {
             true => Ok(Named::look(job, &hash)),
             // A job that somebody may not see looks as in all other places.

@@ -2,9 +2,10 @@
 
 mod accounts;
 mod blobs;
-mod content;
 mod chunks;
+mod content;
 mod coupons;
+mod downloads;
 mod error;
 mod extract;
 mod feeds;
@@ -190,6 +191,12 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         steps::refund,
         steps::list,
         order_stream::stream,
+        downloads::add,
+        downloads::list,
+        downloads::get,
+        downloads::pause,
+        downloads::resume,
+        downloads::cancel,
         webhooks::make,
         webhooks::list,
         webhooks::get,
@@ -290,6 +297,10 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/orders/{order}/refuse-return", post(steps::refuse_return))
         .route("/v1/orders/{order}/refund", post(steps::refund))
         .route("/v1/orders/stream", post(order_stream::stream))
+        .route("/v1/downloads", get(downloads::list).post(downloads::add))
+        .route("/v1/downloads/{download}", get(downloads::get).delete(downloads::cancel))
+        .route("/v1/downloads/{download}/pause", post(downloads::pause))
+        .route("/v1/downloads/{download}/resume", post(downloads::resume))
         .route("/v1/webhooks", get(webhooks::list).post(webhooks::make))
         .route("/v1/webhooks/{webhook}", get(webhooks::get).put(webhooks::change).delete(webhooks::remove))
         .route("/v1/webhooks/{webhook}/secret", post(webhooks::renew_secret))

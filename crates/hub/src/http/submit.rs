@@ -9,7 +9,9 @@ use futures_util::StreamExt;
 use pumasi_api::wire;
 use pumasi_blobs::BlobError;
 use pumasi_core::{Checks, Command, Done, InputFile, JobSpec, Role};
-use pumasi_types::{AccountId, Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, Limits, Price, Time};
+use pumasi_types::{
+    AccountId, Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, Limits, Price, Time,
+};
 
 use super::accounts::unexpected;
 use super::extract::{Body, Caller, IdempotencyKey, Query};

@@ -66,7 +66,10 @@ mod tests {
         let keys = Keys { secret: [1; 32] };
         let key = keys.make(Some(RequestId(7)));
         assert_eq!(key, keys.make(Some(RequestId(7))), "a repeated request gets the same");
-        assert!(key.len() == 26 && key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()), "{key}");
+        assert!(
+            key.len() == 26 && key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()),
+            "{key}"
+        );
         assert_ne!(keys.make(None), keys.make(None));
         let secret = keys.secret(&key);
         assert_eq!(secret.len(), 40);

@@ -1,6 +1,5 @@
 //! Sending one event to one webhook over HTTP.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use pumasi_core::Failure;
-use rustls::{ClientConfig, RootCertStore, crypto};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -64,27 +61,9 @@ pub(crate) struct Sender {
 impl Sender {
     /// Trusts the authorities that the system trusts, and those in the options' file.
     pub(crate) fn new(options: &WebhookOptions) -> Result<Sender, ServeError> {
-        let mut store = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        store.add_parsable_certificates(system.certs);
-        if let Some(path) = &options.roots {
-            let bad = |problem: String| ServeError::Certificate { path: path.clone(), problem };
-            let own: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-            for certificate in own.map_err(|error| bad(error.to_string()))? {
-                store.add(certificate).map_err(|error| bad(error.to_string()))?;
-            }
-        }
-        if store.is_empty() {
-            tracing::warn!("this system trusts no authorities: webhooks with https will not be delivered");
-        }
-        let provider = Arc::new(crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring offers TLS 1.2 and 1.3")
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let (tls, patience) = (TlsConnector::from(Arc::new(config)), options.patience);
+        let tls = pumasi_fetch::trusting(options.roots.as_deref())
+            .map_err(|bad| ServeError::Certificate { path: bad.path, problem: bad.problem })?;
+        let patience = options.patience;
         Ok(Sender { tls, allowed: options.allowed(), patience })
     }
 

@@ -1,13 +1,13 @@
 //! Where webhooks may lead: a guard against requests that a hub is tricked into sending (SSRF).
 //!
-//! Whoever names a URL must not reach what only the hub can reach. So its name is looked up here, every address that it
-//! has must be public, and the connection goes to one of these addresses and to no other.
+//! Which addresses are anybody's, `pumasi_fetch::address` says, as for what the hub fetches.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use http::Uri;
 use http::uri::{PathAndQuery, Scheme};
 use pumasi_core::Failure;
+use pumasi_fetch::address::{self, Guard, NoWay};
 
 /// What operators allow besides HTTPS to public addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Target {
         if host.is_empty() {
             return Err(BadTarget("it has no host"));
         }
-        let is_private = host.parse().is_ok_and(|address| !is_public(address));
+        let is_private = host.parse().is_ok_and(|address| !address::is_public(address));
         if is_private && !allowed.private {
             return Err(BadTarget("it leads to a private address, which operators must allow"));
         }
@@ -74,58 +74,12 @@ impl Target {
 
     /// Its addresses now. One that is private spoils them all: its name is not meant for the public.
     pub(crate) async fn addresses(&self, allowed: Allowed) -> Result<Vec<SocketAddr>, Failure> {
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let found: Vec<_> = found.map_err(|_| Failure::NoAddress)?.collect();
-        if found.is_empty() {
-            return Err(Failure::NoAddress);
-        }
-        if !allowed.private && found.iter().any(|address| !is_public(address.ip())) {
-            return Err(Failure::Forbidden);
-        }
-        Ok(found)
-    }
-}
-
-/// Whether an address is anybody's: not this machine, its network, several at once, or reserved (IANA special-purpose
-/// registries of IPv4 and IPv6, RFC 6890).
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let is_special = match (a, b, c) {
-        // This network, private, loopback, link-local, multicast, reserved and broadcast.
-        (0 | 10 | 127 | 224.., ..) | (169, 254, _) | (192, 168, _) => true,
-        (172, 16..=31, _) => true,
-        // Shared between customers of a provider (RFC 6598).
-        (100, 64..=127, _) => true,
-        // Protocol assignments, documentation, the relay of 6to4, benchmarks.
-        (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113) | (192, 88, 99) | (198, 18..=19, _) => true,
-        _ => false,
-    };
-    !is_special
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let parts = address.segments();
-    let embedded = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match parts {
-        // IPv4 in IPv6: mapped, and translated by NAT64 (RFC 6052).
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        // 6to4 (RFC 3056) leads to the IPv4 address in it.
-        [0x2002, high, low, ..] => embedded(high, low),
-        // Protocol assignments with Teredo, documentation.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] => false,
-        [0x3fff, 0..=0xfff, ..] => false,
-        // Only this eighth of all addresses was given out.
-        [first, ..] => first & 0xe000 == 0x2000,
+        let guard = Guard { private: allowed.private, open: Vec::new() };
+        let found = address::resolve(&self.host, self.port, &guard).await;
+        found.map_err(|no_way| match no_way {
+            NoWay::Unknown => Failure::NoAddress,
+            NoWay::Private => Failure::Forbidden,
+        })
     }
 }
 
@@ -134,72 +88,6 @@ mod tests {
     use super::*;
 
     const NOTHING: Allowed = Allowed { private: false, plain: false };
-
-    #[test]
-    fn addresses_that_only_a_hub_can_reach_are_not_public() {
-        for address in [
-            "127.0.0.1",
-            "127.9.9.9",
-            "0.0.0.0",
-            "10.1.2.3",
-            "172.16.0.1",
-            "172.31.255.255",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "100.127.0.1",
-            "192.0.0.8",
-            "192.0.2.1",
-            "198.18.0.1",
-            "198.19.9.9",
-            "198.51.100.7",
-            "203.0.113.9",
-            "224.0.0.1",
-            "239.1.1.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::ffff:127.0.0.1",
-            "::ffff:10.0.0.1",
-            "::7f00:1",
-            "fe80::1",
-            "fec0::1",
-            "fc00::1",
-            "fd12:3456::1",
-            "ff02::1",
-            "2001:db8::1",
-            "2001::1",
-            "2002:7f00:1::1",
-            "2002:a00:1::1",
-            "64:ff9b::7f00:1",
-            "64:ff9b:1::1",
-            "100::1",
-            "3fff::1",
-            "5f00::1",
-            "4000::1",
-        ] {
-            assert!(!is_public(address.parse().unwrap()), "{address}");
-        }
-        for address in [
-            "1.1.1.1",
-            "8.8.8.8",
-            "172.15.0.1",
-            "172.32.0.1",
-            "100.63.0.1",
-            "100.128.0.1",
-            "192.0.1.1",
-            "198.17.0.1",
-            "223.255.255.255",
-            "2606:4700::1111",
-            "2a00:1450::1",
-            "::ffff:8.8.8.8",
-            "64:ff9b::808:808",
-            "2002:808:808::1",
-        ] {
-            assert!(is_public(address.parse().unwrap()), "{address}");
-        }
-    }
 
     #[test]
     fn urls_lead_only_where_they_may() {

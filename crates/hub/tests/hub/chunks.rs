@@ -116,7 +116,8 @@ async fn nothing_is_copied_listed_or_joined_by_who_does_not_hold_it() {
         recipe.copy(0, range);
         recipe.finish()
     };
-    for bad in [beyond(0..300_001), beyond(1 << 40..1 << 41), recipe.slice(..recipe.len() - 1), Bytes::new()] {
+    for bad in [beyond(0..300_001), beyond(1 << 40..1 << 41), recipe.slice(..recipe.len() - 1), Bytes::new()]
+    {
         compose(&hub, &token, &bad).await.expect(400, "bad_recipe");
     }
     // A few bytes cannot make the hub store without end.
@@ -144,10 +145,7 @@ fn answer(challenge: &Challenge, account: AccountId, blob: Hash, bytes: &[u8]) -
         length: bytes.len() as u64,
     };
     let mut answer = asked.answer();
-    asked
-        .offsets()
-        .iter()
-        .for_each(|at| answer.slice(&bytes[*at as usize..(at + SLICE_BYTES) as usize]));
+    asked.offsets().iter().for_each(|at| answer.slice(&bytes[*at as usize..(at + SLICE_BYTES) as usize]));
     Possession { nonce: challenge.nonce, answer: answer.finish() }
 }
 
@@ -196,7 +194,10 @@ async fn bytes_of_others_are_linked_for_who_has_them_and_nobody_else() {
     let linked = upload(&bob, &path, &[]).await;
     assert_eq!((linked.hash, linked.sent), (blob, 0));
     assert!(read(&bob, blob).await == bytes);
-    let small = refusal(bob.post::<_, Challenge>(&format!("/v1/blobs/{blob}/challenge"), &AskChallenge { length: 9 }, None).await);
+    let small = refusal(
+        bob.post::<_, Challenge>(&format!("/v1/blobs/{blob}/challenge"), &AskChallenge { length: 9 }, None)
+            .await,
+    );
     assert_eq!(small.0, 400, "small ones are always sent");
 }
 
@@ -225,7 +226,9 @@ async fn inputs_are_read_by_who_ordered_and_by_who_has_a_run_as_long_as_he_has_i
     let other = put(&alice, b"none of this job's").await;
     let lines = [
         format!("{{\"name\":\"a\",\"file\":\"{first}\"}}\n"),
-        format!("{{\"name\":\"b\",\"file\":\"{second}\",\"arg\":\"{{\\\"name\\\":\\\"c\\\",\\\"file\\\":\\\"{other}\\\"}}\"}}\n"),
+        format!(
+            "{{\"name\":\"b\",\"file\":\"{second}\",\"arg\":\"{{\\\"name\\\":\\\"c\\\",\\\"file\\\":\\\"{other}\\\"}}\"}}\n"
+        ),
     ];
     let list = put(&alice, lines.concat().as_bytes()).await;
     let order = wire::SubmitJob {
@@ -255,15 +258,26 @@ async fn inputs_are_read_by_who_ordered_and_by_who_has_a_run_as_long_as_he_has_i
     }
     let quoted = at_second + lines[1].find("{\\\"name\\\":\\\"c").unwrap() as u64;
     let nowhere = [
-        (other, None), (other, Some(0)), (other, Some(quoted)), (first, None), (first, Some(1)), (first, Some(at_second)),
-        (second, Some(0)), (second, Some(1 << 40)), (second, Some(u64::MAX)),
+        (other, None),
+        (other, Some(0)),
+        (other, Some(quoted)),
+        (first, None),
+        (first, Some(1)),
+        (first, Some(at_second)),
+        (second, Some(0)),
+        (second, Some(1 << 40)),
+        (second, Some(u64::MAX)),
     ];
     for (hash, line) in nowhere {
         let refused = refusal(bob.input(&input(hash, line), 1 << 20).await);
         assert_eq!((refused.0, refused.1.as_str()), (404, "no_input"), "{hash} at {line:?}");
     }
     assert_eq!(refusal(carol.input(&inputs[1], 1 << 20).await).1, "not_yours", "she has no run of it");
-    assert_eq!(refusal(bob.get_blob(shared, 1 << 20, Arc::new(|_| ())).await).0, 404, "nor by its name alone");
+    assert_eq!(
+        refusal(bob.get_blob(shared, 1 << 20, Arc::new(|_| ())).await).0,
+        404,
+        "nor by its name alone"
+    );
     let findings: Vec<_> = runs.iter().map(|run| (run.run, Finding::printed(1_000, "done"))).collect();
     worker.report(&findings).await;
     assert_eq!(wait(&alice, &ordered).await.state, "succeeded");
@@ -276,7 +290,8 @@ async fn who_orders_a_job_must_hold_all_that_it_names() {
     let hub = TestHub::new().await;
     let (alice, bob) = (hub.researcher("alice", "100").await, hub.researcher("bob", "100").await);
     let secret = put(&alice, b"\0asm\x01\0\0\0 secret").await;
-    let list = put(&bob, format!("{{\"name\":\"a\"}}\n{{\"name\":\"b\",\"file\":\"{secret}\"}}\n").as_bytes()).await;
+    let list =
+        put(&bob, format!("{{\"name\":\"a\"}}\n{{\"name\":\"b\",\"file\":\"{secret}\"}}\n").as_bytes()).await;
     let (module, hers) = (put(&bob, MODULE).await, put(&alice, b"{\"name\":\"a\"}\n").await);
     let file = wire::InputFile { name: "x".to_owned(), hash: secret };
     let orders = [
@@ -297,7 +312,8 @@ async fn who_orders_a_job_must_hold_all_that_it_names() {
 async fn nobody_reports_bytes_of_others_as_his_output() {
     let hub = TestHub::new().await;
     let alice = hub.researcher("alice", "100").await;
-    let secret = pumasi_api::output::TaskOutput { stdout: noise("secret", 50_000), ..Default::default() }.encode();
+    let secret =
+        pumasi_api::output::TaskOutput { stdout: noise("secret", 50_000), ..Default::default() }.encode();
     let secret = put(&alice, &secret).await;
     let (mallory, helper) = (hub.researcher("mallory", "100").await, hub.owner("helper").await);
     let ordered = submit(&mallory, 1, "10").await;

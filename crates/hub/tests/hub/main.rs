@@ -3,6 +3,7 @@
 mod chunks;
 mod common;
 mod coupons;
+mod downloads;
 mod drive;
 mod drive_access;
 mod drive_links;

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod completions;
+pub(crate) mod downloads;
 pub(crate) mod fetch;
 pub(crate) mod files;
 pub(crate) mod get;

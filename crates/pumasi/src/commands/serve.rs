@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use pumasi_hub::proof::WitnessAddress;
-use pumasi_hub::{Running, ServeOptions, WebhookOptions};
+use pumasi_hub::{DownloadOptions, Running, ServeOptions, WebhookOptions};
 use pumasi_types::ByteSize;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -116,6 +116,21 @@ pub(crate) struct ServeArgs {
     /// The domain below which buckets are hosts for programs that speak S3; without one they stand in paths
     #[arg(long, value_name = "DOMAIN")]
     s3_domain: Option<String>,
+    /// Downloads that run at once
+    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Downloads")]
+    downloads: usize,
+    /// Of one account
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Downloads")]
+    downloads_each: usize,
+    /// How long one may be
+    #[arg(long, value_name = "SIZE", default_value = "100GiB", help_heading = "Downloads")]
+    download_limit: ByteSize,
+    /// Let downloads come from this private address as well, as 10.0.0.5:80; can be given more than once
+    #[arg(long, value_name = "ADDRESS", help_heading = "Downloads")]
+    downloads_from: Vec<SocketAddr>,
+    /// Trust the authorities in this PEM file for downloads, besides those of the system
+    #[arg(long, value_name = "FILE", help_heading = "Downloads")]
+    download_roots: Option<PathBuf>,
     /// How the hub's log messages are written, to stderr; PUMASI_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -143,7 +158,8 @@ impl LogFormat {
     /// Sends log messages to stderr from now on.
     pub(crate) fn start(self) {
         let wanted = std::env::var("PUMASI_LOG").unwrap_or_else(|_| "info".to_owned());
-        let filter = EnvFilter::try_new(format!("{QUIET},{wanted}")).unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter =
+            EnvFilter::try_new(format!("{QUIET},{wanted}")).unwrap_or_else(|_| EnvFilter::new("info"));
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
         // A second start would be a mistake of ours, and the first one goes on.
@@ -201,6 +217,13 @@ impl ServeArgs {
                 ..WebhookOptions::default()
             },
             s3_domain: self.s3_domain,
+            downloads: DownloadOptions {
+                at_once: self.downloads,
+                each: self.downloads_each,
+                limit: self.download_limit,
+                from: self.downloads_from,
+                roots: self.download_roots,
+            },
             proofs: !self.no_proofs,
             origin: self.origin,
             witnesses: self.witness,

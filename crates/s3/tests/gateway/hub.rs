@@ -166,7 +166,13 @@ impl Answer {
 
 impl Client {
     /// Sends a request. `to` is an encoded path, with a query whose parameters stand in order.
-    pub(crate) async fn send(&self, method: &str, to: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        to: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let (path, query) = to.split_once('?').unwrap_or((to, ""));
         let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let body: Bytes = body.into();

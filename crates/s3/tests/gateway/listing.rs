@@ -7,7 +7,12 @@ use proptest::prelude::*;
 use crate::hub::{Client, Memory};
 
 /// What a listing should say: keys and prefixes in order, all pages together.
-fn expected(keys: &BTreeSet<String>, prefix: &str, delimiter: &str, after: &str) -> (Vec<String>, Vec<String>) {
+fn expected(
+    keys: &BTreeSet<String>,
+    prefix: &str,
+    delimiter: &str,
+    after: &str,
+) -> (Vec<String>, Vec<String>) {
     let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
     for key in keys.iter().filter(|key| key.starts_with(prefix) && key.as_str() > after) {
         let rest = &key[prefix.len()..];
@@ -32,13 +37,23 @@ fn encoded(text: &str) -> String {
 }
 
 /// What is told, page by page.
-async fn listed(client: &Client, two: bool, prefix: &str, delimiter: &str, most: usize) -> (Vec<String>, Vec<String>) {
+async fn listed(
+    client: &Client,
+    two: bool,
+    prefix: &str,
+    delimiter: &str,
+    most: usize,
+) -> (Vec<String>, Vec<String>) {
     let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
     let mut from = String::new();
     for _ in 0..200 {
         let (delimiter, prefix) = (encoded(delimiter), encoded(prefix));
         let to = if two {
-            let token = if from.is_empty() { String::new() } else { format!("continuation-token={}&", encoded(&from)) };
+            let token = if from.is_empty() {
+                String::new()
+            } else {
+                format!("continuation-token={}&", encoded(&from))
+            };
             format!("/bucket?{token}delimiter={delimiter}&list-type=2&max-keys={most}&prefix={prefix}")
         } else {
             format!("/bucket?delimiter={delimiter}&marker={}&max-keys={most}&prefix={prefix}", encoded(&from))
@@ -72,7 +87,9 @@ fn keys() -> impl Strategy<Value = BTreeSet<String>> {
         for (key, is_folder) in all {
             let folder = format!("{key}/");
             let is_below = |other: &String| !other.ends_with('/') && key.starts_with(&format!("{other}/"));
-            let clashes = kept.iter().any(|other| is_below(other) || (!is_folder && other.starts_with(&folder)) || *other == key && is_folder);
+            let clashes = kept.iter().any(|other| {
+                is_below(other) || (!is_folder && other.starts_with(&folder)) || *other == key && is_folder
+            });
             if !clashes {
                 kept.insert(if is_folder { folder } else { key });
             }

@@ -57,7 +57,10 @@ async fn parts_of_an_object_are_read() {
     ] {
         let got = client.send("GET", "/bucket/k", &[("range", range)], "").await;
         assert_eq!((got.status.as_u16(), got.body.as_str()), (206, body), "{range}");
-        assert_eq!((got.header("content-range"), got.header("content-length").parse()), (named, Ok(body.len())));
+        assert_eq!(
+            (got.header("content-range"), got.header("content-length").parse()),
+            (named, Ok(body.len()))
+        );
     }
     client.send("GET", "/bucket/k", &[("range", "bytes=10-")], "").await.refused(416, "InvalidRange");
     client.put("/bucket/empty", "").await.ok();
@@ -76,7 +79,9 @@ async fn conditions_hold_or_nothing_happens() {
     put(&[("if-none-match", "*")], "two").await.refused(412, "PreconditionFailed");
     let tag = "\"f97c5d29941bfb1b2fdab0874906ab82\"";
     assert_eq!(client.get("/bucket/k").await.header("etag"), tag);
-    put(&[("if-match", "\"00000000000000000000000000000000\"")], "two").await.refused(412, "PreconditionFailed");
+    put(&[("if-match", "\"00000000000000000000000000000000\"")], "two")
+        .await
+        .refused(412, "PreconditionFailed");
     put(&[("if-match", "\"f97c5d29941bfb1b2fdab0874906ab82\"")], "two").await.ok();
     assert_eq!(client.get("/bucket/k").await.body, "two");
     let tag = client.get("/bucket/k").await.header("etag").to_owned();
@@ -97,7 +102,8 @@ async fn wrong_bytes_are_not_taken() {
         client.send("PUT", "/bucket/k", &[*header], "hello").await.refused(400, "BadDigest");
     }
     client.get("/bucket/k").await.refused(404, "NoSuchKey");
-    let right = [("x-amz-checksum-crc32", "NhCmhg=="), ("x-amz-checksum-sha1", "qvTGHdzF6KLavt4PO0gs2a6pQ00=")];
+    let right =
+        [("x-amz-checksum-crc32", "NhCmhg=="), ("x-amz-checksum-sha1", "qvTGHdzF6KLavt4PO0gs2a6pQ00=")];
     let put = client.send("PUT", "/bucket/k", &right, "hello").await.ok();
     assert_eq!(put.header("x-amz-checksum-crc32"), "NhCmhg==");
     let head = client.send("HEAD", "/bucket/k", &[("x-amz-checksum-mode", "ENABLED")], "").await.ok();
@@ -112,7 +118,10 @@ async fn copies_keep_or_change_what_is_said() {
     let source = ("x-amz-copy-source", "/bucket/k");
     client.send("PUT", "/bucket/copy", &[source], "").await.ok();
     let copy = client.get("/bucket/copy").await.ok();
-    assert_eq!((copy.body.as_str(), copy.header("x-amz-meta-a"), copy.header("content-type")), ("hello", "1", "text/a"));
+    assert_eq!(
+        (copy.body.as_str(), copy.header("x-amz-meta-a"), copy.header("content-type")),
+        ("hello", "1", "text/a")
+    );
     client.send("PUT", "/bucket/k", &[source], "").await.refused(400, "InvalidRequest");
     let replace = [source, ("x-amz-metadata-directive", "REPLACE"), ("x-amz-meta-b", "2")];
     let copied = client.send("PUT", "/bucket/k", &replace, "").await.ok();
@@ -123,7 +132,10 @@ async fn copies_keep_or_change_what_is_said() {
     assert_eq!(client.get("/bucket/k?tagging=").await.ok().elements("Value"), ["1"], "tags stay");
     let unwanted = [source, ("x-amz-copy-source-if-match", "\"x\"")];
     client.send("PUT", "/bucket/c2", &unwanted, "").await.refused(412, "PreconditionFailed");
-    client.send("PUT", "/bucket/c2", &[("x-amz-copy-source", "/bucket/none")], "").await.refused(404, "NoSuchKey");
+    client
+        .send("PUT", "/bucket/c2", &[("x-amz-copy-source", "/bucket/none")], "")
+        .await
+        .refused(404, "NoSuchKey");
 }
 
 #[tokio::test]
@@ -147,7 +159,10 @@ async fn folders_are_empty_objects() {
     let client = client().await;
     client.put("/bucket/dir/", "").await.ok();
     let head = client.send("HEAD", "/bucket/dir/", &[], "").await.ok();
-    assert_eq!((head.header("content-type"), head.header("content-length")), ("application/x-directory", "0"));
+    assert_eq!(
+        (head.header("content-type"), head.header("content-length")),
+        ("application/x-directory", "0")
+    );
     client.put("/bucket/dir/k", "x").await.ok();
     client.put("/bucket/other/k", "x").await.ok();
     assert_eq!(client.send("HEAD", "/bucket/other/", &[], "").await.status, 404, "nobody made it");
@@ -194,7 +209,10 @@ async fn what_is_not_offered_is_refused() {
     }
     let public = [("x-amz-acl", "public-read")];
     client.send("PUT", "/bucket/k", &public, "x").await.refused(400, "AccessControlListNotSupported");
-    client.send("PUT", "/bucket/k", &[("x-amz-storage-class", "GLACIER")], "x").await.refused(400, "InvalidStorageClass");
+    client
+        .send("PUT", "/bucket/k", &[("x-amz-storage-class", "GLACIER")], "x")
+        .await
+        .refused(400, "InvalidStorageClass");
     client.put("/bucket?policy=", "{}").await.refused(501, "NotImplemented");
     client.get("/bucket/k").await.refused(404, "NoSuchKey");
     let private = [("x-amz-acl", "private"), ("x-amz-storage-class", "STANDARD")];

@@ -21,11 +21,15 @@ async fn only_members_see_a_bucket_and_only_writers_change_it() {
     hub.apply(hub.account("ann"), Command::Files(member)).expect("she manages it");
     assert_eq!(ben.get("/shared/k").await.ok().body, "hello");
     assert_eq!(ben.get("/").await.ok().elements("Name"), ["shared"]);
-    for answer in [ben.put("/shared/k", "x").await, ben.delete("/shared/k").await, ben.delete("/shared").await] {
+    for answer in
+        [ben.put("/shared/k", "x").await, ben.delete("/shared/k").await, ben.delete("/shared").await]
+    {
         answer.refused(403, "AccessDenied");
     }
     ben.send("POST", "/shared/k?uploads=", &[], "").await.refused(403, "AccessDenied");
-    ben.send("PUT", "/shared/copy", &[("x-amz-copy-source", "/shared/k")], "").await.refused(403, "AccessDenied");
+    ben.send("PUT", "/shared/copy", &[("x-amz-copy-source", "/shared/k")], "")
+        .await
+        .refused(403, "AccessDenied");
     // Strangers cannot tell it from what is not there.
     for answer in [
         cam.get("/shared/k").await,

@@ -51,7 +51,10 @@ async fn parts_become_one_object_once() {
     let tag = done.element("ETag").replace("&quot;", "\"");
     assert!(tag.ends_with("-2\""), "{tag}");
     let got = client.get("/bucket/k").await.ok();
-    assert_eq!((got.body.len(), got.header("etag"), got.header("x-amz-meta-a")), (PART + 10, tag.as_str(), "1"));
+    assert_eq!(
+        (got.body.len(), got.header("etag"), got.header("x-amz-meta-a")),
+        (PART + 10, tag.as_str(), "1")
+    );
     assert!(got.body.ends_with("abbbbbbbbbb"));
     // Who did not hear the answer asks again.
     let again = complete(list(&[(1, &first), (2, &second)])).await.ok();
@@ -65,7 +68,8 @@ async fn parts_become_one_object_once() {
 #[tokio::test]
 async fn small_parts_come_last_only() {
     let (client, id) = begin().await;
-    let (first, second) = (part(&client, &id, 1, vec![1; 10]).await, part(&client, &id, 2, vec![2; 10]).await);
+    let (first, second) =
+        (part(&client, &id, 1, vec![1; 10]).await, part(&client, &id, 2, vec![2; 10]).await);
     let to = format!("/bucket/k?uploadId={id}");
     client.send("POST", &to, &[], list(&[(1, &first), (2, &second)])).await.refused(400, "EntityTooSmall");
     client.send("POST", &to, &[("if-match", "\"x\"")], list(&[(1, &first)])).await.refused(404, "NoSuchKey");
@@ -95,8 +99,14 @@ async fn parts_are_copied_from_objects() {
     let to = format!("/bucket/k?partNumber=1&uploadId={id}");
     let source = ("x-amz-copy-source", "/bucket/source");
     let copied = client.send("PUT", &to, &[source, ("x-amz-copy-source-range", "bytes=2-4")], "").await.ok();
-    client.send("PUT", &to, &[source, ("x-amz-copy-source-range", "bytes=5-10")], "").await.refused(416, "InvalidRange");
-    client.send("PUT", &to, &[source, ("x-amz-copy-source-range", "bytes=-3")], "").await.refused(400, "InvalidArgument");
+    client
+        .send("PUT", &to, &[source, ("x-amz-copy-source-range", "bytes=5-10")], "")
+        .await
+        .refused(416, "InvalidRange");
+    client
+        .send("PUT", &to, &[source, ("x-amz-copy-source-range", "bytes=-3")], "")
+        .await
+        .refused(400, "InvalidArgument");
     let tag = copied.element("ETag").to_owned();
     client.send("POST", &format!("/bucket/k?uploadId={id}"), &[], list(&[(1, &tag)])).await.ok();
     assert_eq!(client.get("/bucket/k").await.body, "234");

@@ -44,7 +44,8 @@ const SMALL_BYTES: usize = 4 << 10;
 pub(crate) fn run(options: &Options) -> Outcome {
     let runtime = tokio::runtime::Runtime::new()?;
     let ours = {
-        let pool = Pool::start(&build::given_or(Profile::Release)?, &["--no-tls", "--requests-per-s", "10000000"])?;
+        let pool =
+            Pool::start(&build::given_or(Profile::Release)?, &["--no-tls", "--requests-per-s", "10000000"])?;
         let token = pool.open_account("bench", "researcher")?;
         let S3Key { access_key, secret_key } = pool.ask(&token, &["s3-key"])?;
         let endpoint = Endpoint { address: pool.address.clone(), signer: Signer { access_key, secret_key } };
@@ -81,10 +82,12 @@ fn seaweed(runtime: &tokio::runtime::Runtime, options: &Options) -> Outcome<Valu
     let log = std::fs::File::create(folder.path().join("log"))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let _server = Guarded::spawn(&mut command)?;
-    let endpoint = Endpoint { address: format!("127.0.0.1:{}", ports[3]), signer: Signer { access_key, secret_key } };
+    let endpoint =
+        Endpoint { address: format!("127.0.0.1:{}", ports[3]), signer: Signer { access_key, secret_key } };
     let until = Instant::now() + Duration::from_secs(60);
     loop {
-        let listed = runtime.block_on(async { endpoint.connect().await?.ask("GET", "/", "", b"").await?.done() });
+        let listed =
+            runtime.block_on(async { endpoint.connect().await?.ask("GET", "/", "", b"").await?.done() });
         match listed {
             Ok(_) => break,
             Err(error) if Instant::now() > until => return Err(format!("it does not answer: {error}").into()),
@@ -125,7 +128,8 @@ async fn measure(name: &str, endpoint: &Endpoint, options: &Options) -> Outcome<
             }
         }
         let megabytes = f64::from(options.large) * LARGE_BYTES as f64 / 1e6;
-        figures[format!("{}_64mib_mb_s", method.to_lowercase())] = json!((megabytes / spent.as_secs_f64()).round());
+        figures[format!("{}_64mib_mb_s", method.to_lowercase())] =
+            json!((megabytes / spent.as_secs_f64()).round());
     }
     for method in ["PUT", "GET"] {
         let (rate, mut times) = small(endpoint, method, options).await?;

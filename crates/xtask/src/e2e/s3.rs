@@ -132,7 +132,8 @@ fn boto3_finds_what_is_offered_and_nothing_else() {
     let client = shop.pool.client(&shop.key.secret_key).expect("a client");
     let me: Result<serde_json::Value, _> = block_on(client.get("/v1/me"));
     assert!(me.is_err(), "a secret key is no token");
-    run(shop.pool.cli(&shop.token).args(["s3-key", "--revoke", &shop.key.access_key])).expect("it is revoked");
+    run(shop.pool.cli(&shop.token).args(["s3-key", "--revoke", &shop.key.access_key]))
+        .expect("it is revoked");
     let refused = block_on(async { shop.endpoint().connect().await?.ask("GET", "/", "", b"").await });
     assert!(refused.is_err() || refused.is_ok_and(|answer| answer.status == 403));
 }
@@ -190,7 +191,8 @@ fn rclone_works() {
     rclone(&["check", &tree_text, "hub:rclone/tree"]);
     rclone(&["sync", "hub:rclone/tree", &back_text]);
     same(&tree, &back);
-    let modified = |folder: &std::path::Path| std::fs::metadata(folder.join("empty")).and_then(|one| one.modified());
+    let modified =
+        |folder: &std::path::Path| std::fs::metadata(folder.join("empty")).and_then(|one| one.modified());
     let (before, after) = (modified(&tree).expect("a time"), modified(&back).expect("a time"));
     assert!(before.duration_since(after).unwrap_or_else(|error| error.duration()) < Duration::from_millis(2));
     rclone(&["moveto", "hub:rclone/tree/big", "hub:rclone/moved"]);
@@ -227,7 +229,8 @@ fn a_bucket_can_be_mounted_by_s3fs() {
         return;
     }
     let shop = Shop::open(&["--no-tls"]);
-    block_on(async { shop.endpoint().connect().await?.ask("PUT", "/mounted", "", b"").await?.done() }).expect("a bucket");
+    block_on(async { shop.endpoint().connect().await?.ask("PUT", "/mounted", "", b"").await?.done() })
+        .expect("a bucket");
     let (tree, place) = (shop.folder("tree"), shop.folder("place"));
     write_tree(&tree);
     let mut command = shop.with_key("s3fs");
@@ -236,7 +239,8 @@ fn a_bucket_can_be_mounted_by_s3fs() {
     let log = std::fs::File::create(shop.pool.dir.path().join("s3fs.log")).expect("a file");
     command.stdout(log.try_clone().expect("a handle")).stderr(log);
     let mut mounted = Mounted(place.clone(), Guarded::spawn(&mut command).expect("s3fs starts"));
-    let is_mounted = || std::fs::read_to_string("/proc/mounts").is_ok_and(|all| all.contains(&*place.to_string_lossy()));
+    let is_mounted =
+        || std::fs::read_to_string("/proc/mounts").is_ok_and(|all| all.contains(&*place.to_string_lossy()));
     let until = Instant::now() + Duration::from_secs(20);
     while !is_mounted() {
         if !mounted.1.is_alive() || Instant::now() > until {
@@ -277,13 +281,18 @@ fn ten_thousand_small_requests_are_all_answered() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let mut link = endpoint.connect().await.expect("a connection");
-        link.ask("PUT", "/small", "", b"").await.and_then(|answer| answer.done().map(drop)).expect("a bucket");
+        link.ask("PUT", "/small", "", b"")
+            .await
+            .and_then(|answer| answer.done().map(drop))
+            .expect("a bucket");
         for method in ["PUT", "GET", "DELETE"] {
             let started = Instant::now();
             let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
             let workers = (0..LINKS).map(|_| {
                 let (endpoint, next) = (endpoint.clone(), Arc::clone(&next));
-                tokio::spawn(async move { small(&endpoint, method, &next).await.map_err(|error| error.to_string()) })
+                tokio::spawn(async move {
+                    small(&endpoint, method, &next).await.map_err(|error| error.to_string())
+                })
             });
             let mut done = 0;
             for worker in workers.collect::<Vec<_>>() {
@@ -322,7 +331,8 @@ async fn small(endpoint: &Endpoint, method: &str, next: &std::sync::atomic::Atom
 /// The parts of an object, sent; id, and the list that completes it.
 async fn send_parts(link: &mut Link, path: &str, parts: &[Vec<u8>]) -> Outcome<(String, String)> {
     let begun = String::from_utf8(link.ask("POST", path, "uploads=", b"").await?.done()?)?;
-    let id = begun.split("<UploadId>").nth(1).and_then(|rest| rest.split('<').next()).ok_or("no id")?.to_owned();
+    let id =
+        begun.split("<UploadId>").nth(1).and_then(|rest| rest.split('<').next()).ok_or("no id")?.to_owned();
     for (n, part) in parts.iter().enumerate() {
         link.ask("PUT", path, &format!("partNumber={}&uploadId={id}", n + 1), part).await?.done()?;
     }
@@ -343,7 +353,9 @@ fn a_hub_killed_while_it_completes_an_object_has_all_of_it_or_none() {
         let endpoint = endpoint.clone();
         block_on(async move { endpoint.connect().await?.ask(method, &path, &query, &body).await })
     };
-    ask("PUT", "/killed".into(), String::new(), Vec::new()).and_then(|answer| answer.done()).expect("a bucket");
+    ask("PUT", "/killed".into(), String::new(), Vec::new())
+        .and_then(|answer| answer.done())
+        .expect("a bucket");
     // Sooner and later: before it is put together, in the middle, about when it is done.
     for (round, wait) in [0, 30, 90, 200, 350, 500, 800].into_iter().enumerate() {
         let path = format!("/killed/object-{round}");
@@ -377,7 +389,10 @@ fn a_hub_killed_while_it_completes_an_object_has_all_of_it_or_none() {
         });
         let found = ask("GET", path, String::new(), Vec::new()).expect("an answer");
         assert!(found.status == 200 && found.body == whole);
-        println!("killed after {wait} ms: {}", if was_told { "was acknowledged" } else { "was not acknowledged" });
+        println!(
+            "killed after {wait} ms: {}",
+            if was_told { "was acknowledged" } else { "was not acknowledged" }
+        );
     }
     shop.check_log();
 }

@@ -1,0 +1,36 @@
+//! Fetching files from servers that nobody vouches for.
+//!
+//! Whoever names a URL decides where this machine connects to and what it is sent. So every address is looked up here and
+//! must be public ([`address`]), at every redirect again; nothing that a server says of length, range or version is believed
+//! without a look; and every body has a bound in bytes and in time.
+//!
+//! ```text
+//! DIR/origin.json   which version of which URL the bytes are of, and how many of them are durable
+//! DIR/body          the bytes so far
+//! ```
+//!
+//! Entry points: [`Client::fetch`] with a [`Part`] that outlives this process.
+
+pub mod address;
+mod bencode;
+mod client;
+mod error;
+mod fetch;
+mod name;
+mod part;
+mod place;
+mod reply;
+mod tls;
+mod torrent;
+mod tracker;
+
+pub use client::{Client, Options};
+pub use error::FetchError;
+pub use fetch::{Fetched, Progress, Wanted};
+pub use name::safe_name;
+pub use part::{Origin, Part};
+pub use place::{BadUrl, Place};
+pub use reply::is_strong;
+pub use tls::{BadRoots, trusting};
+pub use torrent::{BadTorrent, Magnet, TORRENT_BYTES, Torrent, TorrentFile};
+pub use tracker::{Announce, peers_of};

@@ -1,0 +1,194 @@
+//! Asking trackers for peers: over HTTP (BEP 3, 7, 23) and UDP (BEP 15), at public addresses only.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use pumasi_types::ByteSize;
+use tokio::net::UdpSocket;
+use url::Url;
+
+use crate::address;
+use crate::bencode::Value;
+use crate::client::Client;
+use crate::place::Place;
+
+/// The longest answer, in bytes.
+const ANSWER: ByteSize = ByteSize(1 << 20);
+/// Peers of one answer.
+const PEERS: usize = 200;
+/// How long a UDP tracker may take, and how often it is asked.
+const UDP_PATIENCE: Duration = Duration::from_secs(5);
+const UDP_TRIES: usize = 3;
+/// What opens a conversation with a UDP tracker.
+const UDP_MAGIC: u64 = 0x0417_2710_1980;
+
+/// Who asks for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Announce {
+    /// Which torrent.
+    pub info_hash: [u8; 20],
+    /// Who asks.
+    pub peer_id: [u8; 20],
+    /// Bytes that are missing.
+    pub left: u64,
+}
+
+/// Nothing is offered, so nobody needs to know where: this port is the one of `discard`.
+const PORT: u16 = 9;
+
+impl Client {
+    /// The peers that a tracker knows, those only that may be connected to.
+    ///
+    /// # Errors
+    /// Why it told none, for people.
+    pub async fn peers(&self, tracker: &str, announce: &Announce) -> Result<Vec<SocketAddr>, String> {
+        let found = match tracker.get(..4) {
+            Some("udp:") => self.udp_peers(tracker, announce).await?,
+            _ => self.http_peers(tracker, announce).await?,
+        };
+        let guard = self.guard();
+        Ok(found.into_iter().filter(|peer| peer.port() != 0 && guard.lets(*peer)).take(PEERS).collect())
+    }
+
+    async fn http_peers(&self, tracker: &str, announce: &Announce) -> Result<Vec<SocketAddr>, String> {
+        let place = Place::parse(tracker, self.guard()).map_err(|bad| bad.to_string())?;
+        let query = place.query().map(|query| format!("{query}&")).unwrap_or_default();
+        let Announce { info_hash, peer_id, left } = announce;
+        let query = format!(
+            "{query}info_hash={}&peer_id={}&port={PORT}&uploaded=0&downloaded=0&left={left}&compact=1&numwant={PEERS}&event=started",
+            escape(info_hash),
+            escape(peer_id)
+        );
+        let answer =
+            self.small(&place.with_query(&query), ANSWER).await.map_err(|error| error.to_string())?;
+        peers_of(&answer)
+    }
+
+    async fn udp_peers(&self, tracker: &str, announce: &Announce) -> Result<Vec<SocketAddr>, String> {
+        let url = Url::parse(tracker).map_err(|_| "it must look like udp://HOST:PORT")?;
+        let (host, port) = url.host_str().zip(url.port()).ok_or("it must look like udp://HOST:PORT")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let found = address::resolve(host, port, self.guard()).await;
+        let to = *found.map_err(|problem| problem.to_string())?.first().ok_or("it has no address")?;
+        let any: IpAddr =
+            if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let failed = |error: std::io::Error| error.to_string();
+        let socket = UdpSocket::bind((any, 0)).await.map_err(failed)?;
+        socket.connect(to).await.map_err(failed)?;
+        let ticket = u32::from_be_bytes([
+            announce.peer_id[16],
+            announce.peer_id[17],
+            announce.peer_id[18],
+            announce.peer_id[19],
+        ]);
+        let hello = [&UDP_MAGIC.to_be_bytes()[..], &0_u32.to_be_bytes(), &ticket.to_be_bytes()].concat();
+        let connection = asked(&socket, &hello, 0, ticket).await?;
+        let connection = connection.get(..8).ok_or("its answer is too short")?;
+        let question = [
+            connection,
+            &1_u32.to_be_bytes(),
+            &ticket.to_be_bytes(),
+            &announce.info_hash,
+            &announce.peer_id,
+            &0_u64.to_be_bytes(),
+            &announce.left.to_be_bytes(),
+            &0_u64.to_be_bytes(),
+            &2_u32.to_be_bytes(),
+            &0_u32.to_be_bytes(),
+            &ticket.to_be_bytes(),
+            &(PEERS as u32).to_be_bytes(),
+            &PORT.to_be_bytes(),
+        ]
+        .concat();
+        let answer = asked(&socket, &question, 1, ticket).await?;
+        let peers = answer.get(12..).ok_or("its answer is too short")?;
+        Ok(if to.is_ipv4() { compact_v4(peers) } else { compact_v6(peers) })
+    }
+}
+
+/// What a UDP tracker answers behind its head.
+async fn asked(socket: &UdpSocket, question: &[u8], action: u32, ticket: u32) -> Result<Vec<u8>, String> {
+    let mut buffer = vec![0; 64 << 10];
+    for _ in 0..UDP_TRIES {
+        socket.send(question).await.map_err(|error| error.to_string())?;
+        let Ok(received) = tokio::time::timeout(UDP_PATIENCE, socket.recv(&mut buffer)).await else {
+            continue;
+        };
+        let answer = &buffer[..received.map_err(|error| error.to_string())?];
+        let expected = [action.to_be_bytes(), ticket.to_be_bytes()].concat();
+        match answer.split_at_checked(8) {
+            Some((head, rest)) if head == expected => return Ok(rest.to_vec()),
+            Some((head, rest)) if head[..4] == 3_u32.to_be_bytes() && head[4..] == expected[4..] => {
+                return Err(String::from_utf8_lossy(rest).chars().take(200).collect());
+            }
+            _ => {}
+        }
+    }
+    Err("it does not answer".to_owned())
+}
+
+/// Peers in the answer of an HTTP tracker, whatever may be connected to.
+///
+/// # Errors
+/// Why it told none, for people.
+pub fn peers_of(answer: &[u8]) -> Result<Vec<SocketAddr>, String> {
+    let value = Value::read(answer).ok_or("its answer is not bencoded")?;
+    if let Some(reason) = value.get("failure reason").and_then(Value::text) {
+        return Err(reason.chars().take(200).collect());
+    }
+    let mut peers = match value.get("peers") {
+        Some(Value::Bytes(bytes)) => compact_v4(bytes),
+        Some(Value::List(list)) => list.iter().filter_map(peer_of).collect(),
+        _ => Vec::new(),
+    };
+    peers.extend(value.get("peers6").and_then(Value::bytes).map(compact_v6).unwrap_or_default());
+    Ok(peers)
+}
+
+fn peer_of(value: &Value<'_>) -> Option<SocketAddr> {
+    // Names of hosts are not looked up.
+    let address: IpAddr = value.get("ip")?.text()?.parse().ok()?;
+    Some(SocketAddr::new(address, u16::try_from(value.get("port")?.int()?).ok()?))
+}
+
+fn compact_v4(bytes: &[u8]) -> Vec<SocketAddr> {
+    let peers = bytes.as_chunks::<6>().0.iter();
+    peers
+        .map(|[a, b, c, d, high, low]| {
+            (Ipv4Addr::new(*a, *b, *c, *d), u16::from_be_bytes([*high, *low])).into()
+        })
+        .collect()
+}
+
+fn compact_v6(bytes: &[u8]) -> Vec<SocketAddr> {
+    let peer = |peer: &[u8; 18]| {
+        let (address, port) = peer.split_first_chunk::<16>()?;
+        Some((Ipv6Addr::from(*address), u16::from_be_bytes(port.try_into().ok()?)).into())
+    };
+    bytes.as_chunks::<18>().0.iter().filter_map(peer).collect()
+}
+
+/// All bytes as they stand in a query.
+fn escape(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_read_in_all_forms() {
+        let mut answer = b"d5:peers6:\x7f\0\0\x01\x1a\xe16:peers618:".to_vec();
+        answer.extend([0x20, 1, 13, 184, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 80]);
+        answer.push(b'e');
+        assert_eq!(
+            peers_of(&answer).unwrap(),
+            ["127.0.0.1:6881".parse().unwrap(), "[2001:db8::1]:80".parse().unwrap()]
+        );
+        let list = b"d5:peersld2:ip7:1.2.3.44:porti5eed2:ip9:localhost4:porti5eeee";
+        assert_eq!(peers_of(list).unwrap(), ["1.2.3.4:5".parse().unwrap()]);
+        assert_eq!(peers_of(b"d14:failure reason4:gonee").unwrap_err(), "gone");
+        assert!(peers_of(b"<html>").is_err());
+    }
+}

@@ -1,0 +1,280 @@
+//! Downloads over real sockets: what the hub fetches, from whom it does not, and that nothing of it is lost.
+
+#[path = "../../../fetch/tests/server/mod.rs"]
+mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use pumasi_api::client::HubClient;
+use pumasi_api::wire::downloads::{Download, DownloadState, NewDownload};
+use pumasi_types::DownloadId;
+
+use self::server::{Server, Step, bytes, good, text, up_to};
+use crate::common::*;
+
+/// A hub that may fetch from these servers.
+async fn hub(servers: &[&Server]) -> TestHub {
+    let from = servers.iter().map(|server| server.address).collect();
+    TestHub::with(|options| options.downloads.from = from).await
+}
+
+async fn user(hub: &TestHub, name: &str) -> HubClient {
+    hub.client(&hub.open(name, &[]).await)
+}
+
+fn new(url: &str) -> NewDownload {
+    NewDownload {
+        url: Some(url.to_owned()),
+        torrent: None,
+        space: "~".to_owned(),
+        path: "in".parse().unwrap(),
+        named: false,
+        sha256: None,
+        limit_bytes: None,
+        files: Vec::new(),
+    }
+}
+
+async fn over(client: &HubClient, id: DownloadId) -> Download {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let now = client.download_state(id, 1_000).await.unwrap();
+        if now.state.is_over() {
+            return now;
+        }
+        assert!(Instant::now() < until, "{now:?}");
+    }
+}
+
+async fn fetched(client: &HubClient, url: &str) -> Download {
+    let id = client.add_download(&new(url), None).await.unwrap().id;
+    over(client, id).await
+}
+
+async fn content(client: &HubClient, path: &str) -> Vec<u8> {
+    let mut download = client.read_file("~", &path.parse().unwrap(), None, None).await.unwrap();
+    let mut all = Vec::new();
+    while let Some(piece) = download.next().await.unwrap() {
+        all.extend_from_slice(&piece);
+    }
+    all
+}
+
+async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < until, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What lies in the folder of downloads, besides the hub's notes of where things came from.
+fn left(hub: &TestHub) -> usize {
+    let found = std::fs::read_dir(hub.data().join("downloads")).unwrap();
+    found.filter(|item| item.as_ref().unwrap().file_type().unwrap().is_dir()).count()
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_once_for_each_account() {
+    let body = bytes(900_000, 1);
+    let served = body.clone();
+    let server = Server::start(move |asked| up_to(good(asked, &served, "\"v1\""), usize::MAX)).await;
+    let hub = hub(&[&server]).await;
+    let (kim, lee) = (user(&hub, "kim").await, user(&hub, "lee").await);
+
+    let done = fetched(&kim, &server.url("/data.bin")).await;
+    assert_eq!(
+        (done.state, done.files, done.saved_bytes),
+        (DownloadState::Done, Some(1), Some(0)),
+        "{done:?}"
+    );
+    assert!(content(&kim, "in/data.bin").await == body);
+    assert_eq!(left(&hub), 0, "what came lies in the store only");
+
+    // The server says that it is the same: linked at once, under another name, because the first one is taken.
+    let again = fetched(&kim, &server.url("/data.bin")).await;
+    assert_eq!((again.state, again.saved_bytes), (DownloadState::Done, Some(900_000)), "{again:?}");
+    assert!(content(&kim, "in/data (2).bin").await == body);
+    assert_eq!(server.seen()[1].header("if-none-match"), Some("\"v1\""));
+
+    // Somebody else learns nothing of it.
+    let other = fetched(&lee, &server.url("/data.bin")).await;
+    assert_eq!((other.state, other.saved_bytes), (DownloadState::Done, Some(0)), "{other:?}");
+    assert_eq!(server.seen()[2].header("if-none-match"), None);
+    hub.running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_hub_goes_nowhere_that_only_it_can_reach() {
+    let inside = Server::start(|_| vec![text("HTTP/1.1 200 OK\nContent-Length: 6\n\nsecret")]).await;
+    let to = inside.url("/");
+    let outside =
+        Server::start(move |_| vec![text(&format!("HTTP/1.1 302 Found\nLocation: {to}\n\n"))]).await;
+    let hub = hub(&[&outside]).await;
+    let kim = user(&hub, "kim").await;
+    for url in [
+        inside.url("/"),
+        "http://169.254.169.254/latest/meta-data/".to_owned(),
+        "http://[::ffff:127.0.0.1]/".to_owned(),
+        "ftp://files.example/".to_owned(),
+        "file:///etc/passwd".to_owned(),
+        "https://kim:secret@files.example/".to_owned(),
+    ] {
+        let refused = kim.add_download(&new(&url), None).await.unwrap_err();
+        assert_eq!(refused.code(), Some("invalid"), "{url}: {refused}");
+    }
+    let name = fetched(&kim, &format!("http://localhost:{}/", inside.address.port())).await;
+    let redirected = fetched(&kim, &outside.url("/")).await;
+    for failed in [name, redirected] {
+        assert_eq!(failed.state, DownloadState::Failed, "{failed:?}");
+        assert!(failed.reason.as_ref().unwrap().contains("private address"), "{failed:?}");
+    }
+    assert!(inside.seen().is_empty(), "it heard nothing");
+    hub.running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_never_ends_or_is_not_what_was_wanted_leaves_nothing() {
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/endless" => {
+            vec![text("HTTP/1.0 200 OK\n\n"), Step::Forever(vec![7; 1 << 16], Duration::ZERO)]
+        }
+        "/missing" => vec![text("HTTP/1.1 404 -\n\n")],
+        _ => up_to(good(asked, b"hello", "\"v1\""), usize::MAX),
+    })
+    .await;
+    let hub = hub(&[&server]).await;
+    let kim = user(&hub, "kim").await;
+    let endless = NewDownload { limit_bytes: Some(1 << 20), ..new(&server.url("/endless")) };
+    let wrong = NewDownload { sha256: Some(Default::default()), ..new(&server.url("/hello")) };
+    for (new, why) in [
+        (endless, "longer than the 1 MiB"),
+        (wrong, "its SHA-256 is 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"),
+        (new(&server.url("/missing")), "answered 404"),
+    ] {
+        let id = kim.add_download(&new, None).await.unwrap().id;
+        let failed = over(&kim, id).await;
+        assert_eq!(failed.state, DownloadState::Failed, "{failed:?}");
+        assert!(failed.reason.as_ref().unwrap().contains(why), "{failed:?}");
+    }
+    assert_eq!(left(&hub), 0);
+    let named = NewDownload { path: "a/b.txt".parse().unwrap(), named: true, ..new(&server.url("/hello")) };
+    let id = kim.add_download(&named, None).await.unwrap().id;
+    assert_eq!(over(&kim, id).await.state, DownloadState::Done);
+    assert_eq!(content(&kim, "a/b.txt").await, b"hello");
+    hub.running.stop().await.unwrap();
+}
+
+/// Sends half of a file at once and the rest when it may.
+fn half_then(body: Vec<u8>, go: Arc<AtomicBool>) -> impl Fn(&server::Asked) -> Vec<Step> {
+    move |asked| {
+        let (head, rest) = good(asked, &body, "\"v1\"");
+        let mut steps = vec![Step::Send(head.into_bytes())];
+        let (first, second) =
+            rest.split_at(if go.load(Ordering::Relaxed) { rest.len() } else { rest.len() / 2 });
+        steps.push(Step::Send(first.to_vec()));
+        if !second.is_empty() {
+            steps.push(Step::Wait(Duration::from_secs(600)));
+        }
+        steps
+    }
+}
+
+async fn half_way(client: &HubClient, id: DownloadId, bytes: u64) {
+    eventually("half of it comes", async || {
+        client.download_state(id, 0).await.unwrap().got_bytes >= Some(bytes)
+    })
+    .await;
+    // It is noted as durable after a second.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+}
+
+#[tokio::test]
+async fn downloads_are_paused_resumed_and_cancelled_by_their_owner() {
+    let (body, go) = (bytes(20 << 20, 2), Arc::new(AtomicBool::new(false)));
+    let server = Server::start(half_then(body.clone(), Arc::clone(&go))).await;
+    let hub = hub(&[&server]).await;
+    let (kim, lee) = (user(&hub, "kim").await, user(&hub, "lee").await);
+    let id = kim.add_download(&new(&server.url("/x")), None).await.unwrap().id;
+    half_way(&kim, id, 10 << 20).await;
+
+    for refused in [
+        lee.download_state(id, 0).await.map(drop),
+        lee.pause_download(id).await,
+        lee.resume_download(id).await,
+        lee.cancel_download(id).await,
+    ] {
+        assert_eq!(refused.unwrap_err().code(), Some("no_download"));
+    }
+    assert!(lee.downloads(None).await.unwrap().downloads.is_empty());
+
+    kim.pause_download(id).await.unwrap();
+    assert_eq!(kim.download_state(id, 0).await.unwrap().state, DownloadState::Paused);
+    assert_eq!(kim.pause_download(id).await.unwrap_err().code(), Some("wrong_state"));
+    eventually("it stops", async || kim.download_state(id, 0).await.unwrap().got_bytes.is_none()).await;
+    assert_eq!((left(&hub), server.seen().len()), (1, 1), "what came stays");
+
+    go.store(true, Ordering::Relaxed);
+    kim.resume_download(id).await.unwrap();
+    assert_eq!(over(&kim, id).await.state, DownloadState::Done);
+    assert!(content(&kim, "in/x").await == body);
+    assert!(server.seen()[1].from() >= Some(8 << 20), "{:?}", server.seen()[1]);
+
+    go.store(false, Ordering::Relaxed);
+    let id = kim.add_download(&new(&server.url("/y")), None).await.unwrap().id;
+    half_way(&kim, id, 10 << 20).await;
+    kim.cancel_download(id).await.unwrap();
+    assert_eq!(kim.download_state(id, 0).await.unwrap_err().code(), Some("no_download"));
+    eventually("what came is erased", async || left(&hub) == 0).await;
+    hub.running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hub_that_starts_again_goes_on_where_it_was() {
+    let (body, go) = (bytes(20 << 20, 3), Arc::new(AtomicBool::new(false)));
+    let server = Server::start(half_then(body.clone(), Arc::clone(&go))).await;
+    let hub = hub(&[&server]).await;
+    let token = hub.open("kim", &[]).await;
+    let kim = hub.client(&token);
+    let id = kim.add_download(&new(&server.url("/x")), None).await.unwrap().id;
+    half_way(&kim, id, 10 << 20).await;
+    // What belongs to no download is swept away.
+    std::fs::create_dir(hub.data().join("downloads/77")).unwrap();
+
+    go.store(true, Ordering::Relaxed);
+    let hub = hub.restarted().await;
+    let kim = hub.client(&token);
+    assert_eq!(over(&kim, id).await.state, DownloadState::Done);
+    assert!(content(&kim, "in/x").await == body);
+    let seen = server.seen();
+    assert_eq!(seen.len(), 2);
+    assert!(seen[1].from() >= Some(8 << 20), "{:?}", seen[1]);
+    assert_eq!(left(&hub), 0);
+    hub.running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_takes_all_places() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, highest) = (Arc::clone(&now), Arc::clone(&most));
+    let server = Server::start(move |asked| {
+        if asked.path.starts_with("/kim") {
+            highest.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let wait = Step::Wait(Duration::from_secs(600));
+            return vec![text("HTTP/1.1 200 OK\nContent-Length: 10\n\nhalf."), wait];
+        }
+        up_to(good(asked, b"hello", "\"v1\""), usize::MAX)
+    })
+    .await;
+    let hub = hub(&[&server]).await;
+    let (kim, lee) = (user(&hub, "kim").await, user(&hub, "lee").await);
+    for n in 0..8 {
+        kim.add_download(&new(&server.url(&format!("/kim{n}"))), None).await.unwrap();
+    }
+    eventually("four of kim's run", async || now.load(Ordering::SeqCst) >= 4).await;
+    assert_eq!(fetched(&lee, &server.url("/lee")).await.state, DownloadState::Done);
+    assert_eq!(most.load(Ordering::SeqCst), 4);
+    hub.running.stop().await.unwrap();
+}
