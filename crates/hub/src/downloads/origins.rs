@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use pumasi_types::{AccountId, ByteSize, FilePath, Hash, SpaceId};
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 /// BLAKE3 of a URL and who fetched it: what it was last, as JSON.

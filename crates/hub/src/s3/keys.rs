@@ -47,7 +47,7 @@ impl Keys {
     /// What the state keeps of an access key. It is the hash of no text that anybody knows, so none opens the rest of the
     /// hub.
     pub(crate) fn token(&self, access_key: &str) -> Hash {
-        Hash::from(self.derive("token", access_key.as_bytes()))
+        Hash::from_bytes(self.derive("token", access_key.as_bytes()))
     }
 
     fn derive(&self, purpose: &str, of: &[u8]) -> [u8; 32] {

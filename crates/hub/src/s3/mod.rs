@@ -31,26 +31,25 @@ impl Gate {
         Gate { hub: Arc::clone(hub), service }
     }
 
-    /// Whether a request may cost anything: whoever guesses keys is slowed down before.
-    async fn admit(&self, request: &Request) -> Result<(), Denied> {
+    /// Whether a request with this access key, from there, may cost anything: whoever guesses keys is slowed down before.
+    async fn admit(&self, key: Option<String>, peer: Option<IpAddr>) -> Result<(), Denied> {
+        let too_many = |wait| Denied::Failed(Failure::TooMany(wait));
         let now = Instant::now();
-        let peer = request.extensions().get::<Peer>().map(|peer| neighbourhood(peer.0));
-        let strangers = |draw: &dyn Fn(IpAddr) -> Result<(), std::time::Duration>| {
-            peer.map_or(Ok(()), draw).map_err(|wait| Denied::Failed(Failure::TooMany(wait)))
-        };
-        let Some(key) = access_key(request.headers(), request.uri()) else {
-            strangers(&|peer| self.hub.strangers.take(peer, now))?;
+        let count_stranger =
+            || peer.map_or(Ok(()), |peer| self.hub.strangers.take(peer, now)).map_err(too_many);
+        let Some(key) = key else {
+            count_stranger()?;
             return Err(Denied::Unsigned);
         };
         let token = self.hub.s3_keys.token(&key);
         if self.hub.tokens.known(&token).is_some() {
             return Ok(());
         }
-        strangers(&|peer| self.hub.strangers.check(peer, now))?;
+        peer.map_or(Ok(()), |peer| self.hub.strangers.check(peer, now)).map_err(too_many)?;
         match self.hub.tokens.look_up(&self.hub.cell, token).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => {
-                strangers(&|peer| self.hub.strangers.take(peer, now))?;
+                count_stranger()?;
                 Err(Denied::UnknownKey)
             }
             Err(error) => Err(Denied::Failed(Failure::Unavailable(error.to_string()))),
@@ -58,7 +57,9 @@ impl Gate {
     }
 
     async fn answer(&self, request: Request) -> Response {
-        if let Err(why) = self.admit(&request).await {
+        let peer = request.extensions().get::<Peer>().map(|peer| neighbourhood(peer.0));
+        let key = access_key(request.headers(), request.uri());
+        if let Err(why) = self.admit(key, peer).await {
             return denied(why).map(Body::new);
         }
         match self.service.call(request.map(pumasi_s3::Body::http_body_unsync)).await {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use pumasi_api::client::{HubClient, Source};
 use pumasi_api::wire::downloads::{Download, DownloadState, Downloads, NewDownload};
-use pumasi_types::{ByteSize, DownloadId, FilePath, Hash};
+use pumasi_types::{ByteSize, DownloadId, Hash};
 
 use crate::connect::HubArgs;
 use crate::drive::place::Place;
