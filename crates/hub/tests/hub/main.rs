@@ -4,6 +4,7 @@ mod common;
 mod coupons;
 mod drive;
 mod drive_access;
+mod drive_killed;
 mod drive_links;
 mod feeds;
 mod flight;
