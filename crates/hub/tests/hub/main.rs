@@ -6,6 +6,7 @@ mod coupons;
 mod downloads;
 mod drive;
 mod drive_access;
+mod drive_killed;
 mod drive_links;
 mod feeds;
 mod flight;
