@@ -190,7 +190,7 @@ impl Client {
     pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
         let response = self.service.call(request).await.expect("an answer");
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.expect("a whole body").to_bytes();
+        let body = BodyExt::collect(body).await.expect("a whole body").to_bytes();
         Answer {
             status: parts.status,
             headers: parts.headers,
