@@ -62,7 +62,8 @@ fn service() -> S3Service {
     let request = Request { caller: State::SYSTEM, id: None, command: open };
     state.apply(Time(1), &[request]).answers.pop().unwrap().unwrap();
     let hollow = Hollow(Arc::new(Mutex::new(state)));
-    let ask = |command| futures_util::FutureExt::now_or_never(hollow.ask(AccountId(1), command)).unwrap().unwrap();
+    let ask =
+        |command| futures_util::FutureExt::now_or_never(hollow.ask(AccountId(1), command)).unwrap().unwrap();
     ask(FilesCommand::CreateSpace { name: "bucket".to_owned(), keep: pumasi_types::Duration(0) });
     let (space, path) = (pumasi_types::SpaceId(1), "k".parse().unwrap());
     ask(FilesCommand::BeginUpload { space, path, about: pumasi_core::About::default() });

@@ -121,7 +121,7 @@ impl Client {
             let to = String::from_utf8_lossy(to.as_bytes()).into_owned();
             let next = place.redirected(&to, &self.options.guard, downgrade);
             place =
-                next.map_err(|problem| FetchError::Url { url: to.chars().take(200).collect(), problem })?;
+                next.map_err(|problem| FetchError::Url { url: to.chars().take(80).collect(), problem })?;
         }
         Err(FetchError::Redirects { most: REDIRECTS })
     }

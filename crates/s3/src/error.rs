@@ -52,7 +52,7 @@ fn refused(refusal: &Refusal) -> S3Error {
     let text = refusal.to_string();
     let Refusal::Files(refusal) = refusal else {
         return match refusal {
-            Refusal::NotYours { .. } | Refusal::WrongRole { .. } | Refusal::HubOnly => {
+            Refusal::NotYours { .. } | Refusal::WrongRole { .. } | Refusal::HubOnly | Refusal::NoToken => {
                 S3Error::with_message(S3ErrorCode::AccessDenied, text)
             }
             _ => S3Error::with_message(S3ErrorCode::InvalidArgument, text),

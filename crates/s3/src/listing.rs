@@ -34,7 +34,9 @@ struct Wanted {
 struct Listing {
     objects: Vec<FileView>,
     prefixes: Vec<String>,
-    /// The last key or prefix, if there is more.
+    /// The last key or prefix.
+    last: Option<String>,
+    /// The same, if there is more.
     next: Option<String>,
 }
 
@@ -44,24 +46,45 @@ impl Listing {
     }
 
     /// Enters what was found, unless it lies below a prefix that is there already. Whether there was room.
-    fn enter(&mut self, wanted: &Wanted, view: FileView) -> bool {
-        let key = key_of(&view);
-        let folded = folded(wanted, &key, &view);
+    fn enter(&mut self, wanted: &Wanted, key: &str, view: FileView) -> bool {
+        let folded = folded(wanted, key, &view);
         if folded.is_some() && folded == self.prefixes.last().map(String::as_str) {
-            return true;
-        }
-        // What was the last on the page before is not told again.
-        if folded.is_some() && folded == wanted.after.as_deref() {
             return true;
         }
         if self.len() >= wanted.most {
             return false;
         }
+        self.last = Some(folded.unwrap_or(key).to_owned());
         match folded {
             Some(prefix) => self.prefixes.push(prefix.to_owned()),
             None => self.objects.push(view),
         }
         true
+    }
+
+    /// There is more than this.
+    fn cut(mut self) -> Listing {
+        self.next = self.last.take();
+        self
+    }
+}
+
+impl Wanted {
+    /// Whether the state folds what is below a prefix.
+    fn is_folded_below(&self) -> bool {
+        self.delimiter.as_deref() == Some("/")
+    }
+
+    /// Where to go on behind a key or prefix that was told: what lies below a prefix is told with it.
+    fn behind(&self, told: String) -> String {
+        let delimiter = self.delimiter.as_deref().filter(|_| !self.is_folded_below());
+        let rest = told.strip_prefix(self.prefix.as_str());
+        let end =
+            delimiter.zip(rest).and_then(|(delimiter, rest)| Some(rest.find(delimiter)? + delimiter.len()));
+        match end {
+            Some(end) => format!("{}{}", &told[..self.prefix.len() + end], char::MAX),
+            None => told,
+        }
     }
 }
 
@@ -130,32 +153,26 @@ impl Encoding {
 
 impl<B: Backend> Gateway<B> {
     async fn list(&self, caller: AccountId, wanted: &Wanted) -> S3Result<Listing> {
-        let is_folded = wanted.delimiter.as_deref() == Some("/");
+        let is_folded = wanted.is_folded_below();
         let (mut listing, mut after) = (Listing::default(), wanted.after.clone());
-        for look in 0.. {
-            let (prefix, from) = (wanted.prefix.clone(), after.clone());
+        for _ in 0..LOOKS {
+            let (prefix, from) = (wanted.prefix.clone(), after.take().map(|told| wanted.behind(told)));
             let limit = (wanted.most + 1 - listing.len()).min(KEYS);
             let walk =
                 move |files: &Files, space| files.walk(space, &prefix, from.as_deref(), is_folded, limit);
             let page = self.look_in(caller, &wanted.bucket, Access::Read, walk).await?;
-            let more = page.more && !page.items.is_empty();
             for view in page.items {
                 let key = key_of(&view);
-                if !listing.enter(wanted, view) {
-                    listing.next = after;
-                    return Ok(listing);
+                if !listing.enter(wanted, &key, view) {
+                    return Ok(listing.cut());
                 }
                 after = Some(key);
             }
-            if !more || wanted.most == 0 {
-                return Ok(listing);
-            }
-            if look >= LOOKS {
-                listing.next = after;
+            if !page.more || after.is_none() {
                 return Ok(listing);
             }
         }
-        Ok(listing)
+        Ok(listing.cut())
     }
 
     pub(crate) async fn list_objects(

@@ -295,9 +295,18 @@ impl HubClient {
         self.post(&below(space, "/claim"), &FilePaths { paths }, id).await
     }
 
-    /// The links of a space.
+    /// All links of a space.
     pub async fn links(&self, space: &str) -> Result<Links, ClientError> {
-        self.get(&below(space, "/links")).await
+        let mut all = Links { links: Vec::new(), next: None };
+        loop {
+            let target = Target::new(below(space, "/links")).with("after", all.next);
+            let page: Links = self.get(&target.path).await?;
+            all.links.extend(page.links);
+            all.next = page.next;
+            if all.next.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// Makes a link. The same request id answers with the same secret again.

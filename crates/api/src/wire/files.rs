@@ -46,7 +46,8 @@ pub struct Space {
     /// What the caller may do in it; nothing for an operator who is no member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
-    /// Who may do what.
+    /// Who may do what; not in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Member>,
 }
 
@@ -487,11 +488,15 @@ pub struct Link {
     pub used: u64,
 }
 
-/// The links of a space.
+/// The links of a space, by number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Links {
-    /// All of them.
+    /// A page of them.
     pub links: Vec<Link>,
+    /// Give this as `after` to read on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub next: Option<LinkId>,
 }
 
 /// Blobs that were stored together, in the order in which they came.

@@ -14,14 +14,8 @@ use super::ApiError;
 /// Nanoseconds of a millisecond.
 pub(super) const MS: u64 = 1_000_000;
 
-/// A space as this caller sees it.
-pub(super) fn space(state: &State, caller: AccountId, id: SpaceId, space: &Space) -> wire::Space {
-    let name_of = |account| state.ledger().account(account).map(|account| account.name().to_owned());
-    let member = |(account, is): (&AccountId, &Access)| wire::Member {
-        account: *account,
-        name: name_of(*account).unwrap_or_default(),
-        access: access(*is),
-    };
+/// A space as this caller sees it, without its members.
+pub(super) fn space_of_many(caller: AccountId, id: SpaceId, space: &Space) -> wire::Space {
     wire::Space {
         id,
         name: space.name.clone(),
@@ -30,8 +24,20 @@ pub(super) fn space(state: &State, caller: AccountId, id: SpaceId, space: &Space
         quota_bytes: space.quota.0,
         used_bytes: space.used.0,
         access: space.members.get(&caller).copied().map(access),
-        members: space.members.iter().map(member).collect(),
+        members: Vec::new(),
     }
+}
+
+/// A space as this caller sees it.
+pub(super) fn space(state: &State, caller: AccountId, id: SpaceId, space: &Space) -> wire::Space {
+    let name_of = |account| state.ledger().account(account).map(|account| account.name().to_owned());
+    let member = |(account, is): (&AccountId, &Access)| wire::Member {
+        account: *account,
+        name: name_of(*account).unwrap_or_default(),
+        access: access(*is),
+    };
+    let members = space.members.iter().map(member).collect();
+    wire::Space { members, ..space_of_many(caller, id, space) }
 }
 
 pub(super) fn access(access: Access) -> wire::Access {

@@ -11,10 +11,11 @@ use pumasi_api::wire;
 use pumasi_api::wire::files::{Links, MadeLink, NewLink};
 use pumasi_core::{Access, Done, Files, FilesCommand, FilesDone};
 use pumasi_types::{Hash, LinkId, Time};
+use serde::Deserialize;
 
 use super::ApiError;
 use super::accounts::unexpected;
-use super::extract::{Body, Caller, IdempotencyKey, Path};
+use super::extract::{Body, Caller, IdempotencyKey, Path, Query};
 use super::file_views::{self as views, MS};
 use crate::drive::NoCheck;
 use crate::server::Hub;
@@ -24,21 +25,36 @@ const SECRET_BYTES: usize = 24;
 /// The longest password of a link, in bytes.
 pub(super) const PASSWORD_BYTES: usize = 128;
 
-/// The links of a space, for its writers.
-#[utoipa::path(get, path = "/v1/spaces/{space}/links", operation_id = "list_links", params(("space" = String, Path)),
+/// Links in one answer.
+const LINKS_MAX: usize = 1_000;
+
+/// A page of links.
+#[derive(Deserialize)]
+pub(super) struct LinksQuery {
+    after: Option<LinkId>,
+}
+
+/// The links of a space, by number; for its writers.
+#[utoipa::path(get, path = "/v1/spaces/{space}/links", operation_id = "list_links",
+    params(("space" = String, Path), ("after" = Option<u64>, Query)),
     responses((status = 200, body = Links), (status = 403, body = wire::ErrorBody)))]
 pub(super) async fn list(
     State(hub): State<Arc<Hub>>,
     Caller(caller): Caller,
     Path(space): Path<String>,
+    Query(query): Query<LinksQuery>,
 ) -> Result<Json<Links>, ApiError> {
-    let look = |files: &Files, space| {
+    let look = move |files: &Files, space| {
+        let mut links = files.links(space);
+        links.sort_unstable_by_key(|(id, _)| *id);
         let path = |file| files.by_id(file).map(|(_, file)| file.path);
+        let mut left = links.into_iter().filter(|(id, _)| query.after.is_none_or(|after| *id > after));
         let view = |(id, link): (LinkId, &pumasi_core::Link)| views::link(id, link, path(link.file));
-        files.links(space).into_iter().map(view).collect()
+        let links: Vec<_> = left.by_ref().take(LINKS_MAX).map(view).collect();
+        let next = left.next().and_then(|_| links.last()).map(|last| last.id);
+        Links { links, next }
     };
-    let links = hub.in_space(caller.account, &space, Access::Write, look).await?;
-    Ok(Json(Links { links }))
+    Ok(Json(hub.in_space(caller.account, &space, Access::Write, look).await?))
 }
 
 /// Lets whoever has a secret read a file, or a folder with all that lies in it, at the page that this answers.

@@ -30,8 +30,8 @@ pub(super) struct SpacesQuery {
     after: Option<SpaceId>,
 }
 
-/// The caller's spaces, by number; its own is among them once it was used. Operators see all with `all=true`, without
-/// what lies in them.
+/// The caller's spaces, by number and without their members; its own is among them once it was used. Operators see all
+/// with `all=true`.
 #[utoipa::path(get, path = "/v1/spaces", operation_id = "list_spaces",
     params(("all" = Option<bool>, Query), ("after" = Option<u32>, Query)),
     responses((status = 200, body = Spaces)))]
@@ -46,7 +46,7 @@ pub(super) async fn list(
     let account = caller.account;
     let look = move |state: &pumasi_core::State| {
         let first = SpaceId(query.after.map_or(0, |after| after.0.saturating_add(1)));
-        let view = |(id, space): (SpaceId, &_)| views::space(state, account, id, space);
+        let view = |(id, space): (SpaceId, &_)| views::space_of_many(account, id, space);
         let (mut spaces, more): (Vec<Space>, bool) = match query.all {
             true => {
                 let mut all = state.files().spaces().range(first..).map(|(id, space)| (*id, space));

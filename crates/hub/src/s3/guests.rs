@@ -7,12 +7,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use pumasi_blobs::BlobError;
-use pumasi_core::{Command, Done, Files, FilesCommand, Request, State};
+use pumasi_core::{Command, Done, Files, FilesCommand};
 use pumasi_s3::{Backend, BoxError, Failure, Pieces};
 use pumasi_types::{AccountId, ByteSize, Hash};
 
 use crate::auth::Caller;
 use crate::cell::CellError;
+use crate::drive::DriveError;
+use crate::error::fault;
 use crate::server::Hub;
 
 /// The hub for its guests.
@@ -26,6 +28,18 @@ impl Guests {
             Some(caller) => Ok(Some(caller)),
             None => self.0.tokens.look_up(&self.0.cell, token).await.map_err(stopped),
         }
+    }
+
+    /// Stores bytes that the caller's own parts have already, so that the time it takes tells nothing of what others keep.
+    async fn put_together(
+        &self,
+        caller: AccountId,
+        bytes: impl Stream<Item = Result<Bytes, BoxError>>,
+        limit: ByteSize,
+    ) -> Result<(Hash, ByteSize), DriveError> {
+        let put = self.0.blobs.put_stream(bytes, limit).await?;
+        self.0.claim(caller, vec![put]).await?;
+        Ok(put)
     }
 }
 
@@ -60,13 +74,16 @@ impl Backend for Guests {
         bytes: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
         limit: Option<ByteSize>,
     ) -> Result<(Hash, ByteSize), Failure> {
-        let limit = limit.unwrap_or(self.0.options.max_upload);
-        let put = self.0.blobs.put_stream(bytes, limit).await.map_err(failed)?;
-        let claim = FilesCommand::Claim { account: caller, blobs: vec![put] };
-        // Nobody waits for its answer: what is asked next comes behind it into the log, and is durable no sooner.
-        let request = Request { caller: State::SYSTEM, id: None, command: Command::Files(claim) };
-        drop(self.0.cell.send(request).await.map_err(stopped)?);
-        Ok(put)
+        let stored = match limit {
+            None => self.0.store(caller, bytes, self.0.options.max_upload).await,
+            Some(limit) => self.put_together(caller, bytes, limit).await,
+        };
+        stored.map_err(|error| match error {
+            DriveError::Refused(refusal) => Failure::Refused(refusal),
+            DriveError::Cell(error) => stopped(error),
+            DriveError::Blob(error) => failed(error),
+            strange @ DriveError::Strange(_) => Failure::Broken(fault("store that object", &strange)),
+        })
     }
 
     async fn read(&self, blob: Hash, range: Option<Range<u64>>) -> Result<Pieces, Failure> {
@@ -93,6 +110,6 @@ fn failed(error: BlobError) -> Failure {
             tracing::error!("{error}");
             Failure::Full
         }
-        error => Failure::Broken(crate::error::fault("read or write that object", &error)),
+        error => Failure::Broken(fault("read or write that object", &error)),
     }
 }

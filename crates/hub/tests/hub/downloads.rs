@@ -76,6 +76,11 @@ fn left(hub: &TestHub) -> usize {
     found.filter(|item| item.as_ref().unwrap().file_type().unwrap().is_dir()).count()
 }
 
+/// What came lies in the store only, or nowhere.
+async fn emptied(hub: &TestHub) {
+    eventually("what came is erased", async || left(hub) == 0).await;
+}
+
 #[tokio::test]
 async fn a_file_is_fetched_once_for_each_account() {
     let body = bytes(900_000, 1);
@@ -91,7 +96,7 @@ async fn a_file_is_fetched_once_for_each_account() {
         "{done:?}"
     );
     assert!(content(&kim, "in/data.bin").await == body);
-    assert_eq!(left(&hub), 0, "what came lies in the store only");
+    emptied(&hub).await;
 
     // The server says that it is the same: linked at once, under another name, because the first one is taken.
     let again = fetched(&kim, &server.url("/data.bin")).await;
@@ -159,7 +164,7 @@ async fn what_never_ends_or_is_not_what_was_wanted_leaves_nothing() {
         assert_eq!(failed.state, DownloadState::Failed, "{failed:?}");
         assert!(failed.reason.as_ref().unwrap().contains(why), "{failed:?}");
     }
-    assert_eq!(left(&hub), 0);
+    emptied(&hub).await;
     let named = NewDownload { path: "a/b.txt".parse().unwrap(), named: true, ..new(&server.url("/hello")) };
     let id = kim.add_download(&named, None).await.unwrap().id;
     assert_eq!(over(&kim, id).await.state, DownloadState::Done);
@@ -227,7 +232,7 @@ async fn downloads_are_paused_resumed_and_cancelled_by_their_owner() {
     half_way(&kim, id, 10 << 20).await;
     kim.cancel_download(id).await.unwrap();
     assert_eq!(kim.download_state(id, 0).await.unwrap_err().code(), Some("no_download"));
-    eventually("what came is erased", async || left(&hub) == 0).await;
+    emptied(&hub).await;
     hub.running.stop().await.unwrap();
 }
 
@@ -251,7 +256,7 @@ async fn a_hub_that_starts_again_goes_on_where_it_was() {
     let seen = server.seen();
     assert_eq!(seen.len(), 2);
     assert!(seen[1].from() >= Some(8 << 20), "{:?}", seen[1]);
-    assert_eq!(left(&hub), 0);
+    emptied(&hub).await;
     hub.running.stop().await.unwrap();
 }
 

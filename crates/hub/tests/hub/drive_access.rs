@@ -15,6 +15,8 @@ use crate::drive::{file, path, put_at};
 enum Needs {
     /// An account.
     Account,
+    /// An account; what more it takes is tried elsewhere.
+    AccountAndMore,
     Read,
     Write,
     Manage,
@@ -26,9 +28,9 @@ enum Needs {
 /// Who calls: an account that is no member, members, and an operator who is no member.
 const CALLERS: [&str; 5] = ["outsider", "reader", "writer", "manager", "operator"];
 
-/// Every route of spaces, blobs and the store, with a body that it would take, and what is needed for it. `SPACE`, `BLOB`
-/// and `LINK` stand for those of the space at hand.
-const ROUTES: [(&str, &str, &str, &str, Needs); 33] = [
+/// Every route of spaces, blobs and the store, with a body that it would take, and what is needed for it. Capitals stand
+/// for what is in the space at hand.
+const ROUTES: &[(&str, &str, &str, &str, Needs)] = &[
     ("get", "/v1/spaces", "", "", Needs::Account),
     ("post", "/v1/spaces", "", r#"{"name":"NEW"}"#, Needs::Account),
     ("get", "/v1/spaces/{space}", "", "", Needs::ReadOrOperator),
@@ -59,6 +61,12 @@ const ROUTES: [(&str, &str, &str, &str, Needs); 33] = [
     ("post", "/v1/blobs", "", "bytes", Needs::Account),
     ("post", "/v1/blobs/many", "", "", Needs::Account),
     ("get", "/v1/blobs/{hash}", "", "", Needs::Manage),
+    ("get", "/v1/blobs/{hash}/chunks", "", "", Needs::Manage),
+    ("post", "/v1/blobs/held", "", r#"{"blobs":["BLOB"]}"#, Needs::Account),
+    ("post", "/v1/blobs/joined", "", r#"{"parts":["BLOB","BLOB"]}"#, Needs::Manage),
+    ("post", "/v1/blobs/composed", "", "", Needs::AccountAndMore),
+    ("post", "/v1/blobs/{hash}/challenge", "", r#"{"length":6}"#, Needs::AccountAndMore),
+    ("post", "/v1/blobs/{hash}/proof", "", r#"{"nonce":"BLOB","answer":"BLOB"}"#, Needs::AccountAndMore),
     ("get", "/v1/store", "", "", Needs::Operator),
     ("post", "/v1/store/collect", "", "null", Needs::Operator),
     ("put", "/v1/spaces/{space}", "quota", r#"{"quota_bytes":1000000}"#, Needs::Operator),
@@ -66,7 +74,7 @@ const ROUTES: [(&str, &str, &str, &str, Needs); 33] = [
 
 fn may(caller: &str, needs: Needs) -> bool {
     match needs {
-        Needs::Account => true,
+        Needs::Account | Needs::AccountAndMore => true,
         Needs::Read => ["reader", "writer", "manager"].contains(&caller),
         Needs::Write => ["writer", "manager"].contains(&caller),
         Needs::Manage => caller == "manager",
@@ -116,7 +124,7 @@ async fn every_route_of_files_asks_who_is_calling() {
     tokens.push(hub.operator_token());
     let manager = hub.client(&tokens[3]);
     let mut number = 0;
-    for (method, route, query, body, needs) in ROUTES {
+    for &(method, route, query, body, needs) in ROUTES {
         for (caller, token) in
             [("stranger", None)].into_iter().chain(CALLERS.into_iter().zip(tokens.iter().map(Some)))
         {
@@ -131,6 +139,7 @@ async fn every_route_of_files_asks_who_is_calling() {
             let query = if query.contains('=') { format!("?{query}") } else { String::new() };
             let body = body
                 .replace("NEW", &format!("new-{number}"))
+                .replace("BLOB", &setting.blob.to_string())
                 .replace("TRASHED", &setting.trashed.to_string())
                 .replace("VERSION", &setting.version.to_string());
             let bearer = token.map(|token| format!("Bearer {token}"));
@@ -145,12 +154,16 @@ async fn every_route_of_files_asks_who_is_calling() {
                 "reader" if (method, route) == ("delete", "/v1/spaces/{space}/members/{account}") => {
                     assert_eq!(answer.status, 200, "{case}");
                 }
+                _ if needs == Needs::AccountAndMore => {
+                    assert!(![401, 403].contains(&answer.status), "{case}");
+                }
                 _ if may(caller, needs) => assert!(answer.status < 300, "{case}"),
                 // To who is no member it is as if there were no such space.
                 "outsider" if route.contains("{space}") => {
                     assert_eq!((answer.status, answer.code().as_str()), (404, "no_space"), "{case}");
                     assert!(!answer.body.contains("f\""), "{case}");
                 }
+                _ if answer.status == 409 => assert_eq!(answer.code(), "not_held", "{case}"),
                 _ => assert!([403, 404].contains(&answer.status), "{case}"),
             }
         }

@@ -1,7 +1,7 @@
 //! `pumasi share`, `links` and `unshare`: whoever has a link can fetch what it leads to.
 
 use clap::Args;
-use pumasi_api::wire::files::{Links, NewLink};
+use pumasi_api::wire::files::NewLink;
 use pumasi_types::LinkId;
 use serde_json::json;
 
@@ -93,11 +93,10 @@ impl LinksArgs {
         let client = self.hub.client()?;
         let place = &self.place;
         let links = client.links(place.space()).await;
-        let mut links = links.map_err(CliError::hub(format!("list the links of {place}")))?.links;
+        let mut value = links.map_err(CliError::hub(format!("list the links of {place}")))?;
         let below =
             |path: Option<&pumasi_types::FilePath>| path.is_some_and(|path| path.is_below(&place.path));
-        links.retain(|link| place.path.is_root() || below(link.path.as_ref()));
-        let value = Links { links };
+        value.links.retain(|link| place.path.is_root() || below(link.path.as_ref()));
         out.show(&value, "there are no links: `pumasi share` makes one", || {
             let mut table = Table::new(&[">LINK", ">USED", ">LEFT", "ENDS", "PASSWORD", "PATH"]);
             for link in &value.links {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use pumasi_api::client::{HubClient, Source};
+use pumasi_api::client::{ClientError, HubClient, Source, UPLOAD_MIN, Upload};
 use pumasi_api::wire::files::{About, Condition, MANY_BLOBS, MANY_BYTES, PutFile, PutFiles, Version};
 use pumasi_types::{FilePath, Hash};
 
@@ -249,6 +249,19 @@ impl<'a> Sender<'a> {
         // What was sent before an interruption need not be sent again.
         if self.client.has_blob(hash).await.map_err(failed())? {
             return Ok(0);
+        }
+        if size >= UPLOAD_MIN {
+            let mut upload = Upload::new(Arc::new(|_| {}));
+            if let Some(there) = &job.there {
+                // What it has in common with the version that lies there is not sent.
+                self.client.claim_files(self.space, vec![job.target.clone()], None).await.map_err(failed())?;
+                upload.bases.push(there.blob);
+            }
+            let sent = self.client.upload(&name, &upload).await.map_err(failed())?;
+            return match sent.hash == hash {
+                true => Ok(sent.sent),
+                false => Err(failed()(ClientError::Damaged { expected: hash, seen: sent.hash })),
+            };
         }
         let source = Source::File(name.clone());
         self.client.put_blob(&source, hash, Arc::new(|_| {})).await.map_err(failed())?;

@@ -183,7 +183,19 @@ impl Drive {
             held(&self.said).remove(&number);
         }
         held(&self.tree).remove(folder, name);
-        Ok(())
+        self.keep(folder).await
+    }
+
+    /// A folder stays when the last thing in it went, as programs expect.
+    async fn keep(&self, folder: u64) -> Result<(), Trouble> {
+        let Some(path) = held(&self.tree).path(folder).filter(|_| folder != ROOT) else { return Ok(()) };
+        match self.client.find_file(&self.space, &path).await {
+            Err(error) if error.code() == Some("no_file") => {
+                self.client.make_folder(&self.space, path, None).await?;
+                Ok(())
+            }
+            found => Ok(found.map(drop)?),
+        }
     }
 
     async fn remove_path(&self, path: FilePath) -> Result<(), Trouble> {
@@ -227,7 +239,7 @@ impl Drive {
         self.client.move_file(&self.space, &what, None).await?;
         held(&self.tree).rename(from, to);
         held(&self.said).clear();
-        Ok(())
+        self.keep(from.0).await
     }
 
     /// Opens a file; the number of the handle.

@@ -24,6 +24,9 @@ fn a_put_that_was_cut_off_goes_on() {
     alice.write("d/large", noise(77, 40 << 20));
     for after in [60, 150, 300] {
         cut(&alice, &["put", "d", ":d"], Duration::from_millis(after));
+        if !alice.run(&["ls", ":d"]).status.success() {
+            continue;
+        }
         // What is there is whole, whatever is missing.
         for path in alice.names(":d").iter().take(5) {
             let name = path.strip_prefix("d/").unwrap();

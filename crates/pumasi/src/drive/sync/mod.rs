@@ -104,7 +104,7 @@ async fn look(
         None => HashMap::new(),
     };
     let there = view_of(&entries, wishes.links);
-    let (root, known, hashes) = (folder.to_owned(), hashes.clone(), hashes.clone());
+    let (root, known) = (folder.to_owned(), hashes.clone());
     let compared: std::collections::HashSet<FilePath> = there.keys().chain(before.keys()).cloned().collect();
     let read = move || -> Result<_, CliError> {
         let mut scan = Scan::of(&root)?;
@@ -138,7 +138,6 @@ async fn look(
         Ok((here, stamps, scan.left_out, blocked))
     };
     let (mut here, stamps, left_out, blocked) = blocking(read).await??;
-    drop(hashes);
     let mut there = there;
     let is_blocked = |path: &FilePath| blocked.iter().any(|blocked| path.is_below(blocked));
     for path in before.keys().chain(there.clone().keys()).filter(|path| is_blocked(path)) {
@@ -387,15 +386,14 @@ impl Sync<'_> {
             None => todo.folders_here.push(path.clone()),
             Some(version) => {
                 let expected = self.sides.stamps.get(path).map(|(stamp, _)| *stamp);
-                // One that both sides changed was just given another name.
-                let expected = if self.below.look(path)?.is_none() { None } else { expected };
+                let expected = match self.below.look(path)? {
+                    Some(There::File(_)) => Some(expected),
+                    // One that both sides changed was just given another name.
+                    None => Some(None),
+                    Some(There::Folder | There::Other) => None,
+                };
                 let (remote, version) = (self.target(path)?, version.clone());
-                todo.pull.push(receive::Job {
-                    remote,
-                    version,
-                    local: path.clone(),
-                    expected: Some(expected),
-                });
+                todo.pull.push(receive::Job { remote, version, local: path.clone(), expected });
             }
         }
         Ok(())
