@@ -382,6 +382,8 @@ fn table(downloads: &[Download]) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use pumasi_types::FilePath;
+
     use super::*;
 
     fn download(state: DownloadState) -> Download {
