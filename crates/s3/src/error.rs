@@ -64,7 +64,8 @@ fn refused(refusal: &Refusal) -> S3Error {
         FilesRefusal::NoAccess { .. } | FilesRefusal::LastManager => S3ErrorCode::AccessDenied,
         FilesRefusal::SpaceNotEmpty => S3ErrorCode::BucketNotEmpty,
         FilesRefusal::NoFile { .. } => S3ErrorCode::NoSuchKey,
-        FilesRefusal::Changed { .. } => S3ErrorCode::PreconditionFailed,
+        // Something came to a key where nothing was to be.
+        FilesRefusal::Changed { .. } | FilesRefusal::Exists { .. } => S3ErrorCode::PreconditionFailed,
         FilesRefusal::NoUpload { .. } => S3ErrorCode::NoSuchUpload,
         FilesRefusal::NoVersion { .. } => S3ErrorCode::NoSuchVersion,
         FilesRefusal::QuotaExceeded { .. } => {
@@ -72,7 +73,6 @@ fn refused(refusal: &Refusal) -> S3Error {
         }
         FilesRefusal::IsFolder { .. }
         | FilesRefusal::NotAFolder { .. }
-        | FilesRefusal::Exists { .. }
         | FilesRefusal::FolderNotEmpty { .. } => {
             return custom("KeyConflict", http::StatusCode::CONFLICT, text);
         }

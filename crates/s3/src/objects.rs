@@ -254,7 +254,10 @@ impl<B: Backend> Gateway<B> {
     ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
         let input = request.input;
         let found = self.found(caller, &input.bucket, &input.key, input.version_id.as_deref()).await?;
-        let wants = |what: &str| input.object_attributes.iter().any(|one| one.as_str() == what);
+        // Clients send them in one header or in several.
+        let wanted: Vec<&str> =
+            input.object_attributes.iter().flat_map(|one| one.as_str().split(',')).collect();
+        let wants = |what: &str| wanted.iter().any(|one| one.trim() == what);
         let sums = found.version.as_ref().map(|version| about::told(&version.about).sums);
         Ok(S3Response::new(GetObjectAttributesOutput {
             checksum: sums.filter(|_| wants(ObjectAttributes::CHECKSUM)),

@@ -47,9 +47,10 @@ impl Shop {
         command
     }
 
+    /// Where it is, by the name that stands in its certificate.
     fn url(&self) -> String {
         let scheme = if self.pool.fingerprint.is_empty() { "http" } else { "https" };
-        format!("{scheme}://{}", self.pool.address)
+        format!("{scheme}://{}", self.pool.address.replace("127.0.0.1", "localhost"))
     }
 
     fn certificate(&self) -> PathBuf {
