@@ -306,10 +306,10 @@ impl Round {
         let bytes = std::fs::read(build::root().join("examples/hello/hello.wasm"))?;
         let module = Hash::of(&bytes);
         let source = Source::Bytes(bytes.into());
-        let client = self.pool.client(&self.tokens[CUSTOMERS[0]])?;
-        block_on(client.put_blob(&source, module, Arc::new(|_| ())))?;
         for name in CUSTOMERS {
             let token = &self.tokens[name];
+            // Who orders a job must hold its module.
+            block_on(self.pool.client(token)?.put_blob(&source, module, Arc::new(|_| ())))?;
             let customer = Customer {
                 name: name.to_owned(),
                 // Its connections belong to the customer's own runtime.
