@@ -336,3 +336,23 @@ async fn nobody_reports_bytes_of_others_as_his_output() {
     worker.report(&[(run.run, Finding { output: Vec::new(), ..large })]).await;
     assert_eq!(wait(&mallory, &ordered).await.state, "succeeded");
 }
+
+#[tokio::test]
+async fn strangers_are_refused_at_every_route_of_transfers() {
+    let hub = TestHub::new().await;
+    let blob = Hash::of(b"anything");
+    let routes = [
+        ("POST", "/v1/blobs/held".to_owned(), r#"{"blobs":[]}"#),
+        ("POST", "/v1/blobs/composed".to_owned(), "PURC"),
+        ("POST", "/v1/blobs/joined".to_owned(), r#"{"parts":[]}"#),
+        ("GET", format!("/v1/blobs/{blob}/chunks"), ""),
+        ("POST", format!("/v1/blobs/{blob}/challenge"), r#"{"length":2000000}"#),
+        ("POST", format!("/v1/blobs/{blob}/proof"), "{}"),
+        ("GET", format!("/v1/jobs/1/inputs/{blob}"), ""),
+        ("GET", format!("/v1/jobs/1/inputs/{blob}/chunks"), ""),
+    ];
+    for (method, path, body) in routes {
+        let answer = hub.raw(method, &path, &[("content-type", "application/json")], body.as_bytes()).await;
+        answer.expect(401, "unknown_token");
+    }
+}
