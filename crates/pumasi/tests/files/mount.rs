@@ -103,9 +103,10 @@ fn a_change_of_somebody_else_is_not_lost() {
     alice.ok(&["put", "a.txt", ":a.txt"]);
     let Some(mount) = Mount::new(&alice, ":", &[]) else { return };
     let mut file = fs::File::options().write(true).open(mount.dir.join("a.txt")).unwrap();
-    file.write_all(b"mine ").unwrap();
     alice.write("a.txt", "theirs");
     alice.ok(&["put", "a.txt", ":a.txt"]);
+    // Not before: a process that is started closes its copies of open files, and each close stores what was written.
+    file.write_all(b"mine ").unwrap();
     drop(file);
     assert_eq!(alice.ok(&["cat", ":a.txt"]), "theirs");
     let names = alice.names(":");

@@ -1,6 +1,7 @@
 //! A hub in a process of its own, accounts, and a home for each.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -36,10 +37,22 @@ impl Scene {
 
     fn wait(&self) {
         let until = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < until, "the hub does not start");
+        while !self.answers() {
+            let log = fs::read_to_string(self.dir.path().join("hub.log")).unwrap_or_default();
+            assert!(Instant::now() < until, "the hub does not start: {log}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// It listens before it has read its log.
+    fn answers(&self) -> bool {
+        let ask = || {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.write_all(b"GET /v1/hub HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        };
+        ask().is_ok_and(|answer: String| answer.starts_with("HTTP/1.1 200"))
     }
 
     /// Ends the hub as a power cut would, and starts it again.
