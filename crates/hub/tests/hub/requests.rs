@@ -110,8 +110,8 @@ async fn the_jobs_and_holds_of_others_are_closed() {
     let hold = format!("/v1/holds/{}", held.hold);
     hub.json(&eve, "POST", &format!("{hold}/settle"), settle).await.expect(403, "not_yours");
     hub.json(&eve, "POST", &format!("{hold}/release"), "{}").await.expect(403, "not_yours");
-    let after =
-        json!({"module": put(&alice, MODULE).await, "tasks": 1, "budget": "20", "after": [ordered.id]});
+    let module = put(&hub.client(&eve), MODULE).await;
+    let after = json!({"module": module, "tasks": 1, "budget": "20", "after": [ordered.id]});
     let eves = hub.json(&eve, "POST", "/v1/jobs", &after.to_string()).await;
     eves.expect(403, "not_yours");
     let jobs: wire::Jobs = hub.client(&eve).get("/v1/jobs?all=true").await.unwrap();
