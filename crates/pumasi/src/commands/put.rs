@@ -128,7 +128,8 @@ async fn put_one(client: &HubClient, out: &Output, root: &Path, to: Place) -> Re
     let hashes = Arc::new(Hashes::of(root)?);
     let there = there(client, &to, &scan).await?;
     let progress = Progress::start(out, "putting", Count::Bytes, scan.bytes);
-    let tally = Tally::new(progress, scan.found.len() as u64);
+    let files = scan.found.iter().filter(|found| !matches!(found.kind, Kind::Folder { .. })).count();
+    let tally = Tally::new(progress, files as u64);
     let (mut jobs, mut folders) = (Vec::new(), Vec::new());
     if scan.found.is_empty() && !to.path.is_root() {
         folders.push(to.path.clone());
