@@ -23,6 +23,13 @@ impl<'a> Value<'a> {
         (reader.at == bytes.len()).then_some(value)
     }
 
+    /// Reads one value, and gives the bytes behind it.
+    pub(crate) fn read_first(bytes: &'a [u8]) -> Option<(Value<'a>, &'a [u8])> {
+        let mut reader = Reader { bytes, at: 0 };
+        let value = reader.value(DEPTH)?;
+        Some((value, &bytes[reader.at..]))
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<&Value<'a>> {
         let Value::Dict(pairs) = self else { return None };
         pairs.iter().find(|(name, ..)| *name == key.as_bytes()).map(|(_, value, _)| value)

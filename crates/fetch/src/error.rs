@@ -4,6 +4,7 @@ use pumasi_types::ByteSize;
 
 use crate::address::NoWay;
 use crate::place::BadUrl;
+use crate::torrent::BadTorrent;
 
 /// Why something could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,18 @@ pub enum FetchError {
         /// What it is.
         seen: String,
     },
+    /// What a magnet link names is no torrent that can be fetched.
+    #[error("its torrent cannot be fetched: {problem}")]
+    Torrent {
+        /// Why not.
+        problem: BadTorrent,
+    },
+    /// No peer gives anything new.
+    #[error("no peer gives it: {problem}")]
+    Peers {
+        /// What went wrong last.
+        problem: String,
+    },
     /// This machine's disk.
     #[error("cannot {operation} the part that came")]
     Disk {
@@ -112,6 +125,7 @@ impl FetchError {
             | FetchError::Redirects { .. }
             | FetchError::TooLarge { .. }
             | FetchError::NotTrusted { .. }
+            | FetchError::Torrent { .. }
             | FetchError::Sha256 { .. } => false,
             FetchError::Host { problem, .. } => *problem == NoWay::Unknown,
             FetchError::Status { status, .. } => matches!(status, 408 | 416 | 421 | 425 | 429 | 500..),
@@ -119,6 +133,7 @@ impl FetchError {
             | FetchError::Short { .. }
             | FetchError::Strange { .. }
             | FetchError::Slow { .. }
+            | FetchError::Peers { .. }
             | FetchError::Disk { .. } => true,
         }
     }

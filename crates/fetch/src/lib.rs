@@ -1,4 +1,4 @@
-//! Fetching files from servers that nobody vouches for.
+//! Fetching files from servers and swarms that nobody vouches for.
 //!
 //! Whoever names a URL decides where this machine connects to and what it is sent. So every address is looked up here and
 //! must be public ([`address`]), at every redirect again; nothing that a server says of length, range or version is believed
@@ -9,7 +9,7 @@
 //! DIR/body          the bytes so far
 //! ```
 //!
-//! Entry points: [`Client::fetch`] with a [`Part`] that outlives this process.
+//! Entry points: [`Client::fetch`] with a [`Part`] that outlives this process; [`Client::fetch_torrent`].
 
 pub mod address;
 mod bencode;
@@ -18,8 +18,10 @@ mod error;
 mod fetch;
 mod name;
 mod part;
+mod peer;
 mod place;
 mod reply;
+mod swarm;
 mod tls;
 mod torrent;
 mod tracker;

@@ -33,8 +33,10 @@ pub struct Torrent {
     pub files: Vec<TorrentFile>,
     /// Who knows its peers.
     pub trackers: Vec<String>,
-    /// Whether only its trackers may be asked for peers (BEP 27).
-    pub private: bool,
+    /// Bytes in each piece but the last.
+    pub(crate) piece_bytes: u64,
+    /// SHA-1 of each piece.
+    pub(crate) pieces: Vec<[u8; 20]>,
 }
 
 /// A file in a torrent.
@@ -62,13 +64,12 @@ impl Torrent {
         let (info, place) = value.get("info").zip(value.place("info")).ok_or(NONE)?;
         let info_hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &bytes[place]);
         let info_hash = info_hash.as_ref().try_into().map_err(|_| NONE)?;
-        let (name, files) = files(info)?;
+        let (name, files, piece_bytes, pieces) = files(info)?;
         let mut trackers: Vec<String> = value.get("announce").and_then(Value::text).into_iter().collect();
         for tier in value.get("announce-list").and_then(Value::list).unwrap_or_default() {
             trackers.extend(tier.list().unwrap_or_default().iter().filter_map(Value::text));
         }
-        let private = info.get("private").and_then(Value::int) == Some(1);
-        Ok(Torrent { info_hash, name, files, trackers: some_of(trackers), private })
+        Ok(Torrent { info_hash, name, files, trackers: some_of(trackers), piece_bytes, pieces })
     }
 
     /// Bytes of all its files, or of those with these numbers when some are given.
@@ -97,8 +98,8 @@ impl Torrent {
     }
 }
 
-/// What it is called, and its files.
-fn files(info: &Value<'_>) -> Result<(String, Vec<TorrentFile>), BadTorrent> {
+/// What it is called, its files, the length of its pieces and their hashes.
+fn files(info: &Value<'_>) -> Result<(String, Vec<TorrentFile>, u64, Vec<[u8; 20]>), BadTorrent> {
     const STRANGE: BadTorrent = BadTorrent("its description is not one of version 1 of BitTorrent");
     let pieces = info.get("pieces").and_then(Value::bytes);
     let pieces = pieces
@@ -136,7 +137,7 @@ fn files(info: &Value<'_>) -> Result<(String, Vec<TorrentFile>), BadTorrent> {
     if files.is_empty() || pieces.len() as u64 != total.div_ceil(piece_bytes).saturating_mul(20) {
         return Err(STRANGE);
     }
-    Ok((name, files))
+    Ok((name, files, piece_bytes, pieces.as_chunks().0.to_vec()))
 }
 
 /// What a magnet link names.
@@ -236,8 +237,8 @@ mod tests {
             torrent("5:filesld6:lengthi20000e4:pathl1:a5:b.txteed4:attr1:p6:lengthi1e4:pathl4:.padeee", 2);
         let read = Torrent::parse(&bytes).unwrap();
         assert_eq!(
-            (read.name.as_str(), read.private, read.trackers.as_slice()),
-            ("dir", true, &["http://a.test/x".to_owned()][..])
+            (read.name.as_str(), read.trackers.as_slice()),
+            ("dir", &["http://a.test/x".to_owned()][..])
         );
         assert_eq!(read.files[0].names, ["dir", "a", "b.txt"]);
         assert_eq!(

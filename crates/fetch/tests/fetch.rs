@@ -1,6 +1,8 @@
 //! Fetching from servers that break off, lie, change their minds, never end, or lead elsewhere.
 
+mod seeder;
 mod server;
+mod swarm;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

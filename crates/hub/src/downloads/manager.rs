@@ -11,7 +11,7 @@ use pumasi_core::{
 use pumasi_fetch::Progress;
 use pumasi_types::{AccountId, ByteSize, DownloadId, Time};
 
-use super::{Brought, Run, Trouble, web};
+use super::{Brought, Run, Trouble, is_magnet, swarm, web};
 use crate::cell;
 use crate::server::Hub;
 
@@ -178,14 +178,10 @@ async fn bring(
 ) -> Result<Brought, Trouble> {
     let Download { by, spec, .. } = download;
     let limit = room(hub, spec).await?;
+    let task = web::Task { id, by: *by, spec, limit };
     match &spec.source {
-        DownloadSource::Url(url) if !url.starts_with("magnet:") => {
-            let task = web::Task { id, by: *by, spec, url, limit };
-            web::bring(hub, &task, progress).await
-        }
-        DownloadSource::Url(_) | DownloadSource::Torrent(_) => {
-            Err(Trouble::for_good("this hub was built without BitTorrent"))
-        }
+        DownloadSource::Url(url) if !is_magnet(url) => web::bring(hub, &task, url, progress).await,
+        DownloadSource::Url(_) | DownloadSource::Torrent(_) => swarm::bring(hub, &task, progress).await,
     }
 }
 

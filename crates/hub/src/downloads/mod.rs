@@ -4,8 +4,10 @@
 //! reports what became of it. What came of a file so far lies in `DIR/downloads/ID` until it is over, so that neither a
 //! crash nor a pause costs more than the last second.
 
+mod bytes;
 mod manager;
 mod origins;
+mod swarm;
 mod web;
 
 use std::collections::HashMap;
@@ -159,4 +161,9 @@ impl Downloads {
     fn folder(&self, id: DownloadId) -> PathBuf {
         self.dir.join(id.to_string())
     }
+}
+
+/// Whether a URL names a torrent, and not a file of a web server.
+pub(crate) fn is_magnet(url: &str) -> bool {
+    url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:"))
 }

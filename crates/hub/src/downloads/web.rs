@@ -1,28 +1,23 @@
 //! Downloads from web servers.
 
 use std::io;
-use std::path::PathBuf;
 
-use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use pumasi_core::{About, DownloadSpec, FileKind, Files};
 use pumasi_fetch::{FetchError, Fetched, Part, Place, Progress, Wanted};
 use pumasi_types::{AccountId, ByteSize, DownloadId, FilePath, Hash, Time};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
 
+use super::bytes::bytes_of;
 use super::{Brought, Trouble, origins};
+use crate::Deduplicate;
 use crate::server::Hub;
-
-/// What is read of a file at once, in bytes.
-const READ_BYTES: usize = 1 << 20;
 
 /// What is to be fetched.
 pub(super) struct Task<'a> {
     pub(super) id: DownloadId,
     pub(super) by: AccountId,
     pub(super) spec: &'a DownloadSpec,
-    pub(super) url: &'a str,
     /// How many bytes there is room for.
     pub(super) limit: ByteSize,
 }
@@ -39,9 +34,14 @@ impl From<FetchError> for Trouble {
 }
 
 /// Fetches a file, or finds that it is here.
-pub(super) async fn bring(hub: &Hub, task: &Task<'_>, progress: &Progress) -> Result<Brought, Trouble> {
-    let place = hub.downloads.place(task.url);
-    let place = place.map_err(|bad| Trouble::for_good(format!("{}: {bad}", task.url)))?;
+pub(super) async fn bring(
+    hub: &Hub,
+    task: &Task<'_>,
+    url: &str,
+    progress: &Progress,
+) -> Result<Brought, Trouble> {
+    let place = hub.downloads.place(url);
+    let place = place.map_err(|bad| Trouble::for_good(bad.to_string()))?;
     let of_hub = |error: io::Error| Trouble::of_hub(&error);
     let mut part = Part::open(&hub.downloads.folder(task.id)).await.map_err(of_hub)?;
     let known = if part.is_empty() { known(hub, task, &place).await } else { Vec::new() };
@@ -64,7 +64,7 @@ pub(super) async fn bring(hub: &Hub, task: &Task<'_>, progress: &Progress) -> Re
         client.fetch(&wanted, &mut part, progress).await?;
     }
     let size = ByteSize(part.len());
-    let stored = hub.blobs.put_stream(read(part.body()), size).await;
+    let stored = hub.blobs.put_stream(bytes_of(&part.body(), 0, size.0), size).await;
     let (blob, size) = stored.map_err(|error| Trouble::of_hub(&error))?;
     let origin = part.origin();
     let fetched = origins::Fetched {
@@ -125,14 +125,16 @@ fn path_of(spec: &DownloadSpec, name: &str) -> Result<FilePath, Trouble> {
 
 /// What was fetched from there before and can be had by the caller now.
 async fn known(hub: &Hub, task: &Task<'_>, place: &Place) -> Vec<origins::Fetched> {
-    let found = hub.downloads.origins.of(&place.to_string(), task.by, false);
+    let all = hub.options.deduplicate == Deduplicate::All;
+    let found = hub.downloads.origins.of(&place.to_string(), task.by, all);
     let found = found.unwrap_or_else(|error| {
         tracing::warn!("cannot look up what was fetched before: {error}");
         Vec::new()
     });
     let by = task.by;
     let look = move |state: &pumasi_core::State| {
-        let may_have = |one: &origins::Fetched| may_have(state.files(), by, one);
+        // With `all`, whoever is given the same version by the server may have what another fetched.
+        let may_have = |one: &origins::Fetched| all || may_have(state.files(), by, one);
         found.into_iter().filter(may_have).collect()
     };
     // Without an answer it is fetched, and that tells what is wrong.
@@ -158,17 +160,4 @@ async fn note(hub: &Hub, task: &Task<'_>, place: &Place, fetched: &origins::Fetc
     if let Err(error) = hub.downloads.origins.note(&place.to_string(), task.by, fetched) {
         tracing::warn!("cannot remember what was fetched: {error}");
     }
-}
-
-/// A file's bytes.
-fn read(path: PathBuf) -> impl Stream<Item = io::Result<Bytes>> {
-    let open = async move { tokio::fs::File::open(path).await };
-    let pieces = |file: tokio::fs::File| {
-        stream::try_unfold(file, |mut file| async move {
-            let mut buffer = Vec::with_capacity(READ_BYTES);
-            let count = (&mut file).take(READ_BYTES as u64).read_to_end(&mut buffer).await?;
-            io::Result::Ok((count > 0).then(|| (Bytes::from(buffer), file)))
-        })
-    };
-    stream::once(open).map_ok(pieces).try_flatten()
 }

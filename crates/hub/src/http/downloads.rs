@@ -12,12 +12,14 @@ use pumasi_core::{
     Access, Done, Download, DownloadControl, DownloadSource, DownloadSpec, DownloadState, FilesCommand,
     FilesDone, FilesRefusal, Refusal,
 };
+use pumasi_fetch::Magnet;
 use pumasi_types::{AccountId, ByteSize, DownloadId};
 use serde::Deserialize;
 
 use super::ApiError;
 use super::accounts::unexpected;
 use super::extract::{Body, Caller, IdempotencyKey, Path, Query};
+use crate::downloads::is_magnet;
 use crate::server::Hub;
 
 /// Downloads in one answer.
@@ -97,6 +99,10 @@ fn view(hub: &Hub, id: DownloadId, (download, space): Found) -> wire::Download {
 /// What a request asks for, as far as that can be said before it is begun.
 fn source(hub: &Hub, new: &NewDownload) -> Result<DownloadSource, ApiError> {
     match (&new.url, new.torrent) {
+        (Some(url), None) if is_magnet(url) => {
+            Magnet::parse(url).map_err(|bad| ApiError::invalid(format!("url: {bad}")))?;
+            Ok(DownloadSource::Url(url.clone()))
+        }
         (Some(url), None) => {
             let checked = hub.downloads.place(url).map(drop);
             checked.map_err(|bad| ApiError::invalid(format!("url: {bad}")))?;
@@ -118,6 +124,13 @@ pub(super) async fn add(
     Body(body): Body<NewDownload>,
 ) -> Result<(StatusCode, Json<wire::Download>), ApiError> {
     let source = source(&hub, &body)?;
+    let is_web = matches!(&source, DownloadSource::Url(url) if !is_magnet(url));
+    if !is_web && (body.sha256.is_some() || body.named) {
+        return Err(ApiError::invalid("sha256, named: a torrent checks its own pieces, and names its files"));
+    }
+    if is_web && !body.files.is_empty() {
+        return Err(ApiError::invalid("files: only a torrent has several"));
+    }
     if body.named && body.path.is_root() {
         return Err(ApiError::invalid("path: the root of a space is no file"));
     }

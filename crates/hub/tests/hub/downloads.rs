@@ -1,5 +1,7 @@
 //! Downloads over real sockets: what the hub fetches, from whom it does not, and that nothing of it is lost.
 
+#[path = "../../../fetch/tests/seeder/mod.rs"]
+mod seeder;
 #[path = "../../../fetch/tests/server/mod.rs"]
 mod server;
 
@@ -7,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use pumasi_api::client::HubClient;
+use pumasi_api::client::{HubClient, Source};
 use pumasi_api::wire::downloads::{Download, DownloadState, NewDownload};
-use pumasi_types::DownloadId;
+use pumasi_types::{DownloadId, Hash};
 
+use self::seeder::{Seeder, Shared, tracker};
 use self::server::{Server, Step, bytes, good, text, up_to};
 use crate::common::*;
 
@@ -281,5 +284,40 @@ async fn nobody_takes_all_places() {
     eventually("four of kim's run", async || now.load(Ordering::SeqCst) >= 4).await;
     assert_eq!(fetched(&lee, &server.url("/lee")).await.state, DownloadState::Done);
     assert_eq!(most.load(Ordering::SeqCst), 4);
+    hub.running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn torrents_come_from_files_and_magnet_links() {
+    let shared =
+        Arc::new(Shared::new(&[("a.bin", &bytes(200_000, 4)), ("b/c.bin", &bytes(100_000, 5))], 1 << 15));
+    let liar = Seeder::start(Arc::clone(&shared), usize::MAX, true).await;
+    let honest = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
+    let tracker = tracker(&[liar.address, honest.address]).await;
+    let from = vec![liar.address, honest.address, tracker.address];
+    let hub = TestHub::with(|options| options.downloads.from = from).await;
+    let kim = user(&hub, "kim").await;
+
+    let file = shared.torrent(&tracker.url("/"));
+    let blob = Hash::of(&file);
+    kim.put_blob(&Source::Bytes(file.into()), blob, Arc::new(|_| ())).await.unwrap();
+    let some = NewDownload { url: None, torrent: Some(blob), files: vec![1], ..new("") };
+    let id = kim.add_download(&some, None).await.unwrap().id;
+    let done = over(&kim, id).await;
+    assert_eq!(
+        (done.state, done.files, done.got_bytes),
+        (DownloadState::Done, Some(1), Some(100_000)),
+        "{done:?}"
+    );
+    assert!(content(&kim, "in/dir/b/c.bin").await == shared.bytes[200_000..]);
+
+    let all = NewDownload { path: "all".parse().unwrap(), ..new(&shared.magnet(&tracker.url("/"))) };
+    let id = kim.add_download(&all, None).await.unwrap().id;
+    assert_eq!(over(&kim, id).await.files, Some(2));
+    assert!(content(&kim, "all/dir/a.bin").await == shared.bytes[..200_000]);
+    emptied(&hub).await;
+
+    let bad = kim.add_download(&new("magnet:?dn=x"), None).await.unwrap_err();
+    assert_eq!(bad.code(), Some("invalid"));
     hub.running.stop().await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! Files end to end: real hubs and real commands, and what the disk says afterwards.
 
+mod downloads;
 mod everyday;
 mod folders;
 mod interrupted;

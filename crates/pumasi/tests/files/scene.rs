@@ -14,6 +14,8 @@ use tempfile::TempDir;
 pub(crate) struct Scene {
     dir: TempDir,
     port: u16,
+    /// How the hub is started, besides what all need.
+    options: Vec<String>,
     hub: Child,
 }
 
@@ -26,11 +28,17 @@ pub(crate) struct Person<'a> {
 
 impl Scene {
     pub(crate) fn new() -> Scene {
+        Scene::with(&[])
+    }
+
+    /// With a hub that is started like this.
+    pub(crate) fn with(options: &[&str]) -> Scene {
         let dir = tempfile::Builder::new().prefix("pumasi-files-").tempdir().unwrap();
         // Freed before the hub takes it; a hub that does not get it says so and the test fails.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let hub = start(&dir.path().join("hub"), port);
-        let scene = Scene { dir, port, hub };
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let hub = start(&dir.path().join("hub"), port, &options);
+        let scene = Scene { dir, port, options, hub };
         scene.wait();
         scene
     }
@@ -59,19 +67,19 @@ impl Scene {
     pub(crate) fn crash(&mut self) {
         self.hub.kill().unwrap();
         self.hub.wait().unwrap();
-        self.hub = start(&self.dir.path().join("hub"), self.port);
+        self.hub = start(&self.dir.path().join("hub"), self.port, &self.options);
         self.wait();
     }
 
     pub(crate) fn operator(&self) -> Person<'_> {
         let token = fs::read_to_string(self.dir.path().join("hub/operator.token")).unwrap();
-        self.with(token.trim().to_owned(), "operator")
+        self.at_home(token.trim().to_owned(), "operator")
     }
 
     /// Opens an account.
     pub(crate) fn person(&self, name: &str) -> Person<'_> {
         let opened = self.operator().json(&["account", "open", name, "--role", "researcher"]);
-        self.with(opened["token"].as_str().unwrap().to_owned(), name)
+        self.at_home(opened["token"].as_str().unwrap().to_owned(), name)
     }
 
     /// Somebody with an account from before a crash.
@@ -79,7 +87,7 @@ impl Scene {
         Person { scene: self, token: token.to_owned(), home: home.to_owned() }
     }
 
-    fn with(&self, token: String, name: &str) -> Person<'_> {
+    fn at_home(&self, token: String, name: &str) -> Person<'_> {
         let home = self.dir.path().join("homes").join(name);
         fs::create_dir_all(&home).unwrap();
         Person { scene: self, token, home }
@@ -93,12 +101,13 @@ impl Drop for Scene {
     }
 }
 
-fn start(data: &Path, port: u16) -> Child {
+fn start(data: &Path, port: u16, options: &[String]) -> Child {
     fs::create_dir_all(data).unwrap();
     let log = fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_pumasi"))
         .args(["serve", "--no-tls", "--no-proofs", "--listen", &format!("127.0.0.1:{port}"), "--data"])
         .arg(data)
+        .args(options)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
@@ -109,7 +118,7 @@ fn start(data: &Path, port: u16) -> Child {
 impl Person<'_> {
     /// Somebody else's commands with the same account: another machine.
     pub(crate) fn elsewhere(&self, name: &str) -> Person<'_> {
-        self.scene.with(self.token.clone(), name)
+        self.scene.at_home(self.token.clone(), name)
     }
 
     pub(crate) fn token(&self) -> String {
