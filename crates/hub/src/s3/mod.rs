@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use pumasi_s3::{Denied, Failure, S3Service, access_key, denied, is_for_s3};
@@ -62,10 +63,16 @@ impl Gate {
         if let Err(why) = self.admit(key, peer).await {
             return denied(why).map(Body::new);
         }
-        match self.service.call(request.map(pumasi_s3::Body::http_body_unsync)).await {
+        let has_body = !request.body().is_end_stream() && request.version() <= Version::HTTP_11;
+        let mut response = match self.service.call(request.map(pumasi_s3::Body::http_body_unsync)).await {
             Ok(response) => response.map(Body::new),
             Err(error) => ApiError::internal(&format!("{error:?}")).into_response(),
+        };
+        // A body that was refused unread ends its connection: the client must not send its next request there.
+        if has_body && !response.status().is_success() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        response
     }
 }
 
