@@ -1,4 +1,5 @@
 //! A web server for tests that does what it is told, whatever it says it does.
+#![allow(dead_code, reason = "two test programs use it, each a part of it")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
