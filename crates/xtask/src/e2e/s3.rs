@@ -209,7 +209,7 @@ fn rclone_works() {
 fn the_python_package_s3fs_works() {
     let Some(python) = clients() else { return };
     let shop = Shop::open(&[]);
-    let mut command = script(python, "s3/fsspec.py");
+    let mut command = script(python, "s3/python_s3fs.py");
     command.args([&shop.url(), &shop.key.access_key, &shop.key.secret_key]).arg(shop.certificate());
     let said = run(command.stdin(Stdio::null())).expect("what it was promised");
     assert_eq!(said.trim(), "ok");
