@@ -67,7 +67,11 @@ fn the_examples_are_command_lines_that_work() {
         let command = line[from..].split("   ").next().unwrap();
         let command = command.split([')', '|', '>', '<', '&']).next().unwrap().trim();
         let hash = "3f".repeat(32);
-        let command = command.replace("3f1a…", &hash).replace("$job", "7").replace("*.fa", "x.fa");
+        let command = command
+            .replace("3f1a…", &hash)
+            .replace("8b1a…", &hash)
+            .replace("$job", "7")
+            .replace("*.fa", "x.fa");
         let command = command.replace("$key", KEY).replace("$witness", WITNESS);
         let words = command.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
         if let Err(error) = Cli::try_parse_from(words) {
