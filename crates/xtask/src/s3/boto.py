@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 import urllib.error
 import urllib.request
 import ssl
@@ -91,13 +92,15 @@ def objects_keep_what_is_said_of_them():
     assert s3.get_object_tagging(Bucket="boto-objects", Key="a b/\u00e9+&.txt")["TagSet"] == [{"Key": "a", "Value": "1"}]
     attributes = s3.get_object_attributes(Bucket="boto-objects", Key="a b/\u00e9+&.txt",
                                           ObjectAttributes=["ETag", "ObjectSize"])
-    assert attributes["ObjectSize"] == len(body) and attributes["ETag"] == hashlib.md5(body).hexdigest()
+    # Amazon writes this tag without quotation marks, s3s with them; clients take both.
+    tag = attributes["ETag"].strip('"')
+    assert attributes["ObjectSize"] == len(body) and tag == hashlib.md5(body).hexdigest(), attributes
     # Chunked with a trailer, signed chunks, and other checksums.
     for algorithm in ["CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME"]:
         try:
             s3.put_object(Bucket="boto-objects", Key="sum", Body=io.BytesIO(body), ChecksumAlgorithm=algorithm)
         except Exception as error:  # the package for it is not part of boto3
-            assert "awscrt" in str(error) or "CRT" in str(error), error
+            assert "crt" in str(error).lower(), error
     old = client(request_checksum_calculation="when_required", response_checksum_validation="when_required")
     old.put_object(Bucket="boto-objects", Key="old", Body=body)
     assert old.get_object(Bucket="boto-objects", Key="old")["Body"].read() == body
@@ -308,5 +311,6 @@ for one in CHECKS:
         print(f"ok      {one.__name__}")
     except Exception as error:
         failed += 1
-        print(f"FAILED  {one.__name__}: {type(error).__name__}: {error}")
+        line = traceback.extract_tb(error.__traceback__)[1].lineno
+        print(f"FAILED  {one.__name__}, line {line}: {type(error).__name__}: {error}")
 sys.exit(1 if failed else 0)
