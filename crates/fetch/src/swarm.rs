@@ -296,8 +296,8 @@ impl Board {
             if is_wanted && file.length > 0 {
                 let first = (start / torrent.piece_bytes) as usize;
                 let last = ((end - 1) / torrent.piece_bytes) as usize;
-                for piece in first..=last {
-                    states[piece] = if is_here(piece) { State::Here } else { State::Missing };
+                for (piece, state) in states.iter_mut().enumerate().take(last + 1).skip(first) {
+                    *state = if is_here(piece) { State::Here } else { State::Missing };
                 }
             }
             start = end;

@@ -64,7 +64,7 @@ impl Torrent {
         let (info, place) = value.get("info").zip(value.place("info")).ok_or(NONE)?;
         let info_hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &bytes[place]);
         let info_hash = info_hash.as_ref().try_into().map_err(|_| NONE)?;
-        let (name, files, piece_bytes, pieces) = files(info)?;
+        let Described { name, files, piece_bytes, pieces } = files(info)?;
         let mut trackers: Vec<String> = value.get("announce").and_then(Value::text).into_iter().collect();
         for tier in value.get("announce-list").and_then(Value::list).unwrap_or_default() {
             trackers.extend(tier.list().unwrap_or_default().iter().filter_map(Value::text));
@@ -98,8 +98,17 @@ impl Torrent {
     }
 }
 
-/// What it is called, its files, the length of its pieces and their hashes.
-fn files(info: &Value<'_>) -> Result<(String, Vec<TorrentFile>, u64, Vec<[u8; 20]>), BadTorrent> {
+/// What a torrent says of its files.
+struct Described {
+    name: String,
+    files: Vec<TorrentFile>,
+    piece_bytes: u64,
+    /// The SHA-1 of each piece.
+    pieces: Vec<[u8; 20]>,
+}
+
+/// What the description of a torrent says, if it can be believed.
+fn files(info: &Value<'_>) -> Result<Described, BadTorrent> {
     const STRANGE: BadTorrent = BadTorrent("its description is not one of version 1 of BitTorrent");
     let pieces = info.get("pieces").and_then(Value::bytes);
     let pieces = pieces
@@ -137,7 +146,7 @@ fn files(info: &Value<'_>) -> Result<(String, Vec<TorrentFile>, u64, Vec<[u8; 20
     if files.is_empty() || pieces.len() as u64 != total.div_ceil(piece_bytes).saturating_mul(20) {
         return Err(STRANGE);
     }
-    Ok((name, files, piece_bytes, pieces.as_chunks().0.to_vec()))
+    Ok(Described { name, files, piece_bytes, pieces: pieces.as_chunks().0.to_vec() })
 }
 
 /// What a magnet link names.

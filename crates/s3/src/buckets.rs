@@ -75,7 +75,7 @@ impl<B: Backend> Gateway<B> {
         match self.backend.ask(caller, command).await {
             Ok(_) => {
                 let location = Some(format!("/{name}"));
-                Ok(S3Response::new(CreateBucketOutput { location, ..CreateBucketOutput::default() }))
+                Ok(S3Response::new(CreateBucketOutput { location }))
             }
             Err(Failure::Refused(Refusal::Files(refusal @ FilesRefusal::SpaceTaken { .. }))) => {
                 match self.look_in(caller, &name, Access::Manage, |_, _| ()).await {

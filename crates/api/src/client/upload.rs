@@ -87,7 +87,7 @@ impl HubClient {
     /// # Errors
     /// When the file cannot be read or changes meanwhile, the hub cannot be reached or refuses.
     pub async fn upload(&self, path: &Path, upload: &Upload) -> Result<Uploaded, ClientError> {
-        let outline = blocking(path, |path| outline(path)).await?;
+        let outline = blocking(path, outline).await?;
         let Outline { hash, length, segments } = &outline;
         let nothing_sent = Uploaded { hash: *hash, size: *length, sent: 0 };
         let is_held = self.held(&[*hash]).await? == [true];

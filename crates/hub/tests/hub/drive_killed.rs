@@ -89,7 +89,7 @@ async fn write(client: &HubClient, expected: &mut Expected, turn: &mut u64) {
     loop {
         *turn += 1;
         let name = *turn * 7 % FILES;
-        let new = (*turn % 5 != 0).then(|| bytes(name, *turn));
+        let new = (!turn.is_multiple_of(5)).then(|| bytes(name, *turn));
         expected.0.entry(name).or_insert_with(|| vec![None]).push(new.clone());
         let at = format!("f/{name}");
         let done = match &new {

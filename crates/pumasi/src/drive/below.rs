@@ -204,7 +204,7 @@ pub(crate) fn dress(file: &File, modified_ns: Option<u64>, executable: bool) -> 
 
 fn part_name(name: &str) -> String {
     // A name may have 255 bytes: of a longer one its hash stands for it.
-    if name.len() + PART.len() + 1 <= FilePath::NAME_BYTES {
+    if name.len() + PART.len() < FilePath::NAME_BYTES {
         return format!(".{name}{PART}");
     }
     let hash = Hash::of(name.as_bytes());

@@ -1,6 +1,6 @@
 //! What came of a transfer of many files, counted while it goes on and told when it is over.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pumasi_api::wire::ErrorBody;
@@ -189,6 +189,6 @@ impl Counts {
     }
 }
 
-fn name(path: &PathBuf) -> String {
+fn name(path: &Path) -> String {
     path.display().to_string()
 }

@@ -23,18 +23,19 @@ impl Mount {
         let dir = person.path("mnt");
         fs::create_dir_all(&dir).unwrap();
         let arguments = [&["mount", place, dir.to_str().unwrap()], more].concat();
-        let mut process =
+        let process =
             person.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut mount = Mount { process, dir };
         let mut said = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        BufReader::new(mount.process.stdout.take().unwrap()).read_line(&mut said).unwrap();
         if said.is_empty() {
             let mut error = String::new();
-            process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            mount.process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
             assert!(error.contains("not permitted") || error.contains("denied"), "{error}");
             eprintln!("skipped: this machine lets nobody mount: {error}");
             return None;
         }
-        Some(Mount { process, dir })
+        Some(mount)
     }
 
     fn end(mut self) {

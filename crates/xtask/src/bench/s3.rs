@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
             Pool::start(&build::given_or(Profile::Release)?, &["--no-tls", "--requests-per-s", "10000000"])?;
         let token = pool.open_account("bench", "researcher")?;
         let S3Key { access_key, secret_key } = pool.ask(&token, &["s3-key"])?;
-        let endpoint = Endpoint { address: pool.address.clone(), signer: Signer { access_key, secret_key } };
+        let endpoint = Endpoint { address: pool.address, signer: Signer { access_key, secret_key } };
         runtime.block_on(measure("pumasi", &endpoint, options))?
     };
     let peer = if options.alone { Ok(Value::Null) } else { seaweed(&runtime, options) };
