@@ -124,15 +124,16 @@ pub(super) struct OpenLoop {
     pub(super) connections: usize,
     pub(super) together: usize,
     pub(super) requests_per_s: f64,
+    /// How long, before anything is counted: as many requests are begun then as are under way ever after.
+    pub(super) warming: Duration,
+    /// How long, altogether.
     pub(super) during: Duration,
 }
 
 /// What came of them.
 #[derive(Default)]
 pub(super) struct Overloaded {
-    /// Orders that were sent.
-    pub(super) sent: u64,
-    /// Orders that were placed within the time.
+    /// Orders that were placed within the time that counts.
     pub(super) placed: u64,
     /// How long their requests waited, in milliseconds.
     pub(super) placed_ms: Vec<f64>,
@@ -162,7 +163,7 @@ pub(super) async fn open_loop(
                 *next += 1;
                 began + Duration::from_secs_f64(f64::from(*next) / load.requests_per_s)
             };
-            if due >= until {
+            if due >= until || Instant::now() >= until {
                 return Outcome::Ok(());
             }
             tokio::time::sleep_until(due.into()).await;
@@ -170,9 +171,8 @@ pub(super) async fn open_loop(
             let placed = client.place_or_be_refused().await?;
             let (_, found) = &mut *found.borrow_mut();
             let waited = sent.elapsed().as_secs_f64() * 1000.0;
-            found.sent += load.together as u64;
             match placed {
-                Some(orders) if Instant::now() < until => {
+                Some(orders) if (began + load.warming..until).contains(&Instant::now()) => {
                     found.placed += orders;
                     found.placed_ms.push(waited);
                 }
