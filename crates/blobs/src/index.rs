@@ -21,6 +21,10 @@ use crate::pack::{Kind, PackIndex, Place};
 const CACHE_BYTES: usize = 48 << 20;
 /// A commit that is on disk for so many that are not: those are entered again from their packs after a crash.
 const COMMITS_PER_SYNC: u32 = 32;
+/// Bytes of a row of the large tables.
+const ROW_BYTES: u64 = 64;
+/// Bytes of the file from which on it is made smaller when it is closed.
+const COMPACT_FROM: u64 = 2 << 20;
 
 type ChunkTable = TableDefinition<'static, [u8; 32], [u8; 28]>;
 type BlobTable = TableDefinition<'static, [u8; 32], [u8; 36]>;
@@ -301,10 +305,24 @@ impl Index {
     }
 }
 
+impl Index {
+    /// Whether most of the file is pages that commits left behind. Rows fill two thirds of a tree's pages or so.
+    fn is_mostly_empty(&self) -> Result<bool, BlobError> {
+        let (chunks, blobs) = self.read()?.counts()?;
+        let rows = ROW_BYTES * (chunks + blobs);
+        let file = std::fs::metadata(&self.path).map_err(|e| BlobError::folder("look at", &self.path, e))?;
+        Ok(file.len() > COMPACT_FROM && file.len() > 2 * rows)
+    }
+}
+
 impl Drop for Index {
     fn drop(&mut self) {
-        // What could not be written is entered again from the packs at the next opening.
+        // What could not be written is entered again from the packs at the next opening, and a file that could not be
+        // made smaller is as good as before.
         let _ = self.sync();
+        if self.is_mostly_empty().unwrap_or(false) {
+            let _ = self.database.compact();
+        }
     }
 }
 
