@@ -19,7 +19,6 @@ mod gateway;
 mod key;
 mod listing;
 mod objects;
-pub mod sign;
 mod tags;
 mod uploads;
 

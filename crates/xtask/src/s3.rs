@@ -1,6 +1,6 @@
 //! A client of S3 that measures and counts: plain HTTP/1.1, a connection of its own, no second try that nobody sees.
 
-use pumasi_s3::sign::Signer;
+use pumasi_sigv4::Signer;
 use pumasi_types::Hash;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;

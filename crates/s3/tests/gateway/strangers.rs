@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Request;
 use pumasi_core::{Access, Command, FilesCommand};
 use pumasi_s3::Body;
-use pumasi_s3::sign::Signer;
+use pumasi_sigv4::Signer;
 
 use crate::hub::{Client, Memory};
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pumasi_api::wire::s3::S3Key;
-use pumasi_s3::sign::Signer;
+use pumasi_sigv4::Signer;
 use serde_json::{Value, json};
 
 use super::{machine, quantile};

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pumasi_api::wire::s3::S3Key;
-use pumasi_s3::sign::Signer;
+use pumasi_sigv4::Signer;
 
 use super::{eventually, program};
 use crate::Outcome;

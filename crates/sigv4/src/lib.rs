@@ -31,13 +31,13 @@ impl Signer {
             "{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:{PAYLOAD}\nx-amz-date:{time}\n\n{SIGNED}\n{PAYLOAD}"
         );
         let request = digest::digest(&digest::SHA256, request.as_bytes());
-        let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", crate::digest::hex(request.as_ref()));
+        let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(request.as_ref()));
         let mut key = format!("AWS4{}", self.secret_key).into_bytes();
         for part in [day, "us-east-1", "s3", "aws4_request", &text] {
             let signed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes());
             key = signed.as_ref().to_vec();
         }
-        let signature = crate::digest::hex(&key);
+        let signature = hex(&key);
         let access_key = &self.access_key;
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={SIGNED}, Signature={signature}"
@@ -48,4 +48,8 @@ impl Signer {
             ("authorization", authorization),
         ]
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
