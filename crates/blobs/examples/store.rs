@@ -1,18 +1,25 @@
 //! A store in a folder, without a hub: what `cargo xtask bench store` measures and the tests of crashes kill.
 //!
 //! ```text
-//! store DIR put PATH        puts a file or folder; prints `file HASH` or `folder HASH`
-//! store DIR get KIND HASH PATH
+//! store DIR put PATH        puts a file or folder, `-` for standard input; prints `file HASH` or `folder HASH`
+//! store DIR get KIND HASH PATH                      to a path that is not there, `-` for standard output
 //! store - limits            what one core of this machine can do at most, as `name value`
 //! ```
 
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
 use pumasi_blobs::listing::What;
 use pumasi_blobs::{BlobStore, Options, tree};
+use pumasi_types::ByteSize;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// Bytes that are read at once.
+const BLOCK: usize = 4 << 20;
 
 fn main() -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -39,6 +46,19 @@ fn limits() -> Outcome {
     Ok(())
 }
 
+/// What comes by standard input, in blocks of up to 4 MiB.
+fn standard_input() -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold(io::stdin(), |input| async {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut block = Vec::with_capacity(BLOCK);
+            input.lock().take(BLOCK as u64).read_to_end(&mut block)?;
+            io::Result::Ok((block, input))
+        });
+        let (block, input) = read.await.map_err(io::Error::other)??;
+        Ok((!block.is_empty()).then(|| (block.into(), input)))
+    })
+}
+
 async fn run(arguments: Vec<String>) -> Outcome {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (dir, rest) = arguments.split_first().ok_or("store DIR put|get …")?;
@@ -48,6 +68,18 @@ async fn run(arguments: Vec<String>) -> Outcome {
     let fsync = std::env::var_os("PUMASI_STORE_NO_FSYNC").is_none();
     let store = BlobStore::open_with(Path::new(dir), Options { fsync, ..Options::default() }).await?;
     match rest {
+        ["put", "-"] => {
+            let (hash, _) = store.put_stream(standard_input(), ByteSize(u64::MAX)).await?;
+            println!("file {hash}");
+        }
+        ["get", "file", hash, "-"] => {
+            let (_, mut pieces) = store.stream(&hash.parse()?).await?;
+            let mut out = std::io::stdout().lock();
+            while let Some(piece) = pieces.next().await {
+                out.write_all(&piece?)?;
+            }
+            out.flush()?;
+        }
         ["put", path] => {
             let stored = tree::put(&store, &PathBuf::from(path), |_| ()).await?;
             let kind = if stored.what == What::Folder { "folder" } else { "file" };

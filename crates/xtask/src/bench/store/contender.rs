@@ -1,0 +1,205 @@
+//! The programs, ours among them: how each is told to store and to restore, and what that took.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Seek};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::sets::size_of;
+use crate::Outcome;
+
+/// A program with a repository of its own.
+pub(super) struct Contender {
+    pub(super) name: &'static str,
+    pub(super) program: PathBuf,
+    pub(super) repository: PathBuf,
+}
+
+/// How a command went.
+pub(super) struct Ran {
+    pub(super) seconds: f64,
+    pub(super) peak_rss_mb: u64,
+    stdout: String,
+}
+
+impl Contender {
+    /// Everything with one set of so many files and bytes; what comes back is compared for ours only.
+    pub(super) fn measure(
+        &self,
+        dir: &Path,
+        input: &Path,
+        edited: Option<&Path>,
+        (files, bytes): (u64, u64),
+    ) -> Outcome<Value> {
+        let _ = fs::remove_dir_all(&self.repository);
+        self.prepare(dir)?;
+        let rate = |seconds: f64| (bytes as f64 / 1e6 / seconds * 10.0).round() / 10.0;
+        let files_s = |seconds: f64| (files as f64 / seconds).round();
+        let ingest = self.put(dir, input, "first")?;
+        settle()?;
+        let stored = size_of(&self.repository)?.1;
+        let again = self.put(dir, input, "again")?;
+        settle()?;
+        let out = dir.join("restored");
+        let restore = self.get(dir, input, &ingest.stdout, &out)?;
+        if self.name == "pumasi" {
+            succeed(Command::new("diff").args(["-r", "--no-dereference"]).arg(input).arg(&out))?;
+        }
+        if out.is_dir() {
+            fs::remove_dir_all(&out)?
+        } else {
+            fs::remove_file(&out)?
+        }
+        settle()?;
+        let peak = ingest.peak_rss_mb.max(again.peak_rss_mb).max(restore.peak_rss_mb);
+        let mut result = json!({
+            "ingest_mb_s": rate(ingest.seconds), "again_mb_s": rate(again.seconds),
+            "restore_mb_s": rate(restore.seconds), "stored_bytes": stored, "peak_rss_mb": peak,
+        });
+        if files > 1 {
+            result["ingest_files_s"] = json!(files_s(ingest.seconds));
+            result["restore_files_s"] = json!(files_s(restore.seconds));
+        }
+        if let Some(edited) = edited {
+            let before = size_of(&self.repository)?.1;
+            self.put(dir, edited, "edited")?;
+            result["edit_added_bytes"] = json!(size_of(&self.repository)?.1.saturating_sub(before));
+        }
+        fs::remove_dir_all(&self.repository)?;
+        Ok(result)
+    }
+
+    fn command<S: AsRef<OsStr>>(&self, dir: &Path, arguments: &[S]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .env("RESTIC_PASSWORD", "bench")
+            .env("RUSTIC_PASSWORD", "bench")
+            .env("RESTIC_CACHE_DIR", dir.join("cache"))
+            .env("XDG_CACHE_HOME", dir.join("cache"))
+            .env("BORG_BASE_DIR", dir.join("borg"))
+            .env("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes")
+            .env("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes");
+        command
+    }
+
+    fn prepare(&self, dir: &Path) -> Outcome {
+        let repository = self.repository.as_os_str();
+        let r: [&OsStr; 3] = [OsStr::new("-r"), repository, OsStr::new("init")];
+        match self.name {
+            "pumasi" => Ok(()),
+            "borg" => {
+                let init: [&OsStr; 4] = ["init".as_ref(), "-e".as_ref(), "none".as_ref(), repository];
+                self.ran(self.command(dir, &init)).map(drop)
+            }
+            _ => self.ran(self.command(dir, &r)).map(drop),
+        }
+    }
+
+    /// Puts everything, every byte read, whatever was read before.
+    fn put(&self, dir: &Path, input: &Path, label: &str) -> Outcome<Ran> {
+        let (repository, input) = (self.repository.as_os_str(), input.as_os_str());
+        let archive = format!("{}::{label}", self.repository.display());
+        let arguments: Vec<&OsStr> = match self.name {
+            "pumasi" => vec![repository, "put".as_ref(), input],
+            "borg" => {
+                vec!["create".as_ref(), "--files-cache=disabled".as_ref(), archive.as_ref(), input]
+            }
+            _ => vec!["-r".as_ref(), repository, "backup".as_ref(), "--force".as_ref(), input],
+        };
+        self.ran(self.command(dir, &arguments))
+    }
+
+    fn get(&self, dir: &Path, input: &Path, stored: &str, out: &Path) -> Outcome<Ran> {
+        let repository = self.repository.as_os_str();
+        let archive = format!("{}::first", self.repository.display());
+        let words: Vec<&str> = stored.split_whitespace().collect();
+        let arguments: Vec<&OsStr> = match self.name {
+            "pumasi" => {
+                let [kind, hash] = words[..] else { return Err(format!("put printed '{stored}'").into()) };
+                vec![repository, "get".as_ref(), kind.as_ref(), hash.as_ref(), out.as_os_str()]
+            }
+            "borg" => vec!["extract".as_ref(), archive.as_ref()],
+            "restic" => {
+                let (restore, target): (&OsStr, &OsStr) = ("restore".as_ref(), "--target".as_ref());
+                vec!["-r".as_ref(), repository, restore, "latest".as_ref(), target, out.as_os_str()]
+            }
+            _ => vec!["-r".as_ref(), repository, "restore".as_ref(), "latest".as_ref(), out.as_os_str()],
+        };
+        let _ = input;
+        let mut command = self.command(dir, &arguments);
+        if self.name == "borg" {
+            fs::create_dir_all(out)?;
+            command.current_dir(out);
+        }
+        self.ran(command)
+    }
+
+    fn ran(&self, command: Command) -> Outcome<Ran> {
+        ran(command).map_err(|error| format!("{}: {error}", self.name).into())
+    }
+}
+
+/// Runs a command that reads nothing to its end.
+pub(super) fn ran(command: Command) -> Outcome<Ran> {
+    watched(command, |_| Ok(()), io::read_to_string)
+        .map(|(seconds, peak_rss_mb, stdout)| Ran { seconds, peak_rss_mb, stdout })
+}
+
+/// Runs a command to its end: how many seconds that took, its memory at most in MB, and what `take` made of what it
+/// wrote; `feed` writes what it reads.
+pub(super) fn watched<T: Send + 'static>(
+    mut command: Command,
+    feed: impl FnOnce(ChildStdin) -> io::Result<()> + Send + 'static,
+    take: impl FnOnce(ChildStdout) -> io::Result<T> + Send + 'static,
+) -> Outcome<(f64, u64, T)> {
+    let begun = Instant::now();
+    let mut log = tempfile::tempfile()?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log.try_clone()?);
+    let mut child = command.spawn()?;
+    let status = format!("/proc/{}/status", child.id());
+    let (input, output) = child.stdin.take().zip(child.stdout.take()).ok_or("no pipes")?;
+    let feeder = std::thread::spawn(move || feed(input));
+    let taker = std::thread::spawn(move || take(output));
+    let mut peak_kib = 0;
+    let ended = loop {
+        if let Some(ended) = child.try_wait()? {
+            break ended;
+        }
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        peak_kib = peak_kib.max(line.unwrap_or(0_u64));
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    if !ended.success() {
+        log.rewind()?;
+        let text = io::read_to_string(log)?;
+        return Err(format!("{command:?} failed: {}", text.lines().last().unwrap_or_default()).into());
+    }
+    feeder.join().map_err(|_| "the feeder panicked")??;
+    let taken = taker.join().map_err(|_| "the reader panicked")??;
+    Ok((seconds, (peak_kib * 1024).div_ceil(1_000_000), taken))
+}
+
+/// What one wrote to the disk must not slow down the next.
+pub(super) fn settle() -> Outcome {
+    succeed(&mut Command::new("sync"))
+}
+
+pub(super) fn succeed(command: &mut Command) -> Outcome {
+    let output = command.output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            Err(format!("{command:?} failed: {}", text.lines().next().unwrap_or_default()).into())
+        }
+    }
+}
