@@ -318,6 +318,27 @@ async fn a_missing_cut_or_altered_index_is_made_again() {
 }
 
 #[tokio::test]
+async fn a_closed_index_takes_little_more_than_its_rows() {
+    const BLOBS: u64 = 20_000;
+    const ROW_BYTES: u64 = 64;
+    let (dir, store) = open().await;
+    for first in (0..BLOBS).step_by(1_000) {
+        let mut writer = store.writer();
+        writer.put_many((first..first + 1_000).map(|n| noise(n, 40)).collect()).await.unwrap();
+        writer.finish().await.unwrap();
+    }
+    let index = dir.path().join("index.redb");
+    let opened = fs::metadata(&index).unwrap().len();
+    drop(store);
+    let closed = fs::metadata(&index).unwrap().len();
+    assert!(closed < opened && closed < 2 * BLOBS * ROW_BYTES, "{opened} bytes while open, {closed} after");
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    for n in (0..BLOBS).step_by(997) {
+        assert_eq!(read_stream(&store, &Hash::of(&noise(n, 40))).await.unwrap(), noise(n, 40));
+    }
+}
+
+#[tokio::test]
 async fn what_a_crash_left_is_removed_and_foreign_files_are_not() {
     let (dir, store) = open().await;
     let hash = store.put(noise(1, 10)).await.unwrap();

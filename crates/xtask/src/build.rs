@@ -38,7 +38,7 @@ pub(crate) fn pumasi(profile: Profile) -> Outcome<PathBuf> {
 /// Runs this command again, compiled for speed.
 pub(crate) fn again_for_speed() -> Outcome {
     let mut again = cargo();
-    again.args(["run", "--quiet", "--release", "--package", "xtask", "--"]).args(std::env::args_os().skip(1));
+    again.args(["run", "--release", "--package", "xtask", "--"]).args(std::env::args_os().skip(1));
     if again.status()?.success() { Ok(()) } else { Err("it failed; why stands above".into()) }
 }
 
