@@ -80,7 +80,7 @@ impl Default for Options {
 pub struct Client {
     tls: TlsConnector,
     pub(crate) options: Options,
-    pub(crate) dht: Option<Dht>,
+    pub(crate) dht: Option<Arc<Dht>>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) doors: Arc<Doors>,
 }
@@ -91,7 +91,7 @@ impl Client {
     /// # Errors
     /// When the file of authorities cannot be used.
     pub fn new(options: Options) -> Result<Client, BadRoots> {
-        let dht = options.dht.clone().map(|dht| Dht::new(dht, options.guard.clone()));
+        let dht = options.dht.clone().map(|dht| Arc::new(Dht::new(dht, options.guard.clone())));
         let budget = Arc::new(Budget::new(options.seeding.limit));
         Ok(Client { tls: trusting(options.roots.as_deref())?, options, dht, budget, doors: Arc::default() })
     }

@@ -39,10 +39,14 @@ impl Client {
             }
             (tracker, answer)
         });
-        let dht = self.dht.as_ref().filter(|_| sources.dht);
+        // Whoever has found enough leaves, but a search goes to its end: the next one begins with the nodes that it found.
+        let searched = self.dht.clone().filter(|_| sources.dht).map(|dht| {
+            let (target, port, found) = (announce.info_hash, announce.port, found.clone());
+            tokio::spawn(async move { dht.peers(target, port, &found).await })
+        });
         let nodes = async {
-            match dht {
-                Some(dht) => Some(dht.peers(announce.info_hash, announce.port, found).await),
+            match searched {
+                Some(search) => Some(search.await.unwrap_or(0)),
                 None => None,
             }
         };

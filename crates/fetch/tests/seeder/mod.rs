@@ -39,13 +39,6 @@ impl Shared {
         Shared { info, bytes, piece_bytes }
     }
 
-    /// The same as a torrent whose peers only its trackers may know.
-    pub(crate) fn private(mut self) -> Shared {
-        self.info.pop();
-        self.info.extend(b"7:privatei1ee");
-        self
-    }
-
     pub(crate) fn info_hash(&self) -> [u8; 20] {
         sha1(&self.info)
     }
