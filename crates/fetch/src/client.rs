@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,13 +14,16 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use pumasi_types::ByteSize;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::address::{self, Guard};
+use crate::dht::{Dht, DhtOptions};
+use crate::doors::Doors;
 use crate::error::FetchError;
-use crate::place::Place;
+use crate::giving::{Budget, Seeding};
+use crate::place::{BadUrl, Place};
 use crate::reply;
 use crate::tls::{BadRoots, trusting};
 
@@ -29,6 +33,8 @@ const REDIRECTS: usize = 10;
 const CONNECT: Duration = Duration::from_secs(10);
 /// What is read at once: also the longest head of an answer, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
+/// What is read at once of a connection that brings nothing but a file, in bytes.
+const READ_BYTES: usize = 64 << 10;
 
 /// How is fetched.
 #[derive(Clone, Debug)]
@@ -47,10 +53,14 @@ pub struct Options {
     pub tries: u32,
     /// How long the first pause between tries is; each is twice the one before.
     pub pause: Duration,
+    /// How the DHT is asked for peers; none: it is not.
+    pub dht: Option<DhtOptions>,
+    /// How much is given to peers.
+    pub seeding: Seeding,
 }
 
 impl Default for Options {
-    /// Public addresses only, half a minute for everything, 1 KiB/s at least.
+    /// Public addresses only, half a minute for everything, 1 KiB/s at least; without the DHT, and nothing is given.
     fn default() -> Options {
         Options {
             guard: Guard::default(),
@@ -60,6 +70,8 @@ impl Default for Options {
             pace: (ByteSize(64 << 10), Duration::from_secs(64)),
             tries: 5,
             pause: Duration::from_secs(1),
+            dht: None,
+            seeding: Seeding::default(),
         }
     }
 }
@@ -68,6 +80,9 @@ impl Default for Options {
 pub struct Client {
     tls: TlsConnector,
     pub(crate) options: Options,
+    pub(crate) dht: Option<Arc<Dht>>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) doors: Arc<Doors>,
 }
 
 impl Client {
@@ -76,7 +91,9 @@ impl Client {
     /// # Errors
     /// When the file of authorities cannot be used.
     pub fn new(options: Options) -> Result<Client, BadRoots> {
-        Ok(Client { tls: trusting(options.roots.as_deref())?, options })
+        let dht = options.dht.clone().map(|dht| Arc::new(Dht::new(dht, options.guard.clone())));
+        let budget = Arc::new(Budget::new(options.seeding.limit));
+        Ok(Client { tls: trusting(options.roots.as_deref())?, options, dht, budget, doors: Arc::default() })
     }
 
     /// Where it may connect to besides public addresses.
@@ -94,7 +111,7 @@ impl Client {
         if !answer.status().is_success() {
             return Err(refused(&host, &answer));
         }
-        let mut body = answer.into_body();
+        let mut body = Body::Http(answer.into_body());
         let mut bytes = BytesMut::new();
         while let Some(data) = self.next(&mut body, &host, (bytes.len() as u64, None)).await? {
             if (bytes.len() + data.len()) as u64 > most.0 {
@@ -113,6 +130,9 @@ impl Client {
         downgrade: bool,
     ) -> Result<(Response<Incoming>, Place), FetchError> {
         let mut place = place.clone();
+        if place.is_ftp() {
+            return Err(FetchError::Url { url: place.to_string(), problem: BadUrl::Scheme });
+        }
         for _ in 0..=REDIRECTS {
             let answer = self.ask(&place, headers).await?;
             let is_redirect = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
@@ -171,7 +191,7 @@ impl Client {
     }
 
     /// A connection to one of the addresses that were checked.
-    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, FetchError> {
+    pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, FetchError> {
         let found = address::resolve(host, port, &self.options.guard).await;
         let addresses = found.map_err(|problem| FetchError::Host { host: host.to_owned(), problem })?;
         let mut problem = io::Error::from(io::ErrorKind::TimedOut);
@@ -188,10 +208,21 @@ impl Client {
     /// The next bytes of a body, if they come soon enough; `None` at its end.
     pub(crate) async fn next(
         &self,
-        body: &mut Incoming,
+        body: &mut Body,
         host: &str,
         (got, said): (u64, Option<u64>),
     ) -> Result<Option<Bytes>, FetchError> {
+        let body = match body {
+            Body::Http(body) => body,
+            Body::Ftp(stream) => {
+                let mut bytes = BytesMut::with_capacity(READ_BYTES);
+                let read = tokio::time::timeout(self.options.silence, stream.read_buf(&mut bytes)).await;
+                return match read.map_err(|_| FetchError::Slow { host: host.to_owned() })? {
+                    Ok(count) => Ok((count > 0).then(|| bytes.freeze())),
+                    Err(_) => Err(FetchError::Short { host: host.to_owned(), got, said }),
+                };
+            }
+        };
         loop {
             let frame = tokio::time::timeout(self.options.silence, body.frame()).await;
             match frame.map_err(|_| FetchError::Slow { host: host.to_owned() })? {
@@ -207,6 +238,12 @@ impl Client {
             }
         }
     }
+}
+
+/// Where the bytes of a file come from.
+pub(crate) enum Body {
+    Http(Incoming),
+    Ftp(TcpStream),
 }
 
 /// Bytes both ways.

@@ -51,6 +51,16 @@ pub enum FetchError {
         /// How long the server wants to be left alone.
         wait_s: Option<u64>,
     },
+    /// The FTP server will not give it.
+    #[error("{host} answered {code} {text}")]
+    Reply {
+        /// Who.
+        host: String,
+        /// The code of the reply (RFC 959): 500 and above are for good.
+        code: u16,
+        /// What the server says to people.
+        text: String,
+    },
     /// It redirects without end.
     #[error("it redirects more than {most} times")]
     Redirects {
@@ -128,6 +138,7 @@ impl FetchError {
             | FetchError::Torrent { .. }
             | FetchError::Sha256 { .. } => false,
             FetchError::Host { problem, .. } => *problem == NoWay::Unknown,
+            FetchError::Reply { code, .. } => *code < 500,
             FetchError::Status { status, .. } => matches!(status, 408 | 416 | 421 | 425 | 429 | 500..),
             FetchError::Connection { .. }
             | FetchError::Short { .. }

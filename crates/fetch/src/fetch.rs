@@ -4,13 +4,13 @@ use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use pumasi_types::ByteSize;
 use sha2::{Digest, Sha256};
 
-use crate::client::{Client, Options, refused};
+use crate::client::{Body, Client, Options, refused};
 use crate::error::FetchError;
 use crate::name::name_of;
 use crate::part::{Origin, Part};
@@ -53,6 +53,8 @@ pub struct Progress {
     pub total: AtomicU64,
     /// Servers or peers that bytes come from.
     pub peers: AtomicU64,
+    /// Bytes that were given to peers.
+    pub given: AtomicU64,
 }
 
 impl Client {
@@ -124,6 +126,9 @@ impl Client {
         part: &mut Part,
         progress: &Progress,
     ) -> Result<Fetched, FetchError> {
+        if wanted.place.is_ftp() {
+            return self.try_ftp(wanted, part, progress).await;
+        }
         let (answer, place) =
             self.follow(&wanted.place, &conditions(wanted, part), wanted.sha256.is_some()).await?;
         let host = place.host();
@@ -167,21 +172,21 @@ impl Client {
             }
             _ => return Err(refused(&host, &answer)),
         }
-        self.receive(answer, &host, wanted.limit, part, progress).await?;
+        self.receive(Body::Http(answer.into_body()), &host, wanted.limit, part, progress).await?;
+        part.finish().await.map_err(disk("write"))?;
         Ok(Fetched::Body)
     }
 
     /// Takes a body in, to its end.
-    async fn receive(
+    pub(crate) async fn receive(
         &self,
-        answer: Response<Incoming>,
+        mut body: Body,
         host: &str,
         limit: ByteSize,
         part: &mut Part,
         progress: &Progress,
     ) -> Result<(), FetchError> {
         let total = part.origin().total;
-        let mut body = answer.into_body();
         let mut pace = Pace::new(self.options.pace);
         progress.total.store(total.unwrap_or(0), Ordering::Relaxed);
         progress.got.store(part.len(), Ordering::Relaxed);
@@ -205,7 +210,7 @@ impl Client {
         if total.is_some_and(|total| part.len() < total) {
             return Err(FetchError::Short { host: host.to_owned(), got: part.len(), said: total });
         }
-        part.finish().await.map_err(disk("write"))
+        Ok(())
     }
 }
 
@@ -280,7 +285,7 @@ async fn sha256_of(part: &Part) -> Result<[u8; 32], FetchError> {
     read.map_err(|error| disk("read")(std::io::Error::other(error)))?.map_err(disk("read"))
 }
 
-fn disk(operation: &'static str) -> impl Fn(std::io::Error) -> FetchError {
+pub(crate) fn disk(operation: &'static str) -> impl Fn(std::io::Error) -> FetchError {
     move |source| FetchError::Disk { operation, source }
 }
 

@@ -9,13 +9,20 @@
 //! DIR/body          the bytes so far
 //! ```
 //!
-//! Entry points: [`Client::fetch`] with a [`Part`] that outlives this process; [`Client::fetch_torrent`].
+//! Entry points: [`Client::fetch`] with a [`Part`] that outlives this process; [`Client::fetch_torrent`]; [`Client::seed`] and
+//! [`Client::listen`], where the operator lets something be given.
 
 pub mod address;
 mod bencode;
+mod board;
 mod client;
+mod dht;
+mod doors;
 mod error;
 mod fetch;
+mod finding;
+mod ftp;
+mod giving;
 mod name;
 mod part;
 mod peer;
@@ -26,13 +33,17 @@ mod tls;
 mod torrent;
 mod tracker;
 
+pub use board::Source;
 pub use client::{Client, Options};
+pub use dht::{DhtOptions, dht_answer};
 pub use error::FetchError;
 pub use fetch::{Fetched, Progress, Wanted};
+pub use giving::Seeding;
 pub use name::safe_name;
 pub use part::{Origin, Part};
+pub use peer::messages_of;
 pub use place::{BadUrl, Place};
 pub use reply::is_strong;
 pub use tls::{BadRoots, trusting};
 pub use torrent::{BadTorrent, Magnet, TORRENT_BYTES, Torrent, TorrentFile};
-pub use tracker::{Announce, peers_of};
+pub use tracker::{Announce, Event, peers_of};

@@ -1,16 +1,24 @@
-//! One peer of a swarm (BEP 3, 9, 10): asked for pieces and for a torrent's description, given nothing.
+//! One peer of a swarm (BEP 3, 9, 10, 11): asked for pieces and for a torrent's description, and given what it asks for, if
+//! anything is given at all.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ring::digest;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::bencode::Value;
+use crate::doors::Caller;
+use crate::giving::{Block, Share, Taker, send_all};
 use crate::torrent::TORRENT_BYTES;
+use crate::tracker::{compact_v4, compact_v6};
 
 /// What is asked for at once, in bytes: what every peer answers.
 pub(crate) const BLOCK: u32 = 16 << 10;
@@ -20,26 +28,74 @@ const AHEAD: usize = 64;
 const MESSAGE_BYTES: u32 = 1 << 20;
 /// How long a peer may take to take a connection and to greet.
 const GREETING: Duration = Duration::from_secs(10);
-/// How long a peer may say nothing.
+/// How long a peer that owes us something may say nothing, and how long a message may take.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How long it may keep us waiting until it gives anything.
-const CHOKED: Duration = Duration::from_secs(120);
+/// How long a peer may say nothing that owes us nothing: it shows every two minutes that it is there.
+const IDLE: Duration = Duration::from_secs(150);
 /// What greetings begin with.
 const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
-/// The number of ours for messages about descriptions.
+/// The numbers of ours for messages about descriptions, and about other peers.
 const METADATA: u8 = 1;
+const EXCHANGE: u8 = 2;
+/// Messages that wait until they are sent.
+const UNSENT: usize = 64;
+/// Blocks that a peer may ask for before they came.
+const ASKED_AHEAD: usize = 250;
+/// Peers of which one peer may tell, in one message and altogether.
+const TOLD_AT_ONCE: usize = 50;
+const TOLD: usize = 500;
+
+/// What a peer says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    pub(crate) info_hash: [u8; 20],
+    pub(crate) peer_id: [u8; 20],
+    /// Whether it can be extended (BEP 10).
+    pub(crate) extends: bool,
+}
+
+/// What is said of ourselves.
+#[derive(Clone)]
+pub(crate) struct Ours {
+    pub(crate) info_hash: [u8; 20],
+    pub(crate) peer_id: [u8; 20],
+    /// Where peers can connect to.
+    pub(crate) port: Option<u16>,
+    /// Whether the torrent's peers may be told of by anybody (BEP 27).
+    pub(crate) exchanges: bool,
+    /// Whether we want something.
+    pub(crate) wants: bool,
+    /// What is given; none: nothing.
+    pub(crate) share: Option<Arc<Share>>,
+    /// The description that is given with it.
+    pub(crate) info: Bytes,
+}
 
 /// A peer that speaks of the same torrent.
-pub(crate) struct Peer {
-    from: BufReader<OwnedReadHalf>,
-    to: OwnedWriteHalf,
+pub(crate) struct Peer<R = OwnedReadHalf> {
+    from: BufReader<R>,
+    to: mpsc::Sender<Vec<u8>>,
+    /// Sends what is said to it.
+    sending: Option<JoinHandle<()>>,
+    ours: Ours,
+    taker: Option<Arc<Taker>>,
     /// Whether it gives nothing now.
     choked: bool,
     /// Which pieces it has: a bit for each, the first one highest.
     has: Vec<u8>,
-    /// What it calls messages about descriptions, and how long the description is.
-    metadata: Option<(u8, usize)>,
+    /// What it calls messages about descriptions, and how long the description is, if it has it.
+    metadata: (Option<u8>, Option<usize>),
     extends: bool,
+    greeted: bool,
+    /// Other peers that it told of.
+    told: Vec<SocketAddr>,
+    count_told: usize,
+}
+
+impl<R> Drop for Peer<R> {
+    fn drop(&mut self) {
+        self.sending.iter().for_each(JoinHandle::abort);
+    }
 }
 
 /// What a peer says that matters here.
@@ -57,35 +113,123 @@ async fn in_time<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) 
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
+/// A message as it is sent.
+pub(crate) fn message(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32 + 1).to_be_bytes();
+    [&length[..], &[kind], payload].concat()
+}
+
+/// Reads what a peer says first.
+pub(crate) async fn read_greeting(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Greeting> {
+    let mut bytes = [0; 68];
+    in_time(GREETING, from.read_exact(&mut bytes)).await?;
+    let field = |at: usize| bytes.get(at..at + 20)?.try_into().ok();
+    let (info_hash, peer_id) = field(28).zip(field(48)).ok_or(strange("it does not greet"))?;
+    if bytes[..20] != *PROTOCOL {
+        return Err(strange("it speaks something else"));
+    }
+    Ok(Greeting { info_hash, peer_id, extends: bytes[25] & 0x10 != 0 })
+}
+
+fn greeting_of(ours: &Ours) -> Vec<u8> {
+    let features = [0, 0, 0, 0, 0, 0x10, 0, 0];
+    [PROTOCOL, &features[..], &ours.info_hash, &ours.peer_id].concat()
+}
+
 impl Peer {
     /// Connects and greets.
-    pub(crate) async fn connect(
-        address: SocketAddr,
-        info_hash: &[u8; 20],
-        own: &[u8; 20],
-    ) -> io::Result<Peer> {
-        in_time(GREETING, async {
-            let (from, mut to) = TcpStream::connect(address).await?.into_split();
-            // It can be extended (BEP 10).
-            let features = [0, 0, 0, 0, 0, 0x10, 0, 0];
-            to.write_all(&[PROTOCOL, &features[..], info_hash, own].concat()).await?;
-            let mut from = BufReader::new(from);
-            let mut greeting = [0; 68];
-            from.read_exact(&mut greeting).await?;
-            if &greeting[..20] != PROTOCOL || &greeting[28..48] != info_hash {
-                return Err(strange("it speaks of something else"));
+    pub(crate) async fn connect(address: SocketAddr, ours: Ours) -> io::Result<Peer> {
+        let (stream, greeting) = in_time(GREETING, async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(&greeting_of(&ours)).await?;
+            let greeting = read_greeting(&mut stream).await?;
+            Ok((stream, greeting))
+        })
+        .await?;
+        Peer::begin(stream, greeting, ours).await
+    }
+
+    /// Greets a peer that connected to us.
+    pub(crate) async fn welcome(caller: Caller, ours: Ours) -> io::Result<Peer> {
+        let Caller { mut stream, greeting, .. } = caller;
+        in_time(GREETING, stream.write_all(&greeting_of(&ours))).await?;
+        Peer::begin(stream, greeting, ours).await
+    }
+
+    async fn begin(stream: TcpStream, greeting: Greeting, ours: Ours) -> io::Result<Peer> {
+        if greeting.info_hash != ours.info_hash {
+            return Err(strange("it speaks of something else"));
+        }
+        if greeting.peer_id == ours.peer_id {
+            return Err(strange("it is ourselves"));
+        }
+        let (from, to) = stream.into_split();
+        let (sender, said) = mpsc::channel(UNSENT);
+        let taker = ours.share.as_ref().map(|share| share.add());
+        let (bits, told) = ours.share.as_ref().map(|share| share.board().bits()).unwrap_or_default();
+        let given = ours.share.clone().zip(taker.clone());
+        let sending = tokio::spawn(async move {
+            // The end of a connection is seen where it is read from.
+            if let Err(error) = send_all(to, said, given, told).await {
+                tracing::debug!("sending to a peer ended: {error}");
             }
-            let extends = greeting[25] & 0x10 != 0;
-            let mut peer = Peer { from, to, choked: true, has: Vec::new(), metadata: None, extends };
-            if extends {
-                let hello = format!("d1:md11:ut_metadatai{METADATA}eee");
-                peer.extended(0, hello.as_bytes()).await?;
-            }
+        });
+        let mut peer = Peer::of(from, sender, greeting.extends, ours);
+        (peer.sending, peer.taker) = (Some(sending), taker);
+        if bits.iter().any(|byte| *byte != 0) {
+            peer.send(5, &bits).await?;
+        }
+        if peer.extends {
+            peer.send(20, &[&[0], peer.hello().as_slice()].concat()).await?;
+        }
+        if peer.ours.wants {
             // We are interested.
             peer.send(2, &[]).await?;
-            Ok(peer)
-        })
-        .await
+        }
+        Ok(peer)
+    }
+
+    /// Listens for a while: it may say that it has more.
+    pub(crate) async fn listen_for(&mut self, while_: Duration) -> io::Result<()> {
+        // A message that is cut in two by the end of this time would be lost: only its begin is waited for.
+        match tokio::time::timeout(while_, self.from.get_ref().readable()).await {
+            Ok(ready) => {
+                ready?;
+                self.listen(SILENCE).await.map(drop)
+            }
+            Err(_) if !self.from.buffer().is_empty() => self.listen(SILENCE).await.map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin> Peer<R> {
+    fn of(from: R, to: mpsc::Sender<Vec<u8>>, extends: bool, ours: Ours) -> Peer<R> {
+        Peer {
+            from: BufReader::new(from),
+            to,
+            sending: None,
+            ours,
+            taker: None,
+            choked: true,
+            has: Vec::new(),
+            metadata: (None, None),
+            extends,
+            greeted: false,
+            told: Vec::new(),
+            count_told: 0,
+        }
+    }
+
+    /// What it can ask us for.
+    fn hello(&self) -> Vec<u8> {
+        let exchange = if self.ours.exchanges { format!("6:ut_pexi{EXCHANGE}e") } else { String::new() };
+        let size = match self.ours.share {
+            Some(_) if !self.ours.info.is_empty() => format!("13:metadata_sizei{}e", self.ours.info.len()),
+            _ => String::new(),
+        };
+        let port = self.ours.port.map(|port| format!("1:pi{port}e")).unwrap_or_default();
+        format!("d1:md11:ut_metadatai{METADATA}e{exchange}e{size}{port}4:reqqi{ASKED_AHEAD}ee").into_bytes()
     }
 
     /// Whether it has a piece.
@@ -93,13 +237,38 @@ impl Peer {
         self.has.get(piece / 8).is_some_and(|byte| byte & (0x80 >> (piece % 8)) != 0)
     }
 
+    /// Whether it has all of so many pieces.
+    pub(crate) fn has_all(&self, count: usize) -> bool {
+        (0..count).all(|piece| self.has(piece))
+    }
+
+    /// Whether it gives nothing now.
+    pub(crate) fn is_choked(&self) -> bool {
+        self.choked
+    }
+
+    /// Whether it may be given anything.
+    pub(crate) fn gives(&self) -> bool {
+        self.taker.is_some()
+    }
+
+    /// Whether it wants something that we give.
+    pub(crate) fn takes(&self) -> bool {
+        self.taker.as_ref().is_some_and(|taker| taker.wants())
+    }
+
+    /// The peers that it told of since this was asked last.
+    pub(crate) fn told(&mut self) -> Vec<SocketAddr> {
+        std::mem::take(&mut self.told)
+    }
+
     /// The description of the torrent.
-    pub(crate) async fn description(&mut self, info_hash: &[u8; 20]) -> io::Result<Vec<u8>> {
+    pub(crate) async fn description(&mut self) -> io::Result<Vec<u8>> {
         let (id, length) = loop {
             match self.metadata {
-                Some(found) => break found,
-                None if self.extends => drop(self.listen().await?),
-                None => return Err(strange("it cannot describe the torrent")),
+                (Some(id), Some(length)) => break (id, length),
+                _ if self.extends && !self.greeted => drop(self.listen(SILENCE).await?),
+                _ => return Err(strange("it cannot describe the torrent")),
             }
         };
         let mut all = vec![0; length];
@@ -108,7 +277,7 @@ impl Peer {
             let start = piece * BLOCK as usize;
             let end = (start + BLOCK as usize).min(length);
             loop {
-                match self.listen().await? {
+                match self.listen(SILENCE).await? {
                     Message::Metadata { piece: came, bytes }
                         if came == piece && bytes.len() == end - start =>
                     {
@@ -121,31 +290,13 @@ impl Peer {
             }
         }
         let seen = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &all);
-        if seen.as_ref() == info_hash { Ok(all) } else { Err(strange("it describes something else")) }
+        let is_right = seen.as_ref() == self.ours.info_hash;
+        if is_right { Ok(all) } else { Err(strange("it describes something else")) }
     }
 
-    /// Listens until it gives something, or `limit` has passed.
-    pub(crate) async fn unchoked(&mut self) -> io::Result<()> {
-        in_time(CHOKED, async {
-            while self.choked {
-                self.listen().await?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Listens for a while: it may say that it has more.
-    pub(crate) async fn listen_for(&mut self, while_: Duration) -> io::Result<()> {
-        // A message that is cut in two by the end of this time would be lost: only its begin is waited for.
-        match tokio::time::timeout(while_, self.from.get_ref().readable()).await {
-            Ok(ready) => {
-                ready?;
-                self.listen().await.map(drop)
-            }
-            Err(_) if !self.from.buffer().is_empty() => self.listen().await.map(drop),
-            Err(_) => Ok(()),
-        }
+    /// Listens to what it says next.
+    pub(crate) async fn hear(&mut self) -> io::Result<()> {
+        self.listen(IDLE).await.map(drop)
     }
 
     /// A whole piece, unchecked. `None` when it stopped giving.
@@ -162,7 +313,7 @@ impl Peer {
                 self.send(6, &request).await?;
                 asked += 1;
             }
-            match self.listen().await? {
+            match self.listen(SILENCE).await? {
                 Message::Block { piece: of, start, bytes } if of == piece => {
                     let block = (start / BLOCK) as usize;
                     let expected = BLOCK.min(length.saturating_sub(start)) as usize;
@@ -172,6 +323,7 @@ impl Peer {
                     if !std::mem::replace(&mut came[block], true) {
                         all[start as usize..start as usize + expected].copy_from_slice(&bytes);
                         left -= 1;
+                        self.taker.iter().for_each(|taker| taker.note_gave(bytes.len() as u64));
                     }
                 }
                 _ if self.choked => return Ok(None),
@@ -181,19 +333,19 @@ impl Peer {
         Ok(Some(all))
     }
 
-    async fn send(&mut self, kind: u8, payload: &[u8]) -> io::Result<()> {
-        let length = (payload.len() as u32 + 1).to_be_bytes();
-        in_time(SILENCE, self.to.write_all(&[&length[..], &[kind], payload].concat())).await
+    async fn send(&self, kind: u8, payload: &[u8]) -> io::Result<()> {
+        let sent = self.to.send(message(kind, payload));
+        in_time(SILENCE, async { sent.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe)) }).await
     }
 
-    async fn extended(&mut self, kind: u8, payload: &[u8]) -> io::Result<()> {
+    async fn extended(&self, kind: u8, payload: &[u8]) -> io::Result<()> {
         self.send(20, &[&[kind], payload].concat()).await
     }
 
-    /// The next message; those about its own state are noted.
-    async fn listen(&mut self) -> io::Result<Message> {
+    /// The next message; those about its own state and its wishes are noted.
+    async fn listen(&mut self, patience: Duration) -> io::Result<Message> {
         let (kind, payload) = loop {
-            let length = in_time(SILENCE, self.from.read_u32()).await?;
+            let length = in_time(patience, self.from.read_u32()).await?;
             if length > MESSAGE_BYTES {
                 return Err(strange("its message is too long"));
             }
@@ -204,12 +356,12 @@ impl Peer {
                 break (message[0], payload);
             }
         };
-        let number = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
         match kind {
             0 => self.choked = true,
             1 => self.choked = false,
+            2 | 3 => self.taker.iter().for_each(|taker| taker.set_wants(kind == 2)),
             4 => {
-                let piece = number(0).ok_or(strange("its message is too short"))? as usize;
+                let piece = number(&payload, 0)? as usize;
                 if piece / 8 >= MESSAGE_BYTES as usize {
                     return Err(strange("it has a piece that cannot be"));
                 }
@@ -219,40 +371,171 @@ impl Peer {
                 self.has[piece / 8] |= 0x80 >> (piece % 8);
             }
             5 => self.has = payload,
+            6 | 8 => self.heard_wish(kind, &payload)?,
             7 => {
-                let head = number(0).zip(number(4)).ok_or(strange("its message is too short"))?;
-                return Ok(Message::Block { piece: head.0, start: head.1, bytes: payload[8..].to_vec() });
+                let (piece, start) = (number(&payload, 0)?, number(&payload, 4)?);
+                return Ok(Message::Block { piece, start, bytes: payload[8..].to_vec() });
             }
-            20 => return self.heard_extended(&payload),
+            20 => return self.heard_extended(&payload).await,
             _ => {}
         }
         Ok(Message::Other)
     }
 
-    fn heard_extended(&mut self, payload: &[u8]) -> io::Result<Message> {
+    /// It wants a block, or does not want it any more.
+    fn heard_wish(&self, kind: u8, payload: &[u8]) -> io::Result<()> {
+        let block =
+            Block { piece: number(payload, 0)?, start: number(payload, 4)?, length: number(payload, 8)? };
+        match (&self.ours.share, &self.taker) {
+            (Some(share), Some(taker)) if kind == 6 => taker.ask(share.board(), block).map_err(strange),
+            (Some(_), Some(taker)) => {
+                taker.cancel(block);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn heard_extended(&mut self, payload: &[u8]) -> io::Result<Message> {
         let Some((kind, body)) = payload.split_first() else { return Ok(Message::Other) };
-        if *kind == 0 {
-            let hello = Value::read(body);
-            let id = hello.as_ref().and_then(|hello| hello.get("m")?.get("ut_metadata")?.int());
-            let length = hello.as_ref().and_then(|hello| hello.get("metadata_size")?.int());
-            let id = id.and_then(|id| u8::try_from(id).ok()).filter(|id| *id > 0);
-            let length = length.and_then(|length| usize::try_from(length).ok());
-            let fits = |length: &usize| (1..=TORRENT_BYTES).contains(length);
-            self.metadata = id.zip(length.filter(fits));
-            if self.metadata.is_none() {
-                self.extends = false;
+        match *kind {
+            0 => {
+                self.greeted = true;
+                self.metadata = abilities(body);
             }
-        } else if *kind == METADATA {
-            // A dictionary, and the bytes behind it.
-            let (head, bytes) = Value::read_first(body).ok_or(strange("its message makes no sense"))?;
-            let piece = head.get("piece").and_then(Value::int).and_then(|piece| usize::try_from(piece).ok());
-            if head.get("msg_type").and_then(Value::int) == Some(1)
-                && let Some(piece) = piece
-            {
-                return Ok(Message::Metadata { piece, bytes: bytes.to_vec() });
+            METADATA => return self.heard_metadata(body).await,
+            EXCHANGE if self.ours.exchanges => {
+                let room = TOLD_AT_ONCE.min(TOLD.saturating_sub(self.count_told));
+                let peers: Vec<_> = exchanged(body).into_iter().take(room).collect();
+                self.count_told += peers.len();
+                self.told.extend(peers);
             }
-            return Err(strange("it does not describe the torrent"));
+            _ => {}
         }
         Ok(Message::Other)
+    }
+
+    /// A part of the description, or the wish for one.
+    async fn heard_metadata(&mut self, body: &[u8]) -> io::Result<Message> {
+        // A dictionary, and the bytes behind it.
+        let (head, bytes) = Value::read_first(body).ok_or(strange("its message makes no sense"))?;
+        let piece = head.get("piece").and_then(Value::int).and_then(|piece| usize::try_from(piece).ok());
+        let piece = piece.ok_or(strange("its message makes no sense"))?;
+        match head.get("msg_type").and_then(Value::int) {
+            Some(1) => Ok(Message::Metadata { piece, bytes: bytes.to_vec() }),
+            Some(0) => {
+                self.describe(piece).await?;
+                Ok(Message::Other)
+            }
+            _ => Err(strange("it does not describe the torrent")),
+        }
+    }
+
+    /// Gives a part of the description, or says that there is none.
+    async fn describe(&self, piece: usize) -> io::Result<()> {
+        let Some(id) = self.metadata.0 else { return Ok(()) };
+        let info = &self.ours.info;
+        let parts = info.len().div_ceil(BLOCK as usize);
+        let part = info.chunks(BLOCK as usize).nth(piece);
+        let (Some(taker), Some(part)) = (&self.taker, part) else {
+            return self.extended(id, format!("d8:msg_typei2e5:piecei{piece}ee").as_bytes()).await;
+        };
+        if taker.note_described() > parts.saturating_mul(2) {
+            return Err(strange("it asks for the description again and again"));
+        }
+        let head = format!("d8:msg_typei1e5:piecei{piece}e10:total_sizei{}ee", info.len());
+        self.extended(id, &[head.as_bytes(), part].concat()).await
+    }
+}
+
+fn number(payload: &[u8], at: usize) -> io::Result<u32> {
+    let bytes = payload.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+    bytes.map(u32::from_be_bytes).ok_or(strange("its message is too short"))
+}
+
+/// What a peer calls messages about descriptions, and how long the description is, if it has it (BEP 9, 10).
+fn abilities(hello: &[u8]) -> (Option<u8>, Option<usize>) {
+    let hello = Value::read(hello);
+    let id = hello.as_ref().and_then(|hello| hello.get("m")?.get("ut_metadata")?.int());
+    let length = hello.as_ref().and_then(|hello| hello.get("metadata_size")?.int());
+    let id = id.and_then(|id| u8::try_from(id).ok()).filter(|id| *id > 0);
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    (id, length.filter(|length| (1..=TORRENT_BYTES).contains(length)))
+}
+
+/// The peers of which a peer tells (BEP 11).
+fn exchanged(body: &[u8]) -> Vec<SocketAddr> {
+    let Some(value) = Value::read(body) else { return Vec::new() };
+    let added = |key, read: fn(&[u8]) -> Vec<SocketAddr>| {
+        value.get(key).and_then(Value::bytes).map(read).unwrap_or_default()
+    };
+    let mut peers = added("added", compact_v4);
+    peers.extend(added("added6", compact_v6));
+    peers
+}
+
+/// Listens to what a peer says behind its greeting, until that ends or makes no sense: for tests of how it is read. How many
+/// messages made sense.
+pub async fn messages_of(said: &[u8]) -> usize {
+    let (to, mut sent) = mpsc::channel(UNSENT);
+    let (info_hash, peer_id) = ([0; 20], [0; 20]);
+    let ours = Ours {
+        info_hash,
+        peer_id,
+        port: None,
+        exchanges: true,
+        wants: true,
+        share: None,
+        info: Bytes::new(),
+    };
+    let mut peer = Peer::of(said, to, true, ours);
+    let mut count = 0;
+    while peer.listen(SILENCE).await.is_ok() {
+        count += 1;
+        while sent.try_recv().is_ok() {}
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_makes_no_sense_ends_a_talk() {
+        let extended = |kind: u8, body: &[u8]| message(20, &[&[kind], body].concat());
+        let good = [
+            message(5, &[0xff]),
+            vec![0; 4],
+            message(1, &[]),
+            message(4, &7_u32.to_be_bytes()),
+            message(6, &[0; 12]),
+            message(99, b"unknown"),
+            extended(0, b"d1:md11:ut_metadatai3eee"),
+            extended(METADATA, b"d8:msg_typei0e5:piecei0ee"),
+            extended(EXCHANGE, b"d5:added6:\x01\x02\x03\x04\x00\x50e"),
+        ];
+        let said = good.concat();
+        assert_eq!(messages_of(&said).await, 8, "all but the sign of life");
+        for bad in [
+            message(4, &[0; 3]),
+            message(4, &[0xff; 4]),
+            message(7, &[0; 7]),
+            message(6, &[0; 11]),
+            extended(METADATA, b"d8:msg_typei0ee"),
+            extended(METADATA, b"d5:piecei0ee"),
+            extended(METADATA, b"i1e"),
+            b"\xff\xff\xff\xff\x05".to_vec(),
+            b"\0\0\0\x09\x05".to_vec(),
+        ] {
+            assert_eq!(messages_of(&[&said, &bad[..], &said].concat()).await, 8, "{bad:02x?}");
+        }
+    }
+
+    #[test]
+    fn peers_that_others_tell_of_are_read() {
+        let body = b"d5:added12:\x01\x02\x03\x04\x00\x50\x05\x06\x07\x08\x1a\xe16:added60:e";
+        assert_eq!(exchanged(body), ["1.2.3.4:80".parse().unwrap(), "5.6.7.8:6881".parse().unwrap()]);
+        assert_eq!(exchanged(b"le"), []);
     }
 }

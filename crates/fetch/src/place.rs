@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use crate::address::Guard;
@@ -20,8 +21,8 @@ pub enum BadUrl {
     /// Not a URL with a host.
     #[error("it must look like https://HOST/PATH")]
     Form,
-    /// Another scheme than `http` and `https`.
-    #[error("only http:// and https:// are fetched")]
+    /// Another scheme than `http`, `https` and `ftp`, or one that does not belong there.
+    #[error("only http://, https:// and ftp:// are fetched, and ftp:// only where it is named itself")]
     Scheme,
     /// It holds a user or a password.
     #[error("it must not hold a user or a password: the hub would keep them")]
@@ -56,6 +57,9 @@ impl Place {
             return Err(BadUrl::Form);
         }
         let next = Place::check(next, guard)?;
+        if next.is_ftp() {
+            return Err(BadUrl::Scheme);
+        }
         if self.is_tls() && !next.is_tls() && !downgrade {
             return Err(BadUrl::Downgrade);
         }
@@ -63,7 +67,7 @@ impl Place {
     }
 
     fn check(mut url: Url, guard: &Guard) -> Result<Place, BadUrl> {
-        if !matches!(url.scheme(), "http" | "https") {
+        if !matches!(url.scheme(), "http" | "https" | "ftp") {
             return Err(BadUrl::Scheme);
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -83,7 +87,37 @@ impl Place {
             return Err(BadUrl::Private);
         }
         url.set_fragment(None);
+        if url.scheme() == "ftp" {
+            return Place::check_ftp(url);
+        }
         Ok(Place(url))
+    }
+
+    /// A file of an FTP server: its path becomes part of a line there.
+    fn check_ftp(mut url: Url) -> Result<Place, BadUrl> {
+        // How it is transferred is not for the URL to say (RFC 1738, 3.2.2).
+        if let Some((path, kind)) = url.path().rsplit_once(';')
+            && kind.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("type="))
+        {
+            let path = path.to_owned();
+            url.set_path(&path);
+        }
+        let place = Place(url);
+        let path = place.ftp_path();
+        // The end of a line, the end of a text, and what Telnet takes for a command.
+        let breaks = path.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0 | 0xff));
+        let is_file = !path.is_empty() && !path.ends_with(b"/") && place.query().is_none();
+        if is_file && !breaks { Ok(place) } else { Err(BadUrl::Form) }
+    }
+
+    pub(crate) fn is_ftp(&self) -> bool {
+        self.0.scheme() == "ftp"
+    }
+
+    /// Its path as an FTP server sees it, from the folder in which everybody begins.
+    pub(crate) fn ftp_path(&self) -> Vec<u8> {
+        let path = self.0.path();
+        percent_decode_str(path.strip_prefix('/').unwrap_or(path)).collect()
     }
 
     pub(crate) fn is_tls(&self) -> bool {
@@ -145,11 +179,19 @@ mod tests {
         let good = Place::parse("https://files.example/a%20b/c.iso?x=1#part", &Guard::default()).unwrap();
         assert_eq!((good.host().as_str(), good.port()), ("files.example", 443));
         assert_eq!((good.target().as_str(), good.last_name()), ("/a%20b/c.iso?x=1", Some("c.iso")));
+        let good = Place::parse("ftp://files.example/pub/a%20b.iso;type=I", &Guard::default()).unwrap();
+        assert_eq!((good.port(), good.ftp_path().as_slice()), (21, &b"pub/a b.iso"[..]));
         let good = Place::parse("http://[2606:4700::1111]:8080", &Guard::default()).unwrap();
         assert_eq!((good.host().as_str(), good.port()), ("2606:4700::1111", 8080));
         assert_eq!((good.authority().as_str(), good.target().as_str()), ("[2606:4700::1111]:8080", "/"));
         for (bad, why) in [
-            ("ftp://files.example/", BadUrl::Scheme),
+            ("ftp://files.example/", BadUrl::Form),
+            ("ftp://files.example/folder/", BadUrl::Form),
+            ("ftp://files.example/a%0d%0aDELE%20b", BadUrl::Form),
+            ("ftp://files.example/a%00", BadUrl::Form),
+            ("ftp://files.example/a?b", BadUrl::Form),
+            ("ftp://user:word@files.example/a", BadUrl::Secret),
+            ("ftp://127.0.0.1/a", BadUrl::Private),
             ("file:///etc/passwd", BadUrl::Scheme),
             ("gopher://files.example/", BadUrl::Scheme),
             ("https://", BadUrl::Form),
@@ -191,6 +233,7 @@ mod tests {
         assert_eq!(to("http://10.0.0.1/", true), Err(BadUrl::Private));
         assert_eq!(to("//[fd00::1]/", false), Err(BadUrl::Private));
         assert_eq!(to("file:///etc/passwd", false), Err(BadUrl::Scheme));
+        assert_eq!(to("ftp://mirror.example/c", true), Err(BadUrl::Scheme));
         assert_eq!(to("https://a:b@mirror.example/", false), Err(BadUrl::Secret));
     }
 }

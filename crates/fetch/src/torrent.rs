@@ -1,5 +1,6 @@
 //! What a torrent describes (BEP 3), and what a magnet link names (BEP 9): read here before anything else sees it.
 
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use ring::digest;
 
@@ -33,10 +34,14 @@ pub struct Torrent {
     pub files: Vec<TorrentFile>,
     /// Who knows its peers.
     pub trackers: Vec<String>,
+    /// Whether only its trackers may know its peers (BEP 27).
+    pub is_private: bool,
     /// Bytes in each piece but the last.
     pub(crate) piece_bytes: u64,
     /// SHA-1 of each piece.
     pub(crate) pieces: Vec<[u8; 20]>,
+    /// Its description, as the hash is of it.
+    pub(crate) info: Bytes,
 }
 
 /// A file in a torrent.
@@ -62,14 +67,29 @@ impl Torrent {
         }
         let value = Value::read(bytes).ok_or(NONE)?;
         let (info, place) = value.get("info").zip(value.place("info")).ok_or(NONE)?;
-        let info_hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &bytes[place]);
+        let description = Bytes::copy_from_slice(&bytes[place]);
+        let info_hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &description);
         let info_hash = info_hash.as_ref().try_into().map_err(|_| NONE)?;
         let Described { name, files, piece_bytes, pieces } = files(info)?;
         let mut trackers: Vec<String> = value.get("announce").and_then(Value::text).into_iter().collect();
         for tier in value.get("announce-list").and_then(Value::list).unwrap_or_default() {
             trackers.extend(tier.list().unwrap_or_default().iter().filter_map(Value::text));
         }
-        Ok(Torrent { info_hash, name, files, trackers: some_of(trackers), piece_bytes, pieces })
+        let is_private = info.get("private").and_then(Value::int) == Some(1);
+        let (trackers, info) = (some_of(trackers), description);
+        Ok(Torrent { info_hash, name, files, trackers, is_private, piece_bytes, pieces, info })
+    }
+
+    /// The torrent as a file, with its trackers.
+    pub fn file(&self) -> Vec<u8> {
+        let mut file = b"d13:announce-listl".to_vec();
+        for tracker in &self.trackers {
+            file.extend_from_slice(format!("l{}:{tracker}e", tracker.len()).as_bytes());
+        }
+        file.extend_from_slice(b"e4:info");
+        file.extend_from_slice(&self.info);
+        file.push(b'e');
+        file
     }
 
     /// Bytes of all its files, or of those with these numbers when some are given.
@@ -254,6 +274,8 @@ mod tests {
             (read.length(&[]), read.length(&[1]), read.length(&[2]).is_err()),
             (Ok(20_000), Ok(1), true)
         );
+        assert!(read.is_private);
+        assert_eq!(Torrent::parse(&read.file()), Ok(read));
         let one = Torrent::parse(&torrent("6:lengthi0e", 0)).unwrap();
         assert_eq!((one.files.len(), one.files[0].names.as_slice()), (1, &["dir".to_owned()][..]));
     }

@@ -29,11 +29,59 @@ pub struct Announce {
     pub info_hash: [u8; 20],
     /// Who asks.
     pub peer_id: [u8; 20],
+    /// Bytes that were given to peers, since this peer began.
+    pub uploaded: u64,
+    /// Bytes that came from peers, since this peer began.
+    pub downloaded: u64,
     /// Bytes that are missing.
     pub left: u64,
+    /// Why the tracker is asked.
+    pub event: Event,
+    /// Where peers can connect to; none: nowhere.
+    pub port: Option<u16>,
 }
 
-/// Nothing is offered, so nobody needs to know where: this port is the one of `discard`.
+/// Why a tracker is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// For more peers.
+    None,
+    /// All is here now.
+    Completed,
+    /// For the first peers.
+    Started,
+    /// It is left; no peers are wanted.
+    Stopped,
+}
+
+impl Event {
+    /// Its number in UDP (BEP 15).
+    fn number(self) -> u32 {
+        match self {
+            Event::None => 0,
+            Event::Completed => 1,
+            Event::Started => 2,
+            Event::Stopped => 3,
+        }
+    }
+
+    /// What stands for it in a query (BEP 3).
+    fn query(self) -> &'static str {
+        match self {
+            Event::None => "",
+            Event::Completed => "&event=completed",
+            Event::Started => "&event=started",
+            Event::Stopped => "&event=stopped",
+        }
+    }
+
+    /// How many peers are wanted.
+    fn wanted(self) -> usize {
+        if self == Event::Stopped { 0 } else { PEERS }
+    }
+}
+
+/// The port of `discard`, for who cannot be connected to: trackers want one.
 const PORT: u16 = 9;
 
 impl Client {
@@ -53,11 +101,14 @@ impl Client {
     async fn http_peers(&self, tracker: &str, announce: &Announce) -> Result<Vec<SocketAddr>, String> {
         let place = Place::parse(tracker, self.guard()).map_err(|bad| bad.to_string())?;
         let query = place.query().map(|query| format!("{query}&")).unwrap_or_default();
-        let Announce { info_hash, peer_id, left } = announce;
+        let Announce { info_hash, peer_id, uploaded, downloaded, left, event, port } = announce;
         let query = format!(
-            "{query}info_hash={}&peer_id={}&port={PORT}&uploaded=0&downloaded=0&left={left}&compact=1&numwant={PEERS}&event=started",
+            "{query}info_hash={}&peer_id={}&port={}&uploaded={uploaded}&downloaded={downloaded}&left={left}&compact=1&numwant={}{}",
             escape(info_hash),
-            escape(peer_id)
+            escape(peer_id),
+            port.unwrap_or(PORT),
+            event.wanted(),
+            event.query()
         );
         let answer =
             self.small(&place.with_query(&query), ANSWER).await.map_err(|error| error.to_string())?;
@@ -90,14 +141,14 @@ impl Client {
             &ticket.to_be_bytes(),
             &announce.info_hash,
             &announce.peer_id,
-            &0_u64.to_be_bytes(),
+            &announce.downloaded.to_be_bytes(),
             &announce.left.to_be_bytes(),
-            &0_u64.to_be_bytes(),
-            &2_u32.to_be_bytes(),
+            &announce.uploaded.to_be_bytes(),
+            &announce.event.number().to_be_bytes(),
             &0_u32.to_be_bytes(),
             &ticket.to_be_bytes(),
-            &(PEERS as u32).to_be_bytes(),
-            &PORT.to_be_bytes(),
+            &(announce.event.wanted() as u32).to_be_bytes(),
+            &announce.port.unwrap_or(PORT).to_be_bytes(),
         ]
         .concat();
         let answer = asked(&socket, &question, 1, ticket).await?;
@@ -151,7 +202,7 @@ fn peer_of(value: &Value<'_>) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, u16::try_from(value.get("port")?.int()?).ok()?))
 }
 
-fn compact_v4(bytes: &[u8]) -> Vec<SocketAddr> {
+pub(crate) fn compact_v4(bytes: &[u8]) -> Vec<SocketAddr> {
     let peers = bytes.as_chunks::<6>().0.iter();
     peers
         .map(|[a, b, c, d, high, low]| {
@@ -160,7 +211,7 @@ fn compact_v4(bytes: &[u8]) -> Vec<SocketAddr> {
         .collect()
 }
 
-fn compact_v6(bytes: &[u8]) -> Vec<SocketAddr> {
+pub(crate) fn compact_v6(bytes: &[u8]) -> Vec<SocketAddr> {
     let peer = |peer: &[u8; 18]| {
         let (address, port) = peer.split_first_chunk::<16>()?;
         Some((Ipv6Addr::from(*address), u16::from_be_bytes(port.try_into().ok()?)).into())

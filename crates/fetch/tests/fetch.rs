@@ -1,5 +1,8 @@
 //! Fetching from servers that break off, lie, change their minds, never end, or lead elsewhere.
 
+mod dht;
+mod ftp;
+mod giving;
 mod seeder;
 mod server;
 mod swarm;
@@ -34,6 +37,7 @@ fn options(servers: &[&Server]) -> Options {
 
 struct Bench {
     dir: TempDir,
+    options: Options,
     client: Client,
     wanted: Wanted,
     progress: Progress,
@@ -47,8 +51,9 @@ impl Bench {
     fn with(options: Options, url: &str) -> Bench {
         let place = Place::parse(url, &options.guard).unwrap();
         let wanted = Wanted { place, sha256: None, limit: LIMIT, known: Vec::new() };
-        let client = Client::new(options).unwrap();
-        Bench { dir: tempfile::tempdir().unwrap(), client, wanted, progress: Progress::default() }
+        let client = Client::new(options.clone()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        Bench { dir, options, client, wanted, progress: Progress::default() }
     }
 
     async fn part(&self) -> Part {

@@ -338,6 +338,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let kept = pumasi_blobs::Options { grace, ..pumasi_blobs::Options::default() };
     let blobs = BlobStore::open_with(&options.data.join("blobs"), kept).await?;
     let downloads = Downloads::open(&options)?;
+    downloads.listen(&options.downloads).await?;
     let derived = restored.derived.clone();
     let (builder, prover) = if options.proofs {
         let (source, signed) = proof::open(&options.data, options.origin.as_deref(), &restored)?;

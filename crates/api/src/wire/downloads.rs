@@ -13,7 +13,7 @@ pub const WAIT_MS_MAX: u64 = 60_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewDownload {
-    /// `https://…`, `http://…` or `magnet:?…`.
+    /// `https://…`, `http://…`, `ftp://…` or `magnet:?…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// BLAKE3 of a torrent file, which the caller stored with `POST /v1/blobs`, or claimed.
@@ -111,6 +111,9 @@ pub struct Download {
     /// Servers or peers that bytes come from, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<u64>,
+    /// Bytes of a torrent that were given to other peers, while some are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_bytes: Option<u64>,
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_ms: Option<u64>,

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pumasi_core::{
@@ -11,7 +12,7 @@ use pumasi_core::{
 use pumasi_fetch::Progress;
 use pumasi_types::{AccountId, ByteSize, DownloadId, Time};
 
-use super::{Brought, Run, Trouble, is_magnet, swarm, web};
+use super::{Brought, Run, Trouble, is_magnet, seeds, swarm, web};
 use crate::cell;
 use crate::server::Hub;
 
@@ -23,8 +24,10 @@ const SWEEP: u32 = 300;
 /// Fetches until the hub stops.
 pub(super) async fn run(hub: &Arc<Hub>) {
     let mut looks = 0_u32;
+    seeds::resume(hub);
     loop {
-        if looks.is_multiple_of(SWEEP) && sweep(hub).await.is_none() {
+        let is_due = looks.is_multiple_of(SWEEP);
+        if is_due && sweep(hub).await.is_none() || seeds::check(hub).await.is_none() {
             break;
         }
         looks = looks.wrapping_add(1);
@@ -50,6 +53,7 @@ pub(super) async fn run(hub: &Arc<Hub>) {
     for id in all {
         end(hub, id, true).await;
     }
+    seeds::stop(hub).await;
 }
 
 /// What a look found.
@@ -152,7 +156,13 @@ async fn serve(hub: Arc<Hub>, id: DownloadId, download: Download, progress: Arc<
     };
     if started {
         let brought = match bring(&hub, id, &download, &progress).await {
-            Ok(Brought { files, saved }) => report(&hub, id, DownloadReport::Done { files, saved }).await,
+            Ok(Brought { files, saved, seed }) => {
+                let told = report(&hub, id, DownloadReport::Done { files, saved }).await;
+                if let Some(seed) = seed.filter(|_| told.is_ok()) {
+                    seeds::begin(&hub, id, seed, progress.given.load(Ordering::Relaxed));
+                }
+                told
+            }
             Err(trouble) => Err(trouble),
         };
         let keep = brought.as_ref().is_err_and(|trouble| trouble.again);

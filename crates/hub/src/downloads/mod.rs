@@ -7,6 +7,7 @@
 mod bytes;
 mod manager;
 mod origins;
+mod seeds;
 mod swarm;
 mod web;
 
@@ -15,10 +16,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pumasi_core::About;
 use pumasi_fetch::address::Guard;
-use pumasi_fetch::{BadUrl, Client, Place, Progress};
+use pumasi_fetch::{BadUrl, Client, DhtOptions, Place, Progress, Seeding};
 use pumasi_types::{AccountId, ByteSize, DownloadId, FilePath, Hash};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -40,12 +42,32 @@ pub struct DownloadOptions {
     pub from: Vec<SocketAddr>,
     /// Certificates of authorities that are trusted besides the system's, in PEM.
     pub roots: Option<PathBuf>,
+    /// Nodes of the DHT to begin with, as `HOST:PORT`, the well-known ones when empty; none: the DHT is not asked.
+    pub dht: Option<Vec<String>>,
+    /// Bytes of a torrent that are given to peers for each that was fetched; 0: nothing is given.
+    pub seed_ratio: f64,
+    /// How long a torrent that is whole is given at most.
+    pub seed_time: Duration,
+    /// Bytes in a second that are given, of all torrents together; none: without bound.
+    pub upload_limit: Option<ByteSize>,
+    /// Where peers can connect to; none: nowhere.
+    pub torrent_listen: Option<SocketAddr>,
 }
 
 impl Default for DownloadOptions {
     fn default() -> DownloadOptions {
-        let limit = ByteSize(100 << 30);
-        DownloadOptions { at_once: 16, each: 4, limit, from: Vec::new(), roots: None }
+        DownloadOptions {
+            at_once: 16,
+            each: 4,
+            limit: ByteSize(100 << 30),
+            from: Vec::new(),
+            roots: None,
+            dht: None,
+            seed_ratio: 0.0,
+            seed_time: Duration::from_secs(24 * 3_600),
+            upload_limit: None,
+            torrent_listen: None,
+        }
     }
 }
 
@@ -55,6 +77,7 @@ pub(crate) struct Downloads {
     dir: PathBuf,
     origins: Origins,
     running: Mutex<HashMap<DownloadId, Run>>,
+    giving: Mutex<seeds::All>,
     /// Somebody changed something.
     wake: Notify,
     /// Counts what was over.
@@ -82,6 +105,8 @@ struct Brought {
     files: Vec<(FilePath, Hash, ByteSize, About)>,
     /// Bytes that were here.
     saved: ByteSize,
+    /// What may be given to others; none: it came from no swarm.
+    seed: Option<seeds::Seed>,
 }
 
 /// Why nothing was brought.
@@ -112,13 +137,34 @@ impl Downloads {
         let path = dir.join("origins.redb");
         let unusable = |error: redb::Error| ServeError::file("use", &path)(std::io::Error::other(error));
         let origins = Origins::open(&path).map_err(unusable)?;
-        let DownloadOptions { from: open, roots, .. } = options.downloads.clone();
-        let guard = Guard { private: false, open };
-        let client = Client::new(pumasi_fetch::Options { guard, roots, ..pumasi_fetch::Options::default() });
+        let DownloadOptions { from: open, roots, dht, seed_ratio: ratio, upload_limit: limit, .. } =
+            options.downloads.clone();
+        let dht = dht.map(|nodes| {
+            let well_known = DhtOptions::default();
+            let bootstrap = if nodes.is_empty() { well_known.bootstrap } else { nodes };
+            DhtOptions { bootstrap, file: Some(dir.join("dht.nodes")), ..well_known }
+        });
+        let client = Client::new(pumasi_fetch::Options {
+            guard: Guard { private: false, open },
+            roots,
+            dht,
+            seeding: Seeding { ratio, limit },
+            ..pumasi_fetch::Options::default()
+        });
         let bad =
             |bad: pumasi_fetch::BadRoots| ServeError::Certificate { path: bad.path, problem: bad.problem };
-        let (running, wake, over) = (Mutex::default(), Notify::new(), watch::Sender::new(0));
-        Ok(Downloads { client: client.map_err(bad)?, dir, origins, running, wake, over })
+        let (running, giving) = (Mutex::default(), Mutex::default());
+        let (wake, over) = (Notify::new(), watch::Sender::new(0));
+        Ok(Downloads { client: client.map_err(bad)?, dir, origins, running, giving, wake, over })
+    }
+
+    /// Lets peers connect, if they may.
+    pub(crate) async fn listen(&self, options: &DownloadOptions) -> Result<(), ServeError> {
+        let Some(address) = options.torrent_listen else { return Ok(()) };
+        let listening = self.client.listen(address).await;
+        let at = listening.map_err(|source| ServeError::Listen { address, source })?;
+        tracing::info!("peers of torrents can connect to {at}");
+        Ok(())
     }
 
     /// Fetches until the hub stops.
@@ -151,6 +197,20 @@ impl Downloads {
             total: (total > 0).then_some(total),
             peers: progress.peers.load(Ordering::Relaxed),
         })
+    }
+
+    /// How many bytes of a download were given to peers; none: nothing is given of it now.
+    pub(crate) fn given(&self, id: DownloadId) -> Option<u64> {
+        let while_it_comes = || {
+            let running = self.running();
+            let given = running.get(&id)?.progress.given.load(Ordering::Relaxed);
+            (given > 0).then_some(given)
+        };
+        seeds::given(&self.giving(), id).or_else(while_it_comes)
+    }
+
+    fn giving(&self) -> MutexGuard<'_, seeds::All> {
+        self.giving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<DownloadId, Run>> {

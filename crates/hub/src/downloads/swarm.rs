@@ -5,6 +5,7 @@ use pumasi_fetch::{Magnet, Progress, TORRENT_BYTES, Torrent};
 use pumasi_types::{ByteSize, FilePath, Hash};
 
 use super::bytes::bytes_of;
+use super::seeds::Seed;
 use super::web::Task;
 use super::{Brought, Trouble};
 use crate::server::Hub;
@@ -34,7 +35,7 @@ pub(super) async fn bring(hub: &Hub, task: &Task<'_>, progress: &Progress) -> Re
         return Err(Trouble::for_good(reason));
     }
     let body = client.fetch_torrent(&torrent, numbers, &folder, progress).await?;
-    let mut files = Vec::with_capacity(chosen.len());
+    let (mut files, mut kept) = (Vec::with_capacity(chosen.len()), Vec::with_capacity(chosen.len()));
     for (number, file) in chosen {
         let start = torrent.files[..number].iter().map(|before| before.length).sum();
         let size = ByteSize(file.length);
@@ -46,8 +47,9 @@ pub(super) async fn bring(hub: &Hub, task: &Task<'_>, progress: &Progress) -> Re
         let path: Result<FilePath, _> = file.names.join("/").parse();
         let path = path.map_err(|bad| Trouble::for_good(bad.to_string()))?;
         files.push((path, blob, size, About::default()));
+        kept.push((number as u32, blob));
     }
-    Ok(Brought { files, saved: ByteSize(0) })
+    Ok(Brought { files, saved: ByteSize(0), seed: Some(Seed { torrent, files: kept }) })
 }
 
 /// The torrent file that was handed over.

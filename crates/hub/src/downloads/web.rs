@@ -1,4 +1,4 @@
-//! Downloads from web servers.
+//! Downloads from web and FTP servers.
 
 use std::io;
 
@@ -112,7 +112,7 @@ fn brought(task: &Task<'_>, fetched: origins::Fetched, saved: ByteSize) -> Resul
     let about = About { modified, executable: false, labels };
     let name = if task.spec.named { task.spec.path.name().unwrap_or(&fetched.name) } else { &fetched.name };
     let path = name.parse().map_err(|bad| Trouble::for_good(format!("{bad}")))?;
-    Ok(Brought { files: vec![(path, fetched.blob, fetched.size, about)], saved })
+    Ok(Brought { files: vec![(path, fetched.blob, fetched.size, about)], saved, seed: None })
 }
 
 /// Where a file of this name is put.

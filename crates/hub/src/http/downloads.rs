@@ -73,6 +73,7 @@ fn view(hub: &Hub, id: DownloadId, (download, space): Found) -> wire::Download {
         got_bytes: far.map(|far| far.got),
         total_bytes: far.and_then(|far| far.total),
         peers: far.map(|far| far.peers),
+        given_bytes: hub.downloads.given(id),
         over_ms: None,
         files: None,
         saved_bytes: None,

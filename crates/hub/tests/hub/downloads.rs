@@ -73,10 +73,10 @@ async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// What lies in the folder of downloads, besides the hub's notes of where things came from.
+/// What lies in the folder of downloads, besides the hub's notes of where things came from and what is given.
 fn left(hub: &TestHub) -> usize {
-    let found = std::fs::read_dir(hub.data().join("downloads")).unwrap();
-    found.filter(|item| item.as_ref().unwrap().file_type().unwrap().is_dir()).count()
+    let found = std::fs::read_dir(hub.data().join("downloads")).unwrap().map(Result::unwrap);
+    found.filter(|item| item.file_type().unwrap().is_dir() && item.file_name() != "seeds").count()
 }
 
 /// What came lies in the store only, or nowhere.
@@ -126,7 +126,8 @@ async fn the_hub_goes_nowhere_that_only_it_can_reach() {
         inside.url("/"),
         "http://169.254.169.254/latest/meta-data/".to_owned(),
         "http://[::ffff:127.0.0.1]/".to_owned(),
-        "ftp://files.example/".to_owned(),
+        "gopher://files.example/".to_owned(),
+        "ftp://127.0.0.1/x".to_owned(),
         "file:///etc/passwd".to_owned(),
         "https://kim:secret@files.example/".to_owned(),
     ] {
@@ -319,5 +320,62 @@ async fn torrents_come_from_files_and_magnet_links() {
 
     let bad = kim.add_download(&new("magnet:?dn=x"), None).await.unwrap_err();
     assert_eq!(bad.code(), Some("invalid"));
+    hub.running.stop().await.unwrap();
+}
+
+/// Fetches a torrent from a hub that gives it.
+async fn taken(shared: &Shared, from: std::net::SocketAddr, dir: &std::path::Path) -> Option<Vec<u8>> {
+    let tracker = tracker(&[from]).await;
+    let guard = pumasi_fetch::address::Guard { private: false, open: vec![tracker.address, from] };
+    let client = pumasi_fetch::Client::new(pumasi_fetch::Options { guard, ..Default::default() }).unwrap();
+    let magnet = pumasi_fetch::Magnet::parse(&shared.magnet(&tracker.url("/"))).unwrap();
+    let torrent = client.describe(&magnet, dir).await.ok()?;
+    let progress = pumasi_fetch::Progress::default();
+    let path = client.fetch_torrent(&torrent, &[], dir, &progress).await.ok()?;
+    Some(std::fs::read(path).unwrap())
+}
+
+#[tokio::test]
+async fn what_a_torrent_brought_is_given_back_if_the_operator_lets_it() {
+    let shared =
+        Arc::new(Shared::new(&[("a.bin", &bytes(200_000, 6)), ("b/c.bin", &bytes(100_000, 7))], 1 << 15));
+    let seeder = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
+    let tracker = tracker(&[seeder.address]).await;
+    let from = vec![seeder.address, tracker.address];
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let hub = TestHub::with(|options| {
+        options.downloads.from = from;
+        options.downloads.seed_ratio = 10.0;
+        options.downloads.torrent_listen = Some(free);
+    })
+    .await;
+    let token = hub.open("kim", &[]).await;
+    let kim = hub.client(&token);
+    let done = fetched(&kim, &shared.magnet(&tracker.url("/"))).await;
+    assert_eq!(done.state, DownloadState::Done, "{done:?}");
+    emptied(&hub).await;
+    let is_given = async |kim: &HubClient, bytes: u64| {
+        eventually("it is told how much was given", async || {
+            kim.download_state(done.id, 0).await.unwrap().given_bytes == Some(bytes)
+        })
+        .await;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    assert!(taken(&shared, free, &dir.path().join("1")).await.unwrap() == shared.bytes, "out of the store");
+    is_given(&kim, 300_000).await;
+
+    // It goes on after a start, with what it gave before.
+    let hub = hub.restarted().await;
+    let kim = hub.client(&token);
+    assert!(taken(&shared, free, &dir.path().join("2")).await.unwrap() == shared.bytes);
+    is_given(&kim, 600_000).await;
+    let said: String = tracker.seen().iter().map(|asked| asked.path.clone() + "\n").collect();
+    assert!(said.contains("&uploaded=0&downloaded=300000&left=0&") && said.contains("completed"), "{said}");
+
+    // Until it is cancelled.
+    kim.cancel_download(done.id).await.unwrap();
+    let seeds = hub.data().join("downloads/seeds");
+    eventually("it is forgotten", async || std::fs::read_dir(&seeds).unwrap().count() == 0).await;
+    assert!(taken(&shared, free, &dir.path().join("3")).await.is_none());
     hub.running.stop().await.unwrap();
 }

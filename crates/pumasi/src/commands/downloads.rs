@@ -39,7 +39,7 @@ A place that ends with / is a folder; any other is the file itself, unless a fol
 #[derive(Args, Debug)]
 #[command(after_help = FETCH_EXAMPLES)]
 pub(crate) struct FetchUrlArgs {
-    /// https://…, http://…, magnet:…, or a torrent file of this machine
+    /// https://…, http://…, ftp://…, magnet:…, or a torrent file of this machine
     #[arg(value_name = "URL|FILE")]
     source: String,
     /// Where to put it: SPACE:path, or :path for your home
@@ -127,11 +127,11 @@ fn parse_numbers(text: &str) -> Result<Numbers, String> {
 impl FetchUrlArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
-        let is_url = ["http:", "https:", "magnet:"].iter().any(|scheme| {
+        let is_url = ["http:", "https:", "ftp:", "magnet:"].iter().any(|scheme| {
             self.source.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
         });
         if !is_url && self.source.contains("://") {
-            let hint = "give https://…, http://…, magnet:…, or a torrent file";
+            let hint = "give https://…, http://…, ftp://…, magnet:…, or a torrent file";
             return Err(CliError::usage(format!("the hub does not fetch {}", self.source), hint));
         }
         let is_web = is_url && !self.source.starts_with("magnet:");
@@ -345,12 +345,16 @@ impl Speed {
 
 /// How far a download is.
 fn far(download: &Download) -> String {
-    match (download.got_bytes, download.total_bytes) {
+    let got = match (download.got_bytes, download.total_bytes) {
         (Some(got), Some(total)) if total > 0 && download.state != DownloadState::Done => {
             format!("{}% of {}", got.saturating_mul(100) / total, ByteSize(total))
         }
         (Some(got), _) => ByteSize(got).to_string(),
         _ => String::new(),
+    };
+    match download.given_bytes {
+        Some(given) => format!("{got}, {} given", ByteSize(given)),
+        None => got,
     }
 }
 
@@ -399,6 +403,7 @@ mod tests {
             got_bytes: Some(512 << 20),
             total_bytes: Some(1 << 30),
             peers: None,
+            given_bytes: None,
             over_ms: None,
             files: None,
             saved_bytes: None,
@@ -417,6 +422,8 @@ mod tests {
         let failed = Download { reason, ..download(DownloadState::Failed) };
         assert!(outcome(&failed).contains("failed: files.example answered 404; `pumasi downloads resume 7`"));
         assert_eq!(far(&download(DownloadState::Running)), "50% of 1 GiB");
+        let given = Download { given_bytes: Some(1 << 20), ..download(DownloadState::Done) };
+        assert_eq!(far(&given), "512 MiB, 1 MiB given");
         let shown = Output::plain().text_of(&table(&[failed, download(DownloadState::Paused)]));
         assert!(shown.contains("answered 404") && shown.contains("paused"), "{shown}");
     }

@@ -119,10 +119,10 @@ pub(crate) struct ServeArgs {
     /// Downloads that run at once
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Downloads")]
     downloads: usize,
-    /// Of one account
+    /// Downloads of one account that run at once
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Downloads")]
     downloads_each: usize,
-    /// How long one may be
+    /// How long a download may be
     #[arg(long, value_name = "SIZE", default_value = "100GiB", help_heading = "Downloads")]
     download_limit: ByteSize,
     /// Let downloads come from this private address as well, as 10.0.0.5:80; can be given more than once
@@ -131,9 +131,34 @@ pub(crate) struct ServeArgs {
     /// Trust the authorities in this PEM file for downloads, besides those of the system
     #[arg(long, value_name = "FILE", help_heading = "Downloads")]
     download_roots: Option<PathBuf>,
+    /// Nodes with which the DHT is entered, for torrents whose trackers know nobody; the well-known ones when not given
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', help_heading = "Downloads")]
+    dht_bootstrap: Vec<String>,
+    /// Ask only trackers, and never the DHT, who has a torrent
+    #[arg(long, conflicts_with = "dht_bootstrap", help_heading = "Downloads")]
+    no_dht: bool,
+    /// Bytes of a torrent that are given to others for each that was fetched, while it comes and afterwards; 0: nothing is
+    /// given
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0, value_parser = parse_ratio, help_heading = "Downloads")]
+    seed_ratio: f64,
+    /// How long a torrent that was fetched is given at most, in hours
+    #[arg(long, value_name = "HOURS", default_value_t = 24, help_heading = "Downloads")]
+    seed_hours: u32,
+    /// Bytes in a second that are given, of all torrents together; without bound when not given
+    #[arg(long, value_name = "SIZE", help_heading = "Downloads")]
+    upload_limit: Option<ByteSize>,
+    /// Where peers may connect to who want what is given, as 0.0.0.0:6881; without it the hub connects to them only
+    #[arg(long, value_name = "ADDRESS", help_heading = "Downloads")]
+    torrent_listen: Option<SocketAddr>,
     /// How the hub's log messages are written, to stderr; PUMASI_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+}
+
+/// Reads how much is given for what was fetched.
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio: &f64| ratio.is_finite() && (0.0..=1_000.0).contains(ratio));
+    ratio.ok_or_else(|| format!("'{text}' is no number from 0 to 1000"))
 }
 
 /// Whose stored bytes need not be sent again.
@@ -223,6 +248,11 @@ impl ServeArgs {
                 limit: self.download_limit,
                 from: self.downloads_from,
                 roots: self.download_roots,
+                dht: (!self.no_dht).then_some(self.dht_bootstrap),
+                seed_ratio: self.seed_ratio,
+                seed_time: Duration::from_secs(u64::from(self.seed_hours) * 3_600),
+                upload_limit: self.upload_limit,
+                torrent_listen: self.torrent_listen,
             },
             proofs: !self.no_proofs,
             origin: self.origin,

@@ -92,7 +92,7 @@ fn a_hub_that_crashes_during_a_download_goes_on_where_it_was() {
 
     let (code, told) = alice.fails(&["fetch-url", "http://127.0.0.1:1/x"]);
     assert!(code == 5 && told.contains("private address"), "{code} {told}");
-    let (code, told) = alice.fails(&["fetch-url", "ftp://files.example/x"]);
+    let (code, told) = alice.fails(&["fetch-url", "gopher://files.example/x"]);
     assert!(code == 2 && told.contains("does not fetch"), "{code} {told}");
     let (code, told) = alice.fails(&["downloads", "pause", "77"]);
     assert!(code == 6 && told.contains("no download 77"), "{code} {told}");

@@ -20,6 +20,7 @@ mod s3;
 mod sales_day;
 mod selling;
 mod strangers;
+mod torrents;
 
 use std::path::PathBuf;
 use std::process::Output;

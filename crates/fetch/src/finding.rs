@@ -1,0 +1,77 @@
+//! Who has it: the peers of one torrent that its trackers and the DHT know.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc;
+
+use crate::client::Client;
+use crate::tracker::Announce;
+
+/// Where peers are told as soon as they are known.
+pub(crate) type Found = mpsc::UnboundedSender<Vec<SocketAddr>>;
+
+/// Where is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sources<'a> {
+    pub(crate) trackers: &'a [String],
+    /// Whether the DHT is asked as well, if it is switched on.
+    pub(crate) dht: bool,
+}
+
+/// What became of asking.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// The trackers that answered.
+    pub(crate) answered: HashSet<String>,
+    /// Why nobody is known, if nobody is.
+    pub(crate) problem: Option<String>,
+}
+
+impl Client {
+    /// Asks everybody once.
+    pub(crate) async fn find(&self, sources: Sources<'_>, announce: &Announce, found: &Found) -> Asked {
+        let trackers = sources.trackers.iter().map(|tracker| async move {
+            let answer = self.peers(tracker, announce).await;
+            if let Ok(peers) = &answer {
+                // Who does not listen any more has found enough.
+                let _ = found.send(peers.clone());
+            }
+            (tracker, answer)
+        });
+        // Whoever has found enough leaves, but a search goes to its end: the next one begins with the nodes that it found.
+        let searched = self.dht.clone().filter(|_| sources.dht).map(|dht| {
+            let (target, port, found) = (announce.info_hash, announce.port, found.clone());
+            tokio::spawn(async move { dht.peers(target, port, &found).await })
+        });
+        let nodes = async {
+            match searched {
+                Some(search) => Some(search.await.unwrap_or(0)),
+                None => None,
+            }
+        };
+        let (answers, nodes) = tokio::join!(futures_util::future::join_all(trackers), nodes);
+        let mut asked = Asked::default();
+        let mut problem = "it names no tracker, and nothing else may be asked".to_owned();
+        match nodes {
+            None => {}
+            Some(0) => problem = "no node of the DHT answers".to_owned(),
+            Some(_) => problem = "neither its trackers nor the DHT know a peer".to_owned(),
+        }
+        let mut any = false;
+        for (tracker, answer) in answers {
+            match answer {
+                Ok(peers) => {
+                    any |= !peers.is_empty();
+                    if peers.is_empty() {
+                        problem = format!("{tracker} knows none that may be asked");
+                    }
+                    asked.answered.insert(tracker.clone());
+                }
+                Err(why) => problem = format!("{tracker}: {why}"),
+            }
+        }
+        asked.problem = (!any).then_some(problem);
+        asked
+    }
+}

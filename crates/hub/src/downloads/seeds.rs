@@ -1,0 +1,245 @@
+//! What is given back of torrents that were fetched: out of the store, until enough was given or the time is over.
+//!
+//! ```text
+//! DIR/downloads/seeds/ID.torrent   what the download ID fetched
+//! DIR/downloads/seeds/ID.json      which blob each of its files is, how much was given, and until when it is
+//! ```
+//!
+//! Who cancels a download ends this as well. What is not stored any more is given to nobody.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+use pumasi_blobs::BlobStore;
+use pumasi_core::{DownloadState, State};
+use pumasi_fetch::{Progress, Source, Torrent};
+use pumasi_types::{DownloadId, Hash, Time};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+
+use crate::cell;
+use crate::server::Hub;
+
+/// How often it is noted how much was given.
+const NOTED: Duration = Duration::from_secs(30);
+
+/// What a torrent brought.
+pub(super) struct Seed {
+    pub(super) torrent: Torrent,
+    /// The numbers of its files that were fetched, and what they are.
+    pub(super) files: Vec<(u32, Hash)>,
+}
+
+/// A torrent that is given.
+pub(super) struct Giving {
+    progress: Arc<Progress>,
+    task: JoinHandle<()>,
+}
+
+/// Torrents that are given.
+pub(super) type All = HashMap<DownloadId, Giving>;
+
+/// What stands in `ID.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Note {
+    files: Vec<(u32, Hash)>,
+    given: u64,
+    until: Time,
+}
+
+/// Where a file of a torrent lies: from one of its bytes to another. No blob: padding.
+struct Place {
+    start: u64,
+    end: u64,
+    blob: Option<Hash>,
+}
+
+/// The files of a torrent, in the store.
+struct Stored {
+    blobs: BlobStore,
+    places: Vec<Place>,
+}
+
+impl Stored {
+    fn new(blobs: &BlobStore, seed: &Seed) -> Stored {
+        let kept: HashMap<u32, Hash> = seed.files.iter().copied().collect();
+        let (mut places, mut start) = (Vec::new(), 0);
+        for (number, file) in seed.torrent.files.iter().enumerate() {
+            let end = start + file.length;
+            let blob = kept.get(&(number as u32)).copied();
+            if file.length > 0 && (blob.is_some() || file.is_padding) {
+                places.push(Place { start, end, blob });
+            }
+            start = end;
+        }
+        Stored { blobs: blobs.clone(), places }
+    }
+}
+
+impl Source for Stored {
+    fn read(&self, start: u64, length: u32) -> BoxFuture<'_, io::Result<Vec<u8>>> {
+        Box::pin(async move {
+            let end = start + u64::from(length);
+            let mut bytes = Vec::with_capacity(length as usize);
+            let first = self.places.partition_point(|place| place.end <= start);
+            for place in self.places.iter().skip(first).take_while(|place| place.start < end) {
+                let (from, to) = (start.max(place.start), end.min(place.end));
+                let Some(blob) = place.blob else {
+                    bytes.resize(bytes.len() + (to - from) as usize, 0);
+                    continue;
+                };
+                let range = from - place.start..to - place.start;
+                let mut pieces = self.blobs.stream_range(&blob, range).await.map_err(io::Error::other)?;
+                while let Some(piece) = pieces.try_next().await.map_err(io::Error::other)? {
+                    bytes.extend_from_slice(&piece);
+                }
+            }
+            let is_all = bytes.len() == length as usize;
+            if is_all { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        })
+    }
+}
+
+fn folder(hub: &Hub) -> PathBuf {
+    hub.downloads.dir.join("seeds")
+}
+
+fn write(hub: &Hub, id: DownloadId, note: &Note) -> io::Result<()> {
+    let path = folder(hub).join(format!("{id}.json"));
+    let new = path.with_extension("new");
+    std::fs::write(&new, serde_json::to_vec(note)?)?;
+    std::fs::rename(&new, &path)
+}
+
+fn remove(hub: &Hub, id: DownloadId) {
+    for kind in ["json", "torrent"] {
+        // What is not there need not be removed.
+        let _ = std::fs::remove_file(folder(hub).join(format!("{id}.{kind}")));
+    }
+}
+
+/// Begins to give what a download brought, of which some was given while it came; if anything is to be given.
+pub(super) fn begin(hub: &Arc<Hub>, id: DownloadId, seed: Seed, given: u64) {
+    let options = &hub.options.downloads;
+    if options.seed_ratio <= 0.0 {
+        return;
+    }
+    let time = pumasi_types::Duration::from_millis(options.seed_time.as_millis() as u64);
+    let note = Note { files: seed.files.clone(), given, until: cell::now().after(time) };
+    let path = folder(hub);
+    let kept = std::fs::create_dir_all(&path)
+        .and_then(|()| std::fs::write(path.join(format!("{id}.torrent")), seed.torrent.file()))
+        .and_then(|()| write(hub, id, &note));
+    if let Err(error) = kept {
+        tracing::warn!("download {id} is given only until the next start: {error}");
+    }
+    start(hub, id, seed, note);
+}
+
+/// Goes on to give what was given when the hub stopped.
+pub(super) fn resume(hub: &Arc<Hub>) {
+    let found = std::fs::read_dir(folder(hub)).into_iter().flatten().flatten();
+    let ids = found.filter_map(|item| item.file_name().to_str()?.strip_suffix(".json")?.parse().ok());
+    for id in ids.collect::<Vec<DownloadId>>() {
+        match read(hub, id).filter(|_| hub.options.downloads.seed_ratio > 0.0) {
+            Some((seed, note)) => start(hub, id, seed, note),
+            None => remove(hub, id),
+        }
+    }
+}
+
+fn read(hub: &Hub, id: DownloadId) -> Option<(Seed, Note)> {
+    let path = folder(hub).join(id.to_string());
+    let note: Note = serde_json::from_slice(&std::fs::read(path.with_extension("json")).ok()?).ok()?;
+    let torrent = Torrent::parse(&std::fs::read(path.with_extension("torrent")).ok()?).ok()?;
+    Some((Seed { torrent, files: note.files.clone() }, note))
+}
+
+fn start(hub: &Arc<Hub>, id: DownloadId, seed: Seed, note: Note) {
+    let progress = Arc::new(Progress::default());
+    progress.given.store(note.given, Ordering::Relaxed);
+    // The task waits for this lock before it takes itself out again.
+    let mut all = hub.downloads.giving();
+    let task = tokio::spawn(give(Arc::clone(hub), id, seed, note, Arc::clone(&progress)));
+    all.insert(id, Giving { progress, task });
+}
+
+async fn give(hub: Arc<Hub>, id: DownloadId, seed: Seed, mut note: Note, progress: Arc<Progress>) {
+    let numbers: Vec<u32> = seed.files.iter().map(|(number, _)| *number).collect();
+    let source = Arc::new(Stored::new(&hub.blobs, &seed));
+    let time = Duration::from_nanos(note.until.0.saturating_sub(cell::now().0));
+    {
+        let client = &hub.downloads.client;
+        let mut giving = pin!(client.seed(&seed.torrent, &numbers, source, time, &progress));
+        loop {
+            tokio::select! {
+                outcome = &mut giving => {
+                    tracing::debug!("download {id} was given: {outcome:?}");
+                    break;
+                }
+                () = tokio::time::sleep(NOTED) => {
+                    note.given = progress.given.load(Ordering::Relaxed);
+                    if let Err(error) = write(&hub, id, &note) {
+                        tracing::warn!("cannot note how much of download {id} was given: {error}");
+                    }
+                }
+            }
+        }
+    }
+    remove(&hub, id);
+    hub.downloads.giving().remove(&id);
+}
+
+/// Ends what is given of downloads that were cancelled or forgotten. `None` when the cell has stopped.
+pub(super) async fn check(hub: &Hub) -> Option<()> {
+    let given: Vec<DownloadId> = hub.downloads.giving().keys().copied().collect();
+    if given.is_empty() {
+        return Some(());
+    }
+    let gone = move |state: &State| {
+        let is_done = |id: &DownloadId| {
+            let download = state.files().download(*id);
+            download.is_some_and(|download| matches!(download.state, DownloadState::Done { .. }))
+        };
+        given.into_iter().filter(|id| !is_done(id)).collect::<Vec<_>>()
+    };
+    for id in hub.cell.read(gone).await.ok()? {
+        end(hub, id).await;
+        remove(hub, id);
+    }
+    Some(())
+}
+
+/// Ends all for now: the hub stops.
+pub(super) async fn stop(hub: &Hub) {
+    let all: Vec<DownloadId> = hub.downloads.giving().keys().copied().collect();
+    for id in all {
+        if let Some(given) = end(hub, id).await
+            && let Some((_, note)) = read(hub, id)
+            && let Err(error) = write(hub, id, &Note { given, ..note })
+        {
+            tracing::warn!("cannot note how much of download {id} was given: {error}");
+        }
+    }
+}
+
+/// Ends one; how much of it was given.
+async fn end(hub: &Hub, id: DownloadId) -> Option<u64> {
+    let Giving { progress, task } = hub.downloads.giving().remove(&id)?;
+    task.abort();
+    // An error means that it was ended, as it should be.
+    let _ = task.await;
+    Some(progress.given.load(Ordering::Relaxed))
+}
+
+/// How much of a download was given, if it is given now.
+pub(super) fn given(all: &All, id: DownloadId) -> Option<u64> {
+    Some(all.get(&id)?.progress.given.load(Ordering::Relaxed))
+}
