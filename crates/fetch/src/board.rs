@@ -62,7 +62,8 @@ struct Folder {
     body: File,
     path: PathBuf,
     have: PathBuf,
-    noting: tokio::sync::Mutex<()>,
+    /// Held while it is noted what is here, even when nobody waits for that any more.
+    noting: Mutex<()>,
 }
 
 struct Pieces {
@@ -118,7 +119,7 @@ impl Board {
                 states[piece] = if is_here(piece) { State::Here } else { State::Missing };
             }
         }
-        let folder = Folder { body, path, have, noting: tokio::sync::Mutex::default() };
+        let folder = Folder { body, path, have, noting: Mutex::default() };
         Ok(Board::new(torrent, states, Place::Folder(Arc::new(folder))))
     }
 
@@ -267,7 +268,7 @@ impl Board {
     }
 
     /// Keeps a piece, if it is right.
-    pub(crate) async fn keep(&self, taken: Taken<'_>, bytes: Vec<u8>) -> Result<(), NotKept> {
+    pub(crate) async fn keep(self: &Arc<Board>, taken: Taken<'_>, bytes: Vec<u8>) -> Result<(), NotKept> {
         // Elsewhere nothing is missing.
         let Place::Folder(folder) = &self.place else { return Ok(()) };
         let (folder, piece) = (Arc::clone(folder), taken.piece);
@@ -297,13 +298,13 @@ impl Board {
     }
 
     /// Makes what is here durable, and notes that it is.
-    pub(crate) async fn note(&self) -> io::Result<()> {
-        let Place::Folder(folder) = &self.place else { return Ok(()) };
-        let _alone = folder.noting.lock().await;
-        self.pieces().noted = Instant::now();
-        let note = [&self.info_hash[..], &self.bits().0].concat();
-        let folder = Arc::clone(folder);
+    pub(crate) async fn note(self: &Arc<Board>) -> io::Result<()> {
+        let board = Arc::clone(self);
         let noted = tokio::task::spawn_blocking(move || {
+            let Place::Folder(folder) = &board.place else { return Ok(()) };
+            let _alone = folder.noting.lock().unwrap_or_else(PoisonError::into_inner);
+            board.pieces().noted = Instant::now();
+            let note = [&board.info_hash[..], &board.bits().0].concat();
             folder.body.sync_data()?;
             let new = folder.have.with_extension("new");
             fs::write(&new, note)?;

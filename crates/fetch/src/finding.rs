@@ -1,6 +1,5 @@
 //! Who has it: the peers of one torrent that its trackers and the DHT know.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use tokio::sync::mpsc;
@@ -9,7 +8,15 @@ use crate::client::Client;
 use crate::tracker::Announce;
 
 /// Where peers are told as soon as they are known.
-pub(crate) type Found = mpsc::UnboundedSender<Vec<SocketAddr>>;
+pub(crate) type Found = mpsc::UnboundedSender<News>;
+
+/// Peers that somebody knows.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) peers: Vec<SocketAddr>,
+    /// The tracker that knows them, and us now.
+    pub(crate) tracker: Option<String>,
+}
 
 /// Where is asked.
 #[derive(Clone, Copy, Debug)]
@@ -19,23 +26,19 @@ pub(crate) struct Sources<'a> {
     pub(crate) dht: bool,
 }
 
-/// What became of asking.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Asked {
-    /// The trackers that answered.
-    pub(crate) answered: HashSet<String>,
-    /// Why nobody is known, if nobody is.
-    pub(crate) problem: Option<String>,
-}
-
 impl Client {
-    /// Asks everybody once.
-    pub(crate) async fn find(&self, sources: Sources<'_>, announce: &Announce, found: &Found) -> Asked {
+    /// Asks everybody once. Why nobody is known to any tracker, if nobody is.
+    pub(crate) async fn find(
+        &self,
+        sources: Sources<'_>,
+        announce: &Announce,
+        found: &Found,
+    ) -> Option<String> {
         let trackers = sources.trackers.iter().map(|tracker| async move {
             let answer = self.peers(tracker, announce).await;
             if let Ok(peers) = &answer {
                 // Who does not listen any more has found enough.
-                let _ = found.send(peers.clone());
+                let _ = found.send(News { peers: peers.clone(), tracker: Some(tracker.clone()) });
             }
             (tracker, answer)
         });
@@ -51,7 +54,6 @@ impl Client {
             }
         };
         let (answers, nodes) = tokio::join!(futures_util::future::join_all(trackers), nodes);
-        let mut asked = Asked::default();
         let mut problem = "it names no tracker, and nothing else may be asked".to_owned();
         match nodes {
             None => {}
@@ -66,12 +68,10 @@ impl Client {
                     if peers.is_empty() {
                         problem = format!("{tracker} knows none that may be asked");
                     }
-                    asked.answered.insert(tracker.clone());
                 }
                 Err(why) => problem = format!("{tracker}: {why}"),
             }
         }
-        asked.problem = (!any).then_some(problem);
-        asked
+        (!any).then_some(problem)
     }
 }

@@ -30,7 +30,7 @@ use crate::client::Client;
 use crate::doors::{Caller, Door};
 use crate::error::FetchError;
 use crate::fetch::Progress;
-use crate::finding::{Asked, Found, Sources};
+use crate::finding::{Found, News, Sources};
 use crate::giving::Share;
 use crate::peer::{Ours, Peer};
 use crate::torrent::{Magnet, Torrent};
@@ -49,6 +49,8 @@ const UNDER_WAY: u64 = 64 << 20;
 const ASK_AGAIN: Duration = Duration::from_secs(120);
 /// The same while no peer is known.
 const ASK_SOON: Duration = Duration::from_secs(15);
+/// The same while nothing is missing.
+const ASK_SELDOM: Duration = Duration::from_secs(900);
 /// One time in so many the DHT is asked as well, while peers are known.
 const DHT_EVERY: u64 = 5;
 /// How long a peer that failed is left alone.
@@ -111,7 +113,7 @@ impl Client {
         let (mut asked, mut known, mut waiting) = (JoinSet::new(), HashSet::new(), VecDeque::new());
         let (mut is_finding, mut problem) = (true, "none of its peers describes it".to_owned());
         loop {
-            while let Ok(peers) = heard.try_recv() {
+            while let Ok(News { peers, .. }) = heard.try_recv() {
                 let new = peers.into_iter().filter(|peer| known.len() < DESCRIBERS && known.insert(*peer));
                 waiting.extend(new);
             }
@@ -133,7 +135,7 @@ impl Client {
                     Ok(info) => return Ok(info),
                     Err(error) => problem = error.to_string(),
                 },
-                Asked { problem: why, .. } = &mut finding, if is_finding => {
+                why = &mut finding, if is_finding => {
                     is_finding = false;
                     problem = why.filter(|_| known.is_empty()).unwrap_or(problem);
                 }
@@ -195,7 +197,7 @@ struct Swarm<'a> {
     /// Bytes that were given before.
     given: u64,
     found: Found,
-    heard: mpsc::UnboundedReceiver<Vec<SocketAddr>>,
+    heard: mpsc::UnboundedReceiver<News>,
     callers: mpsc::Receiver<Caller>,
     _door: Door,
     /// When each may be connected to.
@@ -241,7 +243,7 @@ impl<'a> Swarm<'a> {
     /// Goes on until all that is wanted is here; with an end until enough was given, or the time has come.
     async fn run(&mut self, progress: &Progress, end: Option<Instant>) -> Result<(), FetchError> {
         progress.total.store(self.board.wanted(), Ordering::Relaxed);
-        let mut asking: Option<BoxFuture<'a, Asked>> = None;
+        let mut asking: Option<BoxFuture<'a, Option<String>>> = None;
         let mut ask_at = Instant::now();
         loop {
             self.show(progress);
@@ -255,13 +257,12 @@ impl<'a> Swarm<'a> {
             self.share.iter().for_each(|share| share.turn());
             self.connect();
             tokio::select! {
-                Some(asked) = OptionFuture::from(asking.as_mut()), if asking.is_some() => {
+                Some(problem) = OptionFuture::from(asking.as_mut()), if asking.is_some() => {
                     asking = None;
-                    ask_at = Instant::now() + if self.known.is_empty() { ASK_SOON } else { ASK_AGAIN };
-                    self.trackers.extend(asked.answered);
-                    self.problem = asked.problem.unwrap_or(std::mem::take(&mut self.problem));
+                    ask_at = Instant::now() + self.pause();
+                    self.problem = problem.unwrap_or(std::mem::take(&mut self.problem));
                 }
-                Some(peers) = self.heard.recv() => self.note(peers),
+                Some(news) = self.heard.recv() => self.note(news),
                 Some(caller) = self.callers.recv() => self.welcome(caller),
                 Some(Ok((address, outcome))) = self.talks.join_next() => self.ended(address, outcome)?,
                 () = tokio::time::sleep(Duration::from_millis(500)) => {}
@@ -310,16 +311,26 @@ impl<'a> Swarm<'a> {
         self.share.as_ref().and_then(|_| self.client.doors.port())
     }
 
-    fn ask(&mut self) -> BoxFuture<'a, Asked> {
+    /// How long nobody is asked again.
+    fn pause(&self) -> Duration {
+        match (self.board.got().1, self.known.is_empty()) {
+            (0, _) => ASK_SELDOM,
+            (_, true) => ASK_SOON,
+            (_, false) => ASK_AGAIN,
+        }
+    }
+
+    fn ask(&mut self) -> BoxFuture<'a, Option<String>> {
         let event = if self.asked == 0 { Event::Started } else { Event::None };
-        let is_due = self.known.is_empty() || self.asked.is_multiple_of(DHT_EVERY);
+        let is_due = self.pause() != ASK_AGAIN || self.asked.is_multiple_of(DHT_EVERY);
         self.asked += 1;
         let sources = Sources { trackers: &self.torrent.trackers, dht: is_due && !self.torrent.is_private };
         let (client, announce, found) = (self.client, self.announce(event), self.found.clone());
         async move { client.find(sources, &announce, &found).await }.boxed()
     }
 
-    fn note(&mut self, peers: Vec<SocketAddr>) {
+    fn note(&mut self, News { peers, tracker }: News) {
+        self.trackers.extend(tracker);
         let (now, guard) = (Instant::now(), self.client.guard());
         for peer in peers.into_iter().filter(|peer| peer.port() != 0 && guard.lets(*peer)) {
             if self.known.len() < KNOWN {
@@ -399,11 +410,15 @@ impl<'a> Swarm<'a> {
     }
 
     /// Tells the trackers that know of us that we go, and that all came, if it did.
-    async fn leave(&self) {
+    async fn leave(&mut self) {
+        while let Ok(news) = self.heard.try_recv() {
+            self.note(news);
+        }
+        let swarm = &*self;
         let whole = (self.board.came() > 0 && self.board.got().1 == 0).then_some(Event::Completed);
-        let told = self.trackers.iter().map(|tracker| async move {
+        let told = swarm.trackers.iter().map(|tracker| async move {
             for event in whole.into_iter().chain([Event::Stopped]) {
-                if let Err(problem) = self.client.peers(tracker, &self.announce(event)).await {
+                if let Err(problem) = swarm.client.peers(tracker, &swarm.announce(event)).await {
                     tracing::debug!("{tracker} was not told that we go: {problem}");
                 }
             }
@@ -430,7 +445,7 @@ impl From<io::Error> for Broken {
 }
 
 /// Asks a peer for pieces as long as it has some that are missing, and stays as long as it wants some that are here.
-async fn talk(board: &Board, peer: io::Result<Peer>, found: &Found) -> Result<(), Broken> {
+async fn talk(board: &Arc<Board>, peer: io::Result<Peer>, found: &Found) -> Result<(), Broken> {
     let mut peer = peer?;
     let (mut idle, mut choked) = (Instant::now(), Instant::now());
     let is_given = peer.gives();
@@ -438,7 +453,7 @@ async fn talk(board: &Board, peer: io::Result<Peer>, found: &Found) -> Result<()
         let told = peer.told();
         if !told.is_empty() {
             // Who does not listen any more has found enough.
-            let _ = found.send(told);
+            let _ = found.send(News { peers: told, tracker: None });
         }
         if board.got().1 == 0 {
             return if is_given { give(board, peer).await } else { Ok(()) };

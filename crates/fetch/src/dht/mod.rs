@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use self::lookup::{Lookup, NEAREST, Node};
 use self::message::{ANSWER_BYTES, Id, Ticket};
 use crate::address::{self, Guard};
-use crate::finding::Found;
+use crate::finding::{Found, News};
 
 pub use self::message::named as dht_answer;
 
@@ -220,7 +220,7 @@ impl Way {
                 let peers = lookup.heard(node, answer);
                 if !peers.is_empty() {
                     // Who does not listen any more has found enough.
-                    let _ = found.send(peers);
+                    let _ = found.send(News { peers, tracker: None });
                 }
             }
             let now = Instant::now();

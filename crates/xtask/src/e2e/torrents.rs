@@ -105,12 +105,12 @@ fn a_real_client_gives_to_the_hub_and_is_given_to() {
     let own = free_port().expect("a port");
     let mut arguments = vec!["--seed-ratio".to_owned(), "3".to_owned()];
     arguments.extend(["--torrent-listen".to_owned(), format!("127.0.0.1:{own}")]);
-    arguments.extend(["--dht-bootstrap".to_owned(), format!("127.0.0.1:{}", peers.node)]);
     for port in [peers.node, peers.peer, peers.tracker] {
         arguments.extend(["--downloads-from".to_owned(), format!("127.0.0.1:{port}")]);
     }
+    arguments.extend(["--dht-bootstrap".to_owned(), format!("127.0.0.1:{}", peers.node)]);
     let pool = Pool::start(&program(), &arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    let pool = pool.expect("a hub starts");
+    let mut pool = pool.expect("a hub starts");
     let token = pool.open_account("ann", "researcher").expect("an account opens");
 
     // Only the DHT knows who has it.
@@ -120,6 +120,8 @@ fn a_real_client_gives_to_the_hub_and_is_given_to() {
     eventually("the way is remembered", || pool.data.join("downloads/dht.nodes").exists());
     run(pool.cli(&token).args(["downloads", "cancel", &found.id.to_string()])).expect("it is given no more");
 
+    pool.forget_arguments(2);
+    pool.restart_hub(&["--no-dht"]).expect("it starts again");
     // The same by its tracker, and back from there: nobody else has it any more.
     let torrent = shared.path().join("dir.torrent");
     let (done, back) = fetch(&pool, &token, &torrent.to_string_lossy(), "tracker");

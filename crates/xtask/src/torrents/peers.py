@@ -29,7 +29,9 @@ class Tracker(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         query = dict(pair.split("=", 1) for pair in self.path.split("?", 1)[1].split("&"))
         self.asked.append(self.path)
-        peers = self.ports.setdefault(query["info_hash"].lower(), set())
+        # Everybody escapes it in their own way.
+        torrent = urllib.parse.unquote_to_bytes(query["info_hash"])
+        peers = self.ports.setdefault(torrent, set())
         if query.get("event") == "stopped":
             peers.discard(int(query["port"]))
         elif query["port"] != "9":
