@@ -125,29 +125,41 @@ impl BlobStore {
     /// # Errors
     /// [`BlobError::NotFound`] when it is not here, or is being collected: then it must be put again.
     pub async fn link(&self, hash: &Hash) -> Result<(), BlobError> {
+        self.link_many(std::slice::from_ref(hash)).await
+    }
+
+    /// The same of many blobs, at the price of one.
+    ///
+    /// # Errors
+    /// As [`BlobStore::link`]; then some of them may be protected.
+    pub async fn link_many(&self, hashes: &[Hash]) -> Result<(), BlobError> {
         let _session = self.inner().epochs.begin();
-        let verdict = self.inner().epochs.verdict();
-        let location = {
-            let reader = self.inner().index.read()?;
-            match reader.blob(hash)? {
-                Some((location, _)) => Some(location),
-                None => reader.chunk(hash)?,
+        let mut found = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            let verdict = self.inner().epochs.verdict();
+            let location = {
+                let reader = self.inner().index.read()?;
+                match reader.blob(hash)? {
+                    Some((location, _)) => Some(location),
+                    None => reader.chunk(hash)?,
+                }
+            };
+            let sound = location.filter(|location| self.is_sound(hash, location));
+            let location = sound.ok_or(BlobError::NotFound { hash: *hash })?;
+            if !self.inner().epochs.acknowledge(&[*hash]) && verdict.is_any() {
+                // Nobody listens any more: what was condemned goes for sure, or has gone.
+                let mut look = IsCondemned(verdict, false);
+                self.walk(hash, &mut look).await?;
+                if look.1 {
+                    return Err(BlobError::NotFound { hash: *hash });
+                }
             }
-        };
-        let sound = location.filter(|location| self.is_sound(hash, location));
-        let location = sound.ok_or(BlobError::NotFound { hash: *hash })?;
-        if !self.inner().epochs.acknowledge(&[*hash]) && verdict.is_any() {
-            // Nobody listens any more: what was condemned goes for sure, or has gone.
-            let mut look = IsCondemned(verdict, false);
-            self.walk(hash, &mut look).await?;
-            if look.1 {
-                return Err(BlobError::NotFound { hash: *hash });
-            }
+            found.push((*hash, location));
         }
-        let (store, blob) = (self.clone(), *hash);
-        join(tokio::task::spawn_blocking(move || store.touch(&[(blob, location)]))).await?;
+        let store = self.clone();
+        join(tokio::task::spawn_blocking(move || store.touch(&found))).await?;
         // A collection that has begun since then listens, and waits for this session.
-        self.inner().epochs.acknowledge(&[*hash]);
+        self.inner().epochs.acknowledge(hashes);
         Ok(())
     }
 

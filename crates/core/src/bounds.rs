@@ -126,6 +126,8 @@ impl Bounds {
     pub const UPLOAD_IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
     /// Downloads of an account that are not over.
     pub const DOWNLOADS: usize = 1_000;
+    /// Downloads of an account that are over and remembered: the one that was over first is forgotten for one more.
+    pub const DOWNLOADS_OVER: usize = 10_000;
     /// How long a download that is over is remembered.
     pub const DOWNLOAD_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
     /// Files and folders in one space, its trash included.

@@ -38,7 +38,7 @@ impl Request {
         match &self.command {
             Command::Files(FilesCommand::Claim { blobs, .. }) => blobs.len(),
             Command::Files(FilesCommand::ClaimFiles { paths, .. }) => paths.len(),
-            Command::Files(FilesCommand::ReportDownload { .. }) => 1,
+            Command::Files(FilesCommand::ReportDownload { report, .. }) => report.files().len(),
             _ => 0,
         }
     }

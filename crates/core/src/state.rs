@@ -80,7 +80,8 @@ impl State {
         self.requests.pass(self.now, State::DUE_STEPS + 2 * requests.len());
         let orders: usize = requests.iter().map(Request::orders).sum();
         self.market.pass(self.now, State::PAGES + 2 * Market::pages(orders), &mut effects);
-        self.files.pass(self.now, State::DUE_STEPS + requests.iter().map(Request::claims).sum::<usize>() * 2);
+        let claims: usize = requests.iter().map(Request::claims).sum();
+        self.files.pass(self.now, State::DUE_STEPS + 2 * claims, &mut self.timers);
         let answers = requests.iter().map(|request| self.answer(request, &mut effects)).collect();
         let (compute, mut ctx) = self.compute(&mut effects);
         compute.schedule(&mut ctx);

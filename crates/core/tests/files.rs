@@ -5,6 +5,8 @@
 mod bounds;
 #[path = "common/mod.rs"]
 mod common;
+#[path = "files/downloads.rs"]
+mod downloads;
 #[path = "files/model.rs"]
 mod model;
 #[path = "files/others.rs"]

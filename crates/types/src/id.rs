@@ -129,6 +129,10 @@ define_id!(
     /// Something that the hub fetches from elsewhere; counted from 1.
     DownloadId(u64), "download"
 );
+define_id!(
+    /// What an account is told of a download that is over; counted from 1 over all accounts.
+    NoticeId(u64), "notice"
+);
 
 /// What a client calls its own request, so that sending it twice does it once.
 ///

@@ -12,9 +12,9 @@ mod units;
 
 pub use hash::{Hash, ParseHashError};
 pub use id::{
-    AccountId, ArticleId, CellId, CouponId, DownloadId, EventId, FileId, HoldId, JobId, LinkId, OrderId,
-    ParcelId, ParseIdError, PlaceId, RequestId, RunId, SalesId, SpaceId, TaskIndex, TransferId, UploadId,
-    VersionId, WebhookId, WorkerId,
+    AccountId, ArticleId, CellId, CouponId, DownloadId, EventId, FileId, HoldId, JobId, LinkId, NoticeId,
+    OrderId, ParcelId, ParseIdError, PlaceId, RequestId, RunId, SalesId, SpaceId, TaskIndex, TransferId,
+    UploadId, VersionId, WebhookId, WorkerId,
 };
 pub use money::{Amount, Currency, MoneyError, Price};
 pub use path::{BadPath, FilePath};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pumasi_types::{
-    AccountId, ByteSize, DownloadId, Duration, FileId, FilePath, Hash, LinkId, SpaceId, Time, UploadId,
-    VersionId,
+    AccountId, ByteSize, DownloadId, Duration, FileId, FilePath, Hash, LinkId, NoticeId, SpaceId, Time,
+    UploadId, VersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -216,6 +216,11 @@ pub enum FilesCommand {
         /// Which.
         path: FilePath,
     },
+    /// The caller knows what became of its downloads, up to this notice.
+    SeeDownloads {
+        /// The last one that it was told.
+        last: NoticeId,
+    },
 }
 
 /// What a member may do in a space; each includes those before it.
@@ -312,11 +317,10 @@ pub enum DownloadControl {
 pub enum DownloadReport {
     /// It was given a try: from now on it runs.
     Started,
-    /// All of it is there: these files lie in the store, each with what it is, its length and what it says of itself. A path is
-    /// relative to the folder of the download. Files of the same names get a number.
+    /// All of it is there: these files, the last ones, lie in the store. Files of the same names get a number.
     Done {
         /// The files, at most [`Bounds::FILES`](crate::Bounds::FILES).
-        files: Vec<(FilePath, Hash, ByteSize, About)>,
+        files: Vec<FetchedFile>,
         /// How many of the bytes were there already and were not fetched.
         saved: ByteSize,
     },
@@ -327,6 +331,28 @@ pub enum DownloadReport {
         /// Whether it may work later.
         again: bool,
     },
+    /// Some of many files are there and are put; more come. Done once: refused when other files come next.
+    Part {
+        /// How many files of this download were put before.
+        from: u32,
+        /// The next ones, at most [`Bounds::FILES`](crate::Bounds::FILES).
+        files: Vec<FetchedFile>,
+        /// As in [`DownloadReport::Done`].
+        saved: ByteSize,
+    },
+}
+
+/// A file that was fetched: its path in the folder of its download, its bytes, how many, and what it says of itself.
+pub type FetchedFile = (FilePath, Hash, ByteSize, About);
+
+impl DownloadReport {
+    /// The files that it brings.
+    pub(crate) fn files(&self) -> &[FetchedFile] {
+        match self {
+            DownloadReport::Done { files, .. } | DownloadReport::Part { files, .. } => files,
+            DownloadReport::Started | DownloadReport::Failed { .. } => &[],
+        }
+    }
 }
 
 /// What a command of files answers. The order of variants is part of the stored format: append, never reorder.

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pumasi_types::{AccountId, ByteSize, DownloadId, Duration, FilePath, Hash, SpaceId, Time};
+use pumasi_types::{AccountId, DownloadId, Duration, Hash, NoticeId, SpaceId, Time};
 use serde::{Deserialize, Serialize};
 
-use super::change::{Fresh, check_about};
 use super::space::Context;
 use super::{
-    About, Access, Condition, Download, DownloadControl, DownloadReport, DownloadSource, DownloadSpec,
-    DownloadState, Files, FilesDone, FilesRefusal,
+    Access, Brought, Download, DownloadControl, DownloadReport, DownloadSource, DownloadSpec, DownloadState,
+    Files, FilesDone, FilesRefusal,
 };
 use crate::timers::{Timer, Timers};
 use crate::{Bounds, Refusal};
@@ -20,23 +19,28 @@ pub(super) struct Downloads {
     all: BTreeMap<DownloadId, Download>,
     /// Those that are not over, by who asked.
     open: BTreeSet<(AccountId, DownloadId)>,
+    /// Those that are, by who asked, in the order in which they were over.
+    over: BTreeMap<AccountId, BTreeMap<NoticeId, DownloadId>>,
     by_space: BTreeSet<(SpaceId, DownloadId)>,
     last: DownloadId,
+    last_notice: NoticeId,
+    /// Up to where accounts know what became of theirs.
+    seen: BTreeMap<AccountId, NoticeId>,
 }
 
-/// Files that were fetched, as they are reported.
-type Fetched = [(FilePath, Hash, ByteSize, About)];
-
 impl Download {
-    /// When it is forgotten; none: it is not over.
-    fn forgotten(&self) -> Option<Time> {
+    /// Since when it is over, and by which notice its owner is told; none: it is not.
+    pub fn over(&self) -> Option<(Time, NoticeId)> {
         match self.state {
-            DownloadState::Done { at, .. } | DownloadState::Failed { at, .. } => {
-                Some(at.after(Bounds::DOWNLOAD_MEMORY))
-            }
-            _ => None,
+            DownloadState::Done { at, notice } | DownloadState::Failed { at, notice } => Some((at, notice)),
+            DownloadState::Waiting(_) | DownloadState::Running | DownloadState::Paused => None,
         }
     }
+}
+
+/// When a download is forgotten that was over then.
+fn forgotten(at: Time) -> Time {
+    at.after(Bounds::DOWNLOAD_MEMORY)
 }
 
 impl std::fmt::Display for DownloadState {
@@ -56,21 +60,76 @@ impl Downloads {
         let Some(download) = self.all.remove(&id) else { return };
         self.open.remove(&(download.by, id));
         self.by_space.remove(&(download.spec.space, id));
-        download.forgotten().inspect(|at| timers.clear(*at, Timer::Download(id)));
+        self.take_back(id, (download.by, download.over()), timers);
+    }
+
+    /// It is not over any more, if it was: nobody is told of it, and nothing rings.
+    fn take_back(
+        &mut self,
+        id: DownloadId,
+        (by, over): (AccountId, Option<(Time, NoticeId)>),
+        timers: &mut Timers,
+    ) {
+        let Some((at, notice)) = over else { return };
+        timers.clear(forgotten(at), Timer::Download(id));
+        if let Some(of_account) = self.over.get_mut(&by) {
+            of_account.remove(&notice);
+            if of_account.is_empty() {
+                self.over.remove(&by);
+            }
+        }
+    }
+
+    /// Forgets one of those into a space; whether there was one.
+    pub(super) fn remove_one_of(&mut self, space: SpaceId, timers: &mut Timers) -> bool {
+        let mut of_space = self.by_space.range((space, DownloadId(0))..=(space, DownloadId(u64::MAX)));
+        let first = of_space.next().map(|(_, id)| *id);
+        first.inspect(|id| self.remove(*id, timers)).is_some()
     }
 
     /// Says how a download is now.
     fn turn(&mut self, id: DownloadId, state: DownloadState, timers: &mut Timers) {
         let Some(download) = self.all.get_mut(&id) else { return };
-        download.forgotten().inspect(|at| timers.clear(*at, Timer::Download(id)));
+        let (by, before) = (download.by, download.over());
         download.state = state;
-        match download.forgotten() {
-            Some(at) => {
-                timers.set(at, Timer::Download(id));
-                self.open.remove(&(download.by, id));
-            }
-            None => drop(self.open.insert((download.by, id))),
+        let now = download.over();
+        self.take_back(id, (by, before), timers);
+        let Some((at, notice)) = now else {
+            self.open.insert((by, id));
+            return;
+        };
+        timers.set(forgotten(at), Timer::Download(id));
+        self.open.remove(&(by, id));
+        let over = self.over.entry(by).or_default();
+        over.insert(notice, id);
+        if over.len() > Bounds::DOWNLOADS_OVER
+            && let Some((_, first)) = over.first_key_value()
+        {
+            let first = *first;
+            self.remove(first, timers);
         }
+    }
+
+    /// A new notice.
+    fn notice(&mut self) -> NoticeId {
+        self.last_notice.0 += 1;
+        self.last_notice
+    }
+
+    /// See [`FilesCommand::SeeDownloads`](super::FilesCommand::SeeDownloads).
+    pub(super) fn see(&mut self, account: AccountId, last: NoticeId) {
+        let (seen, last) = (self.seen_by(account), last.min(self.last_notice));
+        if last > seen {
+            self.seen.insert(account, last);
+        }
+    }
+
+    fn seen_by(&self, account: AccountId) -> NoticeId {
+        self.seen.get(&account).copied().unwrap_or_default()
+    }
+
+    pub(super) fn get_mut(&mut self, id: DownloadId) -> Option<&mut Download> {
+        self.all.get_mut(&id)
     }
 
     fn check_count(&self, account: AccountId) -> Result<(), FilesRefusal> {
@@ -95,15 +154,18 @@ impl Downloads {
 
     pub(super) fn sanity_check(&self, timers: &Timers) {
         for (id, download) in &self.all {
-            let forgotten = download.forgotten();
-            assert_eq!(self.open.contains(&(download.by, *id)), forgotten.is_none());
+            let over = download.over();
+            assert_eq!(self.open.contains(&(download.by, *id)), over.is_none());
             assert!(self.by_space.contains(&(download.spec.space, *id)), "it is found by its space");
-            assert!(
-                forgotten.is_none_or(|at| timers.has(at, Timer::Download(*id))),
-                "it is forgotten some day"
-            );
+            let Some((at, notice)) = over else { continue };
+            assert!(timers.has(forgotten(at), Timer::Download(*id)), "it is forgotten some day");
+            assert_eq!(self.over[&download.by].get(&notice), Some(id), "its owner is told");
         }
         assert!(self.open.iter().all(|(_, id)| self.all.contains_key(id)), "an open download is there");
+        let over: usize = self.over.values().map(BTreeMap::len).sum();
+        assert_eq!(self.open.len() + over, self.all.len());
+        let last = self.over.values().flat_map(BTreeMap::keys).chain(self.seen.values()).max();
+        assert!(last.is_none_or(|last| *last <= self.last_notice), "a notice is given once");
         assert_eq!(self.by_space.len(), self.all.len());
     }
 }
@@ -112,13 +174,6 @@ impl Downloads {
 fn pause_after(tries: u32) -> Duration {
     let pause = Bounds::DOWNLOAD_AGAIN.0.saturating_mul(1 << tries.saturating_sub(1).min(20));
     Duration(pause.min(Bounds::DOWNLOAD_PAUSE.0))
-}
-
-/// The n-th name of a file that has a name which is taken.
-fn numbered(path: &FilePath, n: u32) -> Option<FilePath> {
-    let name = path.name()?;
-    let (stem, end) = name.rfind('.').filter(|at| *at > 0).map_or((name, ""), |at| name.split_at(at));
-    path.parent()?.join(&format!("{stem} ({n}){end}")).ok()
 }
 
 impl Files {
@@ -151,10 +206,12 @@ impl Files {
         self.downloads.last.0 += 1;
         let id = self.downloads.last;
         let state = DownloadState::Waiting(None);
-        let download = Download { by, asked: ctx.now, spec: spec.clone(), state, tries: 0 };
+        let (spec, brought) = (spec.clone(), Brought::default());
+        let space = spec.space;
+        let download = Download { by, asked: ctx.now, spec, state, tries: 0, brought, trouble: None };
         self.downloads.all.insert(id, download);
         self.downloads.open.insert((by, id));
-        self.downloads.by_space.insert((spec.space, id));
+        self.downloads.by_space.insert((space, id));
         Ok(FilesDone::Download(id))
     }
 
@@ -185,7 +242,9 @@ impl Files {
                     self.downloads.check_count(by)?;
                 }
                 self.downloads.turn(id, DownloadState::Waiting(None), timers);
-                self.downloads.all.get_mut(&id).into_iter().for_each(|download| download.tries = 0);
+                if let Some(download) = self.downloads.get_mut(id) {
+                    (download.tries, download.trouble) = (0, None);
+                }
             }
             _ => {
                 return Err(FilesRefusal::WrongDownloadState { download: id, state: state.to_string() });
@@ -210,96 +269,28 @@ impl Files {
             DownloadReport::Started => DownloadState::Running,
             DownloadReport::Failed { reason, again } => {
                 let tries = download.tries + 1;
-                let again = *again && tries < Bounds::DOWNLOAD_TRIES;
-                self.downloads.all.get_mut(&id).into_iter().for_each(|download| download.tries = tries);
-                if again {
+                let reason: String = reason.chars().take(Bounds::NAME_BYTES).collect();
+                if let Some(download) = self.downloads.get_mut(id) {
+                    (download.tries, download.trouble) = (tries, Some(reason.clone()));
+                }
+                if *again && tries < Bounds::DOWNLOAD_TRIES {
                     DownloadState::Waiting(Some(ctx.now.after(pause_after(tries))))
                 } else {
-                    let reason = reason.chars().take(Bounds::NAME_BYTES).collect();
-                    DownloadState::Failed { at: ctx.now, reason }
+                    DownloadState::Failed { at: ctx.now, notice: self.downloads.notice() }
                 }
             }
+            DownloadReport::Part { from, .. } if *from != download.brought.files => {
+                let state = format!("at its file {}", download.brought.files);
+                return Err(FilesRefusal::WrongDownloadState { download: id, state });
+            }
+            DownloadReport::Part { files, saved, .. } => return self.deliver(id, files, *saved, ctx.now),
             DownloadReport::Done { files, saved } => {
-                if files.len() > Bounds::FILES {
-                    let what = "files of a download".to_owned();
-                    return Err(FilesRefusal::TooMany { what, limit: Bounds::FILES as u64 });
-                }
-                let (by, spec) = (download.by, download.spec.clone());
-                let bytes = self.place_fetched(by, &spec, files, ctx.now)?;
-                let files = files.len() as u32;
-                DownloadState::Done { at: ctx.now, files, bytes, saved: *saved }
+                self.deliver(id, files, *saved, ctx.now)?;
+                DownloadState::Done { at: ctx.now, notice: self.downloads.notice() }
             }
         };
         self.downloads.turn(id, state, ctx.timers);
         Ok(())
-    }
-
-    /// Puts what was fetched where it was wanted: all of it or nothing. How many bytes they are.
-    fn place_fetched(
-        &mut self,
-        by: AccountId,
-        spec: &DownloadSpec,
-        files: &Fetched,
-        now: Time,
-    ) -> Result<ByteSize, FilesRefusal> {
-        self.check(by, spec.space, Access::Write)?;
-        let sum = files.iter().try_fold(0_u64, |sum, (_, _, size, _)| sum.checked_add(size.0));
-        let bytes = ByteSize(sum.unwrap_or(u64::MAX));
-        let paths = self.paths_for(spec, files)?;
-        let mut opened = self.open(spec.space)?;
-        opened.quota_for(bytes, ByteSize(0))?;
-        files.iter().try_for_each(|(.., about)| check_about(about))?;
-        opened.room(paths.iter().map(|path| path.names().count() as u64).sum())?;
-        for (path, (_, blob, size, about)) in paths.iter().zip(files) {
-            let fresh = Fresh { blob: *blob, size: *size, by, about: about.into() };
-            opened.place(path, Condition::Absent, fresh)?;
-        }
-        for (_, blob, size, _) in files {
-            self.claims.add(by, *blob, *size, now);
-        }
-        Ok(bytes)
-    }
-
-    /// Where fetched files come, each at a path where nothing is and nothing in the way.
-    fn paths_for(&self, spec: &DownloadSpec, files: &Fetched) -> Result<Vec<FilePath>, FilesRefusal> {
-        let root = self.root(spec.space)?;
-        let (mut paths, mut taken) = (Vec::with_capacity(files.len()), BTreeSet::new());
-        // Paths of folders that the files before make.
-        let mut folders = BTreeSet::new();
-        for (relative, ..) in files {
-            let whole = if spec.named && files.len() == 1 {
-                spec.path.clone()
-            } else {
-                let text = format!("{}/{relative}", spec.path);
-                let long = || FilesRefusal::TooMany {
-                    what: format!("bytes in the path of '{relative}'"),
-                    limit: FilePath::BYTES as u64,
-                };
-                text.trim_matches('/').parse::<FilePath>().map_err(|_| long())?
-            };
-            let free = |path: &FilePath| -> Result<bool, FilesRefusal> {
-                let own = !taken.contains(path) && !folders.contains(path);
-                Ok(own && !path.is_root() && self.tree.seek(root, path)?.is_none())
-            };
-            let mut path = whole.clone();
-            let mut n = 1;
-            while !free(&path)? {
-                n += 1;
-                let next = numbered(&whole, n).filter(|_| n <= Bounds::FILES as u32);
-                path = next.ok_or_else(|| FilesRefusal::Exists { path: whole.clone() })?;
-            }
-            let mut above = path.parent();
-            while let Some(folder) = above.filter(|folder| !folder.is_root()) {
-                if taken.contains(&folder) {
-                    return Err(FilesRefusal::NotAFolder { path: folder });
-                }
-                above = folder.parent();
-                folders.insert(folder);
-            }
-            taken.insert(path.clone());
-            paths.push(path);
-        }
-        Ok(paths)
     }
 
     /// It was over long ago.
@@ -307,16 +298,25 @@ impl Files {
         self.downloads.remove(id, timers);
     }
 
-    /// Their space goes.
-    pub(super) fn forget_downloads_of(&mut self, space: SpaceId, timers: &mut Timers) {
-        let of_space = self.downloads.by_space.range((space, DownloadId(0))..=(space, DownloadId(u64::MAX)));
-        let ids: Vec<DownloadId> = of_space.map(|(_, id)| *id).collect();
-        ids.into_iter().for_each(|id| self.downloads.remove(id, timers));
-    }
-
     /// A download.
     pub fn download(&self, id: DownloadId) -> Option<&Download> {
         self.downloads.all.get(&id)
+    }
+
+    /// The downloads of an account that are over, in the order in which they were, from behind a notice on.
+    pub fn downloads_over(
+        &self,
+        account: AccountId,
+        after: NoticeId,
+    ) -> impl Iterator<Item = (NoticeId, DownloadId, &Download)> {
+        let first = NoticeId(after.0.saturating_add(1));
+        let over = self.downloads.over.get(&account).into_iter().flat_map(move |over| over.range(first..));
+        over.filter_map(|(notice, id)| Some((*notice, *id, self.downloads.all.get(id)?)))
+    }
+
+    /// Up to where an account knows what became of its downloads.
+    pub fn downloads_seen(&self, account: AccountId) -> NoticeId {
+        self.downloads.seen_by(account)
     }
 
     /// All downloads that are not forgotten.

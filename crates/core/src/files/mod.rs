@@ -8,6 +8,7 @@
 mod change;
 mod claims;
 mod command;
+mod delivery;
 mod downloads;
 mod links;
 mod refusal;
@@ -37,15 +38,15 @@ use crate::timers::{Timer, Timers};
 use crate::{Bounds, Refusal};
 
 pub use command::{
-    About, Access, Condition, DownloadControl, DownloadReport, DownloadSource, DownloadSpec, FilePut,
-    FilesCommand, FilesDone, Placed,
+    About, Access, Condition, DownloadControl, DownloadReport, DownloadSource, DownloadSpec, FetchedFile,
+    FilePut, FilesCommand, FilesDone, Placed,
 };
 pub use refusal::FilesRefusal;
 pub use roots::{RootCursor, Roots};
 pub(crate) use space::Context;
 pub use view::{
-    Download, DownloadState, FileKind, FileView, Link, Page, Space, Totals, Trashed, Upload, UploadPart,
-    Version,
+    Brought, Download, DownloadState, FileKind, FileView, Link, Page, Space, Totals, Trashed, Upload,
+    UploadPart, Version,
 };
 
 /// All spaces and what lies in them.
@@ -74,10 +75,10 @@ impl Files {
     const ERASED_AT_ONCE: usize = 1 << 10;
 
     /// Takes the time of an entry, and goes on with what was put off.
-    pub(crate) fn pass(&mut self, now: Time, most: usize) {
+    pub(crate) fn pass(&mut self, now: Time, most: usize, timers: &mut Timers) {
         self.now = now;
         let mut steps = most;
-        self.erase(&mut steps);
+        self.erase(&mut steps, timers);
         self.claims.pass(now, &mut steps);
     }
 
@@ -136,6 +137,10 @@ impl Files {
                 self.report_download(*download, report, ctx)?;
                 Ok(Done::Ok)
             }
+            Ask::SeeDownloads { last } => {
+                self.downloads.see(caller, *last);
+                Ok(Done::Ok)
+            }
             Ask::Copy { from_space, from, to_space, to, replace, about } => {
                 self.check(caller, *from_space, Access::Read)?;
                 self.check(caller, *to_space, Access::Write)?;
@@ -149,7 +154,7 @@ impl Files {
             _ => self.write(caller, command, ctx),
         };
         let mut steps = Files::ERASED_AT_ONCE;
-        self.erase(&mut steps);
+        self.erase(&mut steps, ctx.timers);
         done
     }
 

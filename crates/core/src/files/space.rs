@@ -154,9 +154,6 @@ impl Files {
         if self.tree.folder(root).is_some_and(|folder| !folder.children.is_empty()) {
             return Err(FilesRefusal::SpaceNotEmpty);
         }
-        let uploads = self.spaces.get(&id).map(|space| space.uploads.clone()).unwrap_or_default();
-        uploads.into_iter().for_each(|upload| self.end_upload(upload, timers));
-        self.forget_downloads_of(id, timers);
         let links: Vec<_> = self.links.of_space(id).map(|(link, _)| link).collect();
         for link in links {
             if let Some(expires) = self.links.remove(link).and_then(|link| link.expires) {
@@ -170,7 +167,12 @@ impl Files {
         for member in space.members.keys() {
             self.memberships.remove(&(*member, id));
         }
-        self.doomed.push(Doom::Trash(space.trash));
+        // Uploads have many parts, and downloads may be many: they go little by little, as what lies in the trash does.
+        for upload in &space.uploads {
+            let parts = self.uploads.remove(*upload, timers).map(|upload| Doom::Parts(upload.parts));
+            self.doomed.extend(parts);
+        }
+        self.doomed.extend([Doom::Downloads(id), Doom::Trash(space.trash)]);
         self.tree.forget(root);
         Ok(())
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::Opened;
 use super::tree::{Content, Node, What};
-use super::{Files, FilesRefusal, Page, Space, Trashed};
+use super::{Files, FilesRefusal, Page, Space, Trashed, UploadPart};
 use crate::Bounds;
 use crate::timers::{Timer, Timers};
 
@@ -34,6 +34,10 @@ pub(super) enum Doom {
     Node(FileId),
     /// A whole trash.
     Trash(Trash),
+    /// Parts of an upload that counts no more.
+    Parts(BTreeMap<u16, UploadPart>),
+    /// All downloads into a space that is gone.
+    Downloads(SpaceId),
 }
 
 impl Trash {
@@ -218,7 +222,7 @@ impl Files {
     }
 
     /// Erases a part of what is doomed; takes the steps that this took.
-    pub(super) fn erase(&mut self, steps: &mut usize) {
+    pub(super) fn erase(&mut self, steps: &mut usize, timers: &mut Timers) {
         while *steps > 0
             && let Some(doom) = self.doomed.last_mut()
         {
@@ -228,6 +232,16 @@ impl Files {
                     Some(file) => self.doomed.push(Doom::Node(file)),
                     None => drop(self.doomed.pop()),
                 },
+                Doom::Parts(parts) => {
+                    if parts.pop_first().is_none() {
+                        self.doomed.pop();
+                    }
+                }
+                Doom::Downloads(space) => {
+                    if !self.downloads.remove_one_of(*space, timers) {
+                        self.doomed.pop();
+                    }
+                }
                 Doom::Node(file) => {
                     let file = *file;
                     if let Some(child) = self.tree.shed(file) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pumasi_types::{
-    AccountId, ByteSize, Duration, FileId, FilePath, Hash, SpaceId, Time, UploadId, VersionId,
+    AccountId, ByteSize, Duration, FileId, FilePath, Hash, NoticeId, SpaceId, Time, UploadId, VersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -163,8 +163,23 @@ pub struct Download {
     pub spec: DownloadSpec,
     /// How it is.
     pub state: DownloadState,
-    /// How often it was tried and failed since its owner last wanted it.
+    /// How often it was tried and failed since its owner last wanted it, or something of it was put.
     pub tries: u32,
+    /// What of it was put.
+    pub brought: Brought,
+    /// Why it failed the last time, for people; none when its owner wanted it again since.
+    pub trouble: Option<String>,
+}
+
+/// What a download put so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brought {
+    /// How many files, the first ones.
+    pub files: u32,
+    /// How many bytes.
+    pub bytes: ByteSize,
+    /// How many of them were not fetched because they were there.
+    pub saved: ByteSize,
 }
 
 /// How a download is.
@@ -180,19 +195,15 @@ pub enum DownloadState {
     Done {
         /// When it was.
         at: Time,
-        /// How many files.
-        files: u32,
-        /// How many bytes.
-        bytes: ByteSize,
-        /// How many of them were not fetched because they were there.
-        saved: ByteSize,
+        /// By which its owner is told.
+        notice: NoticeId,
     },
     /// It cannot be had.
     Failed {
         /// When that was clear.
         at: Time,
-        /// Why.
-        reason: String,
+        /// By which its owner is told.
+        notice: NoticeId,
     },
 }
 

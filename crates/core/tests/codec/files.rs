@@ -6,8 +6,8 @@ use pumasi_core::{
     FilePut, FilesCommand,
 };
 use pumasi_types::{
-    AccountId, ByteSize, DownloadId, Duration, FileId, FilePath, Hash, LinkId, SpaceId, Time, UploadId,
-    VersionId,
+    AccountId, ByteSize, DownloadId, Duration, FileId, FilePath, Hash, LinkId, NoticeId, SpaceId, Time,
+    UploadId, VersionId,
 };
 
 use super::{number, text};
@@ -109,10 +109,12 @@ fn other() -> impl Strategy<Value = FilesCommand> {
         });
     let control =
         prop::sample::select(vec![DownloadControl::Pause, DownloadControl::Resume, DownloadControl::Cancel]);
-    let fetched = proptest::collection::vec((path(), blob(), size(), about()), 0..3);
+    let fetched = || proptest::collection::vec((path(), blob(), size(), about()), 0..3);
     let report = prop_oneof![
         2 => Just(DownloadReport::Started),
-        4 => (fetched, size()).prop_map(|(files, saved)| DownloadReport::Done { files, saved }),
+        4 => (fetched(), size()).prop_map(|(files, saved)| DownloadReport::Done { files, saved }),
+        4 => (0..3_u32, fetched(), size())
+            .prop_map(|(from, files, saved)| DownloadReport::Part { from, files, saved }),
         1 => (text(), any::<bool>()).prop_map(|(reason, again)| DownloadReport::Failed { reason, again }),
     ];
     prop_oneof![
@@ -135,6 +137,7 @@ fn other() -> impl Strategy<Value = FilesCommand> {
             .prop_map(|(download, control)| FilesCommand::ControlDownload { download, control }),
         3 => (download(), report)
             .prop_map(|(download, report)| FilesCommand::ReportDownload { download, report }),
+        1 => number().prop_map(|last| FilesCommand::SeeDownloads { last: NoticeId(last) }),
     ]
 }
 

@@ -1,9 +1,10 @@
 //! No command makes the state grow without limit, and no entry does too much.
 
 use pumasi_core::{Bounds, Command, FileKind, FilesCommand, FilesDone, State};
-use pumasi_types::{ByteSize, Duration, SpaceId};
+use pumasi_types::{ByteSize, Duration, SpaceId, UploadId};
 
 use super::common::ask;
+use super::others::download;
 use super::{ANN, World, blob, file_put, path};
 
 /// Files that one entry may erase at most: steps of what is due, and what a command does at once.
@@ -77,6 +78,35 @@ fn a_space_whose_trash_is_large_goes_at_once() {
     assert!(world.state.apply(world.now, &[ask(ANN, gone)]).answers[0].is_ok());
     assert!(world.files().space(space).is_none() && world.state.is_behind());
     world.must(State::SYSTEM, Command::Tick);
+    world.state.sanity_check();
+}
+
+#[test]
+fn the_uploads_and_downloads_of_a_space_go_little_by_little() {
+    let mut world = World::new();
+    let space = world.space(ANN, "ann", 10);
+    world.claim(ANN, blob(0), 1);
+    for upload in 1..=20 {
+        let begin = FilesCommand::BeginUpload { space, path: path("big"), about: Default::default() };
+        world.file(ANN, begin).expect("it begins");
+        let part = |number| {
+            let put = FilesCommand::PutPart { upload: UploadId(upload), number, blob: blob(0), md5: [0; 16] };
+            ask(ANN, Command::Files(put))
+        };
+        world.state.apply(world.now, &(1..=1_000).map(part).collect::<Vec<_>>());
+    }
+    let id = download(&mut world, space, "in", false);
+    assert_eq!(used(&world, space), 20_000);
+    let gone = Command::Files(FilesCommand::RemoveSpace { space });
+    assert!(world.state.apply(world.now, &[ask(ANN, gone)]).answers[0].is_ok());
+    assert!((1..=20).all(|upload| world.files().upload(UploadId(upload)).is_none()));
+    let mut entries = 0;
+    while world.state.is_behind() {
+        world.state.apply(world.now, &[]);
+        entries += 1;
+    }
+    assert!(entries >= 4, "{entries} entries");
+    assert_eq!((world.files().download(id), world.state.next_due()), (None, None), "nothing rings for it");
     world.state.sanity_check();
 }
 

@@ -12,10 +12,10 @@ use super::common::open;
 use super::model::Refused;
 use super::{ANN, World, blob, file_put, path};
 
-const BOB: AccountId = AccountId(2);
+pub(super) const BOB: AccountId = AccountId(2);
 
 /// A space of ann's with `a`, of blob 1 with 10 bytes, and `dir/b`.
-fn world() -> (World, SpaceId) {
+pub(super) fn world() -> (World, SpaceId) {
     let mut world = World::new();
     let space = world.space(ANN, "ann", 1_000);
     world.put(ANN, space, "a", (blob(1), 10)).expect("it is put");
@@ -23,7 +23,7 @@ fn world() -> (World, SpaceId) {
     (world, space)
 }
 
-fn pass(world: &mut World, span: Duration) {
+pub(super) fn pass(world: &mut World, span: Duration) {
     world.now = world.now.after(span);
     world.must(State::SYSTEM, Command::Tick);
     world.state.sanity_check();
@@ -311,7 +311,7 @@ fn an_upload_that_lies_idle_is_given_up() {
     assert_eq!(world.files().space(space).map(|space| space.used), Some(ByteSize(30)));
 }
 
-fn download(world: &mut World, space: SpaceId, at: &str, named: bool) -> DownloadId {
+pub(super) fn download(world: &mut World, space: SpaceId, at: &str, named: bool) -> DownloadId {
     let spec = DownloadSpec {
         space,
         path: path(at),
@@ -327,7 +327,7 @@ fn download(world: &mut World, space: SpaceId, at: &str, named: bool) -> Downloa
     }
 }
 
-fn report(world: &mut World, download: DownloadId, report: DownloadReport) -> Option<Refused> {
+pub(super) fn report(world: &mut World, download: DownloadId, report: DownloadReport) -> Option<Refused> {
     world.file(State::SYSTEM, FilesCommand::ReportDownload { download, report }).err()
 }
 

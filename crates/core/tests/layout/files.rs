@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use pumasi_core::{
     About, Access, Command, Condition, DownloadControl, DownloadReport, DownloadSource, DownloadSpec,
-    FilePut, FilesCommand, Request, State,
+    FetchedFile, FilePut, FilesCommand, Request, State,
 };
 use pumasi_types::{
-    AccountId, ByteSize, DownloadId, Duration, FileId, FilePath, Hash, LinkId, SpaceId, Time, UploadId,
-    VersionId,
+    AccountId, ByteSize, DownloadId, Duration, FileId, FilePath, Hash, LinkId, NoticeId, SpaceId, Time,
+    UploadId, VersionId,
 };
 
 use super::common::{BEGIN, ask};
@@ -40,6 +40,10 @@ fn download(source: DownloadSource) -> FilesCommand {
         limit: ByteSize(300),
         files: vec![0, 200],
     })
+}
+
+fn fetched() -> Vec<FetchedFile> {
+    vec![(path("x"), hash(1), ByteSize(300), about())]
 }
 
 /// In the order of their kinds; those of one kind one behind the other.
@@ -109,14 +113,10 @@ fn commands() -> Vec<(&'static str, FilesCommand)> {
         ),
         ("report start", report(DownloadReport::Started)),
         ("report failure", report(DownloadReport::Failed { reason: "no".to_owned(), again: true })),
-        (
-            "report done",
-            report(DownloadReport::Done {
-                files: vec![(path("x"), hash(1), ByteSize(300), about())],
-                saved: ByteSize(1),
-            }),
-        ),
+        ("report done", report(DownloadReport::Done { files: fetched(), saved: ByteSize(1) })),
+        ("report part", report(DownloadReport::Part { from: 1_000, files: fetched(), saved: ByteSize(1) })),
         ("release folder", FilesCommand::ReleaseFolder { space, path: path("none") }),
+        ("see downloads", FilesCommand::SeeDownloads { last: NoticeId(300) }),
     ]
 }
 
@@ -148,6 +148,7 @@ fn number(command: &FilesCommand) -> usize {
         FilesCommand::ControlDownload { .. } => 22,
         FilesCommand::ReportDownload { .. } => 23,
         FilesCommand::ReleaseFolder { .. } => 24,
+        FilesCommand::SeeDownloads { .. } => 25,
     }
 }
 
@@ -167,7 +168,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
     let commands = commands();
     let mut numbers: Vec<usize> = commands.iter().map(|(_, command)| number(command)).collect();
     numbers.dedup();
-    assert!(numbers.into_iter().eq(0..=24), "a request of every kind");
+    assert!(numbers.into_iter().eq(0..=25), "a request of every kind");
     commands.into_iter().map(|(name, command)| (name, request(command))).collect()
 }
 
@@ -185,6 +186,7 @@ pub(crate) fn lying() -> Vec<Request> {
         expires,
         downloads: Some(3),
     };
+    let report = |number, report| FilesCommand::ReportDownload { download: DownloadId(number), report };
     let later = Some(Time(BEGIN.0 + 60_000_000_000));
     let commands = vec![
         FilesCommand::CreateSpace { name: "lab".to_owned(), keep: Duration(1 << 50) },
@@ -198,6 +200,10 @@ pub(crate) fn lying() -> Vec<Request> {
         FilesCommand::BeginUpload { space, path: path("big"), about: about() },
         FilesCommand::PutPart { upload: UploadId(2), number: 1, blob: hash(1), md5: [7; 16] },
         download(DownloadSource::Torrent(hash(1))),
+        report(3, DownloadReport::Part { from: 0, files: fetched(), saved: ByteSize(1) }),
+        download(DownloadSource::Url("https://example.com/gone".to_owned())),
+        report(4, DownloadReport::Failed { reason: "it is gone".to_owned(), again: false }),
+        FilesCommand::SeeDownloads { last: NoticeId(1) },
     ];
     commands.into_iter().map(request).collect()
 }
