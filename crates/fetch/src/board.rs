@@ -250,6 +250,11 @@ impl Board {
         Some(Taken { board: self, piece })
     }
 
+    /// A piece that comes from elsewhere, whether it is asked for or not.
+    pub(crate) fn take(&self, piece: usize) -> Taken<'_> {
+        Taken { board: self, piece }
+    }
+
     /// Bytes of a piece that is here.
     pub(crate) async fn read(&self, piece: usize, start: u32, length: u32) -> io::Result<Vec<u8>> {
         let start = piece as u64 * self.piece_bytes + u64::from(start);

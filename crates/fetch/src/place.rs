@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use crate::address::Guard;
+use crate::name::name_of;
 
 /// The longest URL, in bytes.
 const URL_BYTES: usize = 4_096;
@@ -45,6 +47,11 @@ impl Place {
             return Err(BadUrl::Form);
         }
         Place::check(Url::parse(text).map_err(|_| BadUrl::Form)?, guard)
+    }
+
+    /// What a file from here is called as long as no server says more.
+    pub fn file_name(&self) -> String {
+        name_of(&HeaderMap::new(), self)
     }
 
     /// Where a redirect from here leads. From HTTPS to plain HTTP only if `downgrade`.
