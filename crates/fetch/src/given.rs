@@ -1,10 +1,10 @@
 //! Pieces that come from elsewhere than the swarm: a fetch into the same folder does not ask for them.
 
-use std::io;
 use std::path::Path;
 
 use crate::board::{Board, NotKept};
 use crate::error::FetchError;
+use crate::fetch::disk;
 use crate::torrent::Torrent;
 
 /// Takes pieces into the folder of a torrent that nobody fetches now.
@@ -16,7 +16,7 @@ impl Given {
     /// # Errors
     /// When the disk fails.
     pub fn open(torrent: &Torrent, dir: &Path) -> Result<Given, FetchError> {
-        Ok(Given(Board::open(torrent, &[], dir).map_err(disk)?))
+        Ok(Given(Board::open(torrent, &[], dir).map_err(disk("write"))?))
     }
 
     /// Keeps a piece; whether it was right.
@@ -27,7 +27,7 @@ impl Given {
         match self.0.keep(self.0.take(piece), bytes).await {
             Ok(()) => Ok(true),
             Err(NotKept::Wrong) => Ok(false),
-            Err(NotKept::Disk(error)) => Err(disk(error)),
+            Err(NotKept::Disk(error)) => Err(disk("write")(error)),
         }
     }
 
@@ -36,10 +36,6 @@ impl Given {
     /// # Errors
     /// When the disk fails; then they are fetched.
     pub async fn finish(self) -> Result<(), FetchError> {
-        self.0.note().await.map_err(disk)
+        self.0.note().await.map_err(disk("write"))
     }
-}
-
-fn disk(source: io::Error) -> FetchError {
-    FetchError::Disk { operation: "write", source }
 }

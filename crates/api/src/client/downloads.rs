@@ -1,9 +1,9 @@
 //! Downloads of a hub: what it fetches while its user is away.
 
-use pumasi_types::{DownloadId, RequestId};
+use pumasi_types::{DownloadId, NoticeId, RequestId};
 
 use super::{ClientError, HubClient};
-use crate::wire::downloads::{Download, Downloads, NewDownload};
+use crate::wire::downloads::{Download, Downloads, NewDownload, Notices, SeenNotices};
 
 /// What changes something takes a request id: with the same id it is done once; without one it gets a fresh one.
 ///
@@ -44,5 +44,20 @@ impl HubClient {
     /// Gives a download up, or forgets one that is over.
     pub async fn cancel_download(&self, download: DownloadId) -> Result<(), ClientError> {
         self.delete(&format!("/v1/downloads/{download}"), None).await
+    }
+
+    /// What became of the caller's downloads, behind a notice or behind what it has seen; waits for the first of them.
+    pub async fn download_notices(
+        &self,
+        after: Option<NoticeId>,
+        wait_s: u64,
+    ) -> Result<Notices, ClientError> {
+        let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
+        self.get(&format!("/v1/downloads/notices?wait_s={wait_s}{after}")).await
+    }
+
+    /// Says up to where the caller knows what became of its downloads.
+    pub async fn see_download_notices(&self, last: NoticeId) -> Result<(), ClientError> {
+        self.post("/v1/downloads/notices/seen", &SeenNotices { last }, None).await
     }
 }

@@ -1,10 +1,11 @@
 //! JSON bodies of downloads: what the hub fetches while its user is away.
 
-use pumasi_types::{DownloadId, FilePath, Hash};
+use pumasi_types::{DownloadId, FilePath, Hash, NoticeId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::files::HOME;
+use super::market::Notice;
 
 /// How long a request can wait for a download to be over, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 60_000;
@@ -117,13 +118,13 @@ pub struct Download {
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_ms: Option<u64>,
-    /// How many files it brought.
+    /// How many of its files lie there: many come little by little.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u32>,
     /// How many of its bytes were in the store already and were not fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved_bytes: Option<u64>,
-    /// Why it cannot be had.
+    /// Why it cannot be had, or why it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -137,4 +138,45 @@ pub struct Downloads {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     pub next: Option<DownloadId>,
+}
+
+/// A download that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DownloadNotice {
+    /// Its number: a later notice has a larger one.
+    #[schema(value_type = u64)]
+    pub id: NoticeId,
+    /// `download.done` or `download.failed`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// When the download was over.
+    pub time_ms: u64,
+    /// The download.
+    pub download: Download,
+    /// What can be shown to people.
+    pub notice: Notice,
+}
+
+/// What became of the caller's downloads, in the order in which they were over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Notices {
+    /// Some of them.
+    pub notices: Vec<DownloadNotice>,
+    /// Give this as `after` to read on.
+    #[schema(value_type = u64)]
+    pub next: NoticeId,
+    /// Whether there is more now.
+    pub more: bool,
+    /// Up to where the caller said that it has seen them.
+    #[schema(value_type = u64)]
+    pub seen: NoticeId,
+}
+
+/// Up to where the caller has seen what became of its downloads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SeenNotices {
+    /// The last notice that it has seen.
+    #[schema(value_type = u64)]
+    pub last: NoticeId,
 }

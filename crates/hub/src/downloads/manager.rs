@@ -1,18 +1,20 @@
 //! Who is served when: begins downloads that wait for their turn, and ends those that nobody wants any more.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pumasi_core::{
-    Command, Download, DownloadReport, DownloadSource, DownloadSpec, DownloadState, Files, FilesCommand,
-    State,
+    Brought, Download, DownloadReport, DownloadSource, DownloadSpec, DownloadState, Files, State,
 };
 use pumasi_fetch::Progress;
 use pumasi_types::{AccountId, ByteSize, DownloadId, Time};
 
-use super::{Brought, Run, Trouble, is_magnet, seeds, swarm, web};
+use super::delivery::tell;
+use super::seeds::Seed;
+use super::{Run, Task, Trouble, is_magnet, seeds, swarm, web};
 use crate::cell;
 use crate::server::Hub;
 
@@ -20,17 +22,15 @@ use crate::server::Hub;
 const TICK: Duration = Duration::from_secs(2);
 /// How many looks lie between two that also find folders of downloads that are over.
 const SWEEP: u32 = 300;
+/// How often it is tried to remove a folder into which something may be written still, and the pause between two tries.
+const REMOVE_TRIES: u32 = 5;
+const REMOVE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Fetches until the hub stops.
 pub(super) async fn run(hub: &Arc<Hub>) {
     let mut looks = 0_u32;
     seeds::resume(hub);
     loop {
-        let is_due = looks.is_multiple_of(SWEEP);
-        if is_due && sweep(hub).await.is_none() || seeds::check(hub).await.is_none() {
-            break;
-        }
-        looks = looks.wrapping_add(1);
         let busy: HashMap<DownloadId, AccountId> =
             hub.downloads.running().iter().map(|(id, run)| (*id, run.owner)).collect();
         let (at_once, each) = (hub.options.downloads.at_once, hub.options.downloads.each);
@@ -40,6 +40,12 @@ pub(super) async fn run(hub: &Arc<Hub>) {
         for (id, keep) in found.ended {
             end(hub, id, keep).await;
         }
+        let is_given_up = hub.downloads.given_up.swap(false, Ordering::Relaxed);
+        let is_due = is_given_up || looks.is_multiple_of(SWEEP);
+        if is_due && sweep(hub).await.is_none() || seeds::check(hub).await.is_none() {
+            break;
+        }
+        looks = looks.wrapping_add(1);
         for (id, download) in found.ready {
             begin(hub, id, download);
         }
@@ -72,9 +78,10 @@ fn look(
     (at_once, each): (usize, usize),
 ) -> Found {
     let ended = busy.keys().filter_map(|id| match files.download(*id).map(|download| &download.state) {
-        Some(DownloadState::Waiting(_) | DownloadState::Running) => None,
         Some(DownloadState::Paused) => Some((*id, true)),
-        Some(DownloadState::Done { .. } | DownloadState::Failed { .. }) | None => Some((*id, false)),
+        None => Some((*id, false)),
+        // One that is over has said so itself, and ends by itself.
+        Some(_) => None,
     });
     let mut counts: HashMap<AccountId, usize> = HashMap::new();
     busy.values().for_each(|owner| *counts.entry(*owner).or_default() += 1);
@@ -119,11 +126,16 @@ async fn end(hub: &Hub, id: DownloadId, keep: bool) {
 /// Removes what came of a download.
 async fn remove(hub: &Hub, id: DownloadId) {
     let folder = hub.downloads.folder(id);
-    match tokio::fs::remove_dir_all(&folder).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!("cannot remove {}: {error}", folder.display());
+    for left in (0..REMOVE_TRIES).rev() {
+        match tokio::fs::remove_dir_all(&folder).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            // A write that had begun ends after the task that began it, and may make a file anew.
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && left > 0 => {
+                tokio::time::sleep(REMOVE_PAUSE).await;
+            }
+            Err(error) => return tracing::warn!("cannot remove {}: {error}", folder.display()),
+            Ok(()) => return,
         }
-        _ => {}
     }
 }
 
@@ -148,28 +160,25 @@ async fn sweep(hub: &Hub) -> Option<()> {
     Some(())
 }
 
-/// Brings a download, and reports what became of it.
+/// Brings a download, and reports what became of it; what it brought may then be given to others.
 async fn serve(hub: Arc<Hub>, id: DownloadId, download: Download, progress: Arc<Progress>) {
     let started = match download.state {
         DownloadState::Running => true,
-        _ => report(&hub, id, DownloadReport::Started).await.is_ok(),
+        _ => tell(&hub, id, DownloadReport::Started).await.is_ok(),
     };
     if started {
-        let brought = match bring(&hub, id, &download, &progress).await {
-            Ok(Brought { files, saved, seed }) => {
-                let told = report(&hub, id, DownloadReport::Done { files, saved }).await;
-                if let Some(seed) = seed.filter(|_| told.is_ok()) {
-                    seeds::begin(&hub, id, seed, progress.given.load(Ordering::Relaxed));
-                }
-                told
-            }
-            Err(trouble) => Err(trouble),
-        };
+        let brought = bring(&hub, id, &download, &progress).await;
         let keep = brought.as_ref().is_err_and(|trouble| trouble.again);
-        if let Err(Trouble { reason, again }) = brought {
-            tracing::debug!("download {id} failed: {reason}");
-            // Refused when somebody paused or cancelled it meanwhile: then nobody wants to know.
-            let _ = report(&hub, id, DownloadReport::Failed { reason, again }).await;
+        match brought {
+            Ok(seed) => {
+                let given = progress.given.load(Ordering::Relaxed);
+                seed.into_iter().for_each(|seed| seeds::begin(&hub, id, seed, given));
+            }
+            Err(Trouble { reason, again }) => {
+                tracing::debug!("download {id} failed: {reason}");
+                // Refused when somebody paused or cancelled it meanwhile: then nobody wants to know.
+                let _ = tell(&hub, id, DownloadReport::Failed { reason, again }).await;
+            }
         }
         if !keep {
             remove(&hub, id).await;
@@ -185,18 +194,20 @@ async fn bring(
     id: DownloadId,
     download: &Download,
     progress: &Progress,
-) -> Result<Brought, Trouble> {
-    let Download { by, spec, .. } = download;
-    let limit = room(hub, spec).await?;
-    let task = web::Task { id, by: *by, spec, limit };
+) -> Result<Option<Seed>, Trouble> {
+    let Download { by, spec, brought, .. } = download;
+    let limit = room(hub, spec, *brought).await?;
+    let task = Task { id, by: *by, spec, limit, brought: *brought };
     match &spec.source {
-        DownloadSource::Url(url) if !is_magnet(url) => web::bring(hub, &task, url, progress).await,
+        DownloadSource::Url(url) if !is_magnet(url) => {
+            web::bring(hub, &task, url, progress).await.map(|()| None)
+        }
         DownloadSource::Url(_) | DownloadSource::Torrent(_) => swarm::bring(hub, &task, progress).await,
     }
 }
 
-/// How many bytes there is room for.
-async fn room(hub: &Hub, spec: &DownloadSpec) -> Result<ByteSize, Trouble> {
+/// How many bytes there is room for, with those that lie there.
+async fn room(hub: &Hub, spec: &DownloadSpec, brought: Brought) -> Result<ByteSize, Trouble> {
     let space = spec.space;
     let left = hub.cell.read(move |state| {
         state.files().space(space).map(|space| space.quota.0.saturating_sub(space.used.0))
@@ -204,20 +215,11 @@ async fn room(hub: &Hub, spec: &DownloadSpec) -> Result<ByteSize, Trouble> {
     let left = left.await.map_err(|error| Trouble::of_hub(&error))?;
     let left =
         left.ok_or_else(|| Trouble::for_good("the space where it should be put is not there any more"))?;
-    match left.min(spec.limit.0).min(hub.options.downloads.limit.0) {
-        0 if spec.limit.0 > 0 => Err(Trouble::for_good(
-            "the space where it should be put is full: empty its trash, remove something, or ask an operator for more",
-        )),
-        room => Ok(ByteSize(room)),
+    if left == 0 && spec.limit.0 > 0 {
+        let reason = "the space where it should be put is full: empty its trash, remove something, or ask an operator for more";
+        // What came of many files is kept until there is room for the rest.
+        return Err(Trouble { reason: reason.to_owned(), again: brought.files > 0 });
     }
-}
-
-/// Tells the cell what became of a download.
-async fn report(hub: &Hub, download: DownloadId, report: DownloadReport) -> Result<(), Trouble> {
-    let command = Command::Files(FilesCommand::ReportDownload { download, report });
-    match hub.cell.ask(State::SYSTEM, None, command).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(refusal)) => Err(Trouble::for_good(refusal.to_string())),
-        Err(error) => Err(Trouble::of_hub(&error)),
-    }
+    let room = left.saturating_add(brought.bytes.0);
+    Ok(ByteSize(room.min(spec.limit.0).min(hub.options.downloads.limit.0)))
 }

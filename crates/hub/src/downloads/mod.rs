@@ -4,8 +4,12 @@
 //! reports what became of it. What came of a file so far lies in `DIR/downloads/ID` until it is over, so that neither a
 //! crash nor a pause costs more than the last second.
 
+mod alike;
 mod bytes;
+mod delivery;
+mod known;
 mod manager;
+mod notice;
 mod origins;
 mod seeds;
 mod swarm;
@@ -14,17 +18,18 @@ mod web;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pumasi_core::About;
+use pumasi_core::{Brought, DownloadSpec};
 use pumasi_fetch::address::Guard;
 use pumasi_fetch::{BadUrl, Client, DhtOptions, Place, Progress, Seeding};
-use pumasi_types::{AccountId, ByteSize, DownloadId, FilePath, Hash};
+use pumasi_types::{AccountId, ByteSize, DownloadId};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+pub(crate) use self::notice::notice;
 use self::origins::Origins;
 use crate::server::Hub;
 use crate::{ServeError, ServeOptions};
@@ -80,6 +85,8 @@ pub(crate) struct Downloads {
     giving: Mutex<seeds::All>,
     /// Somebody changed something.
     wake: Notify,
+    /// Somebody gave something up that may not run: what came of it is to be erased.
+    given_up: AtomicBool,
     /// Counts what was over.
     over: watch::Sender<u64>,
 }
@@ -100,13 +107,15 @@ pub(crate) struct Far {
     pub(crate) peers: u64,
 }
 
-/// What was brought.
-struct Brought {
-    files: Vec<(FilePath, Hash, ByteSize, About)>,
-    /// Bytes that were here.
-    saved: ByteSize,
-    /// What may be given to others; none: it came from no swarm.
-    seed: Option<seeds::Seed>,
+/// What is to be fetched.
+struct Task<'a> {
+    id: DownloadId,
+    by: AccountId,
+    spec: &'a DownloadSpec,
+    /// How many bytes there is room for, with those that lie there.
+    limit: ByteSize,
+    /// What lies there.
+    brought: Brought,
 }
 
 /// Why nothing was brought.
@@ -154,8 +163,8 @@ impl Downloads {
         let bad =
             |bad: pumasi_fetch::BadRoots| ServeError::Certificate { path: bad.path, problem: bad.problem };
         let (running, giving) = (Mutex::default(), Mutex::default());
-        let (wake, over) = (Notify::new(), watch::Sender::new(0));
-        Ok(Downloads { client: client.map_err(bad)?, dir, origins, running, giving, wake, over })
+        let (wake, given_up, over) = (Notify::new(), AtomicBool::new(false), watch::Sender::new(0));
+        Ok(Downloads { client: client.map_err(bad)?, dir, origins, running, giving, wake, given_up, over })
     }
 
     /// Lets peers connect, if they may.
@@ -180,6 +189,12 @@ impl Downloads {
     /// Somebody asked for a download, or changed one.
     pub(crate) fn look(&self) {
         self.wake.notify_one();
+    }
+
+    /// Somebody gave a download up.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        self.look();
     }
 
     /// Changes whenever a download is over.

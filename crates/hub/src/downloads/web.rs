@@ -2,25 +2,15 @@
 
 use std::io;
 
-use futures_util::TryStreamExt;
-use pumasi_core::{About, DownloadSpec, FileKind, Files};
+use pumasi_core::{About, DownloadSpec};
 use pumasi_fetch::{FetchError, Fetched, Part, Place, Progress, Wanted};
-use pumasi_types::{AccountId, ByteSize, DownloadId, FilePath, Hash, Time};
-use sha2::{Digest, Sha256};
+use pumasi_types::{ByteSize, FilePath, Time};
 
-use super::bytes::bytes_of;
-use super::{Brought, Trouble, origins};
+use super::delivery::{Delivery, Ready};
+use super::origins::{self, Note, Source};
+use super::{Task, Trouble, known};
 use crate::Deduplicate;
 use crate::server::Hub;
-
-/// What is to be fetched.
-pub(super) struct Task<'a> {
-    pub(super) id: DownloadId,
-    pub(super) by: AccountId,
-    pub(super) spec: &'a DownloadSpec,
-    /// How many bytes there is room for.
-    pub(super) limit: ByteSize,
-}
 
 impl From<FetchError> for Trouble {
     fn from(error: FetchError) -> Trouble {
@@ -34,16 +24,16 @@ impl From<FetchError> for Trouble {
 }
 
 /// Fetches a file, or finds that it is here.
-pub(super) async fn bring(
-    hub: &Hub,
-    task: &Task<'_>,
-    url: &str,
-    progress: &Progress,
-) -> Result<Brought, Trouble> {
+pub(super) async fn bring(hub: &Hub, task: &Task<'_>, url: &str, progress: &Progress) -> Result<(), Trouble> {
     let place = hub.downloads.place(url);
     let place = place.map_err(|bad| Trouble::for_good(bad.to_string()))?;
     let of_hub = |error: io::Error| Trouble::of_hub(&error);
     let mut part = Part::open(&hub.downloads.folder(task.id)).await.map_err(of_hub)?;
+    if part.is_empty()
+        && let Some(found) = with_sum(hub, task, &place).await
+    {
+        return hand_over(Delivery::new(hub, task), task, &place, found, true).await;
+    }
     let known = if part.is_empty() { known(hub, task, &place).await } else { Vec::new() };
     let mut wanted = Wanted {
         place,
@@ -57,62 +47,53 @@ pub(super) async fn bring(
         if let Some(found) = found.filter(|found| found.size <= task.limit)
             && hub.blobs.link(&found.blob).await.is_ok()
         {
-            return linked(hub, task, &wanted.place, found).await;
+            check_sum(task.spec, &found)?;
+            return hand_over(Delivery::new(hub, task), task, &wanted.place, found, true).await;
         }
         // It went meanwhile.
         wanted.known.clear();
         client.fetch(&wanted, &mut part, progress).await?;
     }
     let size = ByteSize(part.len());
-    let stored = hub.blobs.put_stream(bytes_of(&part.body(), 0, size.0), size).await;
-    let (blob, size) = stored.map_err(|error| Trouble::of_hub(&error))?;
+    let mut delivery = Delivery::new(hub, task);
+    let (blob, sha256) = delivery.keep(&part.body(), 0, size.0).await?;
     let origin = part.origin();
     let fetched = origins::Fetched {
         etag: origin.etag.clone().unwrap_or_default(),
         blob,
         size,
+        sha256: Some(sha256),
         name: origin.name.clone(),
         media_type: origin.media_type.clone(),
         changed_s: origin.changed_s,
         space: task.spec.space,
-        path: path_of(task.spec, &origin.name)?,
+        path: FilePath::root(),
     };
-    note(hub, task, &wanted.place, &fetched).await;
-    brought(task, fetched, ByteSize(0))
+    hand_over(delivery, task, &wanted.place, fetched, false).await
 }
 
-/// Bytes that are here already: the server says that it still has this version.
-async fn linked(
-    hub: &Hub,
+/// Hands a file over that is in the store, and remembers where it came from and where it was put.
+async fn hand_over(
+    mut delivery: Delivery<'_>,
     task: &Task<'_>,
     place: &Place,
-    found: origins::Fetched,
-) -> Result<Brought, Trouble> {
-    if let Some(expected) = task.spec.sha256 {
-        let stream = hub.blobs.stream(&found.blob).await.map_err(|error| Trouble::of_hub(&error))?.1;
-        let hasher = stream.try_fold(Sha256::new(), |mut hasher, bytes| async move {
-            hasher.update(&bytes);
-            Ok(hasher)
-        });
-        let seen = Hash::from_bytes(hasher.await.map_err(|error| Trouble::of_hub(&error))?.finalize().into());
-        if seen != expected {
-            let error = FetchError::Sha256 { expected: expected.to_string(), seen: seen.to_string() };
-            return Err(error.into());
-        }
-    }
-    let found = origins::Fetched { space: task.spec.space, path: path_of(task.spec, &found.name)?, ..found };
-    note(hub, task, place, &found).await;
-    let saved = found.size;
-    brought(task, found, saved)
-}
-
-fn brought(task: &Task<'_>, fetched: origins::Fetched, saved: ByteSize) -> Result<Brought, Trouble> {
+    fetched: origins::Fetched,
+    was_here: bool,
+) -> Result<(), Trouble> {
+    let fetched =
+        origins::Fetched { space: task.spec.space, path: path_of(task.spec, &fetched.name)?, ..fetched };
+    // Without an entity tag nothing names the version that came from there.
+    let url = (!fetched.etag.is_empty()).then(|| Note::of(&Source::Url(place.to_string()), &fetched));
+    let sum = fetched.sha256.map(|sum| Note::of(&Source::Sum(sum), &fetched));
+    let notes = url.into_iter().chain(sum).collect();
     let modified = fetched.changed_s.and_then(|seconds| seconds.checked_mul(1_000_000_000)).map(Time);
     let labels = fetched.media_type.into_iter().map(|kind| ("content-type".to_owned(), kind)).collect();
     let about = About { modified, executable: false, labels };
     let name = if task.spec.named { task.spec.path.name().unwrap_or(&fetched.name) } else { &fetched.name };
     let path = name.parse().map_err(|bad| Trouble::for_good(format!("{bad}")))?;
-    Ok(Brought { files: vec![(path, fetched.blob, fetched.size, about)], saved, seed: None })
+    let file = (path, fetched.blob, fetched.size, about);
+    delivery.add(Ready { file, was_here, notes }).await?;
+    delivery.finish().await
 }
 
 /// Where a file of this name is put.
@@ -123,41 +104,32 @@ fn path_of(spec: &DownloadSpec, name: &str) -> Result<FilePath, Trouble> {
     spec.path.join(name).map_err(|bad| Trouble::for_good(bad.to_string()))
 }
 
-/// What was fetched from there before and can be had by the caller now.
+/// Bytes with the SHA-256 that is wanted, which the caller fetched before: then no server need be asked for them. Never what
+/// others fetched: whoever knows a hash has shown nothing.
+async fn with_sum(hub: &Hub, task: &Task<'_>, place: &Place) -> Option<origins::Fetched> {
+    let sum = task.spec.sha256?;
+    let found = known::here(hub, task.by, vec![Source::Sum(sum)], false).await.pop()??;
+    let fits = found.size <= task.limit && hub.blobs.link(&found.blob).await.is_ok();
+    // Which version the server has is not asked.
+    fits.then(|| origins::Fetched { etag: String::new(), name: place.file_name(), ..found })
+}
+
+/// What was fetched from there before and can be had by the caller now. What others fetched under the same version, too, with
+/// `serve --deduplicate all`: the server gives it to the caller as well.
 async fn known(hub: &Hub, task: &Task<'_>, place: &Place) -> Vec<origins::Fetched> {
     let all = hub.options.deduplicate == Deduplicate::All;
-    let found = hub.downloads.origins.of(&place.to_string(), task.by, all);
-    let found = found.unwrap_or_else(|error| {
-        tracing::warn!("cannot look up what was fetched before: {error}");
-        Vec::new()
-    });
-    let by = task.by;
-    let look = move |state: &pumasi_core::State| {
-        // With `all`, whoever is given the same version by the server may have what another fetched.
-        let may_have = |one: &origins::Fetched| all || may_have(state.files(), by, one);
-        found.into_iter().filter(may_have).collect()
-    };
-    // Without an answer it is fetched, and that tells what is wrong.
-    hub.cell.read(look).await.unwrap_or_default()
+    let found = known::versions(hub, task.by, Source::Url(place.to_string()), all).await;
+    // Of what was fetched before these were noted nobody knows whether it is what is wanted.
+    let can_be = |one: &origins::Fetched| task.spec.sha256.is_none() || one.sha256.is_some();
+    found.into_iter().filter(can_be).collect()
 }
 
-/// Whether an account holds these bytes, or may read them where they were put.
-fn may_have(files: &Files, account: AccountId, one: &origins::Fetched) -> bool {
-    let lies_there = || {
-        files.check(account, one.space, pumasi_core::Access::Read).is_ok()
-            && files.find(one.space, &one.path).is_some_and(
-                |found| matches!(found.kind, FileKind::File(version) if version.blob == one.blob),
-            )
-    };
-    files.claimed(account, &one.blob).is_some() || lies_there()
-}
-
-/// Remembers which version this was, if the server names it.
-async fn note(hub: &Hub, task: &Task<'_>, place: &Place, fetched: &origins::Fetched) {
-    if fetched.etag.is_empty() {
-        return;
-    }
-    if let Err(error) = hub.downloads.origins.note(&place.to_string(), task.by, fetched) {
-        tracing::warn!("cannot remember what was fetched: {error}");
+/// Whether bytes that are here are those that are wanted.
+fn check_sum(spec: &DownloadSpec, found: &origins::Fetched) -> Result<(), Trouble> {
+    match (spec.sha256, found.sha256) {
+        (Some(expected), Some(seen)) if seen != expected => {
+            Err(FetchError::Sha256 { expected: expected.to_string(), seen: seen.to_string() }.into())
+        }
+        _ => Ok(()),
     }
 }

@@ -8,12 +8,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use pumasi_api::wire::ErrorBody;
 use pumasi_api::wire::downloads::{self as wire, NewDownload, WAIT_MS_MAX};
+use pumasi_api::wire::market::WAIT_S_MAX;
 use pumasi_core::{
-    Access, Done, Download, DownloadControl, DownloadSource, DownloadSpec, DownloadState, FilesCommand,
-    FilesDone, FilesRefusal, Refusal,
+    Access, Brought, Done, Download, DownloadControl, DownloadSource, DownloadSpec, DownloadState,
+    FilesCommand, FilesDone, FilesRefusal, Refusal,
 };
 use pumasi_fetch::Magnet;
-use pumasi_types::{AccountId, ByteSize, DownloadId};
+use pumasi_types::{AccountId, ByteSize, DownloadId, NoticeId};
 use serde::Deserialize;
 
 use super::ApiError;
@@ -54,8 +55,14 @@ fn space_name(state: &pumasi_core::State, download: &Download) -> String {
     state.files().space(space).map_or_else(|| space.to_string(), |space| space.name.clone())
 }
 
+fn ms(time: pumasi_types::Time) -> u64 {
+    time.0 / 1_000_000
+}
+
 fn view(hub: &Hub, id: DownloadId, (download, space): Found) -> wire::Download {
-    let ms = |time: pumasi_types::Time| time.0 / 1_000_000;
+    let Brought { files, bytes, saved } = download.brought;
+    let over = download.over();
+    let is_running = matches!(download.state, DownloadState::Running);
     let DownloadSpec { path, named, source, .. } = download.spec;
     let far = hub.downloads.how_far(id);
     let mut view = wire::Download {
@@ -74,25 +81,21 @@ fn view(hub: &Hub, id: DownloadId, (download, space): Found) -> wire::Download {
         total_bytes: far.and_then(|far| far.total),
         peers: far.map(|far| far.peers),
         given_bytes: hub.downloads.given(id),
-        over_ms: None,
-        files: None,
-        saved_bytes: None,
-        reason: None,
+        over_ms: over.map(|(at, _)| ms(at)),
+        files: (files > 0).then_some(files),
+        saved_bytes: (files > 0).then_some(saved.0),
+        reason: download.trouble.filter(|_| !is_running),
     };
     match download.state {
         DownloadState::Waiting(again) => view.again_ms = again.map(ms),
         DownloadState::Running => view.state = wire::DownloadState::Running,
         DownloadState::Paused => view.state = wire::DownloadState::Paused,
-        DownloadState::Done { at, files, bytes, saved } => {
+        DownloadState::Done { .. } => {
             view.state = wire::DownloadState::Done;
-            (view.over_ms, view.files) = (Some(ms(at)), Some(files));
-            (view.got_bytes, view.total_bytes) = (Some(bytes.0), Some(bytes.0));
-            (view.saved_bytes, view.peers) = (Some(saved.0), None);
+            (view.files, view.saved_bytes) = (Some(files), Some(saved.0));
+            (view.got_bytes, view.total_bytes, view.peers) = (Some(bytes.0), Some(bytes.0), None);
         }
-        DownloadState::Failed { at, reason } => {
-            view.state = wire::DownloadState::Failed;
-            (view.over_ms, view.reason) = (Some(ms(at)), Some(reason));
-        }
+        DownloadState::Failed { .. } => view.state = wire::DownloadState::Failed,
     }
     view
 }
@@ -255,5 +258,86 @@ pub(super) async fn cancel(
     key: IdempotencyKey,
     Path(id): Path<DownloadId>,
 ) -> Result<StatusCode, ApiError> {
-    control(&hub, caller.account, &key, id, DownloadControl::Cancel).await
+    let done = control(&hub, caller.account, &key, id, DownloadControl::Cancel).await?;
+    hub.downloads.give_up();
+    Ok(done)
+}
+
+/// Which notices, and how long to wait for one.
+#[derive(Deserialize)]
+pub(super) struct NoticesQuery {
+    after: Option<NoticeId>,
+    limit: Option<usize>,
+    wait_s: Option<u64>,
+}
+
+/// What became of the caller's downloads, in the order in which they were over: from behind what the caller says that it
+/// knows, or what it said that it has seen. Whoever asks again with `next` as `after` comes by each of them; with `wait_s` the
+/// answer waits so long for the first of them.
+#[utoipa::path(get, path = "/v1/downloads/notices", operation_id = "read_download_notices",
+    params(("after" = Option<u64>, Query), ("limit" = Option<u32>, Query), ("wait_s" = Option<u64>, Query)),
+    responses((status = 200, body = wire::Notices)))]
+pub(super) async fn notices(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    Query(query): Query<NoticesQuery>,
+) -> Result<Json<wire::Notices>, ApiError> {
+    let (account, limit) = (caller.account, query.limit.unwrap_or(100).clamp(1, PAGE));
+    let until = Instant::now() + Duration::from_secs(query.wait_s.unwrap_or(0).min(WAIT_S_MAX));
+    let mut over = hub.downloads.over();
+    loop {
+        over.mark_unchanged();
+        let look = move |state: &pumasi_core::State| {
+            let seen = state.files().downloads_seen(account);
+            let after = query.after.unwrap_or(seen);
+            let behind = state.files().downloads_over(account, after);
+            let found = behind
+                .take(limit + 1)
+                .map(|(notice, id, download)| (notice, id, (download.clone(), space_name(state, download))));
+            (seen, after, found.collect::<Vec<_>>())
+        };
+        let (seen, after, mut found) = hub.cell.read(look).await?;
+        let left = until.saturating_duration_since(Instant::now());
+        if !found.is_empty() || left.is_zero() {
+            let more = found.len() > limit;
+            found.truncate(limit);
+            let next = found.last().map_or(after, |(notice, ..)| *notice);
+            let notices =
+                found.into_iter().map(|(notice, id, found)| told(&hub, notice, id, found)).collect();
+            return Ok(Json(wire::Notices { notices, next, more, seen }));
+        }
+        tokio::select! {
+            _ = over.changed() => {}
+            () = tokio::time::sleep(left) => {}
+            () = hub.stopping() => {
+                return Ok(Json(wire::Notices { notices: Vec::new(), next: after, more: false, seen }));
+            }
+        }
+    }
+}
+
+fn told(hub: &Hub, notice: NoticeId, id: DownloadId, found: Found) -> wire::DownloadNotice {
+    let is_done = matches!(found.0.state, DownloadState::Done { .. });
+    let text = crate::downloads::notice(id, &found.0, &found.1);
+    wire::DownloadNotice {
+        id: notice,
+        kind: if is_done { "download.done" } else { "download.failed" }.to_owned(),
+        time_ms: found.0.over().map_or(0, |(at, _)| ms(at)),
+        download: view(hub, id, found),
+        notice: text,
+    }
+}
+
+/// Says up to where the caller knows what became of its downloads: without `after` it is told what comes behind.
+#[utoipa::path(post, path = "/v1/downloads/notices/seen", operation_id = "see_download_notices",
+    request_body = wire::SeenNotices, responses((status = 204)))]
+pub(super) async fn see(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    key: IdempotencyKey,
+    Body(body): Body<wire::SeenNotices>,
+) -> Result<StatusCode, ApiError> {
+    let see = FilesCommand::SeeDownloads { last: body.last };
+    hub.files(caller.account, key.of(caller.account), see).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -197,6 +197,8 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         downloads::pause,
         downloads::resume,
         downloads::cancel,
+        downloads::notices,
+        downloads::see,
         webhooks::make,
         webhooks::list,
         webhooks::get,
@@ -298,6 +300,8 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/orders/{order}/refund", post(steps::refund))
         .route("/v1/orders/stream", post(order_stream::stream))
         .route("/v1/downloads", get(downloads::list).post(downloads::add))
+        .route("/v1/downloads/notices", get(downloads::notices))
+        .route("/v1/downloads/notices/seen", post(downloads::see))
         .route("/v1/downloads/{download}", get(downloads::get).delete(downloads::cancel))
         .route("/v1/downloads/{download}/pause", post(downloads::pause))
         .route("/v1/downloads/{download}/resume", post(downloads::resume))

@@ -1,9 +1,9 @@
 //! Downloads over real sockets: what the hub fetches, from whom it does not, and that nothing of it is lost.
 
 #[path = "../../../fetch/tests/seeder/mod.rs"]
-mod seeder;
+pub(crate) mod seeder;
 #[path = "../../../fetch/tests/server/mod.rs"]
-mod server;
+pub(crate) mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,16 +18,16 @@ use self::server::{Server, Step, bytes, good, text, up_to};
 use crate::common::*;
 
 /// A hub that may fetch from these servers.
-async fn hub(servers: &[&Server]) -> TestHub {
+pub(crate) async fn hub(servers: &[&Server]) -> TestHub {
     let from = servers.iter().map(|server| server.address).collect();
     TestHub::with(|options| options.downloads.from = from).await
 }
 
-async fn user(hub: &TestHub, name: &str) -> HubClient {
+pub(crate) async fn user(hub: &TestHub, name: &str) -> HubClient {
     hub.client(&hub.open(name, &[]).await)
 }
 
-fn new(url: &str) -> NewDownload {
+pub(crate) fn new(url: &str) -> NewDownload {
     NewDownload {
         url: Some(url.to_owned()),
         torrent: None,
@@ -40,7 +40,7 @@ fn new(url: &str) -> NewDownload {
     }
 }
 
-async fn over(client: &HubClient, id: DownloadId) -> Download {
+pub(crate) async fn over(client: &HubClient, id: DownloadId) -> Download {
     let until = Instant::now() + PATIENCE;
     loop {
         let now = client.download_state(id, 1_000).await.unwrap();
@@ -51,12 +51,12 @@ async fn over(client: &HubClient, id: DownloadId) -> Download {
     }
 }
 
-async fn fetched(client: &HubClient, url: &str) -> Download {
+pub(crate) async fn fetched(client: &HubClient, url: &str) -> Download {
     let id = client.add_download(&new(url), None).await.unwrap().id;
     over(client, id).await
 }
 
-async fn content(client: &HubClient, path: &str) -> Vec<u8> {
+pub(crate) async fn content(client: &HubClient, path: &str) -> Vec<u8> {
     let mut download = client.read_file("~", &path.parse().unwrap(), None, None).await.unwrap();
     let mut all = Vec::new();
     while let Some(piece) = download.next().await.unwrap() {
@@ -65,7 +65,7 @@ async fn content(client: &HubClient, path: &str) -> Vec<u8> {
     all
 }
 
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !is_so().await {
         assert!(Instant::now() < until, "{what}");
@@ -80,7 +80,7 @@ fn left(hub: &TestHub) -> usize {
 }
 
 /// What came lies in the store only, or nowhere.
-async fn emptied(hub: &TestHub) {
+pub(crate) async fn emptied(hub: &TestHub) {
     eventually("what came is erased", async || left(hub) == 0).await;
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -23,16 +24,18 @@ const KILLS: u64 = 6;
 const FILES: u64 = 12;
 
 /// A process with a hub, which dies with the test.
-struct HubProcess {
+pub(crate) struct HubProcess {
     child: Child,
-    client: HubClient,
+    pub(crate) client: HubClient,
 }
 
 impl HubProcess {
-    fn start(data: &Path) -> HubProcess {
+    pub(crate) fn start(data: &Path, from: &[SocketAddr]) -> HubProcess {
+        let from: Vec<String> = from.iter().map(SocketAddr::to_string).collect();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "drive_killed::hub_child", "--nocapture"])
             .env("PUMASI_TEST_DIR", data)
+            .env("PUMASI_TEST_FROM", from.join(","))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -45,7 +48,7 @@ impl HubProcess {
         HubProcess { child, client }
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // SIGKILL: nothing of it is written to an end.
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -65,6 +68,8 @@ impl Drop for HubProcess {
 async fn hub_child() {
     let mut options = options(Path::new(&std::env::var("PUMASI_TEST_DIR").unwrap()));
     options.collect_grace = Duration::from_secs(2);
+    let from = std::env::var("PUMASI_TEST_FROM").unwrap_or_default();
+    options.downloads.from = from.split_terminator(',').map(|address| address.parse().unwrap()).collect();
     let hub = start(options).await.unwrap();
     println!("LISTENING http://{}", hub.address());
     std::future::pending().await
@@ -142,7 +147,7 @@ async fn a_killed_hub_keeps_what_it_acknowledged() {
     let (mut expected, mut turn) = (Expected::default(), 0);
     let mut removed = 0;
     for _ in 0..KILLS {
-        let mut hub = HubProcess::start(&data);
+        let mut hub = HubProcess::start(&data, &[]);
         let client = hub.client.clone();
         check(&client, &mut expected).await;
         let collecting = tokio::spawn({
@@ -167,7 +172,7 @@ async fn a_killed_hub_keeps_what_it_acknowledged() {
         killer.await.unwrap();
         removed += collecting.await.unwrap();
     }
-    let mut hub = HubProcess::start(&data);
+    let mut hub = HubProcess::start(&data, &[]);
     check(&hub.client, &mut expected).await;
     hub.kill();
     let store = BlobStore::open(&data.join("blobs")).await.unwrap();

@@ -4,6 +4,8 @@ mod chunks;
 mod common;
 mod coupons;
 mod downloads;
+mod downloads_here;
+mod downloads_many;
 mod drive;
 mod drive_access;
 mod drive_killed;

@@ -1,14 +1,14 @@
 //! `pumasi fetch-url` and `downloads`: what the hub fetches while nobody waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use pumasi_api::client::{HubClient, Source};
-use pumasi_api::wire::downloads::{Download, DownloadState, Downloads, NewDownload};
-use pumasi_types::{ByteSize, DownloadId, Hash};
+use pumasi_api::wire::downloads::{Download, DownloadNotice, DownloadState, Downloads, NewDownload};
+use pumasi_types::{ByteSize, DownloadId, Hash, NoticeId};
 
 use crate::connect::HubArgs;
 use crate::drive::place::Place;
@@ -21,6 +21,8 @@ use crate::units;
 
 /// How often it is looked how far downloads are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Downloads that are over and told of one by one.
+const NEWS: usize = 20;
 /// The largest torrent file that is sent.
 const TORRENT_BYTES: u64 = 16 << 20;
 
@@ -243,8 +245,12 @@ impl DownloadsArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
         let (done, text) = match self.command {
-            None if self.watch => return watch(&client, out).await,
+            None if self.watch => {
+                tell_news(&client, out, &BTreeSet::new()).await?;
+                return watch(&client, out).await;
+            }
             None => {
+                tell_news(&client, out, &BTreeSet::new()).await?;
                 let all = all(&client).await?;
                 let none = "the hub fetches nothing for you: `pumasi fetch-url URL` asks for something";
                 out.show(&all, none, || table(&all))?;
@@ -269,6 +275,48 @@ impl DownloadsArgs {
     }
 }
 
+/// Says what became of downloads since this was last said, but of those that were told, and notes that it is known. Programs
+/// that read JSON ask for it themselves.
+async fn tell_news(client: &HubClient, out: &Output, told: &BTreeSet<DownloadId>) -> Result<(), CliError> {
+    if out.json {
+        return Ok(());
+    }
+    let (mut news, mut after, mut seen) = (Vec::new(), None, NoticeId(0));
+    loop {
+        let page = client.download_notices(after, 0).await.map_err(CliError::hub("look what is over"))?;
+        news.extend(page.notices);
+        (after, seen) = (Some(page.next), if after.is_none() { page.seen } else { seen });
+        if !page.more {
+            break;
+        }
+    }
+    let last = after.filter(|last| *last > seen);
+    news.retain(|one| !told.contains(&one.download.id));
+    if let Some(text) = since_last_look(&news) {
+        out.note(&text);
+    }
+    if let Some(last) = last {
+        client.see_download_notices(last).await.map_err(CliError::hub("note what is known"))?;
+    }
+    Ok(())
+}
+
+/// What became of downloads, the last ones at the end.
+fn since_last_look(news: &[DownloadNotice]) -> Option<String> {
+    if news.is_empty() {
+        return None;
+    }
+    let left_out = news.len().saturating_sub(NEWS);
+    let mut text = "since you last looked:".to_owned();
+    if left_out > 0 {
+        text += &format!("\n  {left_out} more, which `pumasi downloads` lists");
+    }
+    for one in &news[left_out..] {
+        text += &format!("\n  {}", one.notice.en);
+    }
+    Some(text)
+}
+
 /// All downloads of the caller's.
 async fn all(client: &HubClient) -> Result<Vec<Download>, CliError> {
     let (mut all, mut after) = (Vec::new(), None);
@@ -289,6 +337,7 @@ async fn watch(client: &HubClient, out: &Output) -> Result<Exit, CliError> {
         all(client).await?.into_iter().filter(is_open).map(|one| (one.id, one)).collect();
     let progress = Progress::start(out, "downloads", Count::Things, open.len() as u64);
     let (mut over, mut exit, mut speeds) = (0, Exit::Ok, BTreeMap::<DownloadId, Speed>::new());
+    let mut told = BTreeSet::new();
     while !open.is_empty() {
         let running = open.values().find(|one| one.state == DownloadState::Running);
         let details = running.map(|one| {
@@ -308,6 +357,7 @@ async fn watch(client: &HubClient, out: &Output) -> Result<Exit, CliError> {
                     open.remove(&id);
                     over += 1;
                     if let Some(one) = other {
+                        told.insert(id);
                         let ended = progress.suspend(|| tell(out, one))?;
                         exit = if ended == Exit::Ok { exit } else { ended };
                     }
@@ -316,6 +366,7 @@ async fn watch(client: &HubClient, out: &Output) -> Result<Exit, CliError> {
         }
     }
     progress.clear();
+    tell_news(client, out, &told).await?;
     if over == 0 {
         out.note("the hub fetches nothing for you now");
     }

@@ -90,6 +90,13 @@ fn a_hub_that_crashes_during_a_download_goes_on_where_it_was() {
     assert_eq!(server.asked.lock().unwrap().len(), 2);
     assert_eq!(alice.names(":"), ["again.bin", "in/data.bin"]);
 
+    // What was over meanwhile is told once, and left to programs to ask for.
+    alice.json(&["downloads"]);
+    let told = || String::from_utf8(alice.run(&["downloads"]).stderr).unwrap();
+    let news = "Download 2 is done: 1 file (24 MiB) in alice:again.bin. 24 MiB of it were here already.";
+    assert_eq!(told(), format!("since you last looked:\n  {news}\n"));
+    assert_eq!(told(), "");
+
     let (code, told) = alice.fails(&["fetch-url", "http://127.0.0.1:1/x"]);
     assert!(code == 5 && told.contains("private address"), "{code} {told}");
     let (code, told) = alice.fails(&["fetch-url", "gopher://files.example/x"]);
