@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use pumasi_core::{Answer, Checks, Command, Done, FilesDone, JobSpec, OrderAnswer, Role, Roles};
+use pumasi_core::{Answer, Checks, Command, Done, JobSpec, OrderAnswer, Role, Roles};
 use pumasi_types::{
-    AccountId, Amount, ByteSize, Currency, Duration, EngineId, FileId, Fuel, Hash, HoldId, JobId, Limits,
-    OrderId, Price, RequestId, SpaceId, Time,
+    AccountId, Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, HoldId, JobId, Limits, OrderId,
+    Price, RequestId, Time,
 };
 
 use crate::dice::{Dice, mix};
@@ -48,9 +48,7 @@ pub(crate) struct Client {
     /// Keys of its orders, and numbers of those that were placed.
     keys: Vec<RequestId>,
     orders: Vec<OrderId>,
-    /// Its spaces, and what it removed from them.
-    spaces: Vec<SpaceId>,
-    removed: Vec<FileId>,
+    belongings: files::Belongings,
     pub(crate) jobs_left: u64,
     seed: u64,
     dice: Dice,
@@ -74,8 +72,7 @@ impl Client {
             holds: Vec::new(),
             keys: Vec::new(),
             orders: Vec::new(),
-            spaces: Vec::new(),
-            removed: Vec::new(),
+            belongings: files::Belongings::default(),
             jobs_left,
             seed: mix(seed, 1_000 + number),
             dice: Dice::of(mix(seed, 3), number),
@@ -157,7 +154,7 @@ impl Client {
             }
             23..=24 if !self.orders.is_empty() => market::follow_up(&self.orders, &mut self.dice),
             20..=22 => market::shopping(self.account?, &mut self.keys, &mut self.dice),
-            26..=33 => files::wish(&self.spaces, &self.removed, &mut self.dice),
+            26..=33 => files::wish(&self.belongings, &mut self.dice),
             _ => return None,
         };
         Some((id, command))
@@ -219,8 +216,7 @@ impl Client {
             Ok(Done::Job(job)) => self.jobs.push(*job),
             Ok(Done::Hold(hold)) => self.holds.push(*hold),
             Ok(Done::Orders(answers)) => self.orders.extend(answers.iter().filter_map(OrderAnswer::placed)),
-            Ok(Done::Files(FilesDone::Space(space))) => self.spaces.push(*space),
-            Ok(Done::Files(done)) => self.removed.extend(files::removed(done, &asked.command)),
+            Ok(Done::Files(done)) => self.belongings.told(&asked.command, done),
             _ => {}
         }
         self.record.push((asked.id, asked.command.clone(), answer.clone()));

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pumasi_core::{
-    About, Bounds, Command, Condition, Done, FileKind, FilePut, FilesCommand, FilesDone, Request, RootCursor,
-    State,
+    About, Bounds, Command, Condition, Done, DownloadControl, DownloadReport, DownloadSource, DownloadSpec,
+    DownloadState, FetchedFile, FileKind, FilePut, FilesCommand, FilesDone, Request, RootCursor, State,
 };
-use pumasi_types::{ByteSize, FileId, FilePath, Hash, SpaceId};
+use pumasi_types::{ByteSize, DownloadId, FileId, FilePath, Hash, SpaceId};
 
 use crate::dice::Dice;
 use crate::oracle::{Holds, require};
@@ -35,8 +35,52 @@ fn put(dice: &mut Dice) -> FilePut {
     FilePut { path: any_path(dice), blob: blob(dice.below(BLOBS)), about: About::default(), condition }
 }
 
-/// What somebody does with files; the last thing that was removed, and spaces, perhaps of somebody else.
-pub(crate) fn wish(spaces: &[SpaceId], removed: &[FileId], dice: &mut Dice) -> Command {
+/// What somebody has: spaces, perhaps with somebody else, what was removed from them, and what the hub fetches into them.
+#[derive(Default)]
+pub(crate) struct Belongings {
+    spaces: Vec<SpaceId>,
+    removed: Vec<FileId>,
+    downloads: Vec<DownloadId>,
+}
+
+impl Belongings {
+    /// A command of theirs was done.
+    pub(crate) fn told(&mut self, command: &Command, done: &FilesDone) {
+        match (command, done) {
+            (_, FilesDone::Space(space)) => self.spaces.push(*space),
+            (_, FilesDone::Download(download)) => self.downloads.push(*download),
+            (Command::Files(FilesCommand::Remove { .. }), FilesDone::Each(each)) => {
+                self.removed.extend(each.iter().flatten().map(|placed| placed.file));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What somebody does about what the hub fetches.
+fn fetch(space: SpaceId, downloads: &[DownloadId], dice: &mut Dice) -> FilesCommand {
+    if downloads.is_empty() || dice.once_in(2) {
+        return FilesCommand::AddDownload(DownloadSpec {
+            space,
+            path: any_path(dice),
+            named: false,
+            source: DownloadSource::Url("https://example.com/".to_owned()),
+            sha256: None,
+            limit: ByteSize(u64::MAX),
+            files: Vec::new(),
+        });
+    }
+    let control = match dice.below(5) {
+        0 => DownloadControl::Cancel,
+        1..=2 => DownloadControl::Pause,
+        _ => DownloadControl::Resume,
+    };
+    FilesCommand::ControlDownload { download: *dice.pick(downloads), control }
+}
+
+/// What somebody does with files.
+pub(crate) fn wish(own: &Belongings, dice: &mut Dice) -> Command {
+    let Belongings { spaces, removed, downloads } = own;
     if spaces.is_empty() || dice.once_in(30) {
         // Nothing that is removed here goes by itself in the time of a world.
         let name = format!("space-{}", dice.below(1_000));
@@ -44,7 +88,7 @@ pub(crate) fn wish(spaces: &[SpaceId], removed: &[FileId], dice: &mut Dice) -> C
     }
     let (space, from, to) = (*dice.pick(spaces), any_path(dice), any_path(dice));
     let replace = dice.once_in(2);
-    Command::Files(match dice.below(14) {
+    Command::Files(match dice.below(16) {
         0..=5 => {
             let files = (0..dice.spread(1, 40)).map(|_| put(dice)).collect();
             FilesCommand::PutFiles { space, files }
@@ -59,6 +103,7 @@ pub(crate) fn wish(spaces: &[SpaceId], removed: &[FileId], dice: &mut Dice) -> C
             FilesCommand::Remove { space, paths: vec![from, to], recursive, forever }
         }
         11 => FilesCommand::MakeFolder { space, path: to },
+        14..=15 => fetch(space, downloads, dice),
         12 if !removed.is_empty() => {
             let to = dice.once_in(2).then_some(to);
             FilesCommand::Restore { space, file: *dice.pick(removed), to }
@@ -82,8 +127,61 @@ type Removed = (FilePath, Vec<(String, Hash)>);
 pub(crate) struct Shelves {
     files: BTreeMap<SpaceId, BTreeMap<String, Hash>>,
     trash: BTreeMap<FileId, Removed>,
+    downloads: BTreeMap<DownloadId, Fetching>,
     /// How many files were put.
     pub(crate) puts: u64,
+}
+
+/// What is known of a download by whoever was told what became of it.
+#[derive(Clone)]
+struct Fetching {
+    spec: DownloadSpec,
+    /// Files that lie there.
+    files: u32,
+}
+
+/// How many files a download has; some have more than an entry of the log takes.
+fn files_of(download: DownloadId) -> u32 {
+    let dice = u32::from(Hash::of(&download.0.to_le_bytes()).as_bytes()[0]);
+    if dice < 16 { 2_000 + dice } else { dice % 40 }
+}
+
+/// A file of a download: no other download has one of its name.
+fn fetched(download: DownloadId, number: u32) -> FetchedFile {
+    let path = format!("fetched-{download}/{number}").parse().unwrap_or_default();
+    let blob = blob((download.0 + u64::from(number)) % BLOBS);
+    (path, blob, size(&blob), About::default())
+}
+
+/// What the hub reports next of what it fetches, as it does that looks at the state: perhaps what it has reported already.
+pub(crate) fn report(state: &State, dice: &mut Dice) -> Option<Command> {
+    let open: Vec<_> = state.files().open_downloads().collect();
+    if open.is_empty() {
+        return None;
+    }
+    let (download, known) = *dice.pick(&open);
+    let (lying, all) = (known.brought.files, files_of(download));
+    let report = match known.state {
+        DownloadState::Paused => return None,
+        DownloadState::Waiting(_) => DownloadReport::Started,
+        _ if dice.once_in(8) => {
+            DownloadReport::Failed { reason: "no answer".to_owned(), again: !dice.once_in(4) }
+        }
+        _ => {
+            // A hub that does not know whether it was heard says it again.
+            let from = if dice.once_in(6) { lying.saturating_sub(dice.spread(1, 40) as u32) } else { lying };
+            let some = if all > 1_000 { Bounds::FILES as u32 } else { dice.spread(1, 40) as u32 };
+            let to = all.min(from + some);
+            let files: Vec<FetchedFile> = (from..to).map(|number| fetched(download, number)).collect();
+            let saved = ByteSize(0);
+            if to == all && from == lying {
+                DownloadReport::Done { files, saved }
+            } else {
+                DownloadReport::Part { from, files, saved }
+            }
+        }
+    };
+    Some(Command::Files(FilesCommand::ReportDownload { download, report }))
 }
 
 impl Shelves {
@@ -112,8 +210,12 @@ impl Shelves {
 
     /// A request that is not asked again was done.
     pub(crate) fn follow(&mut self, command: &Command, done: &Done) {
-        let (Command::Files(command), Done::Files(done)) = (command, done) else { return };
+        let Command::Files(command) = command else { return };
+        let Done::Files(done) = done else { return self.follow_download(command) };
         match (command, done) {
+            (FilesCommand::AddDownload(spec), FilesDone::Download(id)) => {
+                self.downloads.insert(*id, Fetching { spec: spec.clone(), files: 0 });
+            }
             (FilesCommand::PutFiles { space, files }, FilesDone::Each(each)) => {
                 for (file, _) in files.iter().zip(each).filter(|(_, placed)| placed.is_ok()) {
                     self.puts += 1;
@@ -144,6 +246,45 @@ impl Shelves {
             }
             _ => {}
         }
+    }
+
+    /// What the hub said of a download, or its owner wanted, was noted.
+    fn follow_download(&mut self, command: &FilesCommand) {
+        match command {
+            FilesCommand::ControlDownload { download, control: DownloadControl::Cancel } => {
+                self.downloads.remove(download);
+            }
+            FilesCommand::ReportDownload {
+                download,
+                report: DownloadReport::Part { files, .. } | DownloadReport::Done { files, .. },
+            } => {
+                let Some(known) = self.downloads.get_mut(download) else { return };
+                let shelf = self.files.entry(known.spec.space).or_default();
+                for (path, blob, ..) in files {
+                    let whole = format!("{}/{path}", known.spec.path);
+                    shelf.insert(whole.trim_start_matches('/').to_owned(), *blob);
+                }
+                known.files += files.len() as u32;
+                self.puts += files.len() as u64;
+            }
+            _ => {}
+        }
+    }
+
+    /// Each file of a download was put once, and all of them before it is said to be done.
+    fn check_downloads(&self, state: &State) -> Holds {
+        for (id, download) in state.files().downloads() {
+            let files = download.brought.files;
+            let told = self.downloads.get(id).map(|known| known.files);
+            require(told == Some(files), || {
+                format!("download {id} says that it put {files} files, and was told of {told:?}")
+            })?;
+            let is_done = matches!(download.state, DownloadState::Done { .. });
+            require(!is_done || files == files_of(*id), || {
+                format!("download {id} is done with {files} of {} files", files_of(*id))
+            })?;
+        }
+        Ok(())
     }
 
     /// What was acknowledged is there and nothing else, and the store is told to keep all of it.
@@ -177,6 +318,7 @@ impl Shelves {
                 )
             })?;
         }
+        self.check_downloads(state)?;
         let (mut roots, mut next) = (BTreeSet::new(), Some(RootCursor::default()));
         while let Some(from) = next {
             let piece = files.roots(from, 100);
@@ -189,12 +331,4 @@ impl Shelves {
             "the store may erase what somebody keeps".to_owned()
         })
     }
-}
-
-/// What was removed by a command that is done.
-pub(crate) fn removed(done: &FilesDone, command: &Command) -> Vec<FileId> {
-    let (FilesDone::Each(each), Command::Files(FilesCommand::Remove { .. })) = (done, command) else {
-        return Vec::new();
-    };
-    each.iter().flatten().map(|placed| placed.file).collect()
 }

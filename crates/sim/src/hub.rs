@@ -47,6 +47,8 @@ pub(crate) enum Reply {
     Status(LinkNumber),
     /// The hub itself.
     Own,
+    /// What it fetches: nobody may want it any more, and something may lie where it should come.
+    Fetching,
 }
 
 /// What leaves the cell.
@@ -175,6 +177,11 @@ impl Hub {
     /// A command of the hub itself.
     pub(crate) fn tell(&mut self, command: Command) {
         self.ask(Request { caller: State::SYSTEM, id: None, command }, Reply::Own);
+    }
+
+    /// What became of something that it fetches.
+    pub(crate) fn report(&mut self, command: Command) {
+        self.ask(Request { caller: State::SYSTEM, id: None, command }, Reply::Fetching);
     }
 
     /// Whether it is broken in this way, and not only started for the first time.

@@ -10,6 +10,7 @@ use pumasi_types::WorkerId;
 use super::{Event, MS, S, World};
 use crate::disk::Faults;
 use crate::faults::Kind;
+use crate::files;
 use crate::hub::{self, GRACE, Hub, LEASE, LinkNumber, Out, Reply};
 use crate::oracle::{Holds, Violation, require};
 use crate::sabotage::Sabotage;
@@ -297,17 +298,20 @@ impl World {
         Ok(())
     }
 
-    /// The hub brings events to webhooks, and reports on the way to the log what came of them.
+    /// The hub brings events to webhooks and fetches files, and reports on the way to the log what came of them.
     pub(crate) fn carry(&mut self, life: u64) {
         if life != self.hub_life || self.hub.is_none() {
             return;
         }
         let clock = self.hub_clock();
         let reports = self.oracle.carry(clock, &mut self.told);
-        if let Some(hub) = self.hub.as_mut().filter(|_| !reports.is_empty()) {
+        let fetched = files::report(&self.oracle.state, &mut self.told);
+        let Some(hub) = &mut self.hub else { return };
+        if !reports.is_empty() {
             hub.tell(Command::ReportWebhooks(reports));
-            self.wake_hub();
         }
+        fetched.into_iter().for_each(|report| hub.report(report));
+        self.wake_hub();
         let wait = self.told.spread(S, 300 * S);
         self.plan_in(wait, Event::Carry { life });
     }
@@ -395,7 +399,7 @@ impl World {
                 None => self.end_link(link),
             },
             Reply::Status(link) if answer.is_err() => self.end_link(link),
-            Reply::Status(_) => {}
+            Reply::Status(_) | Reply::Fetching => {}
             Reply::Own => {
                 return require(answer.is_ok(), || format!("the hub's own command was refused: {answer:?}"));
             }
