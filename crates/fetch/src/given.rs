@@ -1,6 +1,7 @@
 //! Pieces that come from elsewhere than the swarm: a fetch into the same folder does not ask for them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::board::{Board, NotKept};
 use crate::error::FetchError;
@@ -8,7 +9,7 @@ use crate::fetch::disk;
 use crate::torrent::Torrent;
 
 /// Takes pieces into the folder of a torrent that nobody fetches now.
-pub struct Given(Board);
+pub struct Given(Arc<Board>);
 
 impl Given {
     /// Opens the folder, or makes it.
@@ -16,7 +17,7 @@ impl Given {
     /// # Errors
     /// When the disk fails.
     pub fn open(torrent: &Torrent, dir: &Path) -> Result<Given, FetchError> {
-        Ok(Given(Board::open(torrent, &[], dir).map_err(disk("write"))?))
+        Ok(Given(Arc::new(Board::open(torrent, &[], dir).map_err(disk("write"))?)))
     }
 
     /// Keeps a piece; whether it was right.
