@@ -216,6 +216,13 @@ pub enum FilesCommand {
         /// Which.
         path: FilePath,
     },
+    /// The hub put these blobs together to one that the account has claimed: their bytes count once, as its. Hub only.
+    Joined {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        parts: Vec<Hash>,
+    },
 }
 
 /// What a member may do in a space; each includes those before it.

@@ -255,7 +255,7 @@ impl Files {
             opened.place(path, Condition::Absent, fresh)?;
         }
         for (_, blob, size, _) in files {
-            self.claims.add(by, *blob, *size, now);
+            self.claims.add(by, (*blob, *size), false, now);
         }
         Ok(bytes)
     }

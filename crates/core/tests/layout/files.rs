@@ -117,6 +117,7 @@ fn commands() -> Vec<(&'static str, FilesCommand)> {
             }),
         ),
         ("release folder", FilesCommand::ReleaseFolder { space, path: path("none") }),
+        ("joined", FilesCommand::Joined { account: ALICE, parts: vec![hash(1)] }),
     ]
 }
 
@@ -148,6 +149,7 @@ fn number(command: &FilesCommand) -> usize {
         FilesCommand::ControlDownload { .. } => 22,
         FilesCommand::ReportDownload { .. } => 23,
         FilesCommand::ReleaseFolder { .. } => 24,
+        FilesCommand::Joined { .. } => 25,
     }
 }
 
@@ -157,6 +159,7 @@ fn request(command: FilesCommand) -> Request {
         FilesCommand::Claim { .. }
             | FilesCommand::UseLink { .. }
             | FilesCommand::ReportDownload { .. }
+            | FilesCommand::Joined { .. }
             | FilesCommand::ChangeSpace { .. }
     );
     ask(if hubs { State::SYSTEM } else { ALICE }, Command::Files(command))
@@ -167,7 +170,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
     let commands = commands();
     let mut numbers: Vec<usize> = commands.iter().map(|(_, command)| number(command)).collect();
     numbers.dedup();
-    assert!(numbers.into_iter().eq(0..=24), "a request of every kind");
+    assert!(numbers.into_iter().eq(0..=25), "a request of every kind");
     commands.into_iter().map(|(name, command)| (name, request(command))).collect()
 }
 

@@ -78,8 +78,8 @@ async fn send(client: &HubClient, out: &Output, lacking: Vec<(Hash, &Source, u64
             async move {
                 let failed = CliError::hub(format!("upload {}", describe(source)));
                 let sent = match source {
-                    Source::File(path) if size >= UPLOAD_MIN => {
-                        client.upload(path, &Upload::new(tell)).await.map(|sent| sent.hash)
+                    source if size >= UPLOAD_MIN => {
+                        client.upload(source, &Upload::new(tell)).await.map(|sent| sent.hash)
                     }
                     source => client.put_blob(source, hash, tell).await.map(|stored| stored.hash),
                 };

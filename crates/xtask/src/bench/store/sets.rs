@@ -45,7 +45,7 @@ impl Noise {
 }
 
 /// A file of noise, the same for the same size.
-pub(super) fn write_random(file: &Path, mib: u64) -> Outcome {
+pub(crate) fn write_random(file: &Path, mib: u64) -> Outcome {
     let mut out = fs::File::create(file)?;
     let (mut noise, mut block) = (Noise::new(), vec![0_u8; 1 << 20]);
     for _ in 0..mib {
