@@ -168,6 +168,9 @@ impl Hub {
         caller: AccountId,
         blobs: Vec<Bytes>,
     ) -> Result<Vec<(Hash, ByteSize)>, DriveError> {
+        if blobs.is_empty() {
+            return Ok(Vec::new());
+        }
         let sizes: Vec<ByteSize> = blobs.iter().map(|blob| ByteSize(blob.len() as u64)).collect();
         let mut coming = self.coming(caller);
         coming.take(sizes.iter().map(|size| size.0).sum()).await?;
