@@ -78,10 +78,10 @@ pub(crate) fn share(program: &Path, options: &Options) -> Outcome<Shared> {
     pool.wait_for_workers(workers.len())?;
     let before = counter(&pool, "input_bytes")?;
     let (noop, tasks) = (root().join("examples/noop/noop.wasm"), options.tasks.to_string());
-    let began = Instant::now();
-    let order = ["run", &noop.to_string_lossy(), "--tasks", &tasks, "--in", ":input", "--budget", "1000"];
-    let limits = ["--fuel", "1000000", "--memory", "1MiB", "--checks", "off"];
-    let done: Value = pool.ask(&researcher, &[&order[..], &limits].concat())?;
+    let (noop, began) = (noop.to_string_lossy(), Instant::now());
+    let mut order = vec!["run", &noop, "--tasks", &tasks, "--in", ":input", "--budget", "1000"];
+    order.extend(["--fuel", "1000000", "--memory", "1MiB", "--checks", "off"]);
+    let done: Value = pool.ask(&researcher, &order)?;
     let took = began.elapsed();
     if done["job"]["succeeded"] != options.tasks {
         return Err(format!("not all tasks succeeded: {done}").into());

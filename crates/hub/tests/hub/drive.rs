@@ -8,7 +8,6 @@ use pumasi_api::client::{Download, HubClient, ListOf};
 use pumasi_api::wire::files::*;
 use pumasi_blobs::BlobStore;
 use pumasi_types::{FilePath, Hash};
-use serde_json::json;
 
 use crate::common::*;
 

@@ -193,10 +193,10 @@ async fn results_are_their_owners() {
     bob.set_member("bobs", "alice", Some(wire::files::Access::Read), None).await.unwrap();
     assert_eq!(refusal(alice.put_results("bobs", job, &placed, |_| ()).await).1, "no_access");
     let many = vec![WantedPart { task: TaskIndex(0), part: ResultPart::Stdout }; 1_001];
-    let body = wire::results::ClaimResults { parts: many.clone() };
-    let answer =
-        alice.post::<_, wire::results::ClaimedResults>(&format!("/v1/jobs/{job}/results"), &body, None);
-    assert_eq!(refusal(answer.await).1, "invalid");
+    let (body, path) =
+        (wire::results::ClaimResults { parts: many.clone() }, format!("/v1/jobs/{job}/results"));
+    let answer = alice.post::<_, wire::results::ClaimedResults>(&path, &body, None).await;
+    assert_eq!(refusal(answer).1, "invalid");
     assert_eq!(alice.claim_results(job, &many).await.unwrap().len(), many.len(), "in two requests");
     for path in [format!("/v1/jobs/{job}/results"), "/v1/spaces/~/results".to_owned()] {
         let answer = hub.raw("POST", &path, &[("content-type", "application/json")], b"{}").await;

@@ -64,13 +64,9 @@ async fn so_much_is_sent_and_no_more_until_it_lies_in_files() {
     assert_eq!(refusal(many).1, "unfiled_limit");
     let mut recipe = pumasi_chunks::recipe::Encoder::new(&[first]);
     recipe.copy(0, 0..100 * KIB as u64);
-    let composed = hub.raw(
-        "POST",
-        "/v1/blobs/composed",
-        &[("authorization", &format!("Bearer {}", hub.open("carol", &["researcher"]).await))],
-        &recipe.finish(),
-    );
-    composed.await.expect(409, "not_held");
+    let (recipe, bearer) = (recipe.finish(), format!("Bearer {}", hub.new_token("alice").await));
+    let composed = hub.raw("POST", "/v1/blobs/composed", &[("authorization", &bearer)], &recipe).await;
+    composed.expect(507, "unfiled_limit");
     file(&alice, "lab", "first", first).await;
     let third = send(&alice, "third", 700 * KIB).await.unwrap();
     assert_eq!(send(&alice, "fourth", 100 * KIB).await, refused());

@@ -74,8 +74,8 @@ pub(crate) async fn result(client: &HubClient, text: &str) -> Result<(String, Or
     let job = ask(client, id).await?;
     let names = Names::read(client, &job).await?;
     // A task's own name may have colons.
-    let ends = std::iter::once(rest.len()).chain(rest.rmatch_indices(':').map(|(at, _)| at));
-    let found = ends.filter_map(|end| Some((names.find(&rest[..end])?, rest.get(end + 1..)))).next();
+    let mut ends = std::iter::once(rest.len()).chain(rest.rmatch_indices(':').map(|(at, _)| at));
+    let found = ends.find_map(|end| Some((names.find(&rest[..end])?, rest.get(end + 1..))));
     let (task, file) = found.ok_or_else(|| bad(format!("job {id} has no task '{}'", rest.escape_debug())))?;
     let usual = match file {
         None => format!("{}.out", names.of(task)),
