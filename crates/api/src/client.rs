@@ -4,6 +4,7 @@ mod downloads;
 mod files;
 mod inputs;
 mod plain;
+mod results;
 mod transfer;
 mod upload;
 

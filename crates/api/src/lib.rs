@@ -2,6 +2,7 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+pub mod frames;
 pub mod link;
 pub mod output;
 #[cfg(feature = "client")]

@@ -12,6 +12,8 @@
 //! | 4 | number of files |
 //! | 2 + n, 8 + n | per file, in ascending byte order of the paths: path length, path, length, content |
 
+pub mod parts;
+
 use std::fmt;
 
 use bytes::Bytes;
@@ -124,6 +126,8 @@ pub enum Problem {
     Unsorted,
     /// A path is both a file and the folder of another file.
     FileIsFolder(String),
+    /// More files than are looked for.
+    TooManyFiles(u32),
 }
 
 impl fmt::Display for Problem {
@@ -137,6 +141,7 @@ impl fmt::Display for Problem {
             Problem::BadPath(Some(error)) => write!(f, "a path is not allowed: {error}"),
             Problem::Unsorted => f.write_str("its paths do not ascend"),
             Problem::FileIsFolder(path) => write!(f, "'{path}' is both a file and a folder"),
+            Problem::TooManyFiles(count) => write!(f, "it has {count} files"),
         }
     }
 }
@@ -172,7 +177,7 @@ impl TaskOutput {
             bytes.extend((stream.len() as u64).to_le_bytes());
             bytes.extend_from_slice(stream);
         }
-        check_files(&self.files).expect("files of an output are sorted and their paths checked");
+        check_paths(&paths_of(&self.files)).expect("files of an output are sorted and their paths checked");
         let count = u32::try_from(self.files.len()).expect("fewer than 2^32 files");
         bytes.extend(count.to_le_bytes());
         for file in &self.files {
@@ -216,7 +221,7 @@ impl TaskOutput {
             0 => {}
             count => return Err(Problem::TrailingBytes(count).into()),
         }
-        check_files(&files)?;
+        check_paths(&paths_of(&files))?;
         Ok(TaskOutput { stdout, stderr, files })
     }
 
@@ -227,22 +232,26 @@ impl TaskOutput {
 }
 
 /// Paths are allowed, ascend strictly, and none is the folder of another.
-fn check_files(files: &[OutputFile]) -> Result<(), Problem> {
-    for file in files {
-        check_path(&file.path).map_err(|error| Problem::BadPath(Some(error)))?;
+fn check_paths(paths: &[&str]) -> Result<(), Problem> {
+    for path in paths {
+        check_path(path).map_err(|error| Problem::BadPath(Some(error)))?;
     }
-    if !files.is_sorted_by(|a, b| a.path < b.path) {
+    if !paths.is_sorted_by(|a, b| a < b) {
         return Err(Problem::Unsorted);
     }
-    for file in files {
-        for (slash, _) in file.path.match_indices('/') {
-            let folder = &file.path[..slash];
-            if files.binary_search_by(|other| other.path.as_str().cmp(folder)).is_ok() {
+    for path in paths {
+        for (slash, _) in path.match_indices('/') {
+            let folder = &path[..slash];
+            if paths.binary_search(&folder).is_ok() {
                 return Err(Problem::FileIsFolder(folder.to_owned()));
             }
         }
     }
     Ok(())
+}
+
+fn paths_of(files: &[OutputFile]) -> Vec<&str> {
+    files.iter().map(|file| file.path.as_str()).collect()
 }
 
 /// What is left of the bytes to decode.
@@ -382,7 +391,7 @@ mod tests {
         ) {
             let files: Vec<OutputFile> =
                 files.into_iter().map(|(path, bytes)| OutputFile { path, bytes: bytes.into() }).collect();
-            prop_assume!(check_files(&files).is_ok());
+            prop_assume!(check_paths(&paths_of(&files)).is_ok());
             let output = TaskOutput { stdout: stdout.into(), stderr: stderr.into(), files };
             let encoded = Bytes::from(output.encode());
             prop_assert_eq!(encoded.len(), output.encoded_len());

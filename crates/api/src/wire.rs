@@ -9,6 +9,7 @@ pub mod coupons;
 pub mod downloads;
 pub mod files;
 pub mod market;
+pub mod results;
 pub mod s3;
 pub mod webhooks;
 

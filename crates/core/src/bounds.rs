@@ -134,6 +134,8 @@ impl Bounds {
     pub const THINGS: u64 = 20_000_000;
     /// Members of a space.
     pub const MEMBERS: usize = 10_000;
+    /// Members of an account's spaces that are asked whether they have bytes that it need not send.
+    pub const GROUP: usize = 10_000;
     /// How long bytes stay that were claimed, after the claim ended, so that a collection that began before misses nothing.
     pub const CLAIM_ROOT: Duration = Duration::from_secs(24 * 3600);
     /// Bytes of what stands for a link's password.

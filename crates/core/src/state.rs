@@ -1,8 +1,8 @@
 //! The state and `apply`, the one way to change it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pumasi_types::{AccountId, Amount, Hash, HoldId, JobId, Time, WorkerId};
+use pumasi_types::{AccountId, Amount, Hash, HoldId, JobId, RunId, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Tokens;
@@ -347,7 +347,7 @@ impl State {
         let operator = self.has_role(caller, Role::Operator);
         let (compute, mut ctx) = self.compute(effects);
         let ctx = &mut ctx;
-        match command {
+        let answer = match command {
             Command::SubmitJob(spec) => compute.submit(caller, spec, ctx),
             Command::CancelJob { job } => compute.cancel(caller, operator, *job, ctx),
             Command::AttachWorker(spec) => compute.attach(caller, operator, spec, ctx),
@@ -358,7 +358,16 @@ impl State {
             }
             Command::Report { worker, runs } => compute.report(caller, *worker, runs, ctx),
             _ => Err(Refusal::HubOnly),
+        };
+        if let (Command::Report { runs, .. }, Ok(Done::Reported { refused })) = (command, &answer)
+            && self.files.unfiled(caller).0 > 0
+        {
+            // An output that counted is its job's.
+            let refused: BTreeSet<RunId> = refused.iter().copied().collect();
+            let taken = runs.iter().filter(|run| !refused.contains(&run.run));
+            self.files.count_elsewhere(caller, taken.map(|run| run.result));
         }
+        answer
     }
 
     fn hub_only(&self, caller: AccountId) -> Result<(), Refusal> {

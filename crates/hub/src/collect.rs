@@ -6,13 +6,14 @@
 //! [`ServeOptions::collect_grace`](crate::ServeOptions::collect_grace); see docs/store.md. If anything that may be needed
 //! cannot be told, nothing is collected.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use pumasi_blobs::{BlobError, Collected};
 use pumasi_core::{Job, RootCursor, State};
-use pumasi_types::{Hash, JobId, TaskIndex};
+use pumasi_types::{AccountId, Hash, JobId, TaskIndex};
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -53,6 +54,10 @@ impl Collector {
 
 /// Collects again and again, until the hub stops.
 pub(crate) async fn run(hub: Arc<Hub>) {
+    // What jobs keep is counted from the start on.
+    if let Err(error) = roots(&hub).await {
+        tracing::error!("what jobs keep was not counted: {error}");
+    }
     let Some(every) = hub.options.collect_every.filter(|every| !every.is_zero()) else { return };
     loop {
         tokio::select! {
@@ -98,30 +103,60 @@ async fn roots(hub: &Hub) -> Result<Vec<Hash>, DriveError> {
         roots.extend(piece.blobs);
         next = piece.next;
     }
-    let mut lists = Vec::new();
+    roots.sort_unstable();
+    roots.dedup();
+    let (mut inputs, mut lists) = (Vec::new(), Vec::new());
+    let mut outputs = Vec::new();
     let mut next = Some((JobId(0), TaskIndex(0)));
     while let Some((job, task)) = next {
         let piece = hub.cell.read(move |state| of_jobs(state, job, task)).await?;
-        roots.extend(piece.blobs);
+        outputs.extend(piece.outputs);
+        inputs.extend(piece.inputs);
         lists.extend(piece.list);
         next = piece.next;
     }
     lists.sort_unstable();
     lists.dedup();
-    for list in lists {
-        files_of(hub, list, &mut roots).await?;
+    for (owner, list) in lists {
+        let mut named = Vec::new();
+        files_of(hub, list, &mut named).await?;
+        inputs.extend(named.into_iter().map(|file| (owner, file)));
     }
+    inputs.sort_unstable();
+    inputs.dedup();
+    hub.unfiled.jobs_keep(kept_by_jobs(hub, &inputs, &roots).await?);
+    roots.extend(outputs);
+    roots.extend(inputs.into_iter().map(|(_, input)| input));
     roots.sort_unstable();
     roots.dedup();
     Ok(roots)
 }
 
+/// Bytes of inputs that nothing but jobs refers to, by who ordered them; `others` is in order.
+async fn kept_by_jobs(
+    hub: &Hub,
+    inputs: &[(AccountId, Hash)],
+    others: &[Hash],
+) -> Result<HashMap<AccountId, u64>, DriveError> {
+    let mut bytes: HashMap<AccountId, u64> = HashMap::new();
+    for inputs in inputs.chunks(PIECE) {
+        for (owner, input) in inputs.iter().filter(|(_, input)| others.binary_search(input).is_err()) {
+            let size = hub.blobs.size(input)?.unwrap_or_default();
+            *bytes.entry(*owner).or_default() += size.0;
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(bytes)
+}
+
 /// Some of what jobs refer to.
 #[derive(Default)]
 struct Piece {
-    blobs: Vec<Hash>,
-    /// A list whose files are named in it.
-    list: Option<Hash>,
+    outputs: Vec<Hash>,
+    /// Inputs with who ordered the job.
+    inputs: Vec<(AccountId, Hash)>,
+    /// A list whose files are named in it, with the same.
+    list: Option<(AccountId, Hash)>,
     next: Option<(JobId, TaskIndex)>,
 }
 
@@ -129,12 +164,13 @@ struct Piece {
 fn of_jobs(state: &State, from: JobId, task: TaskIndex) -> Piece {
     let Some((id, job)) = state.jobs().range(from..).next() else { return Piece::default() };
     let task = if *id == from { task } else { TaskIndex(0) };
-    let (mut blobs, more) = job.outputs(task, PIECE);
-    if task == TaskIndex(0) {
-        blobs.extend(inputs_of(job));
+    let (outputs, more) = job.outputs(task, PIECE);
+    let next = Some(more.map_or((JobId(id.0.saturating_add(1)), TaskIndex(0)), |task| (*id, task)));
+    if task > TaskIndex(0) {
+        return Piece { outputs, next, ..Piece::default() };
     }
-    let next = more.map_or((JobId(id.0.saturating_add(1)), TaskIndex(0)), |task| (*id, task));
-    Piece { blobs, list: job.spec.task_list.filter(|_| task == TaskIndex(0)), next: Some(next) }
+    let inputs = inputs_of(job).map(|input| (job.owner, input)).collect();
+    Piece { outputs, inputs, list: job.spec.task_list.map(|list| (job.owner, list)), next }
 }
 
 fn inputs_of(job: &Job) -> impl Iterator<Item = Hash> {

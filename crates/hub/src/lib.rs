@@ -31,6 +31,7 @@ mod notices;
 mod options;
 mod orders;
 pub mod proof;
+mod results;
 mod s3;
 mod server;
 mod session;

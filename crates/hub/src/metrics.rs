@@ -24,6 +24,10 @@ pub(crate) struct Metrics {
     pub(crate) links: Gauge,
     /// Runs that workers reported.
     pub(crate) reported_runs: Counter,
+    /// Bytes of jobs' inputs that were sent to machines and to whoever ordered them.
+    pub(crate) input_bytes: Counter,
+    /// Bytes that came in bodies to be stored.
+    pub(crate) received_bytes: Counter,
     /// Events that webhooks took.
     pub(crate) webhooks_taken: Counter,
     /// Tries to bring events to webhooks that failed.
@@ -42,6 +46,8 @@ impl Metrics {
             request_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
             links: Gauge::default(),
             reported_runs: Counter::default(),
+            input_bytes: Counter::default(),
+            received_bytes: Counter::default(),
             webhooks_taken: Counter::default(),
             webhooks_failed: Counter::default(),
             registry: Registry::default(),
@@ -55,6 +61,12 @@ impl Metrics {
         registry.register_with_unit("http_request", "Time to answer HTTP requests", Unit::Seconds, seconds);
         registry.register("worker_links", "Workers with a link now", metrics.links.clone());
         registry.register("reported_runs", "Runs that workers reported", metrics.reported_runs.clone());
+        registry.register(
+            "input_bytes",
+            "Bytes of inputs of jobs that were sent",
+            metrics.input_bytes.clone(),
+        );
+        registry.register("received_bytes", "Bytes that came to be stored", metrics.received_bytes.clone());
         registry.register(
             "webhook_events_taken",
             "Events that webhooks took",

@@ -15,6 +15,8 @@ pub enum Deduplicate {
     /// The caller's own: nobody learns from what needs not be sent what others keep.
     #[default]
     Account,
+    /// Those of whoever is with the caller in a space, too.
+    Group,
     /// Everybody's: whoever has a file learns whether it is stored already.
     All,
 }
@@ -32,6 +34,10 @@ pub struct ServeOptions {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// The largest blob that may be uploaded.
     pub max_upload: ByteSize,
+    /// How much an account may have in the store that no file has; more than the largest upload, which has none at first.
+    pub unfiled_limit: ByteSize,
+    /// How long a request waits for blobs to be put together; well below the time after which silent connections are closed.
+    pub join_wait: Duration,
     /// Whose stored bytes are linked without being sent again.
     pub deduplicate: Deduplicate,
     /// How long a worker may be silent before its link counts as lost; its heartbeats come faster.
@@ -78,6 +84,8 @@ impl ServeOptions {
             tls: true,
             certificate: None,
             max_upload: ByteSize(16 << 30),
+            unfiled_limit: ByteSize(100 << 30),
+            join_wait: Duration::from_secs(20),
             deduplicate: Deduplicate::Account,
             link_lease: Duration::from_secs(30),
             link_grace: Duration::from_secs(15),

@@ -25,7 +25,7 @@ use crate::chunks::Chunks;
 use crate::collect::{self, Collector};
 use crate::directory::Directory;
 use crate::downloads::Downloads;
-use crate::drive::LinkPasses;
+use crate::drive::{LinkPasses, UnfiledRoom};
 use crate::feeds::Waiters;
 use crate::limits::{BodyRoom, RateLimit, Share, Shares, StreamRoom};
 use crate::live::Live;
@@ -106,6 +106,8 @@ pub(crate) struct Hub {
     pub(crate) collector: Collector,
     /// Transfers that send only what is lacking.
     pub(crate) chunks: Chunks,
+    /// What accounts have in the store that no file has.
+    pub(crate) unfiled: UnfiledRoom,
     stopping: watch::Sender<bool>,
 }
 
@@ -389,6 +391,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         link_passes,
         collector: Collector::default(),
         chunks: Chunks::new(),
+        unfiled: UnfiledRoom::default(),
         stopping: watch::Sender::new(false),
         options,
     });

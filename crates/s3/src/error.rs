@@ -68,7 +68,7 @@ fn refused(refusal: &Refusal) -> S3Error {
         FilesRefusal::Changed { .. } | FilesRefusal::Exists { .. } => S3ErrorCode::PreconditionFailed,
         FilesRefusal::NoUpload { .. } => S3ErrorCode::NoSuchUpload,
         FilesRefusal::NoVersion { .. } => S3ErrorCode::NoSuchVersion,
-        FilesRefusal::QuotaExceeded { .. } => {
+        FilesRefusal::QuotaExceeded { .. } | FilesRefusal::TooMuchUnfiled { .. } => {
             return custom("QuotaExceeded", http::StatusCode::FORBIDDEN, text);
         }
         FilesRefusal::IsFolder { .. }

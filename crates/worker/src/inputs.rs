@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pumasi_api::client::{ClientError, HubClient, JobInput, Source};
+use pumasi_api::client::{ClientError, HubClient, JobInput, Source, UPLOAD_MIN, Upload};
 use pumasi_types::{ByteSize, Hash, JobId, TaskIndex};
 use tokio::sync::Semaphore;
 
@@ -249,11 +249,22 @@ impl Inputs {
     /// # Errors
     /// When the hub cannot be reached for long, or does not take it.
     pub async fn upload(&self, hash: Hash, output: Bytes) -> Result<(), Fault> {
+        let is_large = output.len() as u64 >= UPLOAD_MIN;
         let source = Source::Bytes(output);
         let _permit = self.inner.uploads.acquire().await;
-        let put = || self.inner.client.put_blob(&source, hash, Arc::new(|_| ()));
-        let put = persevering("upload", hash, put).await;
-        put.map(drop).map_err(|error| Fault::here(format!("cannot upload the output: {error}")))
+        let client = &self.inner.client;
+        let put = || async {
+            match is_large {
+                // What was sent of it before a transfer broke off is not sent again.
+                true => client.upload(&source, &Upload::new(Arc::new(|_| ()))).await.map(|sent| sent.hash),
+                false => client.put_blob(&source, hash, Arc::new(|_| ())).await.map(|stored| stored.hash),
+            }
+        };
+        match persevering("upload", hash, put).await {
+            Ok(seen) if seen == hash => Ok(()),
+            Ok(seen) => Err(Fault::here(format!("the output to upload has the hash {seen}, not {hash}"))),
+            Err(error) => Err(Fault::here(format!("cannot upload the output: {error}"))),
+        }
     }
 
     fn tenancy(&self, job: JobId) -> Tenancy {

@@ -78,7 +78,7 @@ fn start(hub: &FakeHub, dir: &Path) -> Process {
 }
 
 #[tokio::test]
-#[ignore = "it is started by the other tests"]
+#[ignore = "`start` runs it in a process of its own for nothing_readable_is_on_disk_during_a_run_after_it_and_after_a_kill"]
 async fn works_in_a_process_of_its_own() {
     let (hub, dir) = (std::env::var(HUB).unwrap(), std::env::var(DATA).unwrap());
     let program = env!("CARGO_BIN_EXE_compile-guest").into();

@@ -1,4 +1,4 @@
-//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench|sales-day|faults|fuzz|carrier`.
+//! One front door for developers: `cargo demo` and `cargo xtask test|check|bench|sales-day|faults|shared|fuzz|carrier`.
 
 mod bench;
 mod build;
@@ -14,6 +14,7 @@ mod process;
 mod python;
 mod s3;
 mod sales_day;
+mod shared;
 mod sim;
 mod test;
 #[cfg(test)]
@@ -53,6 +54,8 @@ enum Command {
     Faults(faults::Options),
     /// Carry parcels: follow a carrier's feed, report scans, deliver
     Carrier(carrier::Options),
+    /// Have many tasks share one large input, and count how often it travels
+    Shared(shared::Options),
     /// Feed every decoder of bytes from outside with what libFuzzer thinks of
     Fuzz(fuzz::Options),
 }
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::SalesDay(options) => sales_day::run(&options),
         Command::Faults(options) => faults::run(&options),
         Command::Carrier(options) => carrier::run(&options),
+        Command::Shared(options) => shared::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
     };
     match outcome {

@@ -10,6 +10,7 @@ use pumasi_types::{FileId, FilePath, Hash, LinkId, RequestId, SpaceId, VersionId
 use super::plain::Download;
 use super::transfer::{Progress, Source};
 use super::{Call, ClientError, HubClient, JSON_BYTES_MAX, escape};
+use crate::frames::frame;
 use crate::wire::StoredBlob;
 use crate::wire::files::*;
 
@@ -332,12 +333,7 @@ impl HubClient {
     /// Stores many small blobs at the price of one: at most [`MANY_BLOBS`], which with [`FRAME_LENGTH_BYTES`] for each
     /// have at most [`MANY_BYTES`].
     pub async fn put_blobs(&self, blobs: &[Bytes]) -> Result<Vec<StoredBlob>, ClientError> {
-        let mut body = BytesMut::new();
-        for blob in blobs {
-            body.extend_from_slice(&(blob.len() as u64).to_le_bytes());
-            body.extend_from_slice(blob);
-        }
-        let (source, progress): (_, Progress) = (Source::Bytes(body.freeze()), std::sync::Arc::new(|_| {}));
+        let (source, progress): (_, Progress) = (Source::Bytes(frame(blobs)), std::sync::Arc::new(|_| {}));
         let call = Call { upload: Some((&source, progress)), ..Call::new(Method::POST, "/v1/blobs/many") };
         let stored: StoredBlobs = self.parse(&call, self.collect(&call, JSON_BYTES_MAX).await?)?;
         if stored.blobs.len() != blobs.len() {

@@ -1,4 +1,4 @@
-//! Large files on their way to the hub: in segments, each sent once, without what lies in blobs that the caller holds.
+//! Large files, and outputs as large, on their way to the hub: in segments, each sent once, without what lies in blobs that the caller holds.
 //!
 //! Nothing is remembered on this side: what was sent before a transfer broke off is held by the caller's account for two
 //! days, and the same file cut again has the same segments. So going on is doing the same again.
@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,7 +32,7 @@ const SENT_AT_ONCE: usize = 3;
 /// Blobs in one question.
 const ASKED_AT_ONCE: usize = 1_000;
 /// Bytes of a file that are read at once.
-const BLOCK: usize = 4 << 20;
+const BLOCK: u64 = 4 << 20;
 /// Between two looks whether the hub has put a file together.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
 
@@ -73,7 +73,7 @@ pub struct Uploaded {
 /// One file on its way.
 struct Sending<'a> {
     client: &'a HubClient,
-    path: PathBuf,
+    source: &'a Source,
     known: Arc<Known>,
     /// Bytes of the file that the hub has.
     done: AtomicU64,
@@ -81,28 +81,28 @@ struct Sending<'a> {
 }
 
 impl HubClient {
-    /// Sees to it that the caller holds the bytes of a file, and sends as little of them as it can. When it fails on its
+    /// Sees to it that the caller holds the bytes of a source, and sends as little of them as it can. When it fails on its
     /// way, do the same again: what was sent is not sent again within two days.
     ///
     /// # Errors
-    /// When the file cannot be read or changes meanwhile, the hub cannot be reached or refuses.
-    pub async fn upload(&self, path: &Path, upload: &Upload) -> Result<Uploaded, ClientError> {
-        let outline = blocking(path, outline).await?;
+    /// When a file cannot be read or changes meanwhile, the hub cannot be reached or refuses.
+    pub async fn upload(&self, source: &Source, upload: &Upload) -> Result<Uploaded, ClientError> {
+        let outline = blocking(source, outline).await?;
         let Outline { hash, length, segments } = &outline;
         let nothing_sent = Uploaded { hash: *hash, size: *length, sent: 0 };
         let is_held = self.held(&[*hash]).await? == [true];
-        if is_held || self.prove(path, &outline).await? {
+        if is_held || self.prove(source, &outline).await? {
             (upload.progress)(*length);
             return Ok(nothing_sent);
         }
         let known = Arc::new(self.known(&upload.bases).await?);
         let (done, progress) = (AtomicU64::new(0), &upload.progress);
-        let sending = Sending { client: self, path: path.to_owned(), known, done, progress };
+        let sending = Sending { client: self, source, known, done, progress };
         let whole = [Segment { offset: 0, length: 0, hash: *hash }];
         let segments: &[Segment] = if segments.is_empty() { &whole } else { segments };
         let names: Vec<Hash> = segments.iter().map(|segment| segment.hash).collect();
         let held = self.held(&names).await?;
-        let sent = stream::iter(segments.iter().zip(held))
+        let sent = stream::iter(segments.iter().copied().zip(held))
             .map(|(segment, held)| sending.segment(segment, held))
             .buffer_unordered(SENT_AT_ONCE)
             .try_fold(0, |sum, sent| async move { Ok(sum + sent) })
@@ -131,7 +131,7 @@ impl HubClient {
 
     /// Shows the hub that the file is here; whether the caller holds its bytes by that. The same is said and asked for,
     /// whatever the hub has.
-    async fn prove(&self, path: &Path, outline: &Outline) -> Result<bool, ClientError> {
+    async fn prove(&self, source: &Source, outline: &Outline) -> Result<bool, ClientError> {
         if outline.length < possession::LEAST {
             return Ok(false);
         }
@@ -151,7 +151,7 @@ impl HubClient {
             blob: outline.hash,
             length: outline.length,
         };
-        let answer = blocking(path, move |path| answer(path, &challenge)).await?;
+        let answer = blocking(source, move |opened| answer(opened, &challenge)).await?;
         let said = Possession { nonce, answer };
         match self.post::<_, Linked>(&format!("/v1/blobs/{}/proof", outline.hash), &said, None).await {
             Ok(Linked { linked }) => Ok(linked),
@@ -197,12 +197,12 @@ impl HubClient {
 
 impl Sending<'_> {
     /// Sends a segment, unless it is held; how many bytes travelled.
-    async fn segment(&self, segment: &Segment, is_held: bool) -> Result<u64, ClientError> {
+    async fn segment(&self, segment: Segment, is_held: bool) -> Result<u64, ClientError> {
         let mut sent = 0;
         if !is_held {
-            let (known, wanted) = (Arc::clone(&self.known), *segment);
-            let delta = blocking(&self.path, move |path| {
-                let bytes = read_segment(path, &wanted)?;
+            let known = Arc::clone(&self.known);
+            let delta = blocking(self.source, move |opened| {
+                let bytes = read_segment(opened, &segment)?;
                 Ok(known.recipe(&cut(&bytes)))
             });
             let delta = delta.await?;
@@ -222,40 +222,69 @@ impl Sending<'_> {
     }
 }
 
-fn outline(path: &Path) -> io::Result<Outline> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let mut outliner = Outliner::new(length);
-    loop {
-        let mut block = Vec::with_capacity(BLOCK);
-        if (&mut file).take(BLOCK as u64).read_to_end(&mut block)? == 0 {
-            break;
+/// A source that is read here and there.
+enum Opened {
+    Bytes(Bytes),
+    File(File),
+}
+
+impl Opened {
+    fn open(source: &Source) -> io::Result<Opened> {
+        match source {
+            Source::Bytes(bytes) => Ok(Opened::Bytes(bytes.clone())),
+            Source::File(path) => File::open(path).map(Opened::File),
         }
-        outliner.push(&block.into());
     }
-    let outline = outliner.finish();
-    if outline.length == length { Ok(outline) } else { Err(changed()) }
+
+    fn length(&self) -> io::Result<u64> {
+        match self {
+            Opened::Bytes(bytes) => Ok(bytes.len() as u64),
+            Opened::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
+    /// So many bytes from there on.
+    fn read(&mut self, offset: u64, length: u64) -> io::Result<Bytes> {
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        match self {
+            Opened::Bytes(bytes) => {
+                let begin = usize::try_from(offset).map_err(io::Error::other)?;
+                let end = begin.checked_add(length).filter(|end| *end <= bytes.len()).ok_or_else(changed)?;
+                Ok(bytes.slice(begin..end))
+            }
+            Opened::File(file) => {
+                let mut bytes = vec![0; length];
+                file.seek(SeekFrom::Start(offset))?;
+                file.read_exact(&mut bytes).map_err(|error| match error.kind() {
+                    io::ErrorKind::UnexpectedEof => changed(),
+                    _ => error,
+                })?;
+                Ok(bytes.into())
+            }
+        }
+    }
 }
 
-fn read_segment(path: &Path, segment: &Segment) -> io::Result<Bytes> {
-    let length = usize::try_from(segment.length).map_err(io::Error::other)?;
-    let mut bytes = vec![0; length];
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(segment.offset))?;
-    file.read_exact(&mut bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => changed(),
-        _ => error,
-    })?;
-    if Hash::of(&bytes) == segment.hash { Ok(bytes.into()) } else { Err(changed()) }
+fn outline(opened: &mut Opened) -> io::Result<Outline> {
+    let length = opened.length()?;
+    let (mut outliner, mut at) = (Outliner::new(length), 0);
+    while at < length {
+        let block = opened.read(at, BLOCK.min(length - at))?;
+        at += block.len() as u64;
+        outliner.push(&block);
+    }
+    if opened.length()? == length { Ok(outliner.finish()) } else { Err(changed()) }
 }
 
-fn answer(path: &Path, challenge: &possession::Challenge) -> io::Result<Hash> {
-    let (mut file, mut answer) = (File::open(path)?, challenge.answer());
-    let mut slice = [0; SLICE_BYTES as usize];
+fn read_segment(opened: &mut Opened, segment: &Segment) -> io::Result<Bytes> {
+    let bytes = opened.read(segment.offset, segment.length)?;
+    if Hash::of(&bytes) == segment.hash { Ok(bytes) } else { Err(changed()) }
+}
+
+fn answer(opened: &mut Opened, challenge: &possession::Challenge) -> io::Result<Hash> {
+    let mut answer = challenge.answer();
     for offset in challenge.offsets() {
-        file.seek(SeekFrom::Start(offset))?;
-        file.read_exact(&mut slice)?;
-        answer.slice(&slice);
+        answer.slice(&opened.read(offset, SLICE_BYTES)?);
     }
     Ok(answer.finish())
 }
@@ -264,13 +293,18 @@ fn changed() -> io::Error {
     io::Error::other("it was changed while it was read: try again when nobody writes to it")
 }
 
-/// Reads from a file beside the threads that serve requests.
+/// Reads a source beside the threads that serve requests.
 async fn blocking<T: Send + 'static>(
-    path: &Path,
-    read: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    source: &Source,
+    read: impl FnOnce(&mut Opened) -> io::Result<T> + Send + 'static,
 ) -> Result<T, ClientError> {
-    let owned = path.to_owned();
-    let done = tokio::task::spawn_blocking(move || read(&owned)).await;
+    let owned = source.clone();
+    let work = move || Opened::open(&owned).and_then(|mut opened| read(&mut opened));
+    let done = tokio::task::spawn_blocking(work).await;
     let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
-    done.map_err(|source| ClientError::Local { verb: "read", path: path.to_owned(), source })
+    let path = || match source {
+        Source::Bytes(bytes) => PathBuf::from(format!("{} bytes in memory", bytes.len())),
+        Source::File(path) => path.clone(),
+    };
+    done.map_err(|error| ClientError::Local { verb: "read", path: path(), source: error })
 }

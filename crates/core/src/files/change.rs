@@ -2,6 +2,7 @@
 
 use pumasi_types::{AccountId, ByteSize, FileId, FilePath, Hash, SpaceId, Time};
 
+use super::claims::Claims;
 use super::links::Links;
 use super::trash::Doom;
 use super::tree::{Content, File, Folder, Packed, Tree, What};
@@ -15,6 +16,7 @@ pub(super) struct Opened<'a> {
     pub(super) tree: &'a mut Tree,
     pub(super) links: &'a mut Links,
     pub(super) doomed: &'a mut Vec<Doom>,
+    pub(super) claims: &'a mut Claims,
     pub(super) now: Time,
 }
 
@@ -45,6 +47,8 @@ impl Fresh {
 impl Opened<'_> {
     fn content(&mut self, fresh: Fresh) -> Content {
         let Fresh { blob, size, by, about } = fresh;
+        // The quota counts its bytes from now on.
+        self.claims.set_unfiled(by, blob, false);
         Content { id: self.tree.version(), blob, size, put: self.now, by, about }
     }
 

@@ -221,6 +221,13 @@ pub enum FilesCommand {
         /// The last one that it was told.
         last: NoticeId,
     },
+    /// The hub put these blobs together to one that the account has claimed: their bytes count once, as its. Hub only.
+    Joined {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        parts: Vec<Hash>,
+    },
 }
 
 /// What a member may do in a space; each includes those before it.

@@ -40,7 +40,7 @@ impl Files {
             opened.place(path, Condition::Absent, fresh)?;
         }
         for (_, blob, size, _) in files {
-            self.claims.add(by, *blob, *size, now);
+            self.claims.add(by, (*blob, *size), false, now);
         }
         if let Some(download) = self.downloads.get_mut(id) {
             let Brought { files: lying, bytes: all, saved: before } = download.brought;

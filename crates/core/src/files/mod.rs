@@ -102,6 +102,10 @@ impl Files {
             | Ask::RemoveSpace { .. }
             | Ask::SetMember { .. } => self.organise(caller, operator, command, ctx),
             Ask::Claim { account, blobs } => self.claim(*account, blobs, ctx),
+            Ask::Joined { account, parts } => {
+                self.count_elsewhere(*account, parts.iter().copied());
+                Ok(Done::Ok)
+            }
             Ask::ClaimFiles { space, paths } => self.claim_files(caller, *space, paths),
             Ask::AddLink { space, path, secret, password, expires, downloads } => {
                 let link = Link {
@@ -162,7 +166,10 @@ impl Files {
     pub(crate) fn is_for_hub(command: &FilesCommand) -> bool {
         matches!(
             command,
-            FilesCommand::Claim { .. } | FilesCommand::UseLink { .. } | FilesCommand::ReportDownload { .. }
+            FilesCommand::Claim { .. }
+                | FilesCommand::UseLink { .. }
+                | FilesCommand::ReportDownload { .. }
+                | FilesCommand::Joined { .. }
         )
     }
 
@@ -252,9 +259,14 @@ impl Files {
     fn claim(&mut self, account: AccountId, blobs: &[(Hash, ByteSize)], ctx: &Context<'_>) -> Answer {
         ctx.ledger.account(account).ok_or(Refusal::NoAccount { account })?;
         for (blob, size) in blobs {
-            self.claims.add(account, *blob, *size, ctx.now);
+            self.claims.add(account, (*blob, *size), true, ctx.now);
         }
         Ok(Done::Ok)
+    }
+
+    /// Something else counts the bytes of these claims from now on: a larger blob, or a job.
+    pub(crate) fn count_elsewhere(&mut self, account: AccountId, blobs: impl IntoIterator<Item = Hash>) {
+        blobs.into_iter().for_each(|blob| self.claims.set_unfiled(account, blob, false));
     }
 
     fn claim_files(&mut self, caller: AccountId, space: SpaceId, paths: &[FilePath]) -> Answer {
@@ -264,7 +276,7 @@ impl Files {
             let file = self.open(space)?.file_at(path)?;
             let content = self.tree.file(file).map(|file| (file.newest.blob, file.newest.size));
             let (blob, size) = content.ok_or_else(|| FilesRefusal::NoFile { path: path.clone() })?;
-            self.claims.add(caller, blob, size, self.now);
+            self.claims.add(caller, (blob, size), false, self.now);
             Ok((blob, size))
         };
         Ok(Done::Files(FilesDone::Claimed(paths.iter().map(claim).collect())))
@@ -273,6 +285,12 @@ impl Files {
     /// The blob is claimed by the account now: it may read it, and give it to files and jobs. How long it is.
     pub fn claimed(&self, account: AccountId, blob: &Hash) -> Option<ByteSize> {
         self.claims.size(account, blob, self.now)
+    }
+
+    /// Bytes that an account sent and that count nowhere else: they lie in no file that it put, in no upload, and in no blob
+    /// that was put together of them; until its claims of them are forgotten.
+    pub fn unfiled(&self, account: AccountId) -> ByteSize {
+        self.claims.unfiled(account)
     }
 
     /// Panics unless every invariant holds. Walks everything.

@@ -144,6 +144,17 @@ pub enum FilesRefusal {
         /// Its state.
         state: String,
     },
+    /// Too much was sent that lies nowhere.
+    #[error(
+        "you sent {held} that lie in no file, of at most {limit}: put them into files, or wait: they are forgotten three days \
+         after they came, inputs of jobs with their job"
+    )]
+    TooMuchUnfiled {
+        /// How much it would be.
+        held: ByteSize,
+        /// How much it may be.
+        limit: ByteSize,
+    },
 }
 
 impl FilesRefusal {
@@ -172,6 +183,7 @@ impl FilesRefusal {
             FilesRefusal::NoUpload { .. } => "no_upload",
             FilesRefusal::NoDownload { .. } => "no_download",
             FilesRefusal::WrongDownloadState { .. } => "wrong_state",
+            FilesRefusal::TooMuchUnfiled { .. } => "unfiled_limit",
         }
     }
 }

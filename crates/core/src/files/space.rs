@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pumasi_types::{AccountId, ByteSize, Duration, SpaceId, Time};
+use pumasi_types::{AccountId, ByteSize, Duration, Hash, SpaceId, Time};
 
 use super::change::Opened;
 use super::trash::{Doom, Trash};
@@ -51,9 +51,9 @@ impl Opened<'_> {
 impl Files {
     /// A space, to be changed by somebody who may.
     pub(super) fn open(&mut self, id: SpaceId) -> Result<Opened<'_>, FilesRefusal> {
-        let Files { now, spaces, tree, links, doomed, .. } = self;
+        let Files { now, spaces, tree, links, doomed, claims, .. } = self;
         let space = spaces.get_mut(&id).ok_or_else(|| no_space(id))?;
-        Ok(Opened { id, space, tree, links, doomed, now: *now })
+        Ok(Opened { id, space, tree, links, doomed, claims, now: *now })
     }
 
     pub(super) fn root(&self, id: SpaceId) -> Result<pumasi_types::FileId, FilesRefusal> {
@@ -232,6 +232,13 @@ impl Files {
     pub fn spaces_of(&self, account: AccountId) -> impl Iterator<Item = (SpaceId, &Space)> {
         let own = self.memberships.range((account, SpaceId(0))..=(account, SpaceId(u32::MAX)));
         own.filter_map(|(_, id)| Some((*id, self.spaces.get(id)?)))
+    }
+
+    /// Whether somebody who shares a space with this account, or the account itself, claimed a blob lately. Only
+    /// [`Bounds::GROUP`] members of its spaces are asked.
+    pub fn group_claims(&self, account: AccountId, blob: &Hash) -> bool {
+        let members = self.spaces_of(account).flat_map(|(_, space)| space.members.keys());
+        members.take(Bounds::GROUP).any(|member| self.claimed(*member, blob).is_some())
     }
 
     /// All spaces, in the order of their ids.

@@ -109,9 +109,13 @@ impl Opened<'_> {
 
     /// Keeps a content that was overwritten as an older version of a file, or not, if nothing is lost with it.
     pub(super) fn supersede(&mut self, file: FileId, before: Content) {
-        let same = self.tree.file(file).is_some_and(|file| file.newest.blob == before.blob);
+        let newest = self.tree.file(file).map(|file| (file.newest.blob, file.newest.by));
+        let same = newest.is_some_and(|(blob, _)| blob == before.blob);
         if same || self.space.keeps_nothing() {
             self.space.used.0 -= before.size.0;
+            if newest != Some((before.blob, before.by)) {
+                self.claims.set_unfiled(before.by, before.blob, true);
+            }
             return;
         }
         self.space.older.insert((self.now, file, before.id));
@@ -128,6 +132,7 @@ impl Opened<'_> {
         for (since, content) in node.older.drain(..over) {
             self.space.older.remove(&(since, file, content.id));
             self.space.used.0 -= content.size.0;
+            self.claims.set_unfiled(content.by, content.blob, true);
         }
     }
 
@@ -171,6 +176,10 @@ impl Opened<'_> {
         let (since, content) = older.remove(at);
         self.space.older.remove(&(since, file, version));
         let (id, now) = (self.tree.version(), self.now);
+        if content.by != by {
+            self.claims.set_unfiled(content.by, content.blob, true);
+            self.claims.set_unfiled(by, content.blob, false);
+        }
         let before = self.tree.write(file, Content { id, put: now, by, ..content });
         before.into_iter().for_each(|before| self.supersede(file, before));
         Ok(())
@@ -217,6 +226,7 @@ impl Files {
             let Some(at) = file.older.iter().position(|(_, content)| content.id == version) else { continue };
             let (_, content) = file.older.remove(at);
             space.used.0 -= content.size.0;
+            self.claims.set_unfiled(content.by, content.blob, true);
         }
         space.wind(id, timers);
     }
@@ -258,9 +268,16 @@ impl Files {
     fn erase_one(&mut self, id: FileId) {
         let Some(Node { space, what, .. }) = self.tree.forget(id) else { return };
         self.links.forget_file(id);
+        let file = match what {
+            What::File(file) => Some(file),
+            What::Folder(_) => None,
+        };
+        for content in file.iter().flat_map(|file| file.contents()) {
+            self.claims.set_unfiled(content.by, content.blob, true);
+        }
         let Some(space) = self.spaces.get_mut(&space) else { return };
         space.things -= 1;
-        let What::File(file) = what else { return };
+        let Some(file) = file else { return };
         let freed: u64 = file.contents().map(|content| content.size.0).sum();
         space.used = ByteSize(space.used.0 - freed);
         for (since, content) in &file.older {

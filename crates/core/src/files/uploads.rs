@@ -110,7 +110,10 @@ impl Files {
         opened.quota_for(size, replaced.unwrap_or_default())?;
         opened.take(replaced.unwrap_or_default(), size);
         if let Some(kept) = self.uploads.all.get_mut(&id) {
-            kept.upload.parts.insert(number, UploadPart { size, ..part });
+            let before = kept.upload.parts.insert(number, UploadPart { size, ..part });
+            // The quota counts what is a part, and no longer what was.
+            before.into_iter().for_each(|before| self.claims.set_unfiled(caller, before.blob, true));
+            self.claims.set_unfiled(caller, part.blob, false);
             ctx.timers.clear(kept.ends, Timer::Upload(id));
             kept.ends = ctx.now.after(Bounds::UPLOAD_IDLE);
             ctx.timers.set(kept.ends, Timer::Upload(id));
@@ -170,6 +173,9 @@ impl Files {
     /// It is given up.
     pub(crate) fn end_upload(&mut self, id: UploadId, timers: &mut Timers) {
         let Some(upload) = self.uploads.remove(id, timers) else { return };
+        for part in upload.parts.values() {
+            self.claims.set_unfiled(upload.by, part.blob, true);
+        }
         if let Some(space) = self.spaces.get_mut(&upload.space) {
             space.uploads.remove(&id);
             space.used.0 -= upload.size().0;

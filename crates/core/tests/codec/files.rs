@@ -63,6 +63,8 @@ fn spaces() -> impl Strategy<Value = FilesCommand> {
             .prop_map(|(space, account, access)| FilesCommand::SetMember { space, account, access }),
         6 => ((0..4_u64).prop_map(AccountId), proptest::collection::vec((blob(), size()), 0..4))
             .prop_map(|(account, blobs)| FilesCommand::Claim { account, blobs }),
+        1 => ((0..4_u64).prop_map(AccountId), proptest::collection::vec(blob(), 0..3))
+            .prop_map(|(account, parts)| FilesCommand::Joined { account, parts }),
         2 => (space(), proptest::collection::vec(path(), 0..3))
             .prop_map(|(space, paths)| FilesCommand::ClaimFiles { space, paths }),
     ]

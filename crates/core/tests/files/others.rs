@@ -2,7 +2,7 @@
 
 use pumasi_core::{
     About, Access, Bounds, Command, Condition, DownloadControl, DownloadReport, DownloadSource, DownloadSpec,
-    DownloadState, FileKind, FilesCommand, FilesDone, State,
+    DownloadState, FileKind, FilesCommand, FilesDone, STATE_VERSION, State, decode_state, encode_state,
 };
 use pumasi_types::{
     AccountId, ByteSize, DownloadId, Duration, FileId, Hash, LinkId, SpaceId, Time, UploadId, VersionId,
@@ -437,4 +437,69 @@ fn a_space_takes_along_what_is_of_it() {
     world.state.sanity_check();
     let again = world.space(ANN, "ann", 0);
     assert!(again > space, "an id is never given twice");
+}
+
+#[test]
+fn what_was_sent_counts_until_something_else_counts_it() {
+    let mut world = World::new();
+    let (space, keeping) = (world.space(ANN, "lab", 0), world.space(ANN, "archive", 1_000));
+    let unfiled = |world: &World| {
+        world.state.sanity_check();
+        world.files().unfiled(ANN).0
+    };
+    world.claim(ANN, blob(1), 100);
+    world.claim(ANN, blob(1), 100);
+    assert_eq!(unfiled(&world), 100, "once");
+    world.put(ANN, space, "a", (blob(1), 100)).expect("it is put");
+    assert_eq!(unfiled(&world), 0, "the space's quota counts it");
+    world.put(ANN, space, "a", (blob(2), 20)).expect("it is put");
+    assert_eq!(unfiled(&world), 100, "nothing kept what was overwritten");
+    world.put(ANN, keeping, "a", (blob(1), 100)).expect("it is put");
+    world.put(ANN, keeping, "a", (blob(3), 3)).expect("it is put");
+    assert_eq!(unfiled(&world), 0, "an older version is kept");
+    let remove =
+        |space| FilesCommand::Remove { space, paths: vec![path("a")], recursive: false, forever: true };
+    world.file(ANN, remove(keeping)).expect("it is removed");
+    assert_eq!(unfiled(&world), 103);
+    // Whoever reads a file sent nothing.
+    let share = FilesCommand::SetMember { space, account: BOB, access: Some(Access::Write) };
+    world.file(ANN, share).expect("she shares it");
+    world.file(BOB, FilesCommand::ClaimFiles { space, paths: vec![path("a")] }).expect("he reads it");
+    assert_eq!(world.files().unfiled(BOB), ByteSize(0));
+    // Parts count with the upload, then once more when it is given up.
+    let upload = begin(&mut world, space);
+    assert_eq!(part(&mut world, upload, 1, (blob(4), 1_000)), None);
+    assert_eq!(part(&mut world, upload, 1, (blob(5), 2_000)), None);
+    assert_eq!(unfiled(&world), 1_103);
+    world.file(ANN, FilesCommand::AbortUpload { upload }).expect("it is given up");
+    assert_eq!(unfiled(&world), 3_103);
+    // What was put together counts as a whole.
+    world.claim(ANN, blob(6), 3_000);
+    let parts = vec![blob(4), blob(5), blob(99)];
+    assert_eq!(world.file(ANN, FilesCommand::Joined { account: ANN, parts: parts.clone() }), Err("hub_only"));
+    world.must(State::SYSTEM, Command::Files(FilesCommand::Joined { account: ANN, parts }));
+    assert_eq!(unfiled(&world), 3_103);
+    world.put(ANN, space, "big", (blob(6), 3_000)).expect("it is put");
+    assert_eq!(unfiled(&world), 103);
+    let before = encode_state(&world.state);
+    assert_eq!(decode_state(STATE_VERSION, &before).expect("it is read").files().unfiled(ANN), ByteSize(103));
+    pass(&mut world, Duration(Bounds::CLAIM.0 + Bounds::CLAIM_ROOT.0 - 1));
+    assert_eq!(unfiled(&world), 103, "it is on the disk still");
+    pass(&mut world, Duration(1));
+    assert_eq!(unfiled(&world), 0);
+}
+
+#[test]
+fn a_group_is_who_shares_a_space() {
+    let mut world = World::new();
+    let space = world.space(ANN, "lab", 0);
+    world.claim(ANN, blob(1), 100);
+    assert!(world.files().group_claims(ANN, &blob(1)));
+    assert!(!world.files().group_claims(BOB, &blob(1)));
+    let share = FilesCommand::SetMember { space, account: BOB, access: Some(Access::Read) };
+    world.file(ANN, share).expect("she shares it");
+    assert!(world.files().group_claims(BOB, &blob(1)));
+    assert!(!world.files().group_claims(BOB, &blob(2)));
+    pass(&mut world, Bounds::CLAIM);
+    assert!(!world.files().group_claims(BOB, &blob(1)), "she does not hold it any more");
 }

@@ -117,6 +117,7 @@ fn commands() -> Vec<(&'static str, FilesCommand)> {
         ("report part", report(DownloadReport::Part { from: 1_000, files: fetched(), saved: ByteSize(1) })),
         ("release folder", FilesCommand::ReleaseFolder { space, path: path("none") }),
         ("see downloads", FilesCommand::SeeDownloads { last: NoticeId(300) }),
+        ("joined", FilesCommand::Joined { account: ALICE, parts: vec![hash(1)] }),
     ]
 }
 
@@ -149,6 +150,7 @@ fn number(command: &FilesCommand) -> usize {
         FilesCommand::ReportDownload { .. } => 23,
         FilesCommand::ReleaseFolder { .. } => 24,
         FilesCommand::SeeDownloads { .. } => 25,
+        FilesCommand::Joined { .. } => 26,
     }
 }
 
@@ -158,6 +160,7 @@ fn request(command: FilesCommand) -> Request {
         FilesCommand::Claim { .. }
             | FilesCommand::UseLink { .. }
             | FilesCommand::ReportDownload { .. }
+            | FilesCommand::Joined { .. }
             | FilesCommand::ChangeSpace { .. }
     );
     ask(if hubs { State::SYSTEM } else { ALICE }, Command::Files(command))

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use pumasi_core::{Bounds, FilesCommand, State};
 use pumasi_types::{AccountId, ByteSize, Hash};
 use tokio::sync::watch;
 
@@ -103,8 +104,8 @@ async fn put_together(
     parts: Vec<Hash>,
     join: &Join,
 ) -> Result<(Hash, ByteSize), DriveError> {
-    let store = hub.blobs.clone();
-    let pieces = stream::iter(parts)
+    let (store, named) = (hub.blobs.clone(), parts.clone());
+    let pieces = stream::iter(named)
         .then(move |part| {
             let store = store.clone();
             async move { store.stream(&part).await.map(|(_, pieces)| pieces) }
@@ -113,5 +114,11 @@ async fn put_together(
         .inspect_ok(|piece| {
             join.done.fetch_add(piece.len() as u64, Ordering::Relaxed);
         });
-    hub.store(account, pieces.boxed(), ByteSize(join.size)).await
+    let whole = hub.store_held(account, pieces.boxed(), ByteSize(join.size)).await?;
+    let parts: Vec<Hash> = parts.into_iter().filter(|part| *part != whole.0).collect();
+    for parts in parts.chunks(Bounds::FILES) {
+        let joined = FilesCommand::Joined { account, parts: parts.to_vec() };
+        hub.files(State::SYSTEM, None, joined).await?;
+    }
+    Ok(whole)
 }

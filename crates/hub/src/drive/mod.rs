@@ -5,6 +5,7 @@
 //! ([`Hub::held`]). The state decides about both; here is nothing that could decide otherwise.
 
 mod link_pass;
+mod unfiled;
 
 use std::error::Error;
 
@@ -22,6 +23,7 @@ use crate::chunks::LastByte;
 use crate::server::Hub;
 
 pub(crate) use self::link_pass::{LinkPasses, NoCheck, PASS};
+pub(crate) use self::unfiled::UnfiledRoom;
 
 /// How a caller names its own space, whatever that is called.
 pub(crate) const HOME: &str = pumasi_api::wire::files::HOME;
@@ -124,11 +126,39 @@ impl Hub {
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         let (body, last) = LastByte::of(body);
+        let mut coming = self.coming(caller);
+        self.keep(caller, coming.metered(body), &last, limit).await
+    }
+
+    /// The same with bytes that the caller holds or may read already, and that something counts as its.
+    pub(crate) async fn store_held<E>(
+        &self,
+        caller: AccountId,
+        body: impl Stream<Item = Result<Bytes, E>>,
+        limit: ByteSize,
+    ) -> Result<(Hash, ByteSize), DriveError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (body, last) = LastByte::of(body);
+        self.keep(caller, body, &last, limit).await
+    }
+
+    async fn keep<E>(
+        &self,
+        caller: AccountId,
+        body: impl Stream<Item = Result<Bytes, E>>,
+        last: &LastByte,
+        limit: ByteSize,
+    ) -> Result<(Hash, ByteSize), DriveError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
         let mut writer = self.blobs.writer();
-        let stored = writer.put_stream(body, limit).await?;
+        let stored = writer.put_stream(body, limit).await.map_err(unfiled::refused)?;
         let tally = writer.finish().await?;
         self.claim(caller, vec![stored]).await?;
-        self.chunks.disguise.settle(&last, &tally).await;
+        self.chunks.disguise.settle(last, &tally).await;
         Ok(stored)
     }
 
@@ -138,7 +168,12 @@ impl Hub {
         caller: AccountId,
         blobs: Vec<Bytes>,
     ) -> Result<Vec<(Hash, ByteSize)>, DriveError> {
+        if blobs.is_empty() {
+            return Ok(Vec::new());
+        }
         let sizes: Vec<ByteSize> = blobs.iter().map(|blob| ByteSize(blob.len() as u64)).collect();
+        let mut coming = self.coming(caller);
+        coming.take(sizes.iter().map(|size| size.0).sum()).await?;
         let (last, mut writer) = (LastByte::now(), self.blobs.writer());
         let names = writer.put_many(blobs).await?;
         let tally = writer.finish().await?;

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
-use bytes::Buf;
-use pumasi_api::wire::files::{FRAME_LENGTH_BYTES, MANY_BLOBS};
+use pumasi_api::frames::unframe;
 use pumasi_api::wire::{self, files::StoredBlobs};
 use pumasi_core::FilesRefusal;
 use pumasi_types::{ByteSize, Hash, ParseHashError};
 
 use super::ApiError;
 use super::content::Content;
-use super::extract::{Caller, Path, RawBody};
+use super::extract::{Caller, Path, RawBody, incoming};
 use crate::drive::DriveError;
 use crate::server::Hub;
 
@@ -30,7 +28,7 @@ pub(super) async fn put(
     request: axum::extract::Request,
 ) -> Result<(StatusCode, Json<wire::StoredBlob>), ApiError> {
     let limit = upload_limit(&hub, request.headers())?;
-    let body = request.into_body().into_data_stream();
+    let body = incoming(&hub, request.into_body());
     let (hash, size) = hub.store(caller.account, body, limit).await?;
     Ok((StatusCode::CREATED, Json(wire::StoredBlob { hash, size: size.0 })))
 }
@@ -59,29 +57,6 @@ pub(super) async fn put_many(
     let stored = hub.store_many(caller.account, blobs).await?;
     let blobs = stored.into_iter().map(|(hash, size)| wire::StoredBlob { hash, size: size.0 }).collect();
     Ok((StatusCode::CREATED, Json(StoredBlobs { blobs })))
-}
-
-/// Takes blobs that stand behind each other apart.
-fn unframe(mut body: Bytes) -> Result<Vec<Bytes>, String> {
-    let mut blobs = Vec::new();
-    while !body.is_empty() {
-        if blobs.len() == MANY_BLOBS {
-            return Err(format!("the body has more than {MANY_BLOBS} blobs: send them in several requests"));
-        }
-        let cut = || {
-            format!(
-                "blob {} of the body is cut short: each is its length in 8 bytes and its bytes",
-                blobs.len()
-            )
-        };
-        if body.len() < FRAME_LENGTH_BYTES {
-            return Err(cut());
-        }
-        let length = body.get_u64_le();
-        let length = usize::try_from(length).ok().filter(|length| *length <= body.len()).ok_or_else(cut)?;
-        blobs.push(body.split_to(length));
-    }
-    Ok(blobs)
 }
 
 /// A blob's bytes for who holds it, or a part of them; HEAD tells its length. The body ends early when the stored bytes
@@ -113,31 +88,5 @@ fn not_held(error: DriveError) -> ApiError {
             ApiError::not_found("no_blob", message)
         }
         error => error.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn framed(lengths: &[u64], bytes: &[u8]) -> Bytes {
-        let mut body = Vec::new();
-        for length in lengths {
-            body.extend_from_slice(&length.to_le_bytes());
-            body.extend_from_slice(bytes);
-        }
-        body.into()
-    }
-
-    #[test]
-    fn a_body_of_many_blobs_is_whole_or_refused() {
-        assert_eq!(unframe(Bytes::new()), Ok(Vec::new()));
-        assert_eq!(unframe(framed(&[2, 2], b"ab")), Ok(vec![Bytes::from("ab"), Bytes::from("ab")]));
-        assert_eq!(unframe(framed(&[0, 0], b"")).map(|blobs| blobs.len()), Ok(2));
-        assert!(unframe(framed(&[3], b"ab")).unwrap_err().contains("blob 0"));
-        assert!(unframe(framed(&[2, u64::MAX], b"ab")).unwrap_err().contains("blob 1"));
-        assert!(unframe(Bytes::from_static(b"1234567")).is_err());
-        assert!(unframe(framed(&[0; MANY_BLOBS], b"")).is_ok());
-        assert!(unframe(framed(&[0; MANY_BLOBS + 1], b"")).unwrap_err().contains("more than 1000"));
     }
 }

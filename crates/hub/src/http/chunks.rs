@@ -1,7 +1,7 @@
 //! Transfers that send only what is lacking: what is held, chunks, recipes, joins and proofs of possession.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -17,7 +17,7 @@ use pumasi_types::{AccountId, ByteSize, Hash};
 use serde::Deserialize;
 
 use super::ApiError;
-use super::extract::{Body, Caller, Path, Query};
+use super::extract::{Body, Caller, Path, Query, incoming};
 use crate::chunks::{self, ComposeError, VALID};
 use crate::drive::DriveError;
 use crate::limits::Share;
@@ -26,8 +26,6 @@ use crate::server::Hub;
 
 /// Blobs in one question.
 const HELD_MAX: usize = 1_000;
-/// How long a request waits for a join; well below the time after which silent connections are closed.
-const JOIN_WAIT: Duration = Duration::from_secs(20);
 
 /// From where on chunks are listed.
 #[derive(Deserialize)]
@@ -88,7 +86,7 @@ pub(super) async fn compose(
     request: axum::extract::Request,
 ) -> Result<(StatusCode, Json<wire::StoredBlob>), ApiError> {
     let _place = place(&hub, caller.account)?;
-    let body = request.into_body().into_data_stream();
+    let body = incoming(&hub, request.into_body());
     let made = chunks::compose(Arc::clone(&hub), caller.account, body);
     let stored = hub.store(caller.account, made, hub.options.max_upload).await;
     let (hash, size) = stored.map_err(refused)?;
@@ -133,11 +131,12 @@ pub(super) async fn join(
         Some(join) => join,
         None => {
             let parts = sizes(&hub, account, parts).await?;
+            hub.coming(account).take(0).await?;
             let place = place(&hub, account)?;
             hub.chunks.joins.begin(&hub, account, parts, place)
         }
     };
-    let Ok(ended) = tokio::time::timeout(JOIN_WAIT, join.ended()).await else {
+    let Ok(ended) = tokio::time::timeout(hub.options.join_wait, join.ended()).await else {
         let joined = bodies::Joined { hash: None, size: join.size, done: join.done() };
         return Ok((StatusCode::ACCEPTED, Json(joined)));
     };
@@ -182,7 +181,7 @@ pub(super) async fn challenge(
     Body(body): Body<bodies::AskChallenge>,
 ) -> Result<Json<bodies::Challenge>, ApiError> {
     let blob = parse(&hash)?;
-    if hub.options.deduplicate != Deduplicate::All {
+    if hub.options.deduplicate == Deduplicate::Account {
         let message = "this hub links nothing that others stored: send the bytes";
         return Err(ApiError::new(StatusCode::CONFLICT, "own_only", message));
     }
@@ -216,12 +215,24 @@ pub(super) async fn prove(
         ApiError::new(StatusCode::CONFLICT, "no_challenge", message)
     })?;
     let is_right = challenges.check(&hub.blobs, &challenge, &body.answer).await;
+    let may_link = is_right && is_shared(&hub, caller.account, blob).await?;
     // Unless it has just been collected.
-    let linked = is_right && hub.blobs.link(&blob).await.is_ok();
+    let linked = may_link && hub.blobs.link(&blob).await.is_ok();
     if linked {
         hub.claim(caller.account, vec![(blob, ByteSize(challenge.length))]).await?;
     }
     Ok(Json(bodies::Linked { linked }))
+}
+
+/// Whether this hub links a blob for an account that has shown to have it.
+async fn is_shared(hub: &Hub, account: AccountId, blob: Hash) -> Result<bool, ApiError> {
+    match hub.options.deduplicate {
+        Deduplicate::Account => Ok(false),
+        Deduplicate::Group => {
+            Ok(hub.cell.read(move |state| state.files().group_claims(account, &blob)).await?)
+        }
+        Deduplicate::All => Ok(true),
+    }
 }
 
 fn parse(hash: &str) -> Result<Hash, ApiError> {

@@ -13,6 +13,7 @@ use crate::cell::CellError;
 use crate::drive::DriveError;
 use crate::error::fault;
 use crate::limits::NoRoom;
+use crate::results::PartsError;
 use crate::session::Over;
 
 /// What a request is answered when it is not done.
@@ -155,7 +156,9 @@ fn status_of(refusal: &FilesRefusal) -> StatusCode {
         FilesRefusal::NoAccess { .. } => StatusCode::FORBIDDEN,
         FilesRefusal::LinkOver => StatusCode::GONE,
         FilesRefusal::Changed { .. } => StatusCode::PRECONDITION_FAILED,
-        FilesRefusal::QuotaExceeded { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        FilesRefusal::QuotaExceeded { .. } | FilesRefusal::TooMuchUnfiled { .. } => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
         FilesRefusal::TooMany { .. } => StatusCode::BAD_REQUEST,
         _ => StatusCode::CONFLICT,
     }
@@ -174,6 +177,17 @@ impl From<DriveError> for ApiError {
             DriveError::Cell(error) => error.into(),
             DriveError::Blob(error) => error.into(),
             DriveError::Strange(_) => ApiError::internal(&error),
+        }
+    }
+}
+
+impl From<PartsError> for ApiError {
+    fn from(error: PartsError) -> ApiError {
+        match error {
+            PartsError::Blob(error) => error.into(),
+            PartsError::Malformed(error) => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_output", error.to_string())
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::{Stream, TryStreamExt};
 use pumasi_types::{AccountId, RequestId};
 use serde::de::DeserializeOwned;
 
@@ -95,6 +96,17 @@ impl FromRequestParts<Arc<Hub>> for IdempotencyKey {
 pub(super) fn media_type(headers: &HeaderMap) -> &str {
     let named = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     named.split(';').next().unwrap_or_default().trim()
+}
+
+/// A body that is stored as it comes, its bytes counted.
+pub(super) fn incoming(
+    hub: &Hub,
+    body: axum::body::Body,
+) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send + Unpin + use<> {
+    let received = hub.metrics.received_bytes.clone();
+    body.into_data_stream().inspect_ok(move |piece| {
+        received.inc_by(piece.len() as u64);
+    })
 }
 
 /// How many bytes a JSON body may have at a route.

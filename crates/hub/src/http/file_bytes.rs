@@ -161,7 +161,7 @@ pub(super) async fn put(
         let left = ByteSize(quota.0.saturating_sub(used.0));
         return Err(FilesRefusal::QuotaExceeded { quota, left, needed }.into());
     }
-    let body = request.into_body().into_data_stream();
+    let body = extract::incoming(&hub, request.into_body());
     let (blob, _) = hub.store(caller.account, body, limit).await?;
     let about = views::about(query.modified_ns, query.executable, labels);
     let file = FilePut { path: query.path.clone(), blob, about, condition };

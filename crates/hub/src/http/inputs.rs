@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::body::Body as HttpBody;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use pumasi_api::wire;
 use pumasi_core::{Job, Refusal};
 use pumasi_types::{Hash, JobId};
@@ -21,12 +22,31 @@ use crate::server::Hub;
 
 /// Which bytes of an input, and where the job names it.
 #[derive(Deserialize)]
-pub(super) struct InputQuery {
+struct InputQuery {
     /// Where the line of the job's task list begins that names it, if it is a task's file.
     line: Option<u64>,
     #[serde(default)]
     from: u64,
     length: Option<u64>,
+}
+
+/// An input that the caller may read, and which bytes of it are wanted.
+pub(super) struct Input {
+    hash: Hash,
+    from: u64,
+    length: Option<u64>,
+}
+
+impl FromRequestParts<Arc<Hub>> for Input {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Input, ApiError> {
+        let Caller(caller) = Caller::from_request_parts(parts, hub).await?;
+        let Path((job, hash)) = Path::<(JobId, String)>::from_request_parts(parts, hub).await?;
+        let Query(InputQuery { line, from, length }) = Query::from_request_parts(parts, hub).await?;
+        let hash = authorise(hub, caller, job, &hash, line).await?;
+        Ok(Input { hash, from, length })
+    }
 }
 
 /// A module, shared file, task list or task's file of a job. `line` is where the line that names a task's file begins in the
@@ -37,28 +57,25 @@ pub(super) struct InputQuery {
     responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = wire::ErrorBody)))]
 pub(super) async fn get(
     State(hub): State<Arc<Hub>>,
-    Caller(caller): Caller,
-    Path((job, hash)): Path<(JobId, String)>,
-    Query(query): Query<InputQuery>,
+    Input { hash, from, length }: Input,
 ) -> Result<Response, ApiError> {
-    let hash = authorise(&hub, caller, job, &hash, query.line).await?;
     let size = hub.blobs.size(&hash)?.ok_or(pumasi_blobs::BlobError::NotFound { hash })?;
-    let body = match (query.from, query.length) {
-        (0, None) => {
-            let (_, pieces) = hub.blobs.stream(&hash).await?;
-            (size.0, HttpBody::from_stream(pieces))
-        }
+    let (length, pieces) = match (from, length) {
+        (0, None) => (size.0, hub.blobs.stream(&hash).await?.1.boxed()),
         (from, length) => {
             let end = length.map_or(size.0, |length| from.saturating_add(length)).min(size.0);
-            let pieces = hub.blobs.stream_range(&hash, from..end).await?;
-            (end.saturating_sub(from), HttpBody::from_stream(pieces))
+            (end.saturating_sub(from), hub.blobs.stream_range(&hash, from..end).await?.boxed())
         }
     };
+    let sent = hub.metrics.input_bytes.clone();
+    let pieces = pieces.inspect_ok(move |piece| {
+        sent.inc_by(piece.len() as u64);
+    });
     let headers = [
-        (header::CONTENT_LENGTH, body.0.to_string()),
+        (header::CONTENT_LENGTH, length.to_string()),
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
     ];
-    Ok((headers, body.1).into_response())
+    Ok((headers, HttpBody::from_stream(pieces)).into_response())
 }
 
 /// The chunks of an input from byte `from` on: 36 bytes each, name and length. For the same callers.
@@ -66,14 +83,8 @@ pub(super) async fn get(
     params(("job" = u64, Path), ("hash" = String, Path), ("line" = Option<u64>, Query),
         ("from" = Option<u64>, Query)),
     responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = wire::ErrorBody)))]
-pub(super) async fn chunks(
-    State(hub): State<Arc<Hub>>,
-    Caller(caller): Caller,
-    Path((job, hash)): Path<(JobId, String)>,
-    Query(query): Query<InputQuery>,
-) -> Result<Response, ApiError> {
-    let hash = authorise(&hub, caller, job, &hash, query.line).await?;
-    page(&hub, &hash, query.from).await
+pub(super) async fn chunks(State(hub): State<Arc<Hub>>, input: Input) -> Result<Response, ApiError> {
+    page(&hub, &input.hash, input.from).await
 }
 
 /// Where a job names a blob.

@@ -24,6 +24,7 @@ mod page_html;
 mod pages;
 mod past;
 mod proof;
+mod results;
 mod s3_keys;
 mod sales;
 mod spaces;
@@ -157,6 +158,8 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         tasks::output,
         tasks::stdout,
         tasks::stderr,
+        results::claim,
+        results::put,
         proof::checkpoint,
         proof::tile,
         proof::info,
@@ -243,6 +246,8 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/v1/coupons", get(coupons::list).put(coupons::put))
         .route("/v1/customers", post(accounts::open_customers))
         .route("/v1/stock", post(market::change_stock))
+        .route("/v1/jobs/{job}/results", post(results::claim))
+        .route("/v1/spaces/{space}/results", post(results::put))
         .route("/v1/spaces/{space}/files", get(files::list).post(files::put))
         .route("/v1/spaces/{space}/claim", post(files::claim))
         .route("/v1/spaces/{space}/read", post(file_bytes::read_many))

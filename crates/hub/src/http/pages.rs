@@ -49,18 +49,28 @@ pub(super) struct PasswordForm {
     password: String,
 }
 
-/// Who asks, without a token: within the rate of its neighbourhood.
-pub(super) struct Visitor(IpAddr);
+/// Who asks for what through a link, without a token: within the rate of its neighbourhood.
+pub(super) struct Visit {
+    peer: IpAddr,
+    secret: String,
+    query: PageQuery,
+    headers: HeaderMap,
+    language: Language,
+}
 
-impl FromRequestParts<Arc<Hub>> for Visitor {
+impl FromRequestParts<Arc<Hub>> for Visit {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Visitor, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Visit, ApiError> {
         let peer = parts.extensions.get::<Peer>().map_or(IpAddr::from([0; 4]), |peer| neighbourhood(peer.0));
-        match hub.public.take(peer, std::time::Instant::now()) {
-            Ok(()) => Ok(Visitor(peer)),
-            Err(wait) => Err(ApiError::too_many("too many requests: try again").retry_after(wait)),
+        if let Err(wait) = hub.public.take(peer, std::time::Instant::now()) {
+            return Err(ApiError::too_many("too many requests: try again").retry_after(wait));
         }
+        let Path(secret) = Path::from_request_parts(parts, hub).await?;
+        let Query(query) = Query::<PageQuery>::from_request_parts(parts, hub).await?;
+        let headers = parts.headers.clone();
+        let language = Language::of(query.lang.as_deref(), &headers);
+        Ok(Visit { peer, secret, query, headers, language })
     }
 }
 
@@ -151,17 +161,10 @@ pub(super) fn without_secret(path: &str) -> &str {
         ("lang" = Option<String>, Query)),
     responses((status = 200, content_type = "text/html"), (status = 403, content_type = "text/html"),
         (status = 410, content_type = "text/html")))]
-pub(super) async fn get(
-    State(hub): State<Arc<Hub>>,
-    Visitor(peer): Visitor,
-    Path(secret): Path<String>,
-    Query(query): Query<PageQuery>,
-    headers: HeaderMap,
-) -> Response {
-    let language = Language::of(query.lang.as_deref(), &headers);
+pub(super) async fn get(State(hub): State<Arc<Hub>>, visit: Visit) -> Response {
+    let Visit { secret, query, language, .. } = &visit;
     let shown = async {
-        let shared = admitted(&hub, &secret, &headers, peer).await?;
-        let path = below(&shared.target.path, &query.path)?;
+        let (shared, path) = visit.admitted(&hub).await?;
         let (space, after) = (shared.space, query.after.clone());
         let look = move |state: &Cell| -> Option<(FileView, Page<FileView>)> {
             let files: &Files = state.files();
@@ -175,16 +178,16 @@ pub(super) async fn get(
         let (file, entries) = hub.cell.read(look).await?.ok_or(NotShown::NoFile)?;
         let next = entries.items.last().filter(|_| entries.more).map(name_of);
         let what = html::Shown {
-            secret: &secret,
+            secret,
             link: &shared.link,
             at: &query.path,
             file: &file,
             entries: &entries.items,
             next: next.as_deref(),
         };
-        Ok::<_, NotShown>(page(StatusCode::OK, html::shared(language, query.lang.as_deref(), &what)))
+        Ok::<_, NotShown>(page(StatusCode::OK, html::shared(*language, query.lang.as_deref(), &what)))
     };
-    shown.await.unwrap_or_else(|not_shown| not_shown.page(language, false))
+    shown.await.unwrap_or_else(|not_shown| not_shown.page(*language, false))
 }
 
 /// Gives a link's password; leads back to its page, where it is known for an hour.
@@ -194,13 +197,10 @@ pub(super) async fn get(
     responses((status = 303), (status = 403, content_type = "text/html"), (status = 429, content_type = "text/html")))]
 pub(super) async fn open(
     State(hub): State<Arc<Hub>>,
-    Visitor(peer): Visitor,
-    Path(secret): Path<String>,
-    Query(query): Query<PageQuery>,
-    headers: HeaderMap,
+    visit: Visit,
     Form(form): Form<PasswordForm>,
 ) -> Response {
-    let language = Language::of(query.lang.as_deref(), &headers);
+    let Visit { peer, secret, query, language, .. } = visit;
     let opened = async {
         let shared = find(&hub, &secret).await?;
         let home = html::address(&secret, None, &query.path, None, query.lang.as_deref());
@@ -240,32 +240,24 @@ fn see(address: &str, cookie: Option<String>) -> Response {
     responses((status = 200, content_type = "application/octet-stream"),
         (status = 206, content_type = "application/octet-stream"), (status = 401, content_type = "text/html"),
         (status = 404, content_type = "text/html"), (status = 410, content_type = "text/html")))]
-pub(super) async fn raw(
-    State(hub): State<Arc<Hub>>,
-    Visitor(peer): Visitor,
-    Path(secret): Path<String>,
-    Query(query): Query<PageQuery>,
-    method: Method,
-    headers: HeaderMap,
-) -> Response {
-    let language = Language::of(query.lang.as_deref(), &headers);
+pub(super) async fn raw(State(hub): State<Arc<Hub>>, visit: Visit, method: Method) -> Response {
+    let headers = &visit.headers;
     let bytes = async {
-        let shared = admitted(&hub, &secret, &headers, peer).await?;
-        let path = below(&shared.target.path, &query.path)?;
+        let (shared, path) = visit.admitted(&hub).await?;
         let name = path.name().unwrap_or_default().to_owned();
         let space = shared.space;
         let mut content = hub.cell.read(move |state| content_of(state.files(), space, &path, None)).await??;
         content.in_parts = shared.link.left.is_none();
-        if content.sends(&method, &headers) {
+        if content.sends(&method, headers) {
             hub.files(Cell::SYSTEM, None, FilesCommand::UseLink { link: shared.id }).await?;
         }
-        let mut response = content.answer(&hub, &method, &headers).await.map_err(NotShown::Fault)?;
+        let mut response = content.answer(&hub, &method, headers).await.map_err(NotShown::Fault)?;
         if let Ok(value) = HeaderValue::try_from(attachment(&name)) {
             response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
         }
         Ok::<_, NotShown>(response)
     };
-    bytes.await.unwrap_or_else(|not_shown| not_shown.page(language, true))
+    bytes.await.unwrap_or_else(|not_shown| not_shown.page(visit.language, true))
 }
 
 /// The name under which a browser keeps a download (RFC 6266).
@@ -296,18 +288,26 @@ async fn find(hub: &Hub, secret: &str) -> Result<Shared, NotShown> {
     hub.cell.read(look).await?.ok_or(NotShown::Gone)
 }
 
-/// The same for who knows its password, if it has one: by a cookie, or by HTTP's Basic authentication.
-async fn admitted(hub: &Hub, secret: &str, headers: &HeaderMap, peer: IpAddr) -> Result<Shared, NotShown> {
-    let shared = find(hub, secret).await?;
-    let Some(kept) = shared.link.password.clone() else { return Ok(shared) };
-    let now = cell::now();
-    if cookies(headers).any(|pass| hub.link_passes.admits(shared.id, &kept, pass, now)) {
-        return Ok(shared);
-    }
-    let Some(password) = basic(headers) else { return Err(NotShown::Password { wrong: false }) };
-    match right(hub, &shared, &kept, password, peer).await? {
-        true => Ok(shared),
-        false => Err(NotShown::Password { wrong: true }),
+impl Visit {
+    /// The link for who knows its password, if it has one, by a cookie or by HTTP's Basic authentication; and the path that is
+    /// asked for.
+    async fn admitted(&self, hub: &Hub) -> Result<(Shared, FilePath), NotShown> {
+        let shared = find(hub, &self.secret).await?;
+        if let Some(kept) = shared.link.password.clone() {
+            let now = cell::now();
+            let is_known =
+                cookies(&self.headers).any(|pass| hub.link_passes.admits(shared.id, &kept, pass, now));
+            if !is_known {
+                let Some(password) = basic(&self.headers) else {
+                    return Err(NotShown::Password { wrong: false });
+                };
+                if !right(hub, &shared, &kept, password, self.peer).await? {
+                    return Err(NotShown::Password { wrong: true });
+                }
+            }
+        }
+        let path = below(&shared.target.path, &self.query.path)?;
+        Ok((shared, path))
     }
 }
 

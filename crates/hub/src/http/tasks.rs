@@ -1,13 +1,15 @@
 //! Tasks and their outputs.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use pumasi_api::output::{self, TaskOutput};
+use pumasi_api::output::EMPTY;
+use pumasi_api::output::parts::Parts;
 use pumasi_api::wire;
 use pumasi_types::{JobId, TaskIndex};
 use serde::Deserialize;
@@ -85,36 +87,45 @@ pub(super) async fn get(
     find(&hub, caller, job, task).await.map(Json)
 }
 
-async fn encoded(hub: &Hub, caller: auth::Caller, job: JobId, task: TaskIndex) -> Result<Bytes, ApiError> {
-    let found = find(hub, caller, job, task).await?;
-    if found.ending.is_none() {
-        let message = format!("task {task} of job {job} has no output: it is {}", found.state);
-        return Err(ApiError::not_found("no_output", message));
-    }
-    match found.result {
-        None => Ok(Bytes::from_static(&output::EMPTY)),
-        Some(hash) => Ok(hub.blobs.get(&hash).await?),
-    }
+/// There is no output of a task that was not decided.
+pub(super) fn no_output(job: JobId, task: &wire::Task) -> ApiError {
+    let message = format!("task {} of job {job} has no output: it is {}", task.index, task.state);
+    ApiError::not_found("no_output", message)
 }
 
-async fn decoded(
+/// A part of a task's output: all of it when none is chosen.
+async fn part(
     hub: &Hub,
     caller: auth::Caller,
-    job: JobId,
-    task: TaskIndex,
-) -> Result<TaskOutput, ApiError> {
-    let bytes = encoded(hub, caller, job, task).await?;
-    TaskOutput::decode(bytes).map_err(|error| {
-        let message = format!("the output of task {task} of job {job} is malformed: {error}");
-        ApiError::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, "bad_output", message)
-    })
+    (job, task): (JobId, TaskIndex),
+    choose: Option<fn(Parts) -> Range<u64>>,
+) -> Result<Response, ApiError> {
+    let found = find(hub, caller, job, task).await?;
+    if found.ending.is_none() {
+        return Err(no_output(job, &found));
+    }
+    let Some(output) = found.result else {
+        let empty: &[u8] = if choose.is_none() { &EMPTY } else { &[] };
+        return Ok(raw(empty.len() as u64, empty.into()));
+    };
+    let Some(choose) = choose else {
+        let (size, pieces) = hub.blobs.stream(&output).await?;
+        return Ok(raw(size.0, HttpBody::from_stream(pieces)));
+    };
+    let range = choose(hub.parts_of(&output).await?);
+    let length = range.end - range.start;
+    let pieces = hub.blobs.stream_range(&output, range).await?;
+    Ok(raw(length, HttpBody::from_stream(pieces)))
 }
 
-fn raw(bytes: Bytes) -> Response {
+fn raw(length: u64, body: HttpBody) -> Response {
     // Whatever a guest wrote must not be taken for a page of this hub.
-    let headers =
-        [(header::CONTENT_TYPE, "application/octet-stream"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (headers, bytes).into_response()
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
+    ];
+    (headers, body).into_response()
 }
 
 /// A task's encoded output: stdout, stderr and files, as its hash covers them.
@@ -124,9 +135,9 @@ fn raw(bytes: Bytes) -> Response {
 pub(super) async fn output(
     State(hub): State<Arc<Hub>>,
     Caller(caller): Caller,
-    Path((job, task)): Path<(JobId, TaskIndex)>,
+    Path(task): Path<(JobId, TaskIndex)>,
 ) -> Result<Response, ApiError> {
-    encoded(&hub, caller, job, task).await.map(raw)
+    part(&hub, caller, task, None).await
 }
 
 /// What a task wrote to stdout.
@@ -136,9 +147,9 @@ pub(super) async fn output(
 pub(super) async fn stdout(
     State(hub): State<Arc<Hub>>,
     Caller(caller): Caller,
-    Path((job, task)): Path<(JobId, TaskIndex)>,
+    Path(task): Path<(JobId, TaskIndex)>,
 ) -> Result<Response, ApiError> {
-    decoded(&hub, caller, job, task).await.map(|output| raw(output.stdout))
+    part(&hub, caller, task, Some(|parts| parts.stdout)).await
 }
 
 /// What a task wrote to stderr.
@@ -148,7 +159,7 @@ pub(super) async fn stdout(
 pub(super) async fn stderr(
     State(hub): State<Arc<Hub>>,
     Caller(caller): Caller,
-    Path((job, task)): Path<(JobId, TaskIndex)>,
+    Path(task): Path<(JobId, TaskIndex)>,
 ) -> Result<Response, ApiError> {
-    decoded(&hub, caller, job, task).await.map(|output| raw(output.stderr))
+    part(&hub, caller, task, Some(|parts| parts.stderr)).await
 }

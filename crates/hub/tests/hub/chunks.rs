@@ -9,21 +9,16 @@ use bytes::Bytes;
 use pumasi_api::client::{HubClient, JobInput, Source, Upload};
 use pumasi_api::wire;
 use pumasi_api::wire::chunks::{AskChallenge, Challenge, JoinBlobs, Joined, Linked, Possession};
+use pumasi_api::wire::files::{Access, NewSpace};
 use pumasi_chunks::outline::Outliner;
 use pumasi_chunks::possession::{self, SLICE_BYTES};
 use pumasi_chunks::recipe::Encoder;
 use pumasi_hub::Deduplicate;
 use pumasi_types::{AccountId, Hash};
 
-fn noise(seed: &str, length: usize) -> Bytes {
-    let mut bytes = vec![0; length];
-    blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes);
-    bytes.into()
-}
-
 async fn upload(client: &HubClient, path: &Path, bases: &[Hash]) -> pumasi_api::client::Uploaded {
     let upload = Upload { bases: bases.to_vec(), ..Upload::new(Arc::new(|_| ())) };
-    client.upload(path, &upload).await.unwrap()
+    client.upload(&Source::File(path.to_owned()), &upload).await.unwrap()
 }
 
 async fn read(client: &HubClient, hash: Hash) -> Bytes {
@@ -52,7 +47,7 @@ async fn a_large_file_travels_once_and_goes_on_where_it_broke_off() {
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let tell = Arc::clone(&told);
     let options = Upload::new(Arc::new(move |now| tell.lock().unwrap().push(now)));
-    let sent = alice.upload(&path, &options).await.unwrap();
+    let sent = alice.upload(&Source::File(path.clone()), &options).await.unwrap();
     assert_eq!((sent.hash, sent.size), (Hash::of(&bytes), bytes.len() as u64));
     assert_eq!(sent.sent, sent.size - first.length, "what was sent before is not sent again");
     assert_eq!(told.lock().unwrap().iter().max(), Some(&sent.size));
@@ -67,13 +62,23 @@ async fn a_large_file_travels_once_and_goes_on_where_it_broke_off() {
     assert!((12..1 << 20).contains(&changed.sent), "{} bytes were sent", changed.sent);
     assert!(read(&alice, changed.hash).await == longer);
 
+    // What is in memory goes on as well: an output of a task.
+    let output = noise("output", 40 << 20);
+    let mut outliner = Outliner::new(output.len() as u64);
+    outliner.push(&output);
+    let outline = outliner.finish();
+    let (begin, first) = (outline.segments[1].offset as usize, &outline.segments[1]);
+    put(&alice, &output[begin..begin + first.length as usize]).await;
+    let sent = alice.upload(&Source::Bytes(output.clone()), &options).await.unwrap();
+    assert_eq!((sent.hash, sent.sent), (Hash::of(&output), output.len() as u64 - first.length));
+
     for small in [&b""[..], b"a few bytes"] {
         std::fs::write(&path, small).unwrap();
         let sent = upload(&alice, &path, &[]).await;
         assert_eq!((sent.hash, sent.size), (Hash::of(small), small.len() as u64));
         assert_eq!(read(&alice, sent.hash).await, small);
     }
-    let gone = alice.upload(&hub.dir.path().join("gone"), &options).await.unwrap_err();
+    let gone = alice.upload(&Source::File(hub.dir.path().join("gone")), &options).await.unwrap_err();
     assert!(gone.to_string().contains("cannot read"), "{gone}");
 }
 
@@ -214,6 +219,75 @@ async fn a_hub_that_links_nothing_of_others_has_everything_sent() {
     let ask = AskChallenge { length: bytes.len() as u64 };
     let path = format!("/v1/blobs/{}/challenge", Hash::of(&bytes));
     assert_eq!(refusal(bob.post::<_, Challenge>(&path, &ask, None).await).1, "own_only");
+}
+
+#[tokio::test]
+async fn a_group_links_what_its_members_hold() {
+    let hub = TestHub::with(|options| options.deduplicate = Deduplicate::Group).await;
+    let (alice, bob, carol) = (
+        hub.researcher("alice", "1").await,
+        hub.researcher("bob", "1").await,
+        hub.researcher("carol", "1").await,
+    );
+    let bytes = noise("shared", 3 << 20);
+    let path = hub.dir.path().join("file");
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(upload(&alice, &path, &[]).await.sent, bytes.len() as u64);
+    let space = NewSpace { name: "lab".to_owned(), keep_ms: None };
+    alice.make_space(&space, None).await.unwrap();
+    alice.set_member("lab", "bob", Some(Access::Read), None).await.unwrap();
+    // Not even the right answer links what no member holds.
+    let blob = Hash::of(&bytes);
+    let asked = ask(&carol, blob, bytes.len()).await;
+    let said = answer(&asked, asked.account, blob, &bytes);
+    let proved: Linked = carol.post(&format!("/v1/blobs/{blob}/proof"), &said, None).await.unwrap();
+    assert!(!proved.linked && !carol.has_blob(blob).await.unwrap());
+    let asked = ask(&bob, blob, bytes.len()).await;
+    let mut wrong = bytes.to_vec();
+    wrong[..2_000_000].fill(0);
+    let said = answer(&asked, asked.account, blob, &wrong);
+    let proved: Linked = bob.post(&format!("/v1/blobs/{blob}/proof"), &said, None).await.unwrap();
+    assert!(!proved.linked, "a member must have it, too");
+    assert_eq!(upload(&bob, &path, &[]).await.sent, 0);
+    assert_eq!(upload(&carol, &path, &[]).await.sent, bytes.len() as u64);
+}
+
+#[tokio::test]
+async fn a_join_that_takes_long_is_asked_for_again() {
+    let hub = TestHub::with(|options| options.join_wait = Duration::from_millis(1)).await;
+    let alice = hub.researcher("alice", "1").await;
+    let (first, second) = (noise("first", 40 << 20), noise("second", 40 << 20));
+    let parts = vec![put(&alice, &first).await, put(&alice, &second).await];
+    let whole = Hash::of(&[first, second].concat());
+    let body = serde_json::to_string(&JoinBlobs { parts: parts.clone() }).unwrap();
+    let token = hub.new_token("alice").await;
+    // More often than it could be begun: all ask for the same join.
+    let asked = (0..12).map(|_| hub.json(&token, "POST", "/v1/blobs/joined", &body));
+    for answer in futures_util::future::join_all(asked).await {
+        let joined: Joined = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"));
+        assert_eq!((answer.status, joined.hash, joined.size), (202, None, 80 << 20), "{answer:?}");
+    }
+    let mut done = 0;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < until, "it does not end");
+        let answer = hub.json(&token, "POST", "/v1/blobs/joined", &body).await;
+        let joined: Joined = serde_json::from_str(&answer.body).unwrap();
+        assert!(joined.done >= done, "it goes on where it is");
+        done = joined.done;
+        if answer.status == 201 {
+            assert_eq!((joined.hash, joined.done), (Some(whole), 80 << 20));
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(alice.has_blob(whole).await.unwrap());
+    let again = hub.json(&token, "POST", "/v1/blobs/joined", &body).await;
+    assert_eq!(again.status, 201, "how it ended is remembered");
+    // A client waits for it by itself.
+    let path = hub.dir.path().join("file");
+    std::fs::write(&path, noise("third", 40 << 20)).unwrap();
+    assert_eq!(upload(&alice, &path, &[]).await.hash, Hash::of(&noise("third", 40 << 20)));
 }
 
 #[tokio::test]

@@ -96,6 +96,13 @@ impl TestHub {
         self.client(&token)
     }
 
+    /// Another token of an account.
+    pub(crate) async fn new_token(&self, name: &str) -> String {
+        let path = format!("/v1/accounts/{name}/tokens");
+        let made: wire::NewToken = self.operator().post(&path, &json!({}), None).await.unwrap();
+        made.token
+    }
+
     pub(crate) async fn owner(&self, name: &str) -> HubClient {
         self.client(&self.open(name, &["owner"]).await)
     }
@@ -117,6 +124,13 @@ impl TestHub {
         let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
         self.raw(method, path, &headers, body.as_bytes()).await
     }
+}
+
+/// Bytes that nothing compresses and that are others for each seed.
+pub(crate) fn noise(seed: &str, length: usize) -> Bytes {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes);
+    bytes.into()
 }
 
 pub(crate) fn options(data: &Path) -> ServeOptions {

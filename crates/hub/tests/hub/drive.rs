@@ -8,7 +8,6 @@ use pumasi_api::client::{Download, HubClient, ListOf};
 use pumasi_api::wire::files::*;
 use pumasi_blobs::BlobStore;
 use pumasi_types::{FilePath, Hash};
-use serde_json::json;
 
 use crate::common::*;
 
@@ -45,13 +44,6 @@ pub(crate) async fn all(mut download: Download) -> Vec<u8> {
 
 async fn read(client: &HubClient, space: &str, at: &str) -> Vec<u8> {
     all(client.read_file(space, &path(at), None, None).await.unwrap()).await
-}
-
-/// Another token of an account.
-async fn token_of(hub: &TestHub, name: &str) -> String {
-    let path = format!("/v1/accounts/{name}/tokens");
-    let made: pumasi_api::wire::NewToken = hub.operator().post(&path, &json!({}), None).await.unwrap();
-    made.token
 }
 
 fn paths(entries: &Entries) -> Vec<&str> {
@@ -99,7 +91,7 @@ async fn what_is_put_is_had_back_also_after_a_restart() {
     assert_eq!(read(&alice, HOME, "data/empty").await, b"");
 
     let hub = hub.restarted().await;
-    let alice = hub.client(&token_of(&hub, "alice").await);
+    let alice = hub.client(&hub.new_token("alice").await);
     assert!(read(&alice, HOME, "data/large").await == large);
     let listed = alice.list_folder(HOME, &FilePath::root(), ListOf::default()).await.unwrap();
     assert_eq!(paths(&listed), ["data", "빈 폴더"]);
@@ -261,7 +253,7 @@ async fn conditions_quotas_and_repeated_requests_are_kept() {
     assert_eq!(full.code, "quota_exceeded");
     assert!(full.message.contains("20 B") && full.message.contains("15 B"), "{}", full.message);
     assert!(put_at(&alice, "lab", "g", &[1; 15]).await.error.is_none());
-    let bearer = format!("Bearer {}", token_of(&hub, "alice").await);
+    let bearer = format!("Bearer {}", hub.new_token("alice").await);
     let headers = [("authorization", bearer.as_str()), ("content-type", "text/plain; charset=utf-8")];
     // Too large for good: refused before its bytes come.
     hub.raw("PUT", "/v1/spaces/lab/content?path=h", &headers, &[7; 21]).await.expect(507, "quota_exceeded");

@@ -54,6 +54,7 @@ const ROUTES: &[(&str, &str, &str, &str, Needs)] = &[
     ("post", "/v1/spaces/{space}/trash/restore", "", r#"{"id":TRASHED}"#, Needs::Write),
     ("post", "/v1/spaces/{space}/trash/empty", "", "{}", Needs::Write),
     ("post", "/v1/spaces/{space}/revert", "", r#"{"path":"f","version":VERSION}"#, Needs::Write),
+    ("post", "/v1/spaces/{space}/results", "", r#"{"job":1,"tasks":[]}"#, Needs::Write),
     ("get", "/v1/spaces/{space}/links", "", "", Needs::Write),
     ("post", "/v1/spaces/{space}/links", "", r#"{"path":"f"}"#, Needs::Write),
     ("delete", "/v1/spaces/{space}/links/{link}", "", "null", Needs::Manage),

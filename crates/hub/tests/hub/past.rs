@@ -66,13 +66,6 @@ async fn after_two_days(hub: TestHub) -> TestHub {
     TestHub { dir, running: start(options.clone()).await.unwrap(), options }
 }
 
-/// A token of somebody.
-async fn token_of(hub: &TestHub, name: &str) -> String {
-    let path = format!("/v1/accounts/{name}/tokens");
-    let token: wire::NewToken = hub.operator().post(&path, &json!({}), None).await.unwrap();
-    token.token
-}
-
 /// Orders of alice for free gifts, from number 1 on, which have come, are completed and can be returned.
 async fn completed_gifts(market: &Market, count: u64) {
     let gift = json!([{"sku": "gift", "price": "100", "currency": "KRW", "tracking": "untracked"}]);
@@ -104,7 +97,7 @@ async fn the_last_step_of_an_old_order_is_answered_the_same_again() {
     completed_gifts(&market, 1).await;
     let Market { hub, tokens, .. } = market;
     let hub = after_two_days(hub).await;
-    let (alice, shop) = (hub.client(&tokens[0]), hub.client(&token_of(&hub, "shop").await));
+    let (alice, shop) = (hub.client(&tokens[0]), hub.client(&hub.new_token("shop").await));
     let _: Value = alice.post("/v1/orders/1/return", &json!({}), None).await.unwrap();
     let keys = [HubClient::new_request_id(), HubClient::new_request_id()].map(Some);
     let accept = json!({"lines": [{"sku": "gift", "quantity": 1}]});
@@ -129,7 +122,7 @@ async fn an_order_that_leaves_memory_while_it_is_looked_at_does_not_go_back() {
     completed_gifts(&market, ORDERS).await;
     let Market { hub, tokens, .. } = market;
     let hub = after_two_days(hub).await;
-    let (alice, shop) = (hub.client(&tokens[0]), hub.client(&token_of(&hub, "shop").await));
+    let (alice, shop) = (hub.client(&tokens[0]), hub.client(&hub.new_token("shop").await));
     for order in 1..=ORDERS {
         let _: Value = alice.post(&format!("/v1/orders/{order}/return"), &json!({}), None).await.unwrap();
         let path = format!("/v1/orders/{order}/accept-return");
@@ -236,7 +229,7 @@ async fn an_order_that_left_memory_looks_as_it_did() {
     let archive = std::fs::metadata(hub.data().join("orders.archive")).unwrap();
     assert!(archive.len() > 64 + 2 * 60, "{archive:?}");
     // They are still there for those who take home what they sold.
-    let shop = token_of(&hub, "shop").await;
+    let shop = hub.new_token("shop").await;
     assert_eq!(export(&hub.client(&shop), "orders").await.unwrap(), exported);
     // Nobody else sees them, and numbers that were never given out are answered alike.
     let bob = hub.open("carol", &[]).await;

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use pumasi_api::wire::Job;
 use pumasi_types::{JobId, TaskIndex};
 
 use super::job::ask;
 use crate::connect::HubArgs;
+use crate::drive::place::Argument;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::job::results::{self, Fetched};
+use crate::job::bring::{self, Brought};
 use crate::job::watch::Interrupt;
 use crate::output::Output;
 
@@ -18,6 +20,7 @@ Examples:
   pumasi fetch 7                                   into job-7/
   pumasi fetch 7 --out results                     again later: only what is missing
   pumasi fetch 7 --task 3 --task 12
+  pumasi fetch 7 --out lab:results                 the hub puts them there; nothing travels
 
 Each task gives NAME.out (stdout), NAME.err (stderr, when it wrote any) and its files in NAME.files/. \
 Files that are there already are checked against the result that was agreed on, and kept when they match.";
@@ -28,8 +31,8 @@ Files that are there already are checked against the result that was agreed on, 
 pub(crate) struct FetchArgs {
     /// Number of the job
     job: JobId,
-    /// The folder; job-N when absent
-    #[arg(short, long, value_name = "FOLDER")]
+    /// The folder, of this machine or in a space; job-N here when absent
+    #[arg(short, long, value_name = "FOLDER|SPACE:PATH")]
     out: Option<PathBuf>,
     /// Only this task; can be given more than once
     #[arg(long, value_name = "TASK")]
@@ -42,28 +45,40 @@ impl FetchArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
         let job = ask(&client, self.job).await?;
-        let folder = self.out.unwrap_or_else(|| PathBuf::from(format!("job-{}", job.id)));
+        let to = match self.out {
+            Some(to) => bring::target(&client, &to).await?,
+            None => Argument::Local(PathBuf::from(format!("job-{}", job.id))),
+        };
         let only = if self.task.is_empty() { None } else { Some(self.task.as_slice()) };
-        let work = results::fetch(&client, out, &job, only, &folder);
-        let fetched = Interrupt::listen().guard(work).await?;
-        report(out, &fetched)?;
+        let work = bring::bring(&client, out, &job, only, &to);
+        let brought = Interrupt::listen().guard(work).await?;
+        report(out, &job, &brought)?;
         Ok(Exit::Ok)
     }
 }
 
-/// Says what was fetched.
-fn report(out: &Output, fetched: &Fetched) -> Result<(), CliError> {
+/// Says what was brought.
+fn report(out: &Output, job: &Job, brought: &Brought) -> Result<(), CliError> {
     if out.json {
-        return out.value(fetched);
+        return out.value(brought);
     }
-    let folder = fetched.folder.display();
-    out.line(&format!("{folder}: {} fetched, {} already there", fetched.fetched, fetched.present))?;
-    if fetched.failed > 0 {
-        let text = format!("{} tasks failed: `pumasi tasks {} --state failed`", fetched.failed, fetched.job);
-        out.note(&text);
+    let (line, failed, undecided) = match brought {
+        Brought::Here(fetched) => {
+            let folder = fetched.folder.display();
+            let line = format!("{folder}: {} fetched, {} already there", fetched.fetched, fetched.present);
+            (line, fetched.failed, fetched.undecided)
+        }
+        Brought::There(put) => {
+            let line = format!("{}: {} files put, {} already there", put.place, put.put, put.same);
+            (line, put.failed, put.undecided)
+        }
+    };
+    out.line(&line)?;
+    if failed > 0 {
+        out.note(&format!("{failed} tasks failed: `pumasi tasks {} --state failed`", job.id));
     }
-    if fetched.undecided > 0 {
-        out.note(&format!("{} tasks have no result yet", fetched.undecided));
+    if undecided > 0 {
+        out.note(&format!("{undecided} tasks have no result yet"));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `pumasi ls`, `du`, `mkdir`, `mv`, `cp` and `rm`: what lies in a space.
 
 use clap::Args;
-use pumasi_api::client::{HubClient, ListOf};
+use pumasi_api::client::HubClient;
 use pumasi_api::wire::files::{Access, CopyFile, Entries, Entry, FileResults, MoveFile, RemoveFiles};
 use pumasi_types::{ByteSize, FilePath};
 use serde_json::json;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::connect::HubArgs;
 use crate::drive::LINK;
 use crate::drive::place::Place;
-use crate::drive::remote::{self, Walk, relative};
+use crate::drive::remote::{self, relative};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{Output, Table};
@@ -45,8 +45,11 @@ impl LsArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
         let place = &self.place;
-        let entries =
-            if self.recursive { below(&client, place).await? } else { list(&client, place).await? };
+        let entries = if self.recursive {
+            remote::below(&client, place).await?
+        } else {
+            remote::list(&client, place).await?
+        };
         out.show(&Entries { entries: entries.clone(), next: None }, "nothing lies there", || {
             let mut table = Table::new(&[">SIZE", "CHANGED", "NAME"]);
             for entry in &entries {
@@ -61,39 +64,6 @@ impl LsArgs {
         })?;
         Ok(Exit::Ok)
     }
-}
-
-/// What lies in a folder, by name; a file by itself.
-async fn list(client: &HubClient, place: &Place) -> Result<Vec<Entry>, CliError> {
-    let mut entries = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let list = ListOf { after: after.as_deref(), limit: None };
-        let page = match client.list_folder(place.space(), &place.path, list).await {
-            Err(error) if error.code() == Some("not_a_folder") => {
-                return Ok(vec![remote::must_find(client, place).await?]);
-            }
-            page => page.map_err(CliError::hub(format!("list {place}")))?,
-        };
-        entries.extend(page.entries);
-        after = page.next;
-        if after.is_none() {
-            return Ok(entries);
-        }
-    }
-}
-
-/// All that lies below a folder.
-async fn below(client: &HubClient, place: &Place) -> Result<Vec<Entry>, CliError> {
-    let mut entries = Vec::new();
-    if remote::must_find(client, place).await?.file.is_some() {
-        return list(client, place).await;
-    }
-    let mut walk = Walk::below(client, place);
-    while let Some(page) = walk.next().await? {
-        entries.extend(page);
-    }
-    Ok(entries)
 }
 
 fn size(entry: &Entry) -> String {
@@ -146,7 +116,7 @@ impl DuArgs {
         let whole = remote::must_find(&client, &self.place).await?;
         let mut entries = Vec::new();
         if whole.folder.is_some() {
-            entries = list(&client, &self.place).await?;
+            entries = remote::list(&client, &self.place).await?;
             entries.retain(|entry| entry.folder.is_some());
         }
         let files = |entry: &Entry| entry.folder.map_or(1, |totals| totals.files);

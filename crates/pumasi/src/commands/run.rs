@@ -1,6 +1,6 @@
 //! `pumasi run` and `submit`: order a computation.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use pumasi_api::client::HubClient;
@@ -11,8 +11,10 @@ use serde_json::json;
 use super::job::verdict;
 use super::jobs::task_table;
 use crate::connect::HubArgs;
+use crate::drive::place::Argument;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::job::bring;
 use crate::job::estimate;
 use crate::job::options::JobOptions;
 use crate::job::plan::Plan;
@@ -32,6 +34,8 @@ Examples:
   sort words.txt | pumasi run count.wasm --budget 0.1
   pumasi run sw.wasm --each queries/*.fa --in targets.fa --budget 5 --out scores
   pumasi run fold.wasm --each-line sequences.txt --quorum 2 --budget 20 -- {arg}
+  pumasi run sw.wasm --each 'lab:queries/*.fa' --in lab:targets.fa --budget 5 --out lab:scores
+  pumasi run merge.wasm --in-result scores=7:0 --each-result 8 --budget 1
   pumasi run pi.wasm --tasks 1000 --budget 2 --detach -- {index}
 
 Before it starts, up to three of the tasks run here to estimate the price; a job whose estimate \
@@ -49,8 +53,8 @@ Ends with the task's own exit code when the job has one task; otherwise with 1 w
 pub(crate) struct RunArgs {
     #[command(flatten)]
     options: JobOptions,
-    /// Write results into this folder, as `pumasi fetch` does
-    #[arg(short, long, value_name = "FOLDER", help_heading = "Results")]
+    /// Write results into this folder, as `pumasi fetch` does, or have the hub put them into a space
+    #[arg(short, long, value_name = "FOLDER|SPACE:PATH", help_heading = "Results")]
     out: Option<PathBuf>,
     /// Print the number of the job and do not wait
     #[arg(short, long, help_heading = "Results", conflicts_with = "out")]
@@ -89,6 +93,10 @@ impl SubmitArgs {
 impl RunArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
+        let to = match &self.out {
+            Some(to) => Some(bring::target(&client, to).await?),
+            None => None,
+        };
         let mut interrupt = Interrupt::listen();
         let wait_ms = if self.detach { 0 } else { SUBMIT_WAIT_MS };
         let job = submit(&client, out, &mut interrupt, &self.options, wait_ms).await?;
@@ -99,7 +107,7 @@ impl RunArgs {
         }
         let id = job.id;
         match watch::watch(&client, out, &mut interrupt, job).await? {
-            Watched::Over(job) => interrupt.guard(conclude(&client, out, &job, self.out.as_deref())).await,
+            Watched::Over(job) => interrupt.guard(conclude(&client, out, &job, to.as_ref())).await,
             Watched::Detached => Ok(Exit::Interrupted),
             Watched::Cancelled => {
                 out.note(&format!("cancelled job {id}"));
@@ -117,7 +125,7 @@ async fn submit(
     options: &JobOptions,
     wait_ms: u64,
 ) -> Result<Job, CliError> {
-    let plan = Plan::read(options)?;
+    let plan = Plan::read(client, out, options).await?;
     let estimate = interrupt.guard(estimate::check(&plan, options, out)).await?;
     let fuel = estimate::fuel_limit(estimate.as_ref(), options);
     let order = interrupt.guard(plan.order(client, out, options, Some(fuel))).await?;
@@ -142,24 +150,25 @@ async fn conclude(
     client: &HubClient,
     out: &Output,
     job: &Job,
-    folder: Option<&Path>,
+    to: Option<&Argument>,
 ) -> Result<Exit, CliError> {
-    let fetched = match folder {
-        Some(folder) => Some(results::fetch(client, out, job, None, folder).await?),
+    let brought = match to {
+        Some(to) => Some(bring::bring(client, out, job, None, to).await?),
         None => None,
     };
     if job.tasks == 1 {
-        return conclude_one(client, out, job, folder).await;
+        return conclude_one(client, out, job, to.is_none()).await;
     }
     if out.json {
-        out.value(&json!({ "job": job, "results": fetched }))?;
+        out.value(&json!({ "job": job, "results": brought }))?;
         return Ok(verdict(job));
     }
     let style = Style::of_state(&job.state);
     let took = units::span(job.over_ms.unwrap_or(job.submitted_ms).saturating_sub(job.submitted_ms));
     let mut table = Table::new(&[">JOB", "STATE", ">SUCCEEDED", ">FAILED", ">SPENT", ">TOOK", "RESULTS"]);
-    let results = match folder {
-        Some(folder) => folder.display().to_string(),
+    let results = match to {
+        Some(Argument::Local(folder)) => folder.display().to_string(),
+        Some(Argument::Remote(place)) => place.to_string(),
         None => format!("pumasi fetch {}", job.id),
     };
     table.styled_row([
@@ -190,18 +199,13 @@ async fn show_failed(client: &HubClient, out: &Output, job: &Job) -> Result<(), 
 }
 
 /// A job of one task is like a local command: its output is ours, and so is its exit code.
-async fn conclude_one(
-    client: &HubClient,
-    out: &Output,
-    job: &Job,
-    folder: Option<&Path>,
-) -> Result<Exit, CliError> {
+async fn conclude_one(client: &HubClient, out: &Output, job: &Job, shown: bool) -> Result<Exit, CliError> {
     let path = format!("/v1/jobs/{}/tasks/{}", job.id, TaskIndex(0));
     let failed = CliError::hub(format!("show the task of job {}", job.id));
     let task: Task = client.get(&path).await.map_err(failed)?;
     if out.json {
         out.value(&json!({ "job": job, "task": task }))?;
-    } else if folder.is_none() && task.ending.is_some() {
+    } else if shown && task.ending.is_some() {
         let output = results::read(client, job.id, &task).await?;
         out.raw_err(&output.stderr);
         out.raw(&output.stdout)?;

@@ -57,8 +57,11 @@ pub(crate) struct ServeArgs {
     /// The largest file that can be put
     #[arg(long, value_name = "SIZE", default_value = "16GiB")]
     max_upload: ByteSize,
+    /// How much an account may have here that lies in no file: what it sent lately, and inputs of its jobs
+    #[arg(long, value_name = "SIZE", default_value = "100GiB")]
+    unfiled_limit: ByteSize,
     /// Whose stored bytes need not be sent again by who can show to have them; with `all`, whoever has a file learns
-    /// whether it is stored
+    /// whether it is stored, with `group`, whether somebody who shares a space with him holds it
     #[arg(long, value_name = "WHOSE", value_enum, default_value_t = Deduplicate::Account)]
     deduplicate: Deduplicate,
     /// How long a machine may be silent before its connection counts as lost
@@ -166,6 +169,8 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
 enum Deduplicate {
     /// The caller's own
     Account,
+    /// Those held by whoever shares a space with the caller, too
+    Group,
     /// Everybody's
     All,
 }
@@ -227,8 +232,11 @@ impl ServeArgs {
             tls: !self.no_tls,
             certificate: self.tls_cert.zip(self.tls_key),
             max_upload: self.max_upload,
+            // A file that can be put at all can be sent.
+            unfiled_limit: self.unfiled_limit.max(self.max_upload),
             deduplicate: match self.deduplicate {
                 Deduplicate::Account => pumasi_hub::Deduplicate::Account,
+                Deduplicate::Group => pumasi_hub::Deduplicate::Group,
                 Deduplicate::All => pumasi_hub::Deduplicate::All,
             },
             requests_per_s: self.requests_per_s,

@@ -1,7 +1,7 @@
 //! Where something lies: `SPACE:path` in the shared store, anything else on this machine.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use pumasi_api::wire::files::HOME;
@@ -66,6 +66,16 @@ pub(crate) enum Argument {
     Local(PathBuf),
 }
 
+impl Argument {
+    /// What an argument means where a path of this machine counts more, if something lies there.
+    pub(crate) fn of(path: &Path) -> Result<Argument, String> {
+        match path.to_str().filter(|_| !path.exists()) {
+            Some(text) => text.parse(),
+            None => Ok(Argument::Local(path.to_owned())),
+        }
+    }
+}
+
 impl FromStr for Argument {
     type Err = String;
 
@@ -104,5 +114,10 @@ mod tests {
         }
         assert_eq!("./a:b".parse(), Ok(Argument::Local("./a:b".into())));
         assert_eq!(":a".parse(), Ok(Argument::Remote(place(":a"))));
+        let dir = tempfile::tempdir().unwrap();
+        let odd = dir.path().join("a:b");
+        std::fs::write(&odd, "").unwrap();
+        assert_eq!(Argument::of(&odd), Ok(Argument::Local(odd)));
+        assert_eq!(Argument::of(Path::new("no:where")), Ok(Argument::Remote(place("no:where"))));
     }
 }

@@ -26,6 +26,39 @@ pub(crate) async fn must_find(client: &HubClient, place: &Place) -> Result<Entry
     client.find_file(place.space(), &place.path).await.map_err(CliError::hub(format!("look at {place}")))
 }
 
+/// What lies in a folder, by name; a file by itself.
+pub(crate) async fn list(client: &HubClient, place: &Place) -> Result<Vec<Entry>, CliError> {
+    let mut entries = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let list = ListOf { after: after.as_deref(), limit: None };
+        let page = match client.list_folder(place.space(), &place.path, list).await {
+            Err(error) if error.code() == Some("not_a_folder") => {
+                return Ok(vec![must_find(client, place).await?]);
+            }
+            page => page.map_err(CliError::hub(format!("list {place}")))?,
+        };
+        entries.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            return Ok(entries);
+        }
+    }
+}
+
+/// All that lies below a folder; a file by itself.
+pub(crate) async fn below(client: &HubClient, place: &Place) -> Result<Vec<Entry>, CliError> {
+    let there = must_find(client, place).await?;
+    if there.file.is_some() {
+        return Ok(vec![there]);
+    }
+    let (mut entries, mut walk) = (Vec::new(), Walk::below(client, place));
+    while let Some(page) = walk.next().await? {
+        entries.extend(page);
+    }
+    Ok(entries)
+}
+
 /// A walk over all that lies below a folder, in the order of the paths' bytes.
 pub(crate) struct Walk<'a> {
     client: &'a HubClient,

@@ -257,7 +257,7 @@ impl<'a> Sender<'a> {
                 self.client.claim_files(self.space, vec![job.target.clone()], None).await.map_err(failed())?;
                 upload.bases.push(there.blob);
             }
-            let sent = self.client.upload(&name, &upload).await.map_err(failed())?;
+            let sent = self.client.upload(&Source::File(name.clone()), &upload).await.map_err(failed())?;
             return match sent.hash == hash {
                 true => Ok(sent.sent),
                 false => Err(failed()(ClientError::Damaged { expected: hash, seen: sent.hash })),

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pumasi_api::client::Source;
 use pumasi_types::{Amount, ByteSize, Ending, Fuel, Limits, Price, TaskIndex, Time};
 use pumasi_worker::InFile;
 use pumasi_worker::engine::{Compiler, Engine, EngineConfig, Module, ModuleError, RunSpec, StopFlag};
 use pumasi_worker::inputs::PROGRAM;
 
 use super::options::JobOptions;
-use super::plan::{Plan, Shared, Tasks};
+use super::origin::Origin;
+use super::plan::{Plan, PlannedTask, Tasks};
 use crate::error::CliError;
 use crate::output::Output;
 use crate::profile::base_dir;
@@ -185,12 +185,12 @@ pub(crate) fn fuel_limit(estimate: Option<&Estimate>, options: &JobOptions) -> F
 }
 
 async fn measure(plan: &Plan, options: &JobOptions, out: &Output) -> Result<Option<Estimate>, CliError> {
-    let sizes = sizes(plan)?;
-    let chosen = choose(&sizes);
     let Some(inputs) = here(plan) else {
         out.note("no estimate: some of the inputs lie in the hub");
         return Ok(None);
     };
+    let sizes = sizes(plan)?;
+    let chosen = choose(&sizes);
     let shared = inputs.iter().map(|(_, path)| size_of_file(path)).sum::<Result<u64, _>>()?;
     if shared + chosen.iter().map(|index| sizes[*index]).sum::<u64>() > INPUT_MAX {
         out.note("no estimate: the inputs are larger than 512 MiB");
@@ -309,19 +309,25 @@ fn sizes(plan: &Plan) -> Result<Vec<u64>, CliError> {
         Tasks::List(list) => list
             .iter()
             .map(|task| match &task.file {
-                None => Ok(0),
-                Some(Source::Bytes(bytes)) => Ok(bytes.len() as u64),
-                Some(Source::File(path)) => size_of_file(path),
+                Some(Origin::Piped(bytes)) => Ok(bytes.len() as u64),
+                Some(Origin::Here(path)) => size_of_file(path),
+                // Nothing is tried when something lies elsewhere.
+                None | Some(Origin::Space(_) | Origin::Result(..)) => Ok(0),
             })
             .collect(),
     }
 }
 
-/// The files that all tasks share, if they are all on this machine.
+/// The files that all tasks share, if they and those of the tasks are all on this machine.
 fn here(plan: &Plan) -> Option<Vec<(&str, &Path)>> {
+    let tasks: &[PlannedTask] = if let Tasks::List(list) = &plan.tasks { list } else { &[] };
+    let mut own = tasks.iter().filter_map(|task| task.file.as_ref());
+    if own.any(|file| file.source().is_none()) {
+        return None;
+    }
     let mut files = Vec::with_capacity(plan.inputs.len());
     for (name, shared) in &plan.inputs {
-        let Shared::Here(path) = shared else { return None };
+        let Origin::Here(path) = shared else { return None };
         files.push((name.as_str(), path.as_path()));
     }
     Some(files)
@@ -343,10 +349,11 @@ fn spec(plan: &Plan, options: &JobOptions, index: usize, shared: &[InFile]) -> R
     if let Tasks::List(list) = &plan.tasks {
         let task = &list[index];
         arg = task.arg.as_deref().unwrap_or("");
-        if let Some(source) = &task.file {
-            stdin = match source {
-                Source::Bytes(bytes) => bytes.clone(),
-                Source::File(path) => read(path)?,
+        if let Some(file) = &task.file {
+            stdin = match file {
+                Origin::Piped(bytes) => bytes.clone(),
+                Origin::Here(path) => read(path)?,
+                Origin::Space(_) | Origin::Result(..) => Bytes::new(),
             };
             input = format!("/in/{name}");
             files.extend(InFile::new(&name, stdin.clone()));

@@ -14,8 +14,7 @@ use crate::error::CliError;
 pub(crate) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     let mut files = Vec::new();
     for path in paths {
-        let is_pattern = path.as_os_str().as_encoded_bytes().iter().any(|byte| matches!(byte, b'*' | b'?'));
-        if !is_pattern || path.exists() {
+        if !is_pattern(path.as_os_str().as_encoded_bytes()) || path.exists() {
             files.push(path.clone());
             continue;
         }
@@ -30,6 +29,17 @@ pub(crate) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     Ok(files)
 }
 
+/// Whether a path or name has signs that stand for others.
+pub(crate) fn is_pattern(text: &[u8]) -> bool {
+    text.iter().any(|byte| matches!(byte, b'*' | b'?'))
+}
+
+/// Whether a pattern stands for this name; for a hidden one only when it begins as that does.
+pub(crate) fn stands_for(pattern: &[u8], name: &[u8]) -> bool {
+    let is_hidden = name.starts_with(b".") && !pattern.starts_with(b".");
+    !is_hidden && matches(pattern, name)
+}
+
 fn matching(pattern: &Path) -> Result<Vec<PathBuf>, CliError> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
@@ -38,7 +48,7 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>, CliError> {
             continue;
         };
         let name = name.as_encoded_bytes();
-        if !name.iter().any(|byte| matches!(byte, b'*' | b'?')) {
+        if !is_pattern(name) {
             found.iter_mut().for_each(|path| path.push(part));
             found.retain(|path| path.exists());
             continue;
@@ -51,8 +61,7 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>, CliError> {
             }
             for entry in fs::read_dir(here).map_err(CliError::file("read", here))? {
                 let entry = entry.map_err(CliError::file("read", here))?.file_name();
-                let is_hidden = entry.as_encoded_bytes().starts_with(b".") && !name.starts_with(b".");
-                if !is_hidden && matches(name, entry.as_encoded_bytes()) {
+                if stands_for(name, entry.as_encoded_bytes()) {
                     deeper.push(folder.join(entry));
                 }
             }

@@ -18,9 +18,13 @@ pub(crate) struct JobOptions {
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
 
-    /// One task for each of these files, on its standard input and at /in/NAME; patterns with * and ? can be quoted
-    #[arg(long, num_args = 1.., value_name = "FILE", help_heading = "Tasks", conflicts_with_all = ["each_line", "tasks"])]
+    /// One task for each of these files, on its standard input and at /in/NAME; patterns with * and ? can be quoted. SPACE:PATH
+    /// is a file, a folder with all below it, or a pattern in a space of the hub, whose bytes stay there
+    #[arg(long, num_args = 1.., value_name = "FILE", help_heading = "Tasks", conflicts_with_all = ["each_result", "each_line", "tasks"])]
     pub(crate) each: Vec<PathBuf>,
+    /// One task for each task of this job that succeeded, with what that wrote to stdout on its standard input and at /in/NAME
+    #[arg(long, value_name = "JOB", help_heading = "Tasks", conflicts_with_all = ["each_line", "tasks"])]
+    pub(crate) each_result: Option<JobId>,
     /// One task for each line of this file, which {arg} stands for; `-` for standard input
     #[arg(long, value_name = "FILE", help_heading = "Tasks", conflicts_with = "tasks")]
     pub(crate) each_line: Option<PathBuf>,
@@ -31,6 +35,10 @@ pub(crate) struct JobOptions {
     /// can be given more than once
     #[arg(long = "in", value_name = "FILE[:NAME]", help_heading = "Tasks")]
     pub(crate) inputs: Vec<String>,
+    /// A result of another job of yours that all tasks find at /in/NAME, without it travelling through this machine: what the task
+    /// wrote to stdout, or a file that it left in /out; can be given more than once
+    #[arg(long, value_name = "[NAME=]JOB:TASK[:FILE]", help_heading = "Tasks")]
+    pub(crate) in_result: Vec<String>,
     /// An environment variable of the program; can be given more than once
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Tasks", value_parser = variable)]
     pub(crate) env: Vec<String>,

@@ -1,24 +1,25 @@
-//! What a job consists of, read from the files of this machine.
+//! What a job consists of: read from the files of this machine, or named in the hub.
 
 use std::collections::HashSet;
 use std::io::{IsTerminal, Read};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use pumasi_api::client::{HubClient, Source};
 use pumasi_api::output::check_path;
-use pumasi_api::wire::files::{ClaimedFile, HOME};
-use pumasi_api::wire::{InputFile, Limits, StoredBlob, SubmitJob, TaskLine};
-use pumasi_types::{FilePath, Fuel, Hash};
+use pumasi_api::wire::{InputFile, Limits, SubmitJob, TaskLine};
+use pumasi_types::{Fuel, Hash};
 
 use super::options::JobOptions;
-use super::{glob, upload};
+use super::origin::Origin;
+use super::{each, origin, upload};
+use crate::drive::place::Place;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::units::credits;
 
 /// The most tasks of a job.
-const TASKS_MAX: usize = u32::MAX as usize;
+pub(super) const TASKS_MAX: usize = u32::MAX as usize;
 /// The longest file of lines that is read, in bytes.
 const LINES_BYTES_MAX: u64 = 1 << 30;
 
@@ -30,18 +31,9 @@ pub(crate) struct Plan {
     /// The module.
     pub(crate) program: PathBuf,
     /// Files that all tasks share, by path below /in.
-    pub(crate) inputs: Vec<(String, Shared)>,
+    pub(crate) inputs: Vec<(String, Origin)>,
     /// The tasks.
     pub(crate) tasks: Tasks,
-}
-
-/// Where a file lies that all tasks share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Shared {
-    /// On this machine.
-    Here(PathBuf),
-    /// In the hub: in a space, at a path.
-    There(String, FilePath),
 }
 
 /// The tasks of a job.
@@ -59,7 +51,7 @@ pub(crate) struct PlannedTask {
     /// What people call it; the name of its file below /in.
     pub(crate) name: String,
     /// Its file.
-    pub(crate) file: Option<Source>,
+    pub(crate) file: Option<Origin>,
     /// Its argument.
     pub(crate) arg: Option<String>,
 }
@@ -67,24 +59,36 @@ pub(crate) struct PlannedTask {
 /// Hashes of everything that a job names, known to be at the hub.
 #[derive(Debug)]
 struct Uploaded {
-    module: StoredBlob,
+    module: Hash,
     inputs: Vec<Hash>,
-    task_list: Option<StoredBlob>,
+    task_list: Option<Hash>,
 }
 
 impl Plan {
     /// Reads what the options name.
-    pub(crate) fn read(options: &JobOptions) -> Result<Plan, CliError> {
+    pub(crate) async fn read(
+        client: &HubClient,
+        out: &Output,
+        options: &JobOptions,
+    ) -> Result<Plan, CliError> {
         let stem = options.program.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = options.name.clone().or(stem).unwrap_or_else(|| "job".to_owned());
-        let inputs = options.inputs.iter().map(|text| input(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut inputs = options.inputs.iter().map(|text| input(text)).collect::<Result<Vec<_>, _>>()?;
+        for text in &options.in_result {
+            inputs.push(each::result(client, text).await?);
+        }
         let mut names = HashSet::new();
         if let Some((name, _)) = inputs.iter().find(|(name, _)| !names.insert(name)) {
             let problem = format!("two files would be /in/{name}");
-            return Err(CliError::usage(problem, "name one of them with --in FILE:NAME"));
+            return Err(CliError::usage(
+                problem,
+                "name one with --in FILE:NAME, or --in-result NAME=JOB:TASK",
+            ));
         }
         let tasks = if !options.each.is_empty() {
-            Tasks::List(each_file(&glob::expand(&options.each)?)?)
+            Tasks::List(each::files(client, &options.each).await?)
+        } else if let Some(job) = options.each_result {
+            Tasks::List(each::of_results(client, out, job).await?)
         } else if let Some(lines) = &options.each_line {
             Tasks::List(each_line(&read_lines(lines)?))
         } else if let Some(count) = options.tasks {
@@ -96,7 +100,7 @@ impl Plan {
         if plan.count() == 0 {
             return Err(CliError::usage(
                 "there are no tasks",
-                "give --each FILES, --each-line FILE or --tasks N",
+                "give --each FILES, --each-result JOB, --each-line FILE or --tasks N",
             ));
         }
         if let Tasks::List(list) = &plan.tasks
@@ -137,11 +141,11 @@ impl Plan {
         let named = self.inputs.iter().zip(inputs);
         Ok(SubmitJob {
             name: self.name.clone(),
-            module: module.hash,
+            module,
             args: options.args.clone(),
             env: options.env.clone(),
             files: named.map(|((name, _), hash)| InputFile { name: name.clone(), hash }).collect(),
-            task_list: task_list.map(|blob| blob.hash),
+            task_list,
             tasks: u32::try_from(self.count()).unwrap_or(u32::MAX),
             limits: Limits {
                 fuel: options.fuel.or(fuel).map(|fuel| fuel.0),
@@ -166,78 +170,51 @@ impl Plan {
     }
 
     async fn upload(&self, client: &HubClient, out: &Output) -> Result<Uploaded, CliError> {
-        let mut sources = vec![Source::File(self.program.clone())];
-        sources.extend(self.inputs.iter().filter_map(|(_, shared)| match shared {
-            Shared::Here(path) => Some(Source::File(path.clone())),
-            Shared::There(..) => None,
-        }));
-        if let Tasks::List(list) = &self.tasks {
-            sources.extend(list.iter().filter_map(|task| task.file.clone()));
-        }
-        let mut stored = upload::ensure(client, out, &sources).await?.into_iter();
-        let missing = || CliError::usage("the hub stored fewer files than were sent", "try again");
-        let module = stored.next().ok_or_else(missing)?;
-        let mut inputs = Vec::with_capacity(self.inputs.len());
-        for (_, shared) in &self.inputs {
-            inputs.push(match shared {
-                Shared::Here(_) => stored.next().ok_or_else(missing)?.hash,
-                Shared::There(space, path) => claim(client, space, path).await?,
-            });
-        }
+        let program = Origin::Here(self.program.clone());
+        let shared = self.inputs.iter().map(|(_, origin)| origin);
+        let tasks: &[PlannedTask] = if let Tasks::List(list) = &self.tasks { list } else { &[] };
+        let own = tasks.iter().filter_map(|task| task.file.as_ref());
+        let origins: Vec<&Origin> = std::iter::once(&program).chain(shared).chain(own).collect();
+        let mut names = origin::ensure(client, out, &origins).await?.into_iter();
+        let module = names.next().unwrap_or(Hash::ZERO);
+        let inputs = names.by_ref().take(self.inputs.len()).collect();
         let Tasks::List(list) = &self.tasks else {
             return Ok(Uploaded { module, inputs, task_list: None });
         };
         let mut lines = Vec::new();
         for task in list {
-            let file = match &task.file {
-                Some(_) => Some(stored.next().ok_or_else(missing)?.hash),
-                None => None,
-            };
+            let file = task.file.as_ref().and_then(|_| names.next());
             let line = TaskLine { name: task.name.clone(), file, arg: task.arg.clone() };
             serde_json::to_writer(&mut lines, &line)
                 .map_err(|error| CliError::file("write", Path::new("the task list"))(error.into()))?;
             lines.push(b'\n');
         }
-        let task_list = upload::ensure(client, out, &[Source::Bytes(lines.into())]).await?.pop();
-        Ok(Uploaded { module, inputs, task_list })
+        let list = upload::ensure(client, out, &[Source::Bytes(lines.into())]).await?.pop();
+        Ok(Uploaded { module, inputs, task_list: list.map(|blob| blob.hash) })
     }
 }
 
 /// `FILE`, `FILE:NAME` or `SPACE:PATH`. A file of this machine counts more than one in a space.
-fn input(text: &str) -> Result<(String, Shared), CliError> {
-    let here = |path: &str, name| Ok((checked(name)?, Shared::Here(PathBuf::from(path))));
-    let Some((space, path)) = text.split_once(':').filter(|_| !Path::new(text).exists()) else {
+fn input(text: &str) -> Result<(String, Origin), CliError> {
+    let here = |path: &str, name| Ok((checked(name)?, Origin::Here(PathBuf::from(path))));
+    if Path::new(text).exists() || !text.contains(':') {
         return here(text, file_name(Path::new(text))?);
-    };
+    }
     // The name behind the last colon: the file's own name may have one.
     if let Some((path, name)) = text.rsplit_once(':').filter(|(path, _)| Path::new(path).exists()) {
         return here(path, name.to_owned());
     }
-    let there: FilePath = path.parse().map_err(|error| {
-        let problem = format!("'{}' is neither a file here nor one in a space: {error}", text.escape_debug());
+    let there: Place = text.parse().map_err(|problem: String| {
+        let problem = format!("'{}' is no file here: {problem}", text.escape_debug());
         CliError::usage(problem, "give FILE, FILE:NAME or SPACE:PATH")
     })?;
-    let name = there.name().map(str::to_owned).ok_or_else(|| {
+    let name = there.path.name().map(str::to_owned).ok_or_else(|| {
         CliError::usage(format!("'{}' is a whole space", text.escape_debug()), "name a file in it")
     })?;
-    let space = if space.is_empty() { HOME } else { space };
-    Ok((checked(name)?, Shared::There(space.to_owned(), there)))
+    Ok((checked(name)?, Origin::Space(there)))
 }
 
-/// Has the hub note that the caller may read a file in a space, so that a job can be given it. Its bytes stay where they are.
-async fn claim(client: &HubClient, space: &str, path: &FilePath) -> Result<Hash, CliError> {
-    let failed = CliError::hub(format!("use {space}:{path} as an input"));
-    let claimed = client.claim_files(space, vec![path.clone()], None).await.map_err(failed)?.files.pop();
-    let problem = match claimed {
-        Some(ClaimedFile { blob: Some(blob), .. }) => return Ok(blob),
-        Some(ClaimedFile { error: Some(error), .. }) => error.message,
-        _ => "the hub does not say why".to_owned(),
-    };
-    let problem = format!("{space}:{path} cannot be an input: {problem}");
-    Err(CliError::usage(problem, "`pumasi ls` shows what lies in your spaces"))
-}
-
-fn checked(name: String) -> Result<String, CliError> {
+pub(super) fn checked(name: String) -> Result<String, CliError> {
     match check_path(&name) {
         Ok(()) => Ok(name),
         Err(error) => {
@@ -247,41 +224,13 @@ fn checked(name: String) -> Result<String, CliError> {
     }
 }
 
-fn file_name(path: &Path) -> Result<String, CliError> {
+pub(super) fn file_name(path: &Path) -> Result<String, CliError> {
     let name = path.file_name().and_then(|name| name.to_str());
     name.map(str::to_owned).ok_or_else(|| not_utf8(path))
 }
 
-fn not_utf8(path: &Path) -> CliError {
+pub(super) fn not_utf8(path: &Path) -> CliError {
     CliError::usage(format!("{} has no name in UTF-8", path.display()), "rename it")
-}
-
-/// Tasks named as their files, or, where two files are named alike, as their paths.
-fn each_file(files: &[PathBuf]) -> Result<Vec<PlannedTask>, CliError> {
-    if files.len() > TASKS_MAX {
-        return Err(CliError::usage("there are too many files", "split them over several jobs"));
-    }
-    let mut names = files.iter().map(|path| file_name(path)).collect::<Result<Vec<_>, _>>()?;
-    if names.iter().collect::<HashSet<_>>().len() < names.len() {
-        names = files.iter().map(|path| path_name(path)).collect::<Result<_, _>>()?;
-    }
-    let mut seen = HashSet::new();
-    if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
-        return Err(CliError::usage(format!("--each names {name} twice"), "name each file once"));
-    }
-    let task = |(name, path): (String, &PathBuf)| {
-        Ok(PlannedTask { name: checked(name)?, file: Some(Source::File(path.clone())), arg: None })
-    };
-    names.into_iter().zip(files).map(task).collect()
-}
-
-/// The path without what leads out of a folder.
-fn path_name(path: &Path) -> Result<String, CliError> {
-    let parts = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_str().ok_or_else(|| not_utf8(path))),
-        _ => None,
-    });
-    Ok(parts.collect::<Result<Vec<_>, _>>()?.join("/"))
 }
 
 fn read_lines(path: &Path) -> Result<String, CliError> {
@@ -324,7 +273,7 @@ fn piped() -> Result<Tasks, CliError> {
     if bytes.is_empty() {
         return Ok(Tasks::Count(1));
     }
-    let file = Some(Source::Bytes(Bytes::from(bytes)));
+    let file = Some(Origin::Piped(Bytes::from(bytes)));
     Ok(Tasks::List(vec![PlannedTask { name: "stdin".to_owned(), file, arg: None }]))
 }
 
@@ -332,25 +281,10 @@ fn piped() -> Result<Tasks, CliError> {
 mod tests {
     use super::*;
 
-    fn names(files: &[&str]) -> Result<Vec<String>, String> {
-        let files: Vec<_> = files.iter().map(PathBuf::from).collect();
-        let tasks = each_file(&files).map_err(|error| error.to_string())?;
-        Ok(tasks.into_iter().map(|task| task.name).collect())
-    }
-
-    #[test]
-    fn tasks_are_named_as_their_files() {
-        assert_eq!(names(&["a/x.fa", "b/y.fa"]).unwrap(), ["x.fa", "y.fa"]);
-        assert_eq!(names(&["/a/x.fa", "../b/x.fa", "z"]).unwrap(), ["a/x.fa", "b/x.fa", "z"]);
-        assert_eq!(names(&["a/x", "./a/x"]).unwrap_err(), "--each names a/x twice");
-        assert!(names(&[".."]).is_err());
-        assert!(names(&["a\nb"]).is_err());
-    }
-
     #[test]
     fn inputs_can_be_renamed() {
         let input = |text: &str| input(text).map_err(|error| error.to_string());
-        let here = |name: &str, path: &Path| (name.to_owned(), Shared::Here(path.to_owned()));
+        let here = |name: &str, path: &Path| (name.to_owned(), Origin::Here(path.to_owned()));
         assert_eq!(input("data/g.fa").unwrap(), here("g.fa", Path::new("data/g.fa")));
         let dir = tempfile::tempdir().unwrap();
         let (plain, odd) = (dir.path().join("a"), dir.path().join("a:b"));
@@ -367,9 +301,9 @@ mod tests {
 
     #[test]
     fn inputs_can_lie_in_spaces() {
-        let there = |space: &str, path: &str| Shared::There(space.to_owned(), path.parse().unwrap());
-        assert_eq!(input("lab:data/g.fa").unwrap(), ("g.fa".to_owned(), there("lab", "data/g.fa")));
-        assert_eq!(input(":g.fa").unwrap(), ("g.fa".to_owned(), there("~", "g.fa")));
+        let there = |place: &str| ("g.fa".to_owned(), Origin::Space(place.parse().unwrap()));
+        assert_eq!(input("lab:data/g.fa").unwrap(), there("lab:data/g.fa"));
+        assert_eq!(input(":g.fa").unwrap(), there(":g.fa"));
     }
 
     #[test]

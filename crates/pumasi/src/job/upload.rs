@@ -77,11 +77,9 @@ async fn send(client: &HubClient, out: &Output, lacking: Vec<(Hash, &Source, u64
             });
             async move {
                 let failed = CliError::hub(format!("upload {}", describe(source)));
-                let sent = match source {
-                    Source::File(path) if size >= UPLOAD_MIN => {
-                        client.upload(path, &Upload::new(tell)).await.map(|sent| sent.hash)
-                    }
-                    source => client.put_blob(source, hash, tell).await.map(|stored| stored.hash),
+                let sent = match size >= UPLOAD_MIN {
+                    true => client.upload(source, &Upload::new(tell)).await.map(|sent| sent.hash),
+                    false => client.put_blob(source, hash, tell).await.map(|stored| stored.hash),
                 };
                 match sent.map_err(failed)? {
                     sent if sent == hash => Ok(()),

@@ -102,3 +102,58 @@ fn a_hub_that_crashes_during_a_put_loses_nothing_that_it_took() {
         assert!(fs::read(person.path(&format!("back/{name}"))).unwrap() == noise(n, 3_000), "{name}");
     }
 }
+
+/// Segments are sent three at once and are hardly longer than 16 MiB: so much of what came may be of one that was not whole.
+const UNDER_WAY: u64 = 3 * (17 << 20);
+const LARGE: usize = 200 << 20;
+
+/// Starts a put of a large file, and waits until the hub has a good part of it.
+fn begin(scene: &Scene, person: &Person<'_>) -> (std::process::Child, u64) {
+    person.write("large", noise(11, LARGE));
+    let mut put = person.command(&["put", "large", ":large"]);
+    let mut child = put.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let came = scene.received();
+        if came > 110 << 20 {
+            return (child, came);
+        }
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "{came} bytes came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_large_put_that_is_killed_sends_only_what_is_missing() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    let (mut child, _) = begin(&scene, &alice);
+    let _ = child.kill();
+    child.wait().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let came = scene.received();
+    alice.ok(&["put", "large", ":large"]);
+    let rest = scene.received() - came;
+    assert!(rest <= LARGE as u64 - (came - UNDER_WAY), "{rest} bytes came although {came} had come");
+    alice.ok(&["get", ":large", "back"]);
+    assert!(fs::read(alice.path("back")).unwrap() == noise(11, LARGE));
+}
+
+#[test]
+fn a_large_put_outlives_the_hub_and_sends_only_what_is_missing() {
+    let mut scene = Scene::new();
+    let person = scene.person("alice");
+    let (home, token) = (person.path(""), person.token());
+    let (mut child, came) = begin(&scene, &person);
+    scene.crash();
+    // The command goes on by itself when the hub is back in time, or else when it is given again.
+    let went_on = child.wait().unwrap().success();
+    let person = scene.again(&token, &home);
+    if !went_on {
+        person.ok(&["put", "large", ":large"]);
+    }
+    let rest = scene.received();
+    assert!(rest <= LARGE as u64 - (came - UNDER_WAY), "{rest} bytes came although {came} had come");
+    person.ok(&["get", ":large", "back"]);
+    assert!(fs::read(person.path("back")).unwrap() == noise(11, LARGE));
+}

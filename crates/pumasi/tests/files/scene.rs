@@ -63,6 +63,18 @@ impl Scene {
         ask().is_ok_and(|answer: String| answer.starts_with("HTTP/1.1 200"))
     }
 
+    /// How many bytes came to the hub to be stored since it was started.
+    pub(crate) fn received(&self) -> u64 {
+        let token = fs::read_to_string(self.dir.path().join("hub/operator.token")).unwrap();
+        let head = format!("authorization: Bearer {}\r\nconnection: close\r\n\r\n", token.trim());
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(format!("GET /metrics HTTP/1.1\r\nhost: hub\r\n{head}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let counter = answer.lines().find_map(|line| line.strip_prefix("pumasi_received_bytes_total "));
+        counter.unwrap_or_else(|| panic!("{answer}")).trim().parse().unwrap()
+    }
+
     /// Ends the hub as a power cut would, and starts it again.
     pub(crate) fn crash(&mut self) {
         self.hub.kill().unwrap();

@@ -19,6 +19,8 @@ use serde_json::{Map, Value};
 use crate::Outcome;
 use crate::build;
 
+pub(crate) use self::store::write_random;
+
 /// What to measure, and how.
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use self::contender::Contender;
 use self::sets::size_of;
+pub(crate) use self::sets::write_random;
 use super::{example, machine};
 use crate::Outcome;
 use crate::build::root;

@@ -20,6 +20,7 @@ mod s3;
 mod sales_day;
 mod selling;
 mod strangers;
+mod task_data;
 mod torrents;
 
 use std::path::PathBuf;

@@ -16,8 +16,37 @@ const IN_A_FOLDER: u32 = 1_000;
 const SMALL_MAX: u64 = 4_096;
 /// What their text is made of.
 const WORDS: [&str; 32] = [
-    "the", "of", "neighbour", "and", "a", "in", "work", "day", "to", "is", "that", "machine", "lend", "with", "as", "file",
-    "for", "on", "result", "return", "number", "was", "at", "chunk", "from", "by", "order", "not", "are", "settle", "pool",
+    "the",
+    "of",
+    "neighbour",
+    "and",
+    "a",
+    "in",
+    "work",
+    "day",
+    "to",
+    "is",
+    "that",
+    "machine",
+    "lend",
+    "with",
+    "as",
+    "file",
+    "for",
+    "on",
+    "result",
+    "return",
+    "number",
+    "was",
+    "at",
+    "chunk",
+    "from",
+    "by",
+    "order",
+    "not",
+    "are",
+    "settle",
+    "pool",
     "or",
 ];
 
@@ -45,7 +74,7 @@ impl Noise {
 }
 
 /// A file of noise, the same for the same size.
-pub(super) fn write_random(file: &Path, mib: u64) -> Outcome {
+pub(crate) fn write_random(file: &Path, mib: u64) -> Outcome {
     let mut out = fs::File::create(file)?;
     let (mut noise, mut block) = (Noise::new(), vec![0_u8; 1 << 20]);
     for _ in 0..mib {

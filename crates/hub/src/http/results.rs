@@ -1,0 +1,256 @@
+//! Results that go to other jobs or into spaces without passing through whoever ordered them.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use pumasi_api::output::EMPTY;
+use pumasi_api::output::parts::Parts;
+use pumasi_api::wire::results::{
+    ClaimResults, ClaimedPart, ClaimedResults, PlacedResult, PutResults, RESULTS_MAX, ResultPart, ResultPut,
+    ResultsPut,
+};
+use pumasi_api::wire::{self, ErrorBody};
+use pumasi_core::{About, Access, Bounds, Condition, FileKind, FilePut, Files, Refusal};
+use pumasi_types::{AccountId, FilePath, Hash, JobId, SpaceId, TaskIndex};
+
+use super::extract::{Body, Caller, Path};
+use super::tasks::no_output;
+use super::{ApiError, file_views, views};
+use crate::results::Piece;
+use crate::server::Hub;
+
+/// A request ends after so long, with what was done by then.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes and tasks that are worked on between two looks at the clock.
+const ROUND_BYTES: u64 = 64 << 20;
+const ROUND: usize = 100;
+
+/// Where the output of a task is; none when it is empty.
+type Output = Result<Option<Hash>, ApiError>;
+
+/// Makes parts of the results of a job blobs that its owner holds for 48 hours, to give them to files and other jobs.
+#[utoipa::path(post, path = "/v1/jobs/{job}/results", operation_id = "claim_results",
+    params(("job" = u64, Path)), request_body = ClaimResults,
+    responses((status = 200, body = ClaimedResults), (status = 403, body = wire::ErrorBody)))]
+pub(super) async fn claim(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    Path(job): Path<JobId>,
+    Body(ClaimResults { parts }): Body<ClaimResults>,
+) -> Result<Json<ClaimedResults>, ApiError> {
+    let outputs = outputs(&hub, caller.account, job, parts.iter().map(|part| part.task).collect()).await?;
+    let mut wanted = parts.into_iter().zip(outputs);
+    let (mut claimed, until) = (Vec::new(), Instant::now() + PATIENCE);
+    // Several parts of one output are mostly asked for one behind the other.
+    let mut last: Option<(Hash, Parts)> = None;
+    while claimed.is_empty() || Instant::now() < until {
+        let mut round = Vec::new();
+        let mut bytes = 0;
+        while bytes < ROUND_BYTES
+            && round.len() < ROUND
+            && let Some((part, output)) = wanted.next()
+        {
+            let piece = match output {
+                Ok(output) => find(&hub, output, &part.part, &mut last).await,
+                Err(error) => Err(error),
+            };
+            bytes += piece.as_ref().map_or(0, Piece::len);
+            round.push(piece);
+        }
+        if round.is_empty() {
+            break;
+        }
+        let pieces: Vec<Piece> = round.iter().filter_map(|piece| piece.as_ref().ok().cloned()).collect();
+        let mut stored = hub.store_pieces(caller.account, &pieces).await?.into_iter();
+        claimed.extend(round.into_iter().map(|piece| match piece.map(|_| stored.next()) {
+            Ok(stored) => {
+                let (blob, size) = stored.unzip();
+                ClaimedPart { blob, size: size.map(|size| size.0), error: None }
+            }
+            Err(error) => ClaimedPart { blob: None, size: None, error: Some(error.into_body()) },
+        }));
+    }
+    Ok(Json(ClaimedResults { parts: claimed }))
+}
+
+/// Puts results of a job of the caller's into a space, as `pumasi fetch` writes them. What lies there just so stays.
+#[utoipa::path(post, path = "/v1/spaces/{space}/results", operation_id = "put_results",
+    params(("space" = String, Path)), request_body = PutResults,
+    responses((status = 200, body = ResultsPut), (status = 403, body = wire::ErrorBody)))]
+pub(super) async fn put(
+    State(hub): State<Arc<Hub>>,
+    Caller(caller): Caller,
+    Path(space): Path<String>,
+    Body(PutResults { job, tasks }): Body<PutResults>,
+) -> Result<Json<ResultsPut>, ApiError> {
+    let space = hub.open_space(caller.account, &space, Access::Write).await?;
+    let outputs = outputs(&hub, caller.account, job, tasks.iter().map(|task| task.task).collect()).await?;
+    let mut wanted = tasks.into_iter().zip(outputs);
+    let (mut done, until) = (Vec::new(), Instant::now() + PATIENCE);
+    while done.is_empty() || Instant::now() < until {
+        let mut round = Round::default();
+        while round.files.len() < Bounds::FILES
+            && round.bytes < ROUND_BYTES
+            && let Some((task, output)) = wanted.next()
+        {
+            round.add(&hub, &task, output).await;
+        }
+        if round.tasks.is_empty() {
+            break;
+        }
+        done.extend(round.put(&hub, caller.account, space).await?);
+    }
+    Ok(Json(ResultsPut { tasks: done }))
+}
+
+/// The outputs of some tasks of a job of this account.
+async fn outputs(
+    hub: &Hub,
+    account: AccountId,
+    id: JobId,
+    tasks: Vec<TaskIndex>,
+) -> Result<Vec<Output>, ApiError> {
+    if tasks.is_empty() {
+        return Ok(Vec::new());
+    }
+    if tasks.len() > RESULTS_MAX {
+        return Err(ApiError::invalid(format!("at most {RESULTS_MAX} results in one request")));
+    }
+    let look = move |state: &pumasi_core::State| {
+        let job = state.job(id).ok_or(Refusal::NoJob { job: id })?;
+        if job.owner != account {
+            return Err(Refusal::NotYours { what: format!("job {id}") });
+        }
+        let found = |index: TaskIndex| (index, job.task(index).map(|task| views::task(index, task)));
+        Ok(tasks.into_iter().map(found).collect::<Vec<_>>())
+    };
+    let found = hub.cell.read(look).await??.into_iter();
+    let output = |(index, task): (TaskIndex, Option<wire::Task>)| match task {
+        None => Err(ApiError::not_found("no_task", format!("job {id} has no task {index}"))),
+        Some(task) if task.ending.is_none() => Err(no_output(id, &task)),
+        Some(task) => Ok(task.result),
+    };
+    Ok(found.map(output).collect())
+}
+
+/// Where a part of an output lies.
+async fn find(
+    hub: &Hub,
+    output: Option<Hash>,
+    part: &ResultPart,
+    last: &mut Option<(Hash, Parts)>,
+) -> Result<Piece, ApiError> {
+    let no_part =
+        |path: &str| ApiError::not_found("no_file", format!("the task left no file '{path}' in /out"));
+    let Some(output) = output else {
+        return match part {
+            ResultPart::Output => Ok(Piece::Known(&EMPTY)),
+            ResultPart::Stdout | ResultPart::Stderr => Ok(Piece::Known(b"")),
+            ResultPart::File(path) => Err(no_part(path)),
+        };
+    };
+    if *part == ResultPart::Output {
+        let size = hub.blobs.size(&output)?.ok_or(pumasi_blobs::BlobError::NotFound { hash: output })?;
+        return Ok(Piece::Stored(output, 0..size.0));
+    }
+    if last.as_ref().is_none_or(|(known, _)| *known != output) {
+        *last = Some((output, hub.parts_of(&output).await?));
+    }
+    let parts = last.as_ref().map(|(_, parts)| parts);
+    let range: Option<Range<u64>> = parts.and_then(|parts| match part {
+        ResultPart::Output => None,
+        ResultPart::Stdout => Some(parts.stdout.clone()),
+        ResultPart::Stderr => Some(parts.stderr.clone()),
+        ResultPart::File(path) => parts.file(path),
+    });
+    let path = if let ResultPart::File(path) = part { path } else { "" };
+    range.map(|range| Piece::Stored(output, range)).ok_or_else(|| no_part(path))
+}
+
+/// Results that are put together.
+#[derive(Default)]
+struct Round {
+    tasks: Vec<ResultPut>,
+    /// Of which task, where to, and what.
+    files: Vec<(usize, FilePath, Piece)>,
+    bytes: u64,
+}
+
+impl Round {
+    async fn add(&mut self, hub: &Hub, task: &PlacedResult, output: Output) {
+        let mut put = ResultPut::default();
+        match files(hub, task, output).await {
+            Ok(files) => {
+                let number = self.tasks.len();
+                self.bytes += files.iter().map(|(_, piece)| piece.len()).sum::<u64>();
+                self.files.extend(files.into_iter().map(|(path, piece)| (number, path, piece)));
+            }
+            Err(error) => put.error = Some(error.into_body()),
+        }
+        self.tasks.push(put);
+    }
+
+    async fn put(mut self, hub: &Hub, caller: AccountId, space: SpaceId) -> Result<Vec<ResultPut>, ApiError> {
+        for files in self.files.chunks(Bounds::FILES) {
+            let pieces: Vec<Piece> = files.iter().map(|(.., piece)| piece.clone()).collect();
+            let stored = hub.store_pieces(caller, &pieces).await?;
+            let named: Vec<(FilePath, Hash)> =
+                files.iter().zip(stored).map(|((_, path, _), (blob, _))| (path.clone(), blob)).collect();
+            let there = named.clone();
+            let look = move |state: &pumasi_core::State| -> Vec<bool> {
+                there.iter().map(|(path, blob)| lies(state.files(), space, path, blob)).collect()
+            };
+            let same = hub.cell.read(look).await?;
+            let mut lacking = Vec::new();
+            for (((number, ..), (path, blob)), same) in files.iter().zip(named).zip(same) {
+                if same {
+                    self.tasks[*number].same += 1;
+                } else {
+                    let file = FilePut { path, blob, about: About::default(), condition: Condition::Any };
+                    lacking.push((*number, file));
+                }
+            }
+            let (numbers, lacking): (Vec<usize>, Vec<FilePut>) = lacking.into_iter().unzip();
+            let placed = hub.put_files(caller, space, lacking, None).await?;
+            for (number, placed) in numbers.into_iter().zip(placed) {
+                note(&mut self.tasks[number], placed.err().map(file_views::refused));
+            }
+        }
+        Ok(self.tasks)
+    }
+}
+
+/// Notes a file that was put, or the first reason why one was not.
+fn note(task: &mut ResultPut, error: Option<ErrorBody>) {
+    match error {
+        None => task.files += 1,
+        Some(error) => drop(task.error.get_or_insert(error)),
+    }
+}
+
+fn lies(files: &Files, space: SpaceId, path: &FilePath, blob: &Hash) -> bool {
+    let found = files.find(space, path);
+    matches!(found.map(|view| view.kind), Some(FileKind::File(version)) if version.blob == *blob)
+}
+
+/// The files that a result is in a space.
+async fn files(hub: &Hub, task: &PlacedResult, output: Output) -> Result<Vec<(FilePath, Piece)>, ApiError> {
+    let at = |suffix: &str| -> Result<FilePath, ApiError> {
+        format!("{}.{suffix}", task.path).parse().map_err(|error: pumasi_types::BadPath| {
+            ApiError::invalid(format!("path of task {}: {error}", task.task))
+        })
+    };
+    let Some(output) = output? else { return Ok(vec![(at("out")?, Piece::Known(b""))]) };
+    let parts = hub.parts_of(&output).await?;
+    let mut files = vec![(at("out")?, Piece::Stored(output, parts.stdout))];
+    if !parts.stderr.is_empty() {
+        files.push((at("err")?, Piece::Stored(output, parts.stderr)));
+    }
+    for (path, range) in parts.files {
+        files.push((at(&format!("files/{path}"))?, Piece::Stored(output, range)));
+    }
+    Ok(files)
+}

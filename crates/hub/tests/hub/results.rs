@@ -1,0 +1,205 @@
+//! Results that become inputs of other jobs and files in spaces, for their owner and nobody else.
+
+use crate::common::*;
+use bytes::Bytes;
+use pumasi_api::client::HubClient;
+use pumasi_api::output::{EMPTY, OutputFile, TaskOutput};
+use pumasi_api::wire;
+use pumasi_api::wire::files::{NewSpace, PutFile, PutFiles, StoredBlobs};
+use pumasi_api::wire::results::{ClaimedPart, PlacedResult, ResultPart, ResultPut, WantedPart};
+use pumasi_types::{Ending, FilePath, Hash, JobId, TaskIndex};
+
+fn path(text: &str) -> FilePath {
+    text.parse().unwrap()
+}
+
+/// What the tasks of the job produced, but for the last, which nobody has run.
+fn outputs() -> [TaskOutput; 3] {
+    let file = |path: &str, bytes: Vec<u8>| OutputFile { path: path.to_owned(), bytes: bytes.into() };
+    let large: Vec<u8> = (0..600_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    [
+        TaskOutput {
+            stdout: Bytes::from_static(b"first"),
+            stderr: Bytes::from_static(b"careful"),
+            files: vec![
+                file("a/b.csv", b"1,2".to_vec()),
+                file("large", large.clone()),
+                file("none", Vec::new()),
+            ],
+        },
+        TaskOutput { stdout: large.into(), ..TaskOutput::default() },
+        TaskOutput::default(),
+    ]
+}
+
+/// A job of alice's with four tasks, of which three are done.
+async fn done_job(hub: &TestHub, alice: &HubClient) -> JobId {
+    let owner = hub.owner("owner").await;
+    let ordered = submit(alice, 4, "100").await;
+    let mut worker = FakeWorker::attach(&owner, hello(1, 3)).await;
+    let runs = worker.runs(3).await;
+    let mut findings = Vec::new();
+    for run in runs {
+        let output = &outputs()[run.task as usize];
+        let encoded = output.encode();
+        let (result, is_empty) = (Hash::of(&encoded), output.is_empty());
+        put(&owner, &encoded).await;
+        let output = if is_empty { Vec::new() } else { encoded };
+        let ending = Ending::Exited { code: 0 };
+        // Large ones were sent before.
+        let output = if output.len() > 1_000 { Vec::new() } else { output };
+        findings.push((run.run, Finding { ending, fuel: 1_000, result, output }));
+    }
+    worker.report(&findings).await;
+    worker.vanish();
+    ordered.id
+}
+
+async fn claim(client: &HubClient, job: JobId, parts: &[(u32, ResultPart)]) -> Vec<ClaimedPart> {
+    let wanted = parts.iter().map(|(task, part)| WantedPart { task: TaskIndex(*task), part: part.clone() });
+    client.claim_results(job, &wanted.collect::<Vec<_>>()).await.unwrap()
+}
+
+async fn deliver(client: &HubClient, space: &str, job: JobId, tasks: &[(u32, &str)]) -> Vec<ResultPut> {
+    let placed = tasks.iter().map(|(task, at)| PlacedResult { task: TaskIndex(*task), path: path(at) });
+    client.put_results(space, job, &placed.collect::<Vec<_>>(), |_| ()).await.unwrap()
+}
+
+fn code(error: &Option<wire::ErrorBody>) -> &str {
+    error.as_ref().map_or("", |error| error.code.as_str())
+}
+
+#[tokio::test]
+async fn a_part_of_a_result_is_an_input_of_another_job() {
+    let hub = TestHub::new().await;
+    let alice = hub.researcher("alice", "200").await;
+    let job_id = done_job(&hub, &alice).await;
+    let file = |path: &str| ResultPart::File(path.to_owned());
+    let claimed = claim(
+        &alice,
+        job_id,
+        &[
+            (0, ResultPart::Stdout),
+            (0, file("a/b.csv")),
+            (0, file("large")),
+            (0, file("none")),
+            (1, ResultPart::Stdout),
+            (0, ResultPart::Stderr),
+            (0, ResultPart::Output),
+            (2, ResultPart::Stdout),
+            (2, ResultPart::Output),
+            (0, file("a")),
+            (2, file("x")),
+            (3, ResultPart::Stdout),
+            (4, ResultPart::Stdout),
+        ],
+    )
+    .await;
+    let [first, second, _] = outputs();
+    let expected: [&[u8]; 9] = [
+        &first.stdout,
+        &first.files[0].bytes,
+        &first.files[1].bytes,
+        b"",
+        &second.stdout,
+        &first.stderr,
+        &first.encode(),
+        b"",
+        &EMPTY,
+    ];
+    for (claimed, expected) in claimed.iter().zip(expected) {
+        assert_eq!((claimed.blob, claimed.size), (Some(Hash::of(expected)), Some(expected.len() as u64)));
+    }
+    let errors: Vec<&str> = claimed[9..].iter().map(|claimed| code(&claimed.error)).collect();
+    assert_eq!(errors, ["no_file", "no_file", "no_output", "no_task"]);
+    // They are held now, so another job can have them.
+    let named =
+        |name: &str, at: usize| wire::InputFile { name: name.to_owned(), hash: claimed[at].blob.unwrap() };
+    let order = wire::SubmitJob {
+        files: vec![named("b.csv", 1), named("large", 2)],
+        ..job(put(&alice, MODULE).await, 1, "1")
+    };
+    let _: wire::Job = alice.post("/v1/jobs", &order, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn results_are_put_into_a_space_as_files() {
+    let hub = TestHub::new().await;
+    let alice = hub.researcher("alice", "200").await;
+    let job = done_job(&hub, &alice).await;
+    let _: wire::files::Space =
+        alice.make_space(&NewSpace { name: "lab".to_owned(), keep_ms: None }, None).await.unwrap();
+    let tasks = [(0, "out/x"), (1, "out/y"), (2, "out/z"), (3, "out/w")];
+    let put = deliver(&alice, "lab", job, &tasks).await;
+    let counts: Vec<(u64, u64, &str)> =
+        put.iter().map(|put| (put.files, put.same, code(&put.error))).collect();
+    assert_eq!(counts, [(5, 0, ""), (1, 0, ""), (1, 0, ""), (0, 0, "no_output")]);
+    let [first, second, _] = outputs();
+    let large = &first.files[1].bytes;
+    for (at, expected) in [
+        ("out/x.out", &first.stdout),
+        ("out/x.err", &first.stderr),
+        ("out/x.files/a/b.csv", &first.files[0].bytes),
+        ("out/x.files/large", large),
+        ("out/x.files/none", &Bytes::new()),
+        ("out/y.out", &second.stdout),
+        ("out/z.out", &Bytes::new()),
+    ] {
+        let found = alice.find_file("lab", &path(at)).await.unwrap().file.unwrap();
+        assert_eq!(found.blob, Hash::of(expected), "{at}");
+        let bytes = alice.get_bytes(&format!("/v1/spaces/lab/content?path={at}"), 1 << 30).await.unwrap();
+        assert!(bytes == *expected, "{at}");
+    }
+    // What lies there just so stays; what was changed is put again.
+    let blobs: StoredBlobs =
+        StoredBlobs { blobs: alice.put_blobs(&[Bytes::from_static(b"x")]).await.unwrap() };
+    let other = PutFile {
+        path: path("out/x.out"),
+        blob: blobs.blobs[0].hash,
+        modified_ns: None,
+        executable: false,
+        labels: Default::default(),
+        condition: Default::default(),
+    };
+    alice.put_files("lab", &PutFiles { files: vec![other] }, None).await.unwrap();
+    let again = deliver(&alice, "lab", job, &tasks[..2]).await;
+    let counts: Vec<(u64, u64)> = again.iter().map(|put| (put.files, put.same)).collect();
+    assert_eq!(counts, [(1, 4), (0, 1)]);
+    // A folder is in the way; a path that is too long.
+    alice.make_folder("lab", path("in/x.err"), None).await.unwrap();
+    let long = "n/".repeat(62) + "n";
+    let put = deliver(&alice, "lab", job, &[(0, "in/x"), (0, &long), (2, "in/z")]).await;
+    assert_eq!((put[0].files, code(&put[0].error)), (4, "is_folder"));
+    assert_eq!(code(&put[1].error), "invalid");
+    assert_eq!(put[2].files, 1);
+}
+
+#[tokio::test]
+async fn results_are_their_owners() {
+    let hub = TestHub::new().await;
+    let alice = hub.researcher("alice", "200").await;
+    let bob = hub.researcher("bob", "1").await;
+    let job = done_job(&hub, &alice).await;
+    let part = [WantedPart { task: TaskIndex(0), part: ResultPart::Stdout }];
+    for client in [&bob, &hub.operator()] {
+        assert_eq!(refusal(client.claim_results(job, &part).await).1, "not_yours");
+        let placed = [PlacedResult { task: TaskIndex(0), path: path("x") }];
+        assert_eq!(refusal(client.put_results("~", job, &placed, |_| ()).await).1, "not_yours");
+        assert_eq!(refusal(client.claim_results(JobId(99), &part).await).1, "no_job");
+    }
+    bob.make_space(&NewSpace { name: "bobs".to_owned(), keep_ms: None }, None).await.unwrap();
+    let placed = [PlacedResult { task: TaskIndex(0), path: path("x") }];
+    assert_eq!(refusal(alice.put_results("bobs", job, &placed, |_| ()).await).1, "no_space");
+    bob.set_member("bobs", "alice", Some(wire::files::Access::Read), None).await.unwrap();
+    assert_eq!(refusal(alice.put_results("bobs", job, &placed, |_| ()).await).1, "no_access");
+    let many = vec![WantedPart { task: TaskIndex(0), part: ResultPart::Stdout }; 1_001];
+    let (body, path) =
+        (wire::results::ClaimResults { parts: many.clone() }, format!("/v1/jobs/{job}/results"));
+    let answer = alice.post::<_, wire::results::ClaimedResults>(&path, &body, None).await;
+    assert_eq!(refusal(answer).1, "invalid");
+    assert_eq!(alice.claim_results(job, &many).await.unwrap().len(), many.len(), "in two requests");
+    for path in [format!("/v1/jobs/{job}/results"), "/v1/spaces/~/results".to_owned()] {
+        let answer = hub.raw("POST", &path, &[("content-type", "application/json")], b"{}").await;
+        answer.expect(401, "unknown_token");
+    }
+}
