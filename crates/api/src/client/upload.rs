@@ -70,10 +70,41 @@ pub struct Uploaded {
     pub sent: u64,
 }
 
+/// What is sent: a file, or what is made of one while it is read, as when it is encrypted on its way.
+pub trait Content: fmt::Debug + Send + Sync {
+    /// The file, as errors name it.
+    fn path(&self) -> &Path;
+
+    /// Begins to read it, and says how many bytes it has. It is read several times, and must give the same each time.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn open(&self) -> io::Result<(Box<dyn ReadSeek>, u64)>;
+}
+
+/// Reads from anywhere.
+pub trait ReadSeek: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+impl Content for PathBuf {
+    fn path(&self) -> &Path {
+        self
+    }
+
+    fn open(&self) -> io::Result<(Box<dyn ReadSeek>, u64)> {
+        let file = File::open(self)?;
+        let length = file.metadata()?.len();
+        Ok((Box::new(file), length))
+    }
+}
+
+type SharedContent = Arc<dyn Content>;
+
 /// One file on its way.
 struct Sending<'a> {
     client: &'a HubClient,
-    path: PathBuf,
+    content: SharedContent,
     known: Arc<Known>,
     /// Bytes of the file that the hub has.
     done: AtomicU64,
@@ -87,24 +118,39 @@ impl HubClient {
     /// # Errors
     /// When the file cannot be read or changes meanwhile, the hub cannot be reached or refuses.
     pub async fn upload(&self, path: &Path, upload: &Upload) -> Result<Uploaded, ClientError> {
-        let outline = blocking(path, outline).await?;
+        self.upload_content(Arc::new(path.to_owned()), upload).await
+    }
+
+    /// The same for what is made of a file.
+    ///
+    /// # Errors
+    /// As [`HubClient::upload`].
+    pub async fn upload_content(
+        &self,
+        content: Arc<dyn Content>,
+        upload: &Upload,
+    ) -> Result<Uploaded, ClientError> {
+        let outline = blocking(&content, outline).await?;
         let Outline { hash, length, segments } = &outline;
         let nothing_sent = Uploaded { hash: *hash, size: *length, sent: 0 };
         let is_held = self.held(&[*hash]).await? == [true];
-        if is_held || self.prove(path, &outline).await? {
+        if is_held || self.prove(&content, &outline).await? {
             (upload.progress)(*length);
             return Ok(nothing_sent);
         }
         let known = Arc::new(self.known(&upload.bases).await?);
         let (done, progress) = (AtomicU64::new(0), &upload.progress);
-        let sending = Sending { client: self, path: path.to_owned(), known, done, progress };
+        let sending = Sending { client: self, content, known, done, progress };
         let whole = [Segment { offset: 0, length: 0, hash: *hash }];
         let segments: &[Segment] = if segments.is_empty() { &whole } else { segments };
         let names: Vec<Hash> = segments.iter().map(|segment| segment.hash).collect();
         let held = self.held(&names).await?;
-        let sent = stream::iter(segments.iter().zip(held))
+        let segments: Vec<(Segment, bool)> = segments.iter().copied().zip(held).collect();
+        let sent = stream::iter(segments)
             .map(|(segment, held)| sending.segment(segment, held))
             .buffer_unordered(SENT_AT_ONCE)
+            // So that the compiler sees that this can be done by any thread.
+            .boxed()
             .try_fold(0, |sum, sent| async move { Ok(sum + sent) })
             .await?;
         if names.len() > 1 {
@@ -131,7 +177,7 @@ impl HubClient {
 
     /// Shows the hub that the file is here; whether the caller holds its bytes by that. The same is said and asked for,
     /// whatever the hub has.
-    async fn prove(&self, path: &Path, outline: &Outline) -> Result<bool, ClientError> {
+    async fn prove(&self, content: &SharedContent, outline: &Outline) -> Result<bool, ClientError> {
         if outline.length < possession::LEAST {
             return Ok(false);
         }
@@ -151,7 +197,7 @@ impl HubClient {
             blob: outline.hash,
             length: outline.length,
         };
-        let answer = blocking(path, move |path| answer(path, &challenge)).await?;
+        let answer = blocking(content, move |content| answer(content, &challenge)).await?;
         let said = Possession { nonce, answer };
         match self.post::<_, Linked>(&format!("/v1/blobs/{}/proof", outline.hash), &said, None).await {
             Ok(Linked { linked }) => Ok(linked),
@@ -197,12 +243,12 @@ impl HubClient {
 
 impl Sending<'_> {
     /// Sends a segment, unless it is held; how many bytes travelled.
-    async fn segment(&self, segment: &Segment, is_held: bool) -> Result<u64, ClientError> {
+    async fn segment(&self, segment: Segment, is_held: bool) -> Result<u64, ClientError> {
         let mut sent = 0;
         if !is_held {
-            let (known, wanted) = (Arc::clone(&self.known), *segment);
-            let delta = blocking(&self.path, move |path| {
-                let bytes = read_segment(path, &wanted)?;
+            let known = Arc::clone(&self.known);
+            let delta = blocking(&self.content, move |content| {
+                let bytes = read_segment(content, &segment)?;
                 Ok(known.recipe(&cut(&bytes)))
             });
             let delta = delta.await?;
@@ -222,13 +268,12 @@ impl Sending<'_> {
     }
 }
 
-fn outline(path: &Path) -> io::Result<Outline> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+fn outline(content: &dyn Content) -> io::Result<Outline> {
+    let (mut reader, length) = content.open()?;
     let mut outliner = Outliner::new(length);
     loop {
         let mut block = Vec::with_capacity(BLOCK);
-        if (&mut file).take(BLOCK as u64).read_to_end(&mut block)? == 0 {
+        if (&mut reader).take(BLOCK as u64).read_to_end(&mut block)? == 0 {
             break;
         }
         outliner.push(&block.into());
@@ -237,24 +282,24 @@ fn outline(path: &Path) -> io::Result<Outline> {
     if outline.length == length { Ok(outline) } else { Err(changed()) }
 }
 
-fn read_segment(path: &Path, segment: &Segment) -> io::Result<Bytes> {
+fn read_segment(content: &dyn Content, segment: &Segment) -> io::Result<Bytes> {
     let length = usize::try_from(segment.length).map_err(io::Error::other)?;
     let mut bytes = vec![0; length];
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(segment.offset))?;
-    file.read_exact(&mut bytes).map_err(|error| match error.kind() {
+    let (mut reader, _) = content.open()?;
+    reader.seek(SeekFrom::Start(segment.offset))?;
+    reader.read_exact(&mut bytes).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => changed(),
         _ => error,
     })?;
     if Hash::of(&bytes) == segment.hash { Ok(bytes.into()) } else { Err(changed()) }
 }
 
-fn answer(path: &Path, challenge: &possession::Challenge) -> io::Result<Hash> {
-    let (mut file, mut answer) = (File::open(path)?, challenge.answer());
+fn answer(content: &dyn Content, challenge: &possession::Challenge) -> io::Result<Hash> {
+    let ((mut reader, _), mut answer) = (content.open()?, challenge.answer());
     let mut slice = [0; SLICE_BYTES as usize];
     for offset in challenge.offsets() {
-        file.seek(SeekFrom::Start(offset))?;
-        file.read_exact(&mut slice)?;
+        reader.seek(SeekFrom::Start(offset))?;
+        reader.read_exact(&mut slice)?;
         answer.slice(&slice);
     }
     Ok(answer.finish())
@@ -264,13 +309,13 @@ fn changed() -> io::Error {
     io::Error::other("it was changed while it was read: try again when nobody writes to it")
 }
 
-/// Reads from a file beside the threads that serve requests.
+/// Reads beside the threads that serve requests.
 async fn blocking<T: Send + 'static>(
-    path: &Path,
-    read: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    content: &SharedContent,
+    read: impl FnOnce(&dyn Content) -> io::Result<T> + Send + 'static,
 ) -> Result<T, ClientError> {
-    let owned = path.to_owned();
-    let done = tokio::task::spawn_blocking(move || read(&owned)).await;
+    let shared = Arc::clone(content);
+    let done = tokio::task::spawn_blocking(move || read(&*shared)).await;
     let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
-    done.map_err(|source| ClientError::Local { verb: "read", path: path.to_owned(), source })
+    done.map_err(|source| ClientError::Local { verb: "read", path: content.path().to_owned(), source })
 }
