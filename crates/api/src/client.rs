@@ -41,7 +41,7 @@ pub use self::files::{ListOf, ReadFiles};
 pub use self::inputs::JobInput;
 pub use self::plain::{Download, TextAnswer};
 pub use self::transfer::{Progress, Source, hash_source, part_path};
-pub use self::upload::{UPLOAD_MIN, Upload, Uploaded};
+pub use self::upload::{Content, ReadSeek, UPLOAD_MIN, Upload, Uploaded};
 
 /// Header that carries a [`RequestId`].
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "mount")]
 use crate::commands::mount;
 use crate::commands::{
-    account, audit, completions, downloads, fetch, files, get, hub_store, job, jobs, join, log, login,
+    account, audit, completions, downloads, fetch, files, get, hub_store, job, jobs, join, key, log, login,
     market, pool, proof, put, receipt, run, s3_key, serve, share, space, store, sync, trash, witness,
 };
 use crate::error::CliError;
@@ -79,6 +79,7 @@ enum Command {
     Statement(account::StatementArgs),
     Workers(pool::WorkersArgs),
     Books(pool::BooksArgs),
+    Key(key::KeyArgs),
     S3Key(s3_key::S3KeyArgs),
     Market(market::MarketArgs),
     Receipt(receipt::ReceiptArgs),
@@ -155,6 +156,7 @@ impl Cli {
             Command::Statement(args) => args.run(out).await,
             Command::Workers(args) => args.run(out).await,
             Command::Books(args) => args.run(out).await,
+            Command::Key(args) => args.run(out).await,
             Command::S3Key(args) => args.run(out).await,
             Command::Market(args) => args.run(out).await,
             Command::Receipt(args) => args.run(out).await,

@@ -68,6 +68,20 @@ pub(crate) enum CliError {
         /// Its name.
         name: String,
     },
+    /// A key that is not on this machine.
+    #[error("there is no key '{name}' on this machine")]
+    NoKey {
+        /// Its name.
+        name: String,
+    },
+    /// An encrypted file of which this machine cannot make anything.
+    #[error("cannot read {place}: {why}")]
+    Closed {
+        /// Which.
+        place: String,
+        /// Why not.
+        why: crate::keys::Closed,
+    },
     /// Something that the hub does not have.
     #[error("there is no {what}")]
     Missing {
@@ -290,6 +304,11 @@ impl CliError {
             CliError::Usage { hint, .. } => hint,
             CliError::Profiles { .. } => "repair or remove the file, then `pumasi login` again",
             CliError::NoProfile { .. } => "`pumasi login HUB --profile NAME` makes one",
+            CliError::NoKey { .. } => "`pumasi key ls` lists the keys here, `pumasi key new` makes one",
+            CliError::Closed { why: crate::keys::Closed::NoKey(_), .. } => {
+                "ask whoever has the key for `pumasi key show`, and add it with `pumasi key add`"
+            }
+            CliError::Closed { .. } => "`pumasi versions` may have an older one that is whole",
             CliError::Missing { .. } => "check the name or number",
             CliError::NoRoom { .. } => {
                 "empty its trash with `pumasi trash --empty`, remove something, or ask an operator for more"
@@ -351,7 +370,11 @@ impl CliError {
             | CliError::ProofKeys { .. }
             | CliError::Audit { .. }
             | CliError::Witness { .. } => Exit::LocalFile,
-            CliError::NoProfile { .. } | CliError::Missing { .. } | CliError::NoName { .. } => Exit::NotFound,
+            CliError::NoProfile { .. }
+            | CliError::NoKey { .. }
+            | CliError::Missing { .. }
+            | CliError::NoName { .. } => Exit::NotFound,
+            CliError::Closed { why: crate::keys::Closed::NoKey(_), .. } => Exit::NotAllowed,
             CliError::Join { source } => exit_of_join(source),
             CliError::Partly { code, .. } if code == "no_file" => Exit::NotFound,
             CliError::Partly { code, .. } if code == "no_access" => Exit::NotAllowed,
@@ -363,6 +386,7 @@ impl CliError {
             CliError::AllSamplesFail { .. }
             | CliError::BadModule { .. }
             | CliError::BadOutput { .. }
+            | CliError::Closed { .. }
             | CliError::Content { .. }
             | CliError::Serve { .. } => Exit::Failed,
             CliError::Interrupted | CliError::InterruptedSubmission => Exit::Interrupted,

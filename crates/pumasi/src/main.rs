@@ -7,6 +7,7 @@ mod drive;
 mod error;
 mod exit;
 mod job;
+mod keys;
 #[cfg(feature = "mount")]
 mod mount;
 mod output;

@@ -135,6 +135,15 @@ impl Output {
         if self.json { self.value(value) } else { self.line(text) }
     }
 
+    /// What was done as JSON, or as a message beside no result.
+    pub(crate) fn noted<T: Serialize>(&self, value: &T, text: &str) -> Result<(), CliError> {
+        if self.json {
+            return self.value(value);
+        }
+        self.note(text);
+        Ok(())
+    }
+
     /// The result as JSON, or as `table` for people; `none` when it has no rows.
     pub(crate) fn show<T: Serialize>(
         &self,

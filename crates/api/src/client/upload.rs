@@ -1,12 +1,13 @@
-//! Large files, and outputs as large, on their way to the hub: in segments, each sent once, without what lies in blobs that the caller holds.
+//! Large files, and outputs as large, on their way to the hub: in segments, each sent once, without what lies in blobs that the
+//! caller holds.
 //!
 //! Nothing is remembered on this side: what was sent before a transfer broke off is held by the caller's account for two
 //! days, and the same file cut again has the same segments. So going on is doing the same again.
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,7 +33,7 @@ const SENT_AT_ONCE: usize = 3;
 /// Blobs in one question.
 const ASKED_AT_ONCE: usize = 1_000;
 /// Bytes of a file that are read at once.
-const BLOCK: u64 = 4 << 20;
+const BLOCK: usize = 4 << 20;
 /// Between two looks whether the hub has put a file together.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
 
@@ -70,10 +71,49 @@ pub struct Uploaded {
     pub sent: u64,
 }
 
+/// What is sent: a file, or what is made of one while it is read, as when it is encrypted on its way.
+pub trait Content: fmt::Debug + Send + Sync {
+    /// The file, as errors name it.
+    fn path(&self) -> &Path;
+
+    /// Begins to read it, and says how many bytes it has. It is read several times, and must give the same each time.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn open(&self) -> io::Result<(Box<dyn ReadSeek>, u64)>;
+}
+
+/// Reads from anywhere.
+pub trait ReadSeek: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+impl Content for Source {
+    fn path(&self) -> &Path {
+        match self {
+            Source::Bytes(_) => Path::new("bytes in memory"),
+            Source::File(path) => path,
+        }
+    }
+
+    fn open(&self) -> io::Result<(Box<dyn ReadSeek>, u64)> {
+        match self {
+            Source::Bytes(bytes) => Ok((Box::new(Cursor::new(bytes.clone())), bytes.len() as u64)),
+            Source::File(path) => {
+                let file = File::open(path)?;
+                let length = file.metadata()?.len();
+                Ok((Box::new(file), length))
+            }
+        }
+    }
+}
+
+type SharedContent = Arc<dyn Content>;
+
 /// One file on its way.
 struct Sending<'a> {
     client: &'a HubClient,
-    source: &'a Source,
+    content: SharedContent,
     known: Arc<Known>,
     /// Bytes of the file that the hub has.
     done: AtomicU64,
@@ -81,30 +121,45 @@ struct Sending<'a> {
 }
 
 impl HubClient {
-    /// Sees to it that the caller holds the bytes of a source, and sends as little of them as it can. When it fails on its
+    /// Sees to it that the caller holds the bytes of a file, and sends as little of them as it can. When it fails on its
     /// way, do the same again: what was sent is not sent again within two days.
     ///
     /// # Errors
     /// When a file cannot be read or changes meanwhile, the hub cannot be reached or refuses.
     pub async fn upload(&self, source: &Source, upload: &Upload) -> Result<Uploaded, ClientError> {
-        let outline = blocking(source, outline).await?;
+        self.upload_content(Arc::new(source.clone()), upload).await
+    }
+
+    /// The same for what is made of a file.
+    ///
+    /// # Errors
+    /// As [`HubClient::upload`].
+    pub async fn upload_content(
+        &self,
+        content: Arc<dyn Content>,
+        upload: &Upload,
+    ) -> Result<Uploaded, ClientError> {
+        let outline = blocking(&content, outline).await?;
         let Outline { hash, length, segments } = &outline;
         let nothing_sent = Uploaded { hash: *hash, size: *length, sent: 0 };
         let is_held = self.held(&[*hash]).await? == [true];
-        if is_held || self.prove(source, &outline).await? {
+        if is_held || self.prove(&content, &outline).await? {
             (upload.progress)(*length);
             return Ok(nothing_sent);
         }
         let known = Arc::new(self.known(&upload.bases).await?);
         let (done, progress) = (AtomicU64::new(0), &upload.progress);
-        let sending = Sending { client: self, source, known, done, progress };
+        let sending = Sending { client: self, content, known, done, progress };
         let whole = [Segment { offset: 0, length: 0, hash: *hash }];
         let segments: &[Segment] = if segments.is_empty() { &whole } else { segments };
         let names: Vec<Hash> = segments.iter().map(|segment| segment.hash).collect();
         let held = self.held(&names).await?;
-        let sent = stream::iter(segments.iter().copied().zip(held))
+        let segments: Vec<(Segment, bool)> = segments.iter().copied().zip(held).collect();
+        let sent = stream::iter(segments)
             .map(|(segment, held)| sending.segment(segment, held))
             .buffer_unordered(SENT_AT_ONCE)
+            // So that the compiler sees that this can be done by any thread.
+            .boxed()
             .try_fold(0, |sum, sent| async move { Ok(sum + sent) })
             .await?;
         if names.len() > 1 {
@@ -131,7 +186,7 @@ impl HubClient {
 
     /// Shows the hub that the file is here; whether the caller holds its bytes by that. The same is said and asked for,
     /// whatever the hub has.
-    async fn prove(&self, source: &Source, outline: &Outline) -> Result<bool, ClientError> {
+    async fn prove(&self, content: &SharedContent, outline: &Outline) -> Result<bool, ClientError> {
         if outline.length < possession::LEAST {
             return Ok(false);
         }
@@ -151,7 +206,7 @@ impl HubClient {
             blob: outline.hash,
             length: outline.length,
         };
-        let answer = blocking(source, move |opened| answer(opened, &challenge)).await?;
+        let answer = blocking(content, move |content| answer(content, &challenge)).await?;
         let said = Possession { nonce, answer };
         match self.post::<_, Linked>(&format!("/v1/blobs/{}/proof", outline.hash), &said, None).await {
             Ok(Linked { linked }) => Ok(linked),
@@ -201,8 +256,8 @@ impl Sending<'_> {
         let mut sent = 0;
         if !is_held {
             let known = Arc::clone(&self.known);
-            let delta = blocking(self.source, move |opened| {
-                let bytes = read_segment(opened, &segment)?;
+            let delta = blocking(&self.content, move |content| {
+                let bytes = read_segment(content, &segment)?;
                 Ok(known.recipe(&cut(&bytes)))
             });
             let delta = delta.await?;
@@ -222,69 +277,39 @@ impl Sending<'_> {
     }
 }
 
-/// A source that is read here and there.
-enum Opened {
-    Bytes(Bytes),
-    File(File),
-}
-
-impl Opened {
-    fn open(source: &Source) -> io::Result<Opened> {
-        match source {
-            Source::Bytes(bytes) => Ok(Opened::Bytes(bytes.clone())),
-            Source::File(path) => File::open(path).map(Opened::File),
+fn outline(content: &dyn Content) -> io::Result<Outline> {
+    let (mut reader, length) = content.open()?;
+    let mut outliner = Outliner::new(length);
+    loop {
+        let mut block = Vec::with_capacity(BLOCK);
+        if (&mut reader).take(BLOCK as u64).read_to_end(&mut block)? == 0 {
+            break;
         }
+        outliner.push(&block.into());
     }
-
-    fn length(&self) -> io::Result<u64> {
-        match self {
-            Opened::Bytes(bytes) => Ok(bytes.len() as u64),
-            Opened::File(file) => Ok(file.metadata()?.len()),
-        }
-    }
-
-    /// So many bytes from there on.
-    fn read(&mut self, offset: u64, length: u64) -> io::Result<Bytes> {
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        match self {
-            Opened::Bytes(bytes) => {
-                let begin = usize::try_from(offset).map_err(io::Error::other)?;
-                let end = begin.checked_add(length).filter(|end| *end <= bytes.len()).ok_or_else(changed)?;
-                Ok(bytes.slice(begin..end))
-            }
-            Opened::File(file) => {
-                let mut bytes = vec![0; length];
-                file.seek(SeekFrom::Start(offset))?;
-                file.read_exact(&mut bytes).map_err(|error| match error.kind() {
-                    io::ErrorKind::UnexpectedEof => changed(),
-                    _ => error,
-                })?;
-                Ok(bytes.into())
-            }
-        }
-    }
+    let outline = outliner.finish();
+    if outline.length == length { Ok(outline) } else { Err(changed()) }
 }
 
-fn outline(opened: &mut Opened) -> io::Result<Outline> {
-    let length = opened.length()?;
-    let (mut outliner, mut at) = (Outliner::new(length), 0);
-    while at < length {
-        let block = opened.read(at, BLOCK.min(length - at))?;
-        at += block.len() as u64;
-        outliner.push(&block);
-    }
-    if opened.length()? == length { Ok(outliner.finish()) } else { Err(changed()) }
+fn read_segment(content: &dyn Content, segment: &Segment) -> io::Result<Bytes> {
+    let length = usize::try_from(segment.length).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let (mut reader, _) = content.open()?;
+    reader.seek(SeekFrom::Start(segment.offset))?;
+    reader.read_exact(&mut bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => changed(),
+        _ => error,
+    })?;
+    if Hash::of(&bytes) == segment.hash { Ok(bytes.into()) } else { Err(changed()) }
 }
 
-fn read_segment(opened: &mut Opened, segment: &Segment) -> io::Result<Bytes> {
-    let bytes = opened.read(segment.offset, segment.length)?;
-    if Hash::of(&bytes) == segment.hash { Ok(bytes) } else { Err(changed()) }
-}
-
-fn answer(opened: &mut Opened, challenge: &possession::Challenge) -> io::Result<Hash> {
-    let mut answer = challenge.answer();
+fn answer(content: &dyn Content, challenge: &possession::Challenge) -> io::Result<Hash> {
+    let ((mut reader, _), mut answer) = (content.open()?, challenge.answer());
+    let mut slice = [0; SLICE_BYTES as usize];
     for offset in challenge.offsets() {
-        answer.slice(&opened.read(offset, SLICE_BYTES)?);
+        reader.seek(SeekFrom::Start(offset))?;
+        reader.read_exact(&mut slice)?;
+        answer.slice(&slice);
     }
     Ok(answer.finish())
 }
@@ -293,18 +318,13 @@ fn changed() -> io::Error {
     io::Error::other("it was changed while it was read: try again when nobody writes to it")
 }
 
-/// Reads a source beside the threads that serve requests.
+/// Reads beside the threads that serve requests.
 async fn blocking<T: Send + 'static>(
-    source: &Source,
-    read: impl FnOnce(&mut Opened) -> io::Result<T> + Send + 'static,
+    content: &SharedContent,
+    read: impl FnOnce(&dyn Content) -> io::Result<T> + Send + 'static,
 ) -> Result<T, ClientError> {
-    let owned = source.clone();
-    let work = move || Opened::open(&owned).and_then(|mut opened| read(&mut opened));
-    let done = tokio::task::spawn_blocking(work).await;
+    let shared = Arc::clone(content);
+    let done = tokio::task::spawn_blocking(move || read(&*shared)).await;
     let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
-    let path = || match source {
-        Source::Bytes(bytes) => PathBuf::from(format!("{} bytes in memory", bytes.len())),
-        Source::File(path) => path.clone(),
-    };
-    done.map_err(|error| ClientError::Local { verb: "read", path: path(), source: error })
+    done.map_err(|source| ClientError::Local { verb: "read", path: content.path().to_owned(), source })
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use pumasi_api::client::HubClient;
-use pumasi_api::wire::files::{Access, CopyFile, Entries, Entry, FileResults, MoveFile, RemoveFiles};
+use pumasi_api::wire::files::{Access, CopyFile, Entry, FileResults, MoveFile, RemoveFiles, Version};
 use pumasi_types::{ByteSize, FilePath};
 use serde_json::json;
 
@@ -12,7 +12,8 @@ use crate::drive::place::Place;
 use crate::drive::remote::{self, relative};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::{Output, Table};
+use crate::keys::{Keys, sealed_with};
+use crate::output::{Output, Style, Table};
 use crate::units::moment;
 
 /// Paths that are removed by one request.
@@ -23,9 +24,11 @@ Examples:
   pumasi ls                                        your home
   pumasi ls lab:results
   pumasi ls lab: --recursive
+  pumasi ls lab: --long                            with versions, and what each file takes there
   pumasi ls lab: --json | jq -r '.entries[].path'
 
-`pumasi space ls` lists your spaces.";
+`pumasi space ls` lists your spaces. Encrypted files show the size that they have when they are decrypted, where \
+their key is; with --json `encrypted` tells which key that is.";
 
 /// List a folder of a space
 #[derive(Args, Debug)]
@@ -37,6 +40,9 @@ pub(crate) struct LsArgs {
     /// All files below it, with their paths
     #[arg(short, long)]
     recursive: bool,
+    /// Also the number of each version, and what it takes in the store
+    #[arg(short, long)]
+    long: bool,
     #[command(flatten)]
     hub: HubArgs,
 }
@@ -50,15 +56,28 @@ impl LsArgs {
         } else {
             remote::list(&client, place).await?
         };
-        out.show(&Entries { entries: entries.clone(), next: None }, "nothing lies there", || {
-            let mut table = Table::new(&[">SIZE", "CHANGED", "NAME"]);
+        let keys = Keys::load()?;
+        let value = told(&entries, &keys);
+        out.show(&value, "nothing lies there", || {
+            let mut table = Table::new(&[">SIZE", ">STORED", ">VERSION", "CHANGED", "NAME"]);
+            if !self.long {
+                table.without("STORED");
+                table.without("VERSION");
+            }
             for entry in &entries {
                 let name = if self.recursive {
                     relative(&place.path, &entry.path).to_string()
                 } else {
                     entry.path.name().unwrap_or_default().to_owned()
                 };
-                table.row([size(entry), moment(changed_ms(entry)), decorated(&name, entry)]);
+                let mut cells = vec![size(entry, &keys)];
+                if self.long {
+                    let of_file = |what: fn(&Version) -> String| entry.file.as_ref().map(what).unwrap_or_default();
+                    cells.push(of_file(|file| ByteSize(file.size).to_string()));
+                    cells.push(of_file(|file| file.version.to_string()));
+                }
+                cells.extend([moment(changed_ms(entry)), decorated(&name, entry, &keys)]);
+                table.push(cells.into_iter().map(|cell| (cell, Style::Plain)).collect());
             }
             table
         })?;
@@ -66,9 +85,24 @@ impl LsArgs {
     }
 }
 
-fn size(entry: &Entry) -> String {
+/// As the hub told it, and for encrypted files what they are when they are decrypted.
+fn told(entries: &[Entry], keys: &Keys) -> serde_json::Value {
+    let told = |entry: &Entry| {
+        let mut value = json!(entry);
+        if let Some(file) = &entry.file
+            && let Some(id) = sealed_with(file)
+        {
+            let size = keys.seal(file).ok().flatten().map(|seal| seal.length());
+            value["encrypted"] = json!({ "key": id, "size": size });
+        }
+        value
+    };
+    json!({ "entries": entries.iter().map(told).collect::<Vec<_>>() })
+}
+
+fn size(entry: &Entry, keys: &Keys) -> String {
     let bytes = match (&entry.file, &entry.folder) {
-        (Some(file), _) => file.size,
+        (Some(file), _) => keys.seal(file).ok().flatten().map_or(file.size, |seal| seal.length()),
         (None, folder) => folder.map_or(0, |totals| totals.bytes),
     };
     ByteSize(bytes).to_string()
@@ -80,15 +114,18 @@ fn changed_ms(entry: &Entry) -> u64 {
     modified.map_or(entry.changed_ms, |ns| ns / 1_000_000)
 }
 
-fn decorated(name: &str, entry: &Entry) -> String {
-    match &entry.file {
-        None => format!("{name}/"),
-        Some(file) => match file.about.labels.get(LINK) {
-            Some(target) => format!("{name} -> {target}"),
-            None if file.about.executable => format!("{name}*"),
-            None => name.to_owned(),
-        },
+fn decorated(name: &str, entry: &Entry, keys: &Keys) -> String {
+    let Some(file) = &entry.file else { return format!("{name}/") };
+    if let Some(target) = file.about.labels.get(LINK) {
+        return format!("{name} -> {target}");
     }
+    let star = if file.about.executable { "*" } else { "" };
+    let sealed = match sealed_with(file).map(|id| (id, keys.find(id))) {
+        None => String::new(),
+        Some((_, Some(named))) => format!("  (encrypted with {})", named.name),
+        Some((id, None)) => format!("  (encrypted with key {id}, which is not here)"),
+    };
+    format!("{name}{star}{sealed}")
 }
 
 const DU_EXAMPLES: &str = "\
@@ -165,7 +202,8 @@ impl MkdirArgs {
             let made = client.make_folder(place.space(), place.path.clone(), None).await;
             made.map_err(CliError::hub(format!("make {place}")))?;
         }
-        out.note(&format!("made {}", listed(&self.places)));
+        let made: Vec<_> = self.places.iter().map(ToString::to_string).collect();
+        out.noted(&json!({ "made": made }), &format!("made {}", listed(&self.places)))?;
         Ok(Exit::Ok)
     }
 }
@@ -219,6 +257,7 @@ struct FromTo {
 impl MvArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.what.hub.client()?;
+        let mut done = Vec::new();
         for (from, to) in self.what.pairs(&client).await? {
             if from.space == to.space {
                 let what =
@@ -229,22 +268,36 @@ impl MvArgs {
                 copy(&client, &from, &to, self.what.replace).await?;
                 remove(&client, from.space(), vec![from.path.clone()], true, false).await?;
             }
-            out.note(&format!("moved {from} to {to}"));
+            if !out.json {
+                out.note(&format!("moved {from} to {to}"));
+            }
+            done.push(json!({ "from": from.to_string(), "to": to.to_string() }));
         }
-        Ok(Exit::Ok)
+        told_if_json(out, "moved", done)
     }
 }
 
 impl CpArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.what.hub.client()?;
+        let mut done = Vec::new();
         for (from, to) in self.what.pairs(&client).await? {
             let count = copy(&client, &from, &to, self.what.replace).await?;
-            let s = if count == 1 { "" } else { "s" };
-            out.note(&format!("copied {from} to {to}: {count} file{s} and folders"));
+            if !out.json {
+                let many = if count > 1 { format!(": {count} files and folders") } else { String::new() };
+                out.note(&format!("copied {from} to {to}{many}"));
+            }
+            done.push(json!({ "from": from.to_string(), "to": to.to_string(), "count": count }));
         }
-        Ok(Exit::Ok)
+        told_if_json(out, "copied", done)
     }
+}
+
+fn told_if_json(out: &Output, verb: &str, done: Vec<serde_json::Value>) -> Result<Exit, CliError> {
+    if out.json {
+        out.value(&json!({ verb: done }))?;
+    }
+    Ok(Exit::Ok)
 }
 
 impl FromTo {
@@ -305,6 +358,12 @@ pub(crate) struct RmArgs {
 
 impl RmArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
+        if let Some(whole) = self.places.iter().find(|place| place.path.is_root()) {
+            return Err(CliError::usage(
+                format!("{whole} is a whole space"),
+                "name what lies in it; `pumasi space rm` removes a space in which nothing lies any more",
+            ));
+        }
         let client = self.hub.client()?;
         for places in self.places.chunk_by(|a, b| a.space == b.space) {
             for places in places.chunks(REMOVED_AT_ONCE) {
@@ -313,7 +372,9 @@ impl RmArgs {
             }
         }
         let how = if self.forever { "for good" } else { "to the trash; `pumasi undo` brings it back" };
-        out.note(&format!("removed {} {how}", listed(&self.places)));
+        let removed: Vec<_> = self.places.iter().map(ToString::to_string).collect();
+        let value = json!({ "removed": removed, "forever": self.forever });
+        out.noted(&value, &format!("removed {} {how}", listed(&self.places)))?;
         Ok(Exit::Ok)
     }
 }

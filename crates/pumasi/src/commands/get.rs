@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use pumasi_api::client::HubClient;
-use pumasi_api::wire::files::{Entry, Totals};
+use pumasi_api::wire::files::{Entry, Totals, Version};
+use pumasi_seal::Opener;
 use pumasi_types::{ByteSize, FilePath, Hash};
 use serde_json::json;
 
@@ -21,6 +22,7 @@ use crate::drive::report::{Counts, Tally};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::job::watch::Interrupt;
+use crate::keys::{Closed, Keys};
 use crate::output::Output;
 use crate::progress::{Count, Progress};
 
@@ -31,9 +33,11 @@ Examples:
   pumasi get lab:results/data .                    the same, into ./data
   pumasi get 3f1a… reads.fa                        bytes by their hash
   pumasi get 3f1a… > reads.fa
+  pumasi get :taxes --raw                          encrypted files as they lie there
 
 What is here already just so is not fetched; a file that was broken off goes on where it ended, when the \
-same is given again. Every byte is checked. Nothing is written through links that lie in the folder.";
+same is given again. Every byte is checked. Nothing is written through links that lie in the folder. \
+Files that were put with --encrypt are decrypted where their key is (`pumasi key ls`).";
 
 /// Fetch files and folders of a space, or bytes by their hash
 #[derive(Args, Debug)]
@@ -46,6 +50,9 @@ pub(crate) struct GetArgs {
     /// Make symbolic links where links were stored: they lead wherever their maker wanted
     #[arg(long)]
     links: bool,
+    /// Encrypted files as they lie there
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     hub: HubArgs,
 }
@@ -79,11 +86,22 @@ impl GetArgs {
         match self.what {
             Wanted::Blob(hash) => get_blob(&client, out, hash, self.to.as_deref()).await,
             Wanted::Place(place) => {
-                let work = get(&client, out, &place, self.to.as_deref(), self.links);
+                let keys = if self.raw { None } else { Some(Keys::load()?) };
+                let how = How { links: self.links, keys: keys.as_ref() };
+                let work = get(&client, out, &place, self.to.as_deref(), how);
                 Interrupt::listen().guard(work).await?.tell(out, "got")
             }
         }
     }
+}
+
+/// How files come here.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    /// Links are made.
+    links: bool,
+    /// What decrypts files; none when they stay as they lie there.
+    keys: Option<&'a Keys>,
 }
 
 /// Fetches what lies at a place.
@@ -92,7 +110,7 @@ async fn get(
     out: &Output,
     place: &Place,
     to: Option<&Path>,
-    links: bool,
+    how: How<'_>,
 ) -> Result<Counts, CliError> {
     let entry = remote::must_find(client, place).await?;
     let to = destination(place, to, entry.folder.is_some())?;
@@ -107,9 +125,11 @@ async fn get(
     let tally = Tally::new(progress, totals.files);
     let written = |_: &Job, _| {};
     let (space, below_) = (place.space(), below.clone());
-    let receiver = Receiver { client, space, below: below_, hashes, links, tally: &tally, written: &written };
+    let How { links, keys } = how;
+    let receiver =
+        Receiver { client, space, below: below_, hashes, keys, links, tally: &tally, written: &written };
     if let (Some(local), Some(version)) = (single, entry.file) {
-        receiver.receive(vec![Job { remote: entry.path, version, local, expected: None }]).await?;
+        receiver.receive(vec![Job::new(entry.path, version, local, None)]).await?;
         return Ok(tally.finish());
     }
     let mut walk = Walk::below(client, place);
@@ -118,7 +138,7 @@ async fn get(
         for entry in page {
             let local = remote::relative(&place.path, &entry.path);
             match entry.file {
-                Some(version) => jobs.push(Job { remote: entry.path, version, local, expected: None }),
+                Some(version) => jobs.push(Job::new(entry.path, version, local, None)),
                 None => below.make_folder(&local)?,
             }
         }
@@ -180,7 +200,8 @@ async fn get_blob(client: &HubClient, out: &Output, hash: Hash, to: Option<&Path
     Ok(Exit::Ok)
 }
 
-fn print(out: &Output, path: &Path) -> Result<Exit, CliError> {
+/// Prints the bytes of a file.
+pub(super) fn print(out: &Output, path: &Path) -> Result<Exit, CliError> {
     let mut reader = std::fs::File::open(path).map_err(CliError::file("read", path))?;
     let mut chunk = vec![0; 1 << 20];
     loop {
@@ -207,6 +228,9 @@ pub(crate) struct CatArgs {
     /// This older version of it, as `pumasi versions` lists them
     #[arg(long, value_name = "NUMBER")]
     version: Option<pumasi_types::VersionId>,
+    /// An encrypted file as it lies there
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     hub: HubArgs,
 }
@@ -214,41 +238,53 @@ pub(crate) struct CatArgs {
 impl CatArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
+        let keys = if self.raw { None } else { Some(Keys::load()?) };
         for file in &self.files {
-            let failed = || CliError::hub(format!("read {file}"));
-            let (wanted, size) = self.wanted(&client, file).await?;
-            let read = client.read_file(file.space(), &file.path, Some(wanted), None);
-            let mut download = read.await.map_err(failed())?;
-            let mut left = size;
-            while let Some(bytes) = download.next().await.map_err(failed())? {
-                left = left.saturating_sub(bytes.len() as u64);
-                out.raw(&bytes)?;
-            }
-            if left > 0 {
-                return Err(CliError::Incomplete { place: file.to_string(), left: ByteSize(left) });
-            }
+            let version = self.wanted(&client, file).await?;
+            let closed = |why| CliError::Closed { place: file.to_string(), why };
+            let seal = keys.as_ref().map_or(Ok(None), |keys| keys.seal(&version)).map_err(closed)?;
+            print_version(&client, out, file, &version, seal.map(Opener::new)).await?;
         }
         Ok(Exit::Ok)
     }
 
-    /// The version that is meant, and how long it is.
-    async fn wanted(
-        &self,
-        client: &HubClient,
-        file: &Place,
-    ) -> Result<(pumasi_types::VersionId, u64), CliError> {
+    /// The version that is meant.
+    async fn wanted(&self, client: &HubClient, file: &Place) -> Result<Version, CliError> {
         if let Some(wanted) = self.version {
             let versions = client.file_versions(file.space(), &file.path).await;
             let versions = versions.map_err(CliError::hub(format!("list the versions of {file}")))?.versions;
-            let found = versions.iter().find(|version| version.version == wanted);
-            let missing = || CliError::Missing { what: format!("version {wanted} of {file}") };
-            return found.map(|found| (wanted, found.size)).ok_or_else(missing);
+            let found = versions.into_iter().find(|version| version.version == wanted);
+            return found.ok_or_else(|| CliError::Missing { what: format!("version {wanted} of {file}") });
         }
-        match remote::must_find(client, file).await?.file {
-            Some(newest) => Ok((newest.version, newest.size)),
-            None => Err(CliError::usage(format!("{file} is a folder"), "`pumasi get` fetches folders")),
+        let folder = || CliError::usage(format!("{file} is a folder"), "`pumasi get` fetches folders");
+        remote::must_find(client, file).await?.file.ok_or_else(folder)
+    }
+}
+
+/// Prints the bytes of a version while they arrive, decrypted by `opener` if there is one.
+async fn print_version(
+    client: &HubClient,
+    out: &Output,
+    file: &Place,
+    version: &Version,
+    mut opener: Option<Opener>,
+) -> Result<(), CliError> {
+    let failed = || CliError::hub(format!("read {file}"));
+    let damaged = |_| CliError::Closed { place: file.to_string(), why: Closed::Damaged };
+    let read = client.read_file(file.space(), &file.path, Some(version.version), None);
+    let mut download = read.await.map_err(failed())?;
+    let mut left = version.size;
+    while let Some(bytes) = download.next().await.map_err(failed())? {
+        left = left.saturating_sub(bytes.len() as u64);
+        match &mut opener {
+            None => out.raw(&bytes)?,
+            Some(opener) => out.raw(&opener.push(&bytes).map_err(damaged)?)?,
         }
     }
+    if left > 0 {
+        return Err(CliError::Incomplete { place: file.to_string(), left: ByteSize(left) });
+    }
+    opener.map_or(Ok(()), |opener| opener.finish()).map_err(damaged)
 }
 
 #[cfg(test)]

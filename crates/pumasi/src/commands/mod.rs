@@ -11,6 +11,7 @@ pub(crate) mod hub_store;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod join;
+pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod market;

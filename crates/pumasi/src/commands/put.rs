@@ -8,6 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use pumasi_api::client::{HubClient, Source};
 use pumasi_api::wire::files::Condition;
+use pumasi_seal::Key;
 use pumasi_types::{ByteSize, FilePath};
 use serde_json::json;
 
@@ -22,6 +23,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::job::upload;
 use crate::job::watch::Interrupt;
+use crate::keys::{EncryptArgs, Keys};
 use crate::output::{Output, Table};
 use crate::progress::{Count, Progress};
 
@@ -31,13 +33,20 @@ Examples:
   pumasi put data lab:results/data                 a folder with all that lies in it
   pumasi put *.fa lab:genomes/
   sort words.txt | pumasi put - :words.txt
+  pumasi put taxes :taxes --encrypt                unreadable to the hub; first `pumasi key new`
   pumasi put reads.fa genome.fa                    print their hashes, give them no place
 
 A folder that goes to one place becomes the folder of that name; with a / at its end, or with several \
 sources, everything goes into it under its own name. What lies there already just so is not sent, so that a \
 put that was broken off goes on when it is given again. A file that is overwritten stays as an older version. \
 Links are stored as links and never followed; what cannot be stored (names that are not UTF-8, devices) is \
-named, left out, and makes the exit code 7.";
+named, left out, and makes the exit code 7.
+
+With --encrypt the bytes are encrypted here; names, folders, times and what links lead to are not. The same file \
+under the same key is sent and stored once, so the hub sees which of your files are equal, and about how long each \
+is; between keys nothing is shared. `get`, `cat`, `sync` and `mount` decrypt by themselves where the key is; link \
+pages, S3, jobs and everybody else see the encrypted bytes. What replaces an encrypted file is encrypted with the \
+same key, with or without the option.";
 
 /// Store files and folders in a space, or just keep their bytes
 #[derive(Args, Debug)]
@@ -47,7 +56,17 @@ pub(crate) struct PutArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
+    encrypt: EncryptArgs,
+    #[command(flatten)]
     hub: HubArgs,
+}
+
+/// Keys of what is put.
+struct With {
+    /// The one that everything is encrypted with; none: what lies there decides.
+    key: Option<Arc<Key>>,
+    /// All that are here.
+    keys: Keys,
 }
 
 impl PutArgs {
@@ -56,13 +75,22 @@ impl PutArgs {
         let last = self.files.last().and_then(|last| last.to_str());
         let to = match last.map(str::parse).transpose().map_err(|problem| CliError::usage(problem, HINT))? {
             Some(Argument::Remote(to)) => to,
+            _ if self.encrypt.is_given() => {
+                return Err(CliError::usage("--encrypt needs a place for what is encrypted", HINT));
+            }
+            // A folder has no hash; most likely the place was forgotten.
+            _ if self.files.iter().any(|file| file.is_dir()) => {
+                return Err(CliError::usage("a folder needs a place to which it is put", FOLDER_HINT));
+            }
             _ => return keep(&client, out, &self.files).await,
         };
         self.files.pop();
         if self.files.is_empty() {
             return Err(CliError::usage(format!("nothing is given to be put to {to}"), HINT));
         }
-        let work = put(&client, out, &self.files, &to);
+        let keys = Keys::load()?;
+        let with = With { key: self.encrypt.key(&keys)?, keys };
+        let work = put(&client, out, &self.files, &to, &with);
         let counts = Interrupt::listen().guard(work).await?;
         counts.tell(out, "put")
     }
@@ -71,20 +99,28 @@ impl PutArgs {
 const HINT: &str =
     "write `pumasi put FILE... SPACE:path`; a file of this machine with a colon in its name is ./a:b";
 
+const FOLDER_HINT: &str = "write `pumasi put FOLDER SPACE:path`, as in `pumasi put data :data` for your home";
+
 /// Puts all sources where they belong.
-async fn put(client: &HubClient, out: &Output, files: &[PathBuf], to: &Place) -> Result<Counts, CliError> {
+async fn put(
+    client: &HubClient,
+    out: &Output,
+    files: &[PathBuf],
+    to: &Place,
+    with: &With,
+) -> Result<Counts, CliError> {
     let mut counts = Counts::default();
     for file in files {
         let into = files.len() > 1 || to.folder;
         if file.as_os_str() == "-" {
-            let spooled = spool(to, into)?;
-            counts = counts.plus(put_one(client, out, spooled.path(), to.clone()).await?);
+            let spooled = spool(to, into).await?;
+            counts = counts.plus(put_one(client, out, spooled.path(), to.clone(), with).await?);
             continue;
         }
         let is_folder = std::fs::metadata(file).map_err(CliError::file("read", file))?.is_dir();
         let into = into || (!is_folder && is_remote_folder(client, to).await?);
         let target = if into { to.at(named(to, file)?) } else { to.clone() };
-        counts = counts.plus(put_one(client, out, file, target).await?);
+        counts = counts.plus(put_one(client, out, file, target, with).await?);
     }
     Ok(counts)
 }
@@ -110,19 +146,28 @@ fn named(folder: &Place, file: &Path) -> Result<FilePath, CliError> {
 }
 
 /// Standard input as a file, so that it can be sent again when a connection breaks.
-fn spool(to: &Place, into: bool) -> Result<tempfile::NamedTempFile, CliError> {
+async fn spool(to: &Place, into: bool) -> Result<tempfile::NamedTempFile, CliError> {
     if into {
         let problem = format!("standard input has no name that it could get in {to}");
         return Err(CliError::usage(problem, "name the file: `pumasi put - SPACE:path`"));
     }
     let failed = |error| CliError::file("write", &std::env::temp_dir())(error);
-    let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(failed)?;
+    let file = tempfile::NamedTempFile::new().map_err(failed)?;
+    let mut copy = file.reopen().map_err(failed)?;
+    // Beside this thread, so that Ctrl-C ends it and the file goes.
+    let copied = send::blocking(move || std::io::copy(&mut std::io::stdin().lock(), &mut copy)).await?;
+    copied.map_err(failed)?;
     Ok(file)
 }
 
 /// Puts a file or folder to exactly this place.
-async fn put_one(client: &HubClient, out: &Output, root: &Path, to: Place) -> Result<Counts, CliError> {
+async fn put_one(
+    client: &HubClient,
+    out: &Output,
+    root: &Path,
+    to: Place,
+    with: &With,
+) -> Result<Counts, CliError> {
     let from = root.to_owned();
     let scan = send::blocking(move || Scan::of(&from)).await??;
     let hashes = Arc::new(Hashes::of(root)?);
@@ -154,7 +199,20 @@ async fn put_one(client: &HubClient, out: &Output, root: &Path, to: Place) -> Re
             }
         };
         let there = entry.and_then(|entry| entry.file.clone());
-        let job = Job { local: found.path, what, target, condition: Condition::Any, there };
+        let key = match (&what, &with.key) {
+            (What::Link(_), _) => Ok(None),
+            (_, Some(key)) => Ok(Some(key.clone())),
+            (_, None) => with.keys.kept(there.as_ref()),
+        };
+        let key = match key {
+            Ok(key) => key,
+            Err(why) => {
+                let why = format!("what lies there cannot be replaced: {why}");
+                tally.left_out(LeftOut { path: root.join(found.path.as_str()), why }, 0);
+                continue;
+            }
+        };
+        let job = Job { local: found.path, what, target, condition: Condition::Any, there, key };
         match send::is_known_same(&hashes, &job) {
             Some(_) => tally.same(job.there.as_ref().map_or(0, |there| there.size)),
             None => jobs.push(job),
@@ -191,14 +249,9 @@ async fn there(
 
 /// Refuses before anything is sent what cannot have room.
 async fn room(client: &HubClient, to: &Place, jobs: &[Job]) -> Result<(), CliError> {
-    let size = |job: &Job| match &job.what {
-        // One of the same size may be the same.
-        What::File { stamp, .. } if job.there.as_ref().is_none_or(|there| there.size != stamp.size) => {
-            stamp.size
-        }
-        _ => 0,
-    };
-    let needed: u64 = jobs.iter().map(size).sum();
+    // One of the same size may be the same.
+    let is_new = |job: &&Job| job.there.as_ref().is_none_or(|there| there.size != job.sent());
+    let needed: u64 = jobs.iter().filter(is_new).map(Job::sent).sum();
     let space = client.space(to.space()).await.map_err(CliError::hub(format!("look at {}", to.prefix())))?;
     let left = space.quota_bytes.saturating_sub(space.used_bytes);
     if needed <= left {

@@ -7,8 +7,10 @@ use serde_json::json;
 
 use crate::connect::HubArgs;
 use crate::drive::place::Place;
+use crate::drive::remote;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::keys::sealed_with;
 use crate::output::{Output, Table};
 use crate::terminal::{ask_hidden, is_interactive, read_line};
 use crate::units::{moment, parse_moment_ms};
@@ -21,7 +23,8 @@ Examples:
   echo secret | pumasi share lab:report.pdf --password
 
 The link is printed once and cannot be shown again. It follows the file when it is moved, and ends when the \
-file is removed.";
+file is removed. Of encrypted files it gives the encrypted bytes: `pumasi key open` decrypts them for whoever has \
+the key.";
 
 /// Make a link for people without an account
 #[derive(Args, Debug)]
@@ -60,6 +63,10 @@ impl ShareArgs {
         let link = link.map_err(CliError::hub(format!("share {place}")))?;
         let url = format!("{}{}", address.trim_end_matches('/'), link.page);
         out.told(&json!({ "id": link.id, "url": url }), &url)?;
+        let entry = remote::find(&client, place).await?;
+        if entry.and_then(|entry| entry.file).is_some_and(|file| sealed_with(&file).is_some()) {
+            out.warn("it is encrypted, and so are the bytes behind the link: `pumasi key open` decrypts them");
+        }
         out.note(&format!("link {}: `pumasi unshare {}{}` ends it", link.id, place.prefix(), link.id));
         Ok(Exit::Ok)
     }
@@ -118,17 +125,22 @@ impl LinksArgs {
 const UNSHARE_EXAMPLES: &str = "\
 Examples:
   pumasi unshare lab:12
-  pumasi unshare :3                                of your home";
+  pumasi unshare 3                                 of your home";
 
 /// End a link
 #[derive(Args, Debug)]
 #[command(after_help = UNSHARE_EXAMPLES)]
 pub(crate) struct UnshareArgs {
-    /// The space and the number of the link, as `pumasi links` lists it
-    #[arg(value_name = "SPACE:NUMBER")]
+    /// The space and the number of the link, as `pumasi links` lists it; a number alone is of your home
+    #[arg(value_name = "SPACE:NUMBER", value_parser = parse_link)]
     link: Place,
     #[command(flatten)]
     hub: HubArgs,
+}
+
+/// A link of a space, or of one's home when no space is named.
+fn parse_link(text: &str) -> Result<Place, String> {
+    if text.contains(':') { text.parse() } else { format!(":{text}").parse() }
 }
 
 impl UnshareArgs {

@@ -32,7 +32,7 @@ The same bytes are kept once, however often they come. `check` ends with 1 when 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct StoreArgs {
-    /// The folder of the store; made when there is none
+    /// The folder of the store; `put` makes it when there is none
     #[arg(long, global = true, value_name = "DIR", default_value = "pumasi-store")]
     dir: PathBuf,
     /// Do not force files to disk: an end of the machine can then lose what was put last
@@ -91,6 +91,10 @@ impl StoreArgs {
             StoreCommand::Gc { grace } => Duration::from_secs(grace.saturating_mul(3600)),
             _ => usual.grace,
         };
+        // Only what stores something makes a store.
+        if !matches!(self.command, StoreCommand::Put { .. }) {
+            std::fs::metadata(&dir).map_err(CliError::file("read", &dir))?;
+        }
         let salvage = matches!(self.command, StoreCommand::Repair);
         let options = Options { fsync: !self.no_fsync, grace, salvage, ..usual };
         let store = BlobStore::open_with(&dir, options).await.map_err(failed(&dir))?;

@@ -4,6 +4,7 @@ use clap::Args;
 use pumasi_api::client::HubClient;
 use pumasi_api::wire::files::{Restore, Revert, Trash, Trashed};
 use pumasi_types::{ByteSize, FileId, VersionId};
+use serde_json::json;
 
 use crate::connect::HubArgs;
 use crate::drive::place::Place;
@@ -51,7 +52,7 @@ impl TrashArgs {
             }
             let emptied = client.empty_trash(place.space(), self.number, None).await;
             emptied.map_err(CliError::hub(format!("empty the trash of {place}")))?;
-            out.note(&format!("emptied the trash of {place}"));
+            out.noted(&json!({}), &format!("emptied the trash of {place}"))?;
             return Ok(Exit::Ok);
         }
         let mut trash = Vec::new();
@@ -158,6 +159,7 @@ impl UndoArgs {
         }
         let what = match self.number {
             Some(number) => format!("number {number} in the trash of {}", place.prefix()),
+            None if place.path.is_root() => format!("file or folder in the trash of {place}"),
             None => format!("{place} in the trash"),
         };
         Err(CliError::Missing { what })

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use pumasi_seal::KeyId;
 use pumasi_types::{FilePath, Hash};
 use serde::{Deserialize, Serialize};
 
@@ -25,13 +26,18 @@ const SLACK: usize = 1_000;
 
 /// The journal of one folder.
 pub(crate) struct Hashes {
-    known: Mutex<HashMap<FilePath, (Stamp, Hash)>>,
+    known: Mutex<Known>,
     journal: Mutex<File>,
 }
+
+/// By path, and the key that a file is encrypted with when it is sent: the hash is that of what is sent.
+type Known = HashMap<(FilePath, Option<KeyId>), (Stamp, Hash)>;
 
 #[derive(Serialize, Deserialize)]
 struct Line {
     path: FilePath,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<KeyId>,
     stamp: Stamp,
     hash: Hash,
 }
@@ -61,7 +67,7 @@ impl Hashes {
                 lines += 1;
                 // The last line may have been cut off.
                 if let Ok(line) = serde_json::from_str::<Line>(&line) {
-                    known.insert(line.path, (line.stamp, line.hash));
+                    known.insert((line.path, line.key), (line.stamp, line.hash));
                 }
             }
         }
@@ -73,38 +79,46 @@ impl Hashes {
         Ok(Hashes { known: Mutex::new(known), journal: Mutex::new(journal) })
     }
 
-    /// The hash of a file that has this stamp now.
-    pub(crate) fn get(&self, path: &FilePath, stamp: &Stamp) -> Option<Hash> {
+    /// The hash of a file that has this stamp now, encrypted with this key.
+    pub(crate) fn get(&self, path: &FilePath, key: Option<KeyId>, stamp: &Stamp) -> Option<Hash> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(path).filter(|(then, _)| then == stamp).map(|(_, hash)| *hash)
+        known.get(&(path.clone(), key)).filter(|(then, _)| then == stamp).map(|(_, hash)| *hash)
     }
 
     /// Remembers the hash of a file that had this stamp before and after it was read from `begun` on.
-    pub(crate) fn set(&self, path: &FilePath, stamp: Stamp, hash: Hash, begun: SystemTime) {
+    pub(crate) fn set(
+        &self,
+        path: &FilePath,
+        key: Option<KeyId>,
+        stamp: Stamp,
+        hash: Hash,
+        begun: SystemTime,
+    ) {
         let begun = begun.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         if begun >= u128::from(stamp.changed_ns) + TOO_NEW_NS {
-            self.wrote(path, stamp, hash);
+            self.wrote(path, key, stamp, hash);
         }
     }
 
     /// Remembers the hash of a file that was just written.
-    pub(crate) fn wrote(&self, path: &FilePath, stamp: Stamp, hash: Hash) {
-        let line = Line { path: path.clone(), stamp, hash };
+    pub(crate) fn wrote(&self, path: &FilePath, key: Option<KeyId>, stamp: Stamp, hash: Hash) {
+        let line = Line { path: path.clone(), key, stamp, hash };
         if let Ok(mut text) = serde_json::to_vec(&line) {
             // A broken line before this one ends here. What cannot be written is read again next time.
             text.insert(0, b'\n');
             text.push(b'\n');
             let _ = self.journal.lock().unwrap_or_else(PoisonError::into_inner).write_all(&text);
         }
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(line.path, (stamp, hash));
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert((line.path, key), (stamp, hash));
     }
 }
 
-fn rewrite(path: &Path, known: &HashMap<FilePath, (Stamp, Hash)>) -> std::io::Result<()> {
+fn rewrite(path: &Path, known: &Known) -> std::io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
     let mut buffer = std::io::BufWriter::new(&mut file);
-    for (path, (stamp, hash)) in known {
-        serde_json::to_writer(&mut buffer, &Line { path: path.clone(), stamp: *stamp, hash: *hash })?;
+    for ((path, key), (stamp, hash)) in known {
+        let line = Line { path: path.clone(), key: *key, stamp: *stamp, hash: *hash };
+        serde_json::to_writer(&mut buffer, &line)?;
         buffer.write_all(b"\n")?;
     }
     buffer.flush()?;
@@ -126,19 +140,22 @@ mod tests {
         let path = dir.path().join("a.jsonl");
         let (file, hash): (FilePath, _) = ("a\nb".parse().unwrap(), Hash::of(b"1"));
         let hashes = Hashes::open(&path).unwrap();
-        hashes.set(&file, stamp(1), hash, SystemTime::now());
+        hashes.set(&file, None, stamp(1), hash, SystemTime::now());
         let new = Stamp { changed_ns: u64::MAX, ..stamp(1) };
-        hashes.set(&"new".parse().unwrap(), new, hash, SystemTime::now());
+        hashes.set(&"new".parse().unwrap(), None, new, hash, SystemTime::now());
         // A crash in the middle of a line.
         fs::write(&path, [fs::read(&path).unwrap(), b"{\"path\":".to_vec()].concat()).unwrap();
+        let (key, sealed) = (Some(KeyId([1; 8])), Hash::of(b"sealed"));
+        Hashes::open(&path).unwrap().set(&file, key, stamp(1), sealed, SystemTime::now());
         let hashes = Hashes::open(&path).unwrap();
-        assert_eq!((hashes.get(&file, &stamp(1)), hashes.get(&file, &stamp(2))), (Some(hash), None));
-        assert_eq!(hashes.get(&"new".parse().unwrap(), &new), None, "too new to be believed");
+        let get = |key, n| hashes.get(&file, key, &stamp(n));
+        assert_eq!((get(None, 1), get(None, 2), get(key, 1)), (Some(hash), None, Some(sealed)));
+        assert_eq!(hashes.get(&"new".parse().unwrap(), None, &new), None, "too new to be believed");
         for n in 0..3_000 {
-            hashes.set(&file, stamp(n), hash, SystemTime::now());
+            hashes.set(&file, None, stamp(n), hash, SystemTime::now());
         }
         drop(Hashes::open(&path).unwrap());
         assert!(fs::read_to_string(&path).unwrap().lines().count() < 10, "old lines go");
-        assert_eq!(Hashes::open(&path).unwrap().get(&file, &stamp(2_999)), Some(hash));
+        assert_eq!(Hashes::open(&path).unwrap().get(&file, None, &stamp(2_999)), Some(hash));
     }
 }

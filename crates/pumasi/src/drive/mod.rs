@@ -7,8 +7,11 @@ pub(crate) mod receive;
 pub(crate) mod remote;
 pub(crate) mod report;
 pub(crate) mod scan;
+pub(crate) mod sealed;
 pub(crate) mod send;
 pub(crate) mod sync;
 
 /// The label of a file that stands for a symbolic link: what that leads to. Such a file has no bytes.
 pub(crate) const LINK: &str = "symlink";
+/// The label of a file that is encrypted: the header of its bytes.
+pub(crate) const SEALED: &str = "sealed";

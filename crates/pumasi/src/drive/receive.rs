@@ -11,15 +11,18 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use pumasi_api::client::{ClientError, HubClient};
 use pumasi_api::wire::ErrorBody;
 use pumasi_api::wire::files::{MANY_BLOBS, Version};
+use pumasi_seal::{KeyId, Opener, Seal};
 use pumasi_types::{FilePath, Hash};
 
 use super::LINK;
 use super::below::{Below, There, dress};
 use super::hashes::Hashes;
-use super::report::Tally;
+use super::report::{Tally, UnderWay};
 use super::scan::{LeftOut, Stamp};
-use super::send::{blocking, hash_file};
+use super::sealed::open_bytes;
+use super::send::{blocking, hash_reader};
 use crate::error::CliError;
+use crate::keys::{Closed, Keys};
 
 /// Files up to this size travel together, in bytes.
 const SMALL: u64 = 512 << 10;
@@ -47,6 +50,30 @@ pub(crate) struct Job {
     pub(crate) local: FilePath,
     /// What must lie there still when it is written: nothing, or a file with this stamp. Anything when none is given.
     pub(crate) expected: Option<Option<Stamp>>,
+    /// What decrypts it; none when it stays as it lies there.
+    seal: Option<Arc<Seal>>,
+}
+
+impl Job {
+    /// A file of the space that is to lie here; see the fields.
+    pub(crate) fn new(
+        remote: FilePath,
+        version: Version,
+        local: FilePath,
+        expected: Option<Option<Stamp>>,
+    ) -> Job {
+        Job { remote, version, local, expected, seal: None }
+    }
+
+    /// How many bytes it has here.
+    fn size(&self) -> u64 {
+        self.seal.as_ref().map_or(self.version.size, |seal| seal.length())
+    }
+
+    /// What it is encrypted with there, if it is decrypted here.
+    fn key(&self) -> Option<KeyId> {
+        self.seal.as_ref().map(|seal| seal.header().key())
+    }
 }
 
 /// Brings files of one space into one folder.
@@ -59,6 +86,8 @@ pub(crate) struct Receiver<'a> {
     pub(crate) below: Arc<Below>,
     /// What is known of them.
     pub(crate) hashes: Arc<Hashes>,
+    /// What decrypts files; none when they stay as they lie there.
+    pub(crate) keys: Option<&'a Keys>,
     /// Whether symbolic links are made.
     pub(crate) links: bool,
     /// Counts what is done.
@@ -81,6 +110,7 @@ impl Receiver<'_> {
     pub(crate) async fn receive(&self, jobs: Vec<Job>) -> Result<(), CliError> {
         let below = self.below.clone();
         let hashes = self.hashes.clone();
+        let jobs = self.with_seals(jobs);
         let look = move || -> Vec<_> {
             let look = |job: Job| {
                 let there = look_at(&below, &hashes, &job);
@@ -93,7 +123,7 @@ impl Receiver<'_> {
             match there {
                 Ok(Some(stamp)) => {
                     (self.written)(&job, Some(stamp));
-                    self.tally.same(job.version.size);
+                    self.tally.same(job.size());
                 }
                 Ok(None) => match job.version.about.labels.get(LINK) {
                     Some(target) => self.link(&job, target),
@@ -107,6 +137,19 @@ impl Receiver<'_> {
             if work.len() > 1 { self.small(work).await } else { self.large_ones(work).await }
         });
         works.buffer_unordered(AT_ONCE).try_for_each(|()| async { Ok(()) }).await
+    }
+
+    /// Finds out how jobs are decrypted; those that cannot be are counted.
+    fn with_seals(&self, jobs: Vec<Job>) -> Vec<Job> {
+        let Some(keys) = self.keys else { return jobs };
+        let mut ready = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match keys.seal(&job.version) {
+                Ok(seal) => ready.push(Job { seal, ..job }),
+                Err(why) => self.leave_out(&job, why.to_string()),
+            }
+        }
+        ready
     }
 
     fn link(&self, job: &Job, target: &str) {
@@ -167,23 +210,22 @@ impl Receiver<'_> {
     /// Fetches one file, from where an earlier try ended.
     async fn large(&self, job: &Job, moved: &mut u64) -> Result<Result<Stamp, Trouble>, CliError> {
         let mut tries = 0;
+        let going = self.tally.under_way();
         loop {
-            let (below, path, size) = (self.below.clone(), job.local.clone(), job.version.size);
-            let mut part = match blocking(move || Part::open(&below, &path, size)).await? {
+            let (below, to_open) = (self.below.clone(), job.clone());
+            let mut part = match blocking(move || Part::open(&below, &to_open)).await? {
                 Ok(part) => part,
                 Err(why) => return Ok(Err(Trouble::Here(why))),
             };
             let resumed = part.length > 0;
-            let fetched = self.rest(job, &mut part, moved).await;
+            let fetched = self.rest(job, &mut part, moved, &going).await;
             tries += 1;
             match fetched {
-                Ok(()) if part.length < size || part.hash() != job.version.blob => {
+                Ok(()) if !part.is_whole(job) => {
                     // What was there before may have been of another version; what just came was damaged.
                     self.below.drop_part(&job.local);
                     if !resumed && tries >= TRIES {
-                        let seen = part.hash();
-                        let source = ClientError::Damaged { expected: job.version.blob, seen };
-                        return Err(CliError::hub(format!("fetch {}", job.remote))(source));
+                        return part.damaged(job);
                     }
                 }
                 Ok(()) => {
@@ -204,10 +246,16 @@ impl Receiver<'_> {
     }
 
     /// Writes what is missing of a part.
-    async fn rest(&self, job: &Job, part: &mut Part, moved: &mut u64) -> Result<(), Fetch> {
-        let range = part.length..job.version.size;
+    async fn rest(
+        &self,
+        job: &Job,
+        part: &mut Part,
+        moved: &mut u64,
+        going: &UnderWay,
+    ) -> Result<(), Fetch> {
         let version = Some(job.version.version);
-        let mut download = self.client.read_file(self.space, &job.remote, version, Some(range)).await?;
+        let range = Some(part.missing(job));
+        let mut download = self.client.read_file(self.space, &job.remote, version, range).await?;
         let mut piece = BytesMut::with_capacity(PIECE);
         loop {
             let next = download.next().await;
@@ -217,25 +265,25 @@ impl Receiver<'_> {
             }
             if piece.len() >= PIECE || !matches!(next, Ok(Some(_))) {
                 let bytes = piece.split().freeze();
-                part.write(&bytes).map_err(|error| Fetch::Here(error.to_string()))?;
-                self.tally.under_way(part.length);
+                part.take(&bytes).map_err(|error| Fetch::Here(error.to_string()))?;
+                going.set(part.length);
             }
             match next? {
                 Some(_) => {}
                 None => break,
             }
         }
-        if part.length > job.version.size {
+        if part.length > job.size() {
             return Err(Fetch::Here("the hub sent more than the file has".to_owned()));
         }
-        part.file.set_len(job.version.size).map_err(|error| Fetch::Here(error.to_string()))
+        part.file.set_len(job.size()).map_err(|error| Fetch::Here(error.to_string()))
     }
 
     fn ended(&self, job: &Job, ended: Result<Stamp, Trouble>, moved: u64) {
         match ended {
             Ok(stamp) => {
                 (self.written)(job, Some(stamp));
-                self.tally.done(job.version.size, moved);
+                self.tally.done(job.size(), moved);
             }
             Err(Trouble::Here(why)) => self.leave_out(job, why),
             Err(Trouble::Refused(body)) => {
@@ -265,45 +313,104 @@ impl From<ClientError> for Fetch {
 struct Part {
     file: File,
     length: u64,
-    hasher: blake3::Hasher,
+    check: Check,
+}
+
+/// How what arrives is checked.
+enum Check {
+    /// As a whole, at the end.
+    Plain(Box<blake3::Hasher>),
+    /// Each block when it comes, and all of them at the end.
+    Sealed(Box<Opener>),
+    /// Something came that was not what was encrypted.
+    Broken,
 }
 
 impl Part {
-    /// What there is of a file that will have `size` bytes.
-    fn open(below: &Below, path: &FilePath, size: u64) -> Result<Part, String> {
-        let mut file = below.part(path).map_err(|error| error.line())?;
+    /// What there is of a file.
+    fn open(below: &Below, job: &Job) -> Result<Part, String> {
+        let mut file = below.part(&job.local).map_err(|error| error.line())?;
         let mut open = || {
             let mut length = file.metadata()?.len();
-            if length > size {
+            if length > job.size() {
                 file.set_len(0)?;
                 length = 0;
             }
-            let mut hasher = blake3::Hasher::new();
-            let mut piece = vec![0; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
-            let mut left = length;
-            while left > 0 {
-                let want = piece.len().min(usize::try_from(left).unwrap_or(PIECE));
-                file.read_exact(&mut piece[..want])?;
-                hasher.update(&piece[..want]);
-                left -= want as u64;
+            match &job.seal {
+                Some(seal) => {
+                    let opener = Opener::behind(seal.clone(), &mut file, length)?;
+                    // Zeros are not written, so nothing may lie behind the beginning.
+                    file.set_len(opener.plain())?;
+                    Ok((opener.plain(), Check::Sealed(Box::new(opener))))
+                }
+                None => Ok((length, Check::Plain(Box::new(hash_beginning(&mut file, length)?)))),
             }
-            Ok((length, hasher))
         };
-        let (length, hasher) = open().map_err(|error: std::io::Error| error.to_string())?;
-        Ok(Part { file, length, hasher })
+        let (length, check) = open().map_err(|error: std::io::Error| error.to_string())?;
+        Ok(Part { file, length, check })
+    }
+
+    /// What is to be fetched still, of the bytes as they lie there.
+    fn missing(&self, job: &Job) -> std::ops::Range<u64> {
+        match (&self.check, &job.seal) {
+            (Check::Sealed(opener), Some(seal)) => opener.wanted()..seal.content_end(),
+            _ => self.length..job.version.size,
+        }
     }
 
     /// Goes on with these bytes. Zeros become holes.
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.hasher.update(bytes);
+    fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let opened = match &mut self.check {
+            Check::Broken => return Ok(()),
+            Check::Plain(hasher) => {
+                hasher.update(bytes);
+                None
+            }
+            Check::Sealed(opener) => match opener.push(bytes) {
+                Ok(opened) => Some(opened),
+                Err(_) => {
+                    self.check = Check::Broken;
+                    return Ok(());
+                }
+            },
+        };
+        let bytes = opened.as_deref().unwrap_or(bytes);
         write_sparse(&self.file, self.length, bytes)?;
         self.length += bytes.len() as u64;
         Ok(())
     }
 
-    fn hash(&self) -> Hash {
-        self.hasher.finalize().into()
+    fn is_whole(&self, job: &Job) -> bool {
+        let right = match &self.check {
+            Check::Plain(hasher) => Hash::from(hasher.finalize()) == job.version.blob,
+            Check::Sealed(opener) => opener.finish().is_ok(),
+            Check::Broken => false,
+        };
+        right && self.length == job.size()
     }
+
+    /// What is said of a file that stays damaged however often it is fetched.
+    fn damaged(&self, job: &Job) -> Result<Result<Stamp, Trouble>, CliError> {
+        let Check::Plain(hasher) = &self.check else {
+            return Ok(Err(Trouble::Here(Closed::Damaged.to_string())));
+        };
+        let source = ClientError::Damaged { expected: job.version.blob, seen: hasher.finalize().into() };
+        Err(CliError::hub(format!("fetch {}", job.remote))(source))
+    }
+}
+
+/// Hashes the first `length` bytes.
+fn hash_beginning(file: &mut File, length: u64) -> std::io::Result<blake3::Hasher> {
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = vec![0; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
+    let mut left = length;
+    while left > 0 {
+        let want = piece.len().min(usize::try_from(left).unwrap_or(PIECE));
+        file.read_exact(&mut piece[..want])?;
+        hasher.update(&piece[..want]);
+        left -= want as u64;
+    }
+    Ok(hasher)
 }
 
 /// Writes bytes at an offset of a file behind which nothing lies, all but blocks of zeros.
@@ -360,30 +467,38 @@ fn look_at(below: &Below, hashes: &Hashes, job: &Job) -> Result<Option<Stamp>, S
         Some(There::File(stamp)) => stamp,
     };
     let about = &job.version.about;
-    if stamp.size != job.version.size || about.labels.contains_key(LINK) {
+    if stamp.size != job.size() || about.labels.contains_key(LINK) {
         return Ok(None);
     }
-    let hash = match hashes.get(&job.local, &stamp) {
-        Some(hash) => hash,
+    let (key, wanted) = (job.key(), job.version.blob);
+    let same = match hashes.get(&job.local, key, &stamp) {
+        Some(hash) => hash == wanted,
         None => {
             let begun = SystemTime::now();
             let mut file = below.read(&job.local).map_err(|error| error.line())?;
-            let hash = hash_file(&mut file).map_err(|error| error.to_string())?;
-            hashes.set(&job.local, stamp, hash, begun);
-            hash
+            let hash = match &job.seal {
+                None => Some(hash_reader(&mut file).map_err(|error| error.to_string())?),
+                Some(seal) => seal.is_of(&file).map_err(|error| error.to_string())?.then_some(wanted),
+            };
+            hash.inspect(|hash| hashes.set(&job.local, key, stamp, *hash, begun)) == Some(wanted)
         }
     };
-    if hash != job.version.blob {
+    if !same {
         return Ok(None);
     }
     let file = below.read(&job.local).map_err(|error| error.line())?;
     dress(&file, about.modified_ns, about.executable).map_err(|error| error.to_string())?;
     let now = Stamp::of(&file.metadata().map_err(|error| error.to_string())?);
-    hashes.wrote(&job.local, now, hash);
+    hashes.wrote(&job.local, key, now, wanted);
     Ok(Some(now))
 }
 
 fn write_small(below: &Below, hashes: &Hashes, job: &Job, bytes: &[u8]) -> Result<Stamp, String> {
+    let opened = match &job.seal {
+        None => None,
+        Some(seal) => Some(open_bytes(seal, bytes).map_err(|_| Closed::Damaged.to_string())?),
+    };
+    let bytes = opened.as_deref().unwrap_or(bytes);
     let file = below.part(&job.local).map_err(|error| error.line())?;
     let write = || {
         file.set_len(0)?;
@@ -407,7 +522,7 @@ fn finish(below: &Below, hashes: &Hashes, job: &Job, file: &File) -> Result<Stam
     }
     below.finish(&job.local).map_err(|error| error.line())?;
     let stamp = Stamp::of(&file.metadata().map_err(|error| error.to_string())?);
-    hashes.wrote(&job.local, stamp, job.version.blob);
+    hashes.wrote(&job.local, job.key(), stamp, job.version.blob);
     Ok(stamp)
 }
 

@@ -1,7 +1,8 @@
 //! What came of a transfer of many files, counted while it goes on and told when it is over.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pumasi_api::wire::ErrorBody;
 use pumasi_types::ByteSize;
@@ -17,10 +18,18 @@ use crate::progress::Progress;
 const NAMED: usize = 10;
 
 /// Counts what is done. Shared by all that do it.
-pub(crate) struct Tally {
+pub(crate) struct Tally(Arc<Inner>);
+
+struct Inner {
     counts: Mutex<Counts>,
     progress: Progress,
     files: u64,
+}
+
+/// A file that is under way, for progress only; it counts until it is dropped.
+pub(crate) struct UnderWay {
+    tally: Arc<Inner>,
+    bytes: AtomicU64,
 }
 
 /// What came of a transfer.
@@ -50,6 +59,9 @@ pub(crate) struct Counts {
     /// The same, files.
     #[serde(skip)]
     files_over: u64,
+    /// Bytes of files that are under way that went over already; for progress.
+    #[serde(skip)]
+    under_way: u64,
 }
 
 fn is_none(count: &u64) -> bool {
@@ -71,12 +83,12 @@ pub(crate) struct NotDone {
 impl Tally {
     /// Begins to count up to so many files.
     pub(crate) fn new(progress: Progress, files: u64) -> Tally {
-        Tally { counts: Mutex::default(), progress, files }
+        Tally(Arc::new(Inner { counts: Mutex::default(), progress, files }))
     }
 
     /// A file was brought over; `moved` bytes of it travelled.
     pub(crate) fn done(&self, size: u64, moved: u64) {
-        let mut counts = self.counts();
+        let mut counts = self.0.counts();
         counts.files += 1;
         counts.bytes += size;
         counts.moved += moved;
@@ -85,50 +97,74 @@ impl Tally {
 
     /// A file needed nothing.
     pub(crate) fn same(&self, size: u64) {
-        let mut counts = self.counts();
+        let mut counts = self.0.counts();
         counts.same += 1;
         self.over(counts, size);
     }
 
     /// Something cannot be brought over.
     pub(crate) fn left_out(&self, left: LeftOut, size: u64) {
-        let mut counts = self.counts();
+        let mut counts = self.0.counts();
         counts.left_out.push(NotDone { path: name(&left.path), why: left.why, code: None });
         self.over(counts, size);
     }
 
     /// The hub will not.
     pub(crate) fn refused(&self, path: String, error: ErrorBody, size: u64) {
-        let mut counts = self.counts();
+        let mut counts = self.0.counts();
         counts.refused.push(NotDone { path, why: error.message, code: Some(error.code) });
         self.over(counts, size);
     }
 
     /// Something else is to be counted.
     pub(crate) fn count(&self, change: impl FnOnce(&mut Counts)) {
-        change(&mut self.counts());
+        change(&mut self.0.counts());
     }
 
-    /// Bytes of a file that is under way, for progress only.
-    pub(crate) fn under_way(&self, bytes: u64) {
-        let counts = self.counts();
-        self.progress.set(counts.over + bytes, &format!("{}/{} files", counts.files_over, self.files));
+    /// A file sets out.
+    pub(crate) fn under_way(&self) -> UnderWay {
+        UnderWay { tally: self.0.clone(), bytes: AtomicU64::new(0) }
     }
 
     /// What it was.
     pub(crate) fn finish(self) -> Counts {
-        self.progress.clear();
-        self.counts.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.0.progress.clear();
+        std::mem::take(&mut *self.0.counts())
     }
 
     fn over(&self, mut counts: MutexGuard<'_, Counts>, size: u64) {
         counts.over += size;
         counts.files_over += 1;
-        self.progress.set(counts.over, &format!("{}/{} files", counts.files_over, self.files));
+        self.0.show(&counts);
     }
+}
 
+impl Inner {
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, counts: &Counts) {
+        let files = format!("{}/{} files", counts.files_over, self.files);
+        self.progress.set(counts.over + counts.under_way, &files);
+    }
+}
+
+impl UnderWay {
+    /// So many bytes of it went over.
+    pub(crate) fn set(&self, bytes: u64) {
+        let mut counts = self.tally.counts();
+        let before = self.bytes.swap(bytes, Ordering::Relaxed);
+        counts.under_way = (counts.under_way + bytes).saturating_sub(before);
+        self.tally.show(&counts);
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let mut counts = self.tally.counts();
+        counts.under_way = counts.under_way.saturating_sub(bytes);
     }
 }
 

@@ -9,16 +9,19 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use pumasi_api::client::{ClientError, HubClient, Source, UPLOAD_MIN, Upload};
+use pumasi_api::client::{ClientError, Content, HubClient, Source, UPLOAD_MIN, Upload};
 use pumasi_api::wire::files::{About, Condition, MANY_BLOBS, MANY_BYTES, PutFile, PutFiles, Version};
+use pumasi_seal::{Key, Seal, sealed_length};
 use pumasi_types::{FilePath, Hash};
 
 use super::below::Below;
 use super::hashes::Hashes;
 use super::report::Tally;
 use super::scan::{LeftOut, Stamp};
-use super::{LINK, remote};
+use super::sealed::{SealedFile, seal_bytes};
+use super::{LINK, SEALED, remote};
 use crate::error::CliError;
+use crate::keys::sealed_with;
 
 /// Files up to this size travel together, in bytes.
 const SMALL: u64 = 512 << 10;
@@ -42,6 +45,26 @@ pub(crate) struct Job {
     pub(crate) condition: Condition,
     /// What lies there, as far as is known.
     pub(crate) there: Option<Version>,
+    /// What it is encrypted with; none when it is not. Links never are.
+    pub(crate) key: Option<Arc<Key>>,
+}
+
+impl Job {
+    /// How many bytes the file has here.
+    fn size(&self) -> u64 {
+        match &self.what {
+            What::File { stamp, .. } => stamp.size,
+            What::Link(_) => 0,
+        }
+    }
+
+    /// How many bytes of it are sent at most.
+    pub(crate) fn sent(&self) -> u64 {
+        match (&self.what, &self.key) {
+            (What::File { stamp, .. }, Some(_)) => sealed_length(stamp.size),
+            _ => self.size(),
+        }
+    }
 }
 
 /// What a job brings.
@@ -82,14 +105,16 @@ impl Local {
         if root.is_dir() { Below::open(root).map(Local::Folder) } else { Ok(Local::File(root.to_owned())) }
     }
 
-    fn name(&self, path: &FilePath) -> PathBuf {
+    /// How a path below it is called on this machine.
+    pub(crate) fn name(&self, path: &FilePath) -> PathBuf {
         match self {
             Local::Folder(below) => below.name(path),
             Local::File(file) => file.clone(),
         }
     }
 
-    fn read(&self, path: &FilePath) -> Result<File, CliError> {
+    /// Opens a file for reading.
+    pub(crate) fn read(&self, path: &FilePath) -> Result<File, CliError> {
         match self {
             Local::Folder(below) => below.read(path),
             Local::File(file) => File::open(file).map_err(CliError::file("read", file)),
@@ -119,8 +144,15 @@ pub(crate) struct Sender<'a> {
 struct Ready {
     job: Job,
     hash: Hash,
-    size: u64,
+    seal: Option<Arc<Seal>>,
     moved: u64,
+}
+
+/// A small file as it is sent.
+struct Outgoing {
+    bytes: Bytes,
+    hash: Hash,
+    seal: Option<Arc<Seal>>,
 }
 
 /// Jobs that are done together.
@@ -174,21 +206,21 @@ impl<'a> Sender<'a> {
             jobs.into_iter().map(read).collect()
         };
         let (mut blobs, mut ready, mut known) = (Vec::new(), Vec::new(), Vec::new());
-        for (job, bytes) in blocking(read).await? {
-            match bytes {
-                Err(why) => self.leave_out(&job, why),
-                Ok(bytes) => {
-                    let (hash, size) = (Hash::of(&bytes), bytes.len() as u64);
-                    match &job.there {
-                        Some(there) if is_same(&job, hash, there) => self.keep(&job, hash, there, size),
-                        Some(there) if there.blob == hash => {
-                            known.push(Ready { job, hash, size, moved: 0 });
-                        }
-                        _ => {
-                            blobs.push(bytes);
-                            ready.push(Ready { job, hash, size, moved: size });
-                        }
-                    }
+        for (job, read) in blocking(read).await? {
+            let Outgoing { bytes, hash, seal } = match read {
+                Ok(outgoing) => outgoing,
+                Err(why) => {
+                    self.leave_out(&job, why);
+                    continue;
+                }
+            };
+            match &job.there {
+                Some(there) if is_same(&job, hash, there) => self.keep(&job, hash, there),
+                Some(there) if there.blob == hash => known.push(Ready { job, hash, seal, moved: 0 }),
+                _ => {
+                    let moved = bytes.len() as u64;
+                    blobs.push(bytes);
+                    ready.push(Ready { job, hash, seal, moved });
                 }
             }
         }
@@ -207,65 +239,77 @@ impl<'a> Sender<'a> {
         }
         let What::File { stamp, .. } = &job.what else { return Ok(()) };
         let begun = SystemTime::now();
-        let mut hash = self.hashes.get(&job.local, stamp);
-        if hash.is_none() {
-            // Reading twice from memory costs less than sending what is there.
-            let (local, path) = (self.local.clone(), job.local.clone());
-            match blocking(move || hash_of(&local, &path)).await? {
-                Ok(found) => hash = Some(found),
-                Err(why) => {
-                    self.leave_out(&job, why);
-                    return Ok(());
-                }
+        let key = job.key.as_ref().map(|key| key.id());
+        let known = self.hashes.get(&job.local, key, stamp);
+        // Reading twice from memory costs less than sending what is there.
+        let (local, path, with) = (self.local.clone(), job.local.clone(), job.key.clone());
+        let looked = blocking(move || outgoing_form(local, &path, with.as_deref(), known)).await?;
+        let (hash, sealed) = match looked {
+            Ok(found) => found,
+            Err(why) => {
+                self.leave_out(&job, why);
+                return Ok(());
             }
-        }
-        let hash = hash.unwrap_or_default();
+        };
         if !self.is_unchanged(&job, stamp) {
             self.leave_out(&job, CHANGED.to_owned());
             return Ok(());
         }
-        self.hashes.set(&job.local, *stamp, hash, begun);
-        let size = stamp.size;
+        self.hashes.set(&job.local, key, *stamp, hash, begun);
+        let seal = sealed.as_ref().map(|sealed| sealed.seal().clone());
         match &job.there {
             Some(there) if is_same(&job, hash, there) => {
-                self.keep(&job, hash, there, size);
+                self.keep(&job, hash, there);
                 return Ok(());
             }
             Some(there) if there.blob == hash => {
-                let ready = vec![Ready { job, hash, size, moved: 0 }];
+                let ready = vec![Ready { job, hash, seal, moved: 0 }];
                 self.claim(&ready).await?;
                 return self.place(ready).await;
             }
             _ => {}
         }
-        let moved = self.bytes_of(&job, hash, size).await?;
-        self.place(vec![Ready { job, hash, size, moved }]).await
+        let moved = self.bytes_of(&job, hash, sealed).await?;
+        self.place(vec![Ready { job, hash, seal, moved }]).await
     }
 
     /// Sees to it that the hub has the bytes of a file from us; how many travelled.
-    async fn bytes_of(&self, job: &Job, hash: Hash, size: u64) -> Result<u64, CliError> {
+    async fn bytes_of(&self, job: &Job, hash: Hash, sealed: Option<SealedFile>) -> Result<u64, CliError> {
         let name = self.local.name(&job.local);
         let failed = || CliError::hub(format!("send {}", name.display()));
         // What was sent before an interruption need not be sent again.
         if self.client.has_blob(hash).await.map_err(failed())? {
             return Ok(0);
         }
-        if size >= UPLOAD_MIN {
-            let mut upload = Upload::new(Arc::new(|_| {}));
-            if let Some(there) = &job.there {
+        let going = Arc::new(self.tally.under_way());
+        let tell = Arc::new(move |bytes| going.set(bytes));
+        if job.sent() >= UPLOAD_MIN {
+            let mut upload = Upload::new(tell);
+            // An encrypted file has nothing in common with another version of it.
+            if let (Some(there), None) = (&job.there, &sealed) {
                 // What it has in common with the version that lies there is not sent.
                 self.client.claim_files(self.space, vec![job.target.clone()], None).await.map_err(failed())?;
                 upload.bases.push(there.blob);
             }
-            let sent = self.client.upload(&Source::File(name.clone()), &upload).await.map_err(failed())?;
+            let content: Arc<dyn Content> = match sealed {
+                Some(sealed) => Arc::new(sealed),
+                None => Arc::new(Source::File(name.clone())),
+            };
+            let sent = self.client.upload_content(content, &upload).await.map_err(failed())?;
             return match sent.hash == hash {
                 true => Ok(sent.sent),
                 false => Err(failed()(ClientError::Damaged { expected: hash, seen: sent.hash })),
             };
         }
-        let source = Source::File(name.clone());
-        self.client.put_blob(&source, hash, Arc::new(|_| {})).await.map_err(failed())?;
-        Ok(size)
+        let source = match sealed {
+            Some(sealed) => {
+                let bytes = blocking(move || sealed.bytes()).await?;
+                Source::Bytes(bytes.map_err(CliError::file("read", &name))?)
+            }
+            None => Source::File(name.clone()),
+        };
+        self.client.put_blob(&source, hash, tell).await.map_err(failed())?;
+        Ok(job.sent())
     }
 
     /// Claims bytes that lie in the space already under the paths of these files.
@@ -284,7 +328,8 @@ impl<'a> Sender<'a> {
             return Ok(());
         }
         let put = |ready: &Ready| {
-            let About { modified_ns, executable, labels } = about(&ready.job);
+            let label = ready.seal.as_ref().map(|seal| seal.header().to_string());
+            let About { modified_ns, executable, labels } = about(&ready.job, label);
             let (path, blob, condition) = (ready.job.target.clone(), ready.hash, ready.job.condition);
             PutFile { path, blob, modified_ns, executable, labels, condition }
         };
@@ -297,11 +342,11 @@ impl<'a> Sender<'a> {
                     if error.code == "quota_exceeded" {
                         self.full.store(true, Ordering::Relaxed);
                     }
-                    self.tally.refused(ready.job.target.to_string(), error, ready.size);
+                    self.tally.refused(ready.job.target.to_string(), error, ready.job.size());
                 }
                 (None, Some(version)) => {
                     (self.placed)(&ready.job, Placed { hash: ready.hash, version });
-                    self.tally.done(ready.size, ready.moved);
+                    self.tally.done(ready.job.size(), ready.moved);
                 }
                 (None, None) => {}
             }
@@ -310,9 +355,9 @@ impl<'a> Sender<'a> {
     }
 
     /// The file lies there as it is here.
-    fn keep(&self, job: &Job, hash: Hash, there: &Version, size: u64) {
+    fn keep(&self, job: &Job, hash: Hash, there: &Version) {
         (self.placed)(job, Placed { hash, version: there.version });
-        self.tally.same(size);
+        self.tally.same(job.size());
     }
 
     fn give_up(&self, jobs: Vec<Job>) -> Result<(), CliError> {
@@ -321,8 +366,7 @@ impl<'a> Sender<'a> {
     }
 
     fn leave_out(&self, job: &Job, why: String) {
-        let size = if let What::File { stamp, .. } = &job.what { stamp.size } else { 0 };
-        self.tally.left_out(LeftOut { path: self.local.name(&job.local), why }, size);
+        self.tally.left_out(LeftOut { path: self.local.name(&job.local), why }, job.size());
     }
 
     fn is_unchanged(&self, job: &Job, stamp: &Stamp) -> bool {
@@ -345,10 +389,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 fn together(jobs: Vec<Job>) -> Vec<Work> {
     let (mut works, mut small, mut bytes) = (Vec::new(), Vec::new(), 0);
     for job in jobs {
-        let size = match &job.what {
-            What::File { stamp, .. } => stamp.size,
-            What::Link(_) => 0,
-        };
+        let size = job.sent();
         if size > SMALL {
             works.push(Work::Large(Box::new(job)));
             continue;
@@ -366,20 +407,20 @@ fn together(jobs: Vec<Job>) -> Vec<Work> {
     works
 }
 
-/// What the file says of itself.
-fn about(job: &Job) -> About {
+/// What the file says of itself, with the label of its encryption when it is encrypted.
+fn about(job: &Job, sealed: Option<String>) -> About {
     match &job.what {
-        What::File { stamp, executable } => About {
-            modified_ns: Some(stamp.modified_ns),
-            executable: *executable,
+        What::File { stamp, executable } => {
             // Media type and headers that somebody else gave it stay.
-            labels: job
-                .there
-                .iter()
-                .flat_map(|there| there.about.labels.clone())
-                .filter(|(name, _)| name != LINK)
-                .collect(),
-        },
+            let there = job.there.iter().flat_map(|there| there.about.labels.clone());
+            let others = there.filter(|(name, _)| name != LINK && name != SEALED);
+            let sealed = sealed.map(|label| (SEALED.to_owned(), label));
+            About {
+                modified_ns: Some(stamp.modified_ns),
+                executable: *executable,
+                labels: others.chain(sealed).collect(),
+            }
+        }
         What::Link(target) => {
             About { labels: [(LINK.to_owned(), target.clone())].into(), ..About::default() }
         }
@@ -388,11 +429,18 @@ fn about(job: &Job) -> About {
 
 /// Whether nothing needs to be done for a job.
 fn is_same(job: &Job, hash: Hash, there: &Version) -> bool {
-    there.blob == hash && there.about == about(job)
+    let key = job.key.as_ref().map(|key| key.id());
+    if there.blob != hash || sealed_with(there) != key {
+        return false;
+    }
+    let label = key.and_then(|_| there.about.labels.get(SEALED).cloned());
+    there.about == about(job, label)
 }
 
-fn read_small(local: &Local, hashes: &Hashes, job: &Job) -> Result<Bytes, String> {
-    let What::File { stamp, .. } = &job.what else { return Ok(Bytes::new()) };
+fn read_small(local: &Local, hashes: &Hashes, job: &Job) -> Result<Outgoing, String> {
+    let What::File { stamp, .. } = &job.what else {
+        return Ok(Outgoing { bytes: Bytes::new(), hash: remote::empty(), seal: None });
+    };
     let begun = SystemTime::now();
     let mut file = local.read(&job.local).map_err(|error| error.line())?;
     let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0) + 1);
@@ -402,22 +450,49 @@ fn read_small(local: &Local, hashes: &Hashes, job: &Job) -> Result<Bytes, String
     if Stamp::of(&now) != *stamp || bytes.len() as u64 != stamp.size {
         return Err(CHANGED.to_owned());
     }
-    hashes.set(&job.local, *stamp, Hash::of(&bytes), begun);
-    Ok(bytes.into())
+    let (bytes, seal) = match &job.key {
+        None => (bytes.into(), None),
+        Some(key) => {
+            let (sealed, seal) = seal_bytes(key, &bytes).map_err(|error| error.to_string())?;
+            (sealed, Some(seal))
+        }
+    };
+    let hash = Hash::of(&bytes);
+    hashes.set(&job.local, job.key.as_ref().map(|key| key.id()), *stamp, hash, begun);
+    Ok(Outgoing { bytes, hash, seal })
+}
+
+/// The hash of what is sent of a file, unless it is `known`, and its encrypted form when it has a key.
+fn outgoing_form(
+    local: Arc<Local>,
+    path: &FilePath,
+    key: Option<&Key>,
+    known: Option<Hash>,
+) -> Result<(Hash, Option<SealedFile>), String> {
+    let Some(key) = key else {
+        return Ok((known.map_or_else(|| hash_of(&local, path), Ok)?, None));
+    };
+    let sealed = SealedFile::new(local, path, key)?;
+    Ok((known.map_or_else(|| sealed.hash(), Ok)?, Some(sealed)))
+}
+
+/// The hash that a file has when it is sent, encrypted with a key if there is one.
+pub(crate) fn sent_hash(local: &Arc<Local>, path: &FilePath, key: Option<&Key>) -> Result<Hash, String> {
+    outgoing_form(local.clone(), path, key, None).map(|(hash, _)| hash)
 }
 
 /// The hash of a file of any size.
-pub(crate) fn hash_of(local: &Local, path: &FilePath) -> Result<Hash, String> {
+fn hash_of(local: &Local, path: &FilePath) -> Result<Hash, String> {
     let mut file = local.read(path).map_err(|error| error.line())?;
-    hash_file(&mut file).map_err(|error| error.to_string())
+    hash_reader(&mut file).map_err(|error| error.to_string())
 }
 
-/// The hash of what is left to be read of a file.
-pub(crate) fn hash_file(file: &mut File) -> std::io::Result<Hash> {
+/// The hash of what is left to be read.
+pub(crate) fn hash_reader(reader: &mut impl Read) -> std::io::Result<Hash> {
     let mut hasher = blake3::Hasher::new();
     let mut piece = vec![0; PIECE];
     loop {
-        match file.read(&mut piece)? {
+        match reader.read(&mut piece)? {
             0 => return Ok(hasher.finalize().into()),
             len => hasher.update(&piece[..len]),
         };
@@ -428,7 +503,10 @@ pub(crate) fn hash_file(file: &mut File) -> std::io::Result<Hash> {
 pub(crate) fn is_known_same(hashes: &Hashes, job: &Job) -> Option<Hash> {
     let there = job.there.as_ref()?;
     let hash = match &job.what {
-        What::File { stamp, .. } => hashes.get(&job.local, stamp)?,
+        What::File { stamp, .. } => {
+            let key = job.key.as_ref().map(|key| key.id());
+            hashes.get(&job.local, key, stamp)?
+        }
         What::Link(_) => remote::empty(),
     };
     is_same(job, hash, there).then_some(hash)
@@ -442,7 +520,7 @@ mod tests {
         let stamp = Stamp { size, modified_ns: 7, changed_ns: 7, inode: 1 };
         let (local, target) = ("a".parse().unwrap(), "b/a".parse().unwrap());
         let what = What::File { stamp, executable: false };
-        Job { local, what, target, condition: Condition::Any, there: None }
+        Job { local, what, target, condition: Condition::Any, there: None, key: None }
     }
 
     #[test]
@@ -460,11 +538,17 @@ mod tests {
             let Work::Small(jobs) = work else { panic!("none is large") };
             assert!(jobs.len() as u64 * (SMALL + 8) <= MANY_BYTES as u64);
         }
+        let key = Some(Arc::new(Key::new([1; 32])));
+        for work in together((0..20_000).map(|n| Job { key: key.clone(), ..job(n) }).collect()) {
+            let Work::Small(jobs) = work else { panic!("none is large") };
+            let bytes: u64 = jobs.iter().map(|job| job.sent() + 8).sum();
+            assert!(bytes <= MANY_BYTES as u64, "what encryption adds counts");
+        }
     }
 
     #[test]
     fn what_others_said_of_a_file_stays() {
-        let labels = [("content-type", "text/plain"), (LINK, "x")];
+        let labels = [("content-type", "text/plain"), (LINK, "x"), (SEALED, "y")];
         let about_there = About {
             modified_ns: Some(1),
             labels: labels.map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
@@ -480,8 +564,9 @@ mod tests {
         };
         let mut job = job(1);
         job.there = Some(there);
-        let said = about(&job);
+        let said = about(&job, None);
         assert_eq!(said.labels.keys().collect::<Vec<_>>(), ["content-type"]);
+        assert_eq!(about(&job, Some("z".to_owned())).labels[SEALED], "z");
         assert!(!is_same(&job, Hash::of(b"x"), job.there.as_ref().unwrap()), "another time of change");
     }
 }

@@ -2,17 +2,21 @@
 //! this machine that goes to the hub when it is closed.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use pumasi_api::client::{ClientError, HubClient, Source};
+use pumasi_api::client::{ClientError, Content, HubClient, Source, UPLOAD_MIN, Upload};
 use pumasi_api::wire::files::{About, Condition, PutFile, PutFiles, Version};
+use pumasi_seal::{Key, Seal};
 use pumasi_types::{FilePath, Hash};
 
 use super::trouble::Trouble;
-use crate::drive::send::hash_file;
+use crate::drive::SEALED;
+use crate::drive::sealed::SealedFile;
+use crate::drive::send::{Local, hash_reader};
 
 /// Bytes that are fetched at once.
 const WINDOW: u64 = 4 << 20;
@@ -25,6 +29,10 @@ pub(super) struct Body {
     pub(super) version: Option<Version>,
     /// What it says of itself.
     pub(super) about: About,
+    /// What decrypts that version; none when it is not encrypted.
+    seal: Option<Arc<Seal>>,
+    /// What is written is encrypted with this.
+    pub(super) key: Option<Arc<Key>>,
     /// How many handles lead to it.
     pub(super) handles: usize,
     /// All bytes, once something was written.
@@ -36,12 +44,15 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// A file that lies on the hub.
-    pub(super) fn of(version: Version) -> Body {
+    /// A file that lies on the hub, with what decrypts it if it is encrypted.
+    pub(super) fn of(version: Version, sealed: Option<(Arc<Seal>, Arc<Key>)>) -> Body {
         let about = version.about.clone();
+        let (seal, key) = sealed.unzip();
         Body {
             version: Some(version),
             about,
+            seal,
+            key,
             handles: 0,
             written: None,
             dirty: false,
@@ -49,19 +60,31 @@ impl Body {
         }
     }
 
-    /// A file that is new.
-    pub(super) fn empty(executable: bool) -> Result<Body, Trouble> {
-        let about = About { executable, ..About::default() };
-        let written = Some(tempfile::NamedTempFile::new()?);
-        Ok(Body { version: None, about, handles: 0, written, dirty: true, window: Default::default() })
+    /// A file that is new, encrypted with a key if there is one.
+    pub(super) fn empty(executable: bool, key: Option<Arc<Key>>) -> Result<Body, Trouble> {
+        Ok(Body {
+            version: None,
+            about: About { executable, ..About::default() },
+            seal: None,
+            key,
+            handles: 0,
+            written: Some(tempfile::NamedTempFile::new()?),
+            dirty: true,
+            window: Default::default(),
+        })
     }
 
     /// How many bytes it has.
     pub(super) fn size(&self) -> u64 {
         match &self.written {
             Some(file) => file.as_file().metadata().map_or(0, |metadata| metadata.len()),
-            None => self.version.as_ref().map_or(0, |version| version.size),
+            None => self.stored().map_or(0, |stored| stored.size()),
         }
+    }
+
+    /// What lies on the hub.
+    fn stored(&self) -> Option<Stored<'_>> {
+        self.version.as_ref().map(|version| Stored { version, seal: self.seal.as_deref() })
     }
 
     /// Some of its bytes; fewer at its end.
@@ -78,8 +101,11 @@ impl Body {
             bytes.truncate(filled);
             return Ok(bytes.into());
         }
+        // Not `stored`, because the window changes meanwhile.
         let Some(version) = &self.version else { return Ok(Bytes::new()) };
-        let end = version.size.min(offset.saturating_add(length as u64));
+        let stored = Stored { version, seal: self.seal.as_deref() };
+        let size = stored.size();
+        let end = size.min(offset.saturating_add(length as u64));
         let begin = offset.min(end);
         let mut bytes = BytesMut::new();
         let mut next = begin;
@@ -87,8 +113,8 @@ impl Body {
             let (start, window) = &self.window;
             let inside = next.checked_sub(*start).filter(|inside| *inside < window.len() as u64);
             let Some(inside) = inside else {
-                let wanted = next..version.size.min(next + WINDOW.max(length as u64));
-                self.window = (next, at.fetch(version, wanted).await?);
+                let wanted = next..size.min(next + WINDOW.max(length as u64));
+                self.window = (next, at.fetch(stored, wanted).await?);
                 continue;
             };
             let inside = usize::try_from(inside).unwrap_or(0);
@@ -135,14 +161,22 @@ impl Body {
         }
     }
 
+    /// From now on it is encrypted with this key.
+    pub(super) async fn encrypt(&mut self, at: &At<'_>, key: Arc<Key>) -> Result<(), Trouble> {
+        self.here(at).await?;
+        self.key = Some(key);
+        self.dirty = true;
+        Ok(())
+    }
+
     /// The file of this machine that has all bytes.
     async fn here(&mut self, at: &At<'_>) -> Result<&File, Trouble> {
         if self.written.is_none() {
             let file = tempfile::NamedTempFile::new()?;
-            if let Some(version) = &self.version {
+            if let Some(stored) = self.stored() {
                 let mut next = 0;
-                while next < version.size {
-                    let bytes = at.fetch(version, next..version.size.min(next + WINDOW)).await?;
+                while next < stored.size() {
+                    let bytes = at.fetch(stored, next..stored.size().min(next + WINDOW)).await?;
                     file.as_file().write_all_at(&bytes, next)?;
                     next += bytes.len() as u64;
                 }
@@ -181,7 +215,7 @@ impl Body {
     }
 
     /// Sees to it that the hub has its bytes from this account.
-    async fn send(&self, at: &At<'_>) -> Result<Hash, Trouble> {
+    async fn send(&mut self, at: &At<'_>) -> Result<Hash, Trouble> {
         let Some(file) = &self.written else {
             // Only what it says of itself is another.
             let blob = self.version.as_ref().map(|version| version.blob).ok_or(Trouble::Io)?;
@@ -189,10 +223,24 @@ impl Body {
             return Ok(blob);
         };
         let path = file.path().to_owned();
-        let mut reopened = file.reopen()?;
-        let hashed = tokio::task::spawn_blocking(move || hash_file(&mut reopened)).await;
-        let hash = hashed.map_err(|_| Trouble::Io)??;
-        at.client.put_blob(&Source::File(path), hash, Arc::new(|_| {})).await?;
+        let Some(key) = self.key.clone() else {
+            self.about.labels.remove(SEALED);
+            let mut reopened = file.reopen()?;
+            let hash = off_runtime(move || hash_reader(&mut reopened)).await?;
+            let length = file.as_file().metadata()?.len();
+            at.send(Arc::new(path.clone()), length, hash, || Ok(Source::File(path))).await?;
+            return Ok(hash);
+        };
+        let seal = move || {
+            let local = Arc::new(Local::File(path));
+            let sealed = SealedFile::new(local, &FilePath::root(), &key).map_err(std::io::Error::other)?;
+            let hash = sealed.hash().map_err(std::io::Error::other)?;
+            Ok((Arc::new(sealed), hash))
+        };
+        let (sealed, hash) = off_runtime(seal).await?;
+        self.about.labels.insert(SEALED.to_owned(), sealed.seal().header().to_string());
+        let (length, content) = (sealed.seal().sealed_length(), sealed.clone());
+        at.send(content, length, hash, || sealed.bytes().map(Source::Bytes)).await?;
         Ok(hash)
     }
 
@@ -211,6 +259,27 @@ impl Body {
             None => Err(Trouble::Io),
         }
     }
+}
+
+/// A version on the hub, and what decrypts it.
+#[derive(Clone, Copy)]
+struct Stored<'a> {
+    version: &'a Version,
+    seal: Option<&'a Seal>,
+}
+
+impl Stored<'_> {
+    /// How many bytes its content has.
+    fn size(&self) -> u64 {
+        self.seal.map_or(self.version.size, Seal::length)
+    }
+}
+
+/// Does work on files beside the threads that answer the kernel.
+async fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Trouble> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(|_| Trouble::Io)??)
 }
 
 /// Where a body lies on the hub.
@@ -233,8 +302,31 @@ impl At<'_> {
         }
     }
 
-    /// Bytes of a version, all of them.
-    async fn fetch(&self, version: &Version, range: std::ops::Range<u64>) -> Result<Bytes, Trouble> {
+    /// Sees to it that the hub has these bytes; `whole` has them when there are few.
+    async fn send(
+        &self,
+        content: Arc<dyn Content>,
+        length: u64,
+        hash: Hash,
+        whole: impl FnOnce() -> std::io::Result<Source>,
+    ) -> Result<(), Trouble> {
+        if length < UPLOAD_MIN {
+            self.client.put_blob(&whole()?, hash, Arc::new(|_| {})).await?;
+            return Ok(());
+        }
+        let sent = self.client.upload_content(content, &Upload::new(Arc::new(|_| {}))).await?;
+        if sent.hash == hash { Ok(()) } else { Err(Trouble::Io) }
+    }
+
+    /// Bytes of what lies on the hub, all of them, decrypted.
+    async fn fetch(&self, stored: Stored<'_>, range: Range<u64>) -> Result<Bytes, Trouble> {
+        let Some(seal) = stored.seal else { return self.fetch_stored(stored.version, range).await };
+        let sealed = self.fetch_stored(stored.version, seal.cover(&range)).await?;
+        seal.open_range(&range, &sealed).map(Bytes::from).map_err(|_| Trouble::Damaged)
+    }
+
+    /// Bytes of a version as they lie there, all of them.
+    async fn fetch_stored(&self, version: &Version, range: Range<u64>) -> Result<Bytes, Trouble> {
         let length = usize::try_from(range.end - range.start).map_err(|_| Trouble::Io)?;
         let mut bytes = BytesMut::with_capacity(length);
         let mut tries = 0;
@@ -252,7 +344,7 @@ impl At<'_> {
     async fn fetch_some(
         &self,
         version: &Version,
-        range: std::ops::Range<u64>,
+        range: Range<u64>,
         bytes: &mut BytesMut,
     ) -> Result<(), ClientError> {
         let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pumasi_api::client::{HubClient, ListOf};
-use pumasi_api::wire::files::{Entry, MoveFile, RemoveFiles};
+use pumasi_api::wire::files::{Entry, MoveFile, RemoveFiles, Version};
+use pumasi_seal::{Key, Seal};
 use pumasi_types::FilePath;
 
 use super::body::{At, Body};
 use super::tree::{ROOT, Tree};
 use super::trouble::Trouble;
+use crate::keys::{Closed, Keys};
 use crate::output::Output;
 
 /// How long what the hub said is believed.
@@ -33,6 +35,15 @@ pub(super) struct Seen {
     pub(super) executable: bool,
 }
 
+/// What encrypts and decrypts files.
+#[derive(Debug, Default)]
+pub(crate) struct Ciphers {
+    /// The keys that are here.
+    pub(crate) keys: Keys,
+    /// What new files are encrypted with; none: they are not.
+    pub(crate) new: Option<Arc<Key>>,
+}
+
 type SharedBody = Arc<tokio::sync::Mutex<Body>>;
 type Listed = Vec<(u64, bool, String)>;
 
@@ -41,6 +52,7 @@ pub(super) struct Drive {
     client: HubClient,
     space: String,
     out: Output,
+    ciphers: Ciphers,
     /// Nothing can be changed through it.
     pub(super) read_only: bool,
     tree: Mutex<Tree>,
@@ -60,12 +72,14 @@ impl Drive {
         space: String,
         base: FilePath,
         read_only: bool,
+        ciphers: Ciphers,
         out: Output,
     ) -> Drive {
         Drive {
             client,
             space,
             out,
+            ciphers,
             read_only,
             tree: Mutex::new(Tree::new(base)),
             said: Mutex::default(),
@@ -116,10 +130,56 @@ impl Drive {
         Ok(Seen {
             number,
             folder: entry.folder.is_some(),
-            size: entry.file.as_ref().map_or(0, |file| file.size),
+            size: entry.file.as_ref().map_or(0, |file| self.size_of(file)),
             modified_ns: modified_ns.unwrap_or(entry.changed_ms.saturating_mul(1_000_000)),
             executable: entry.file.as_ref().is_some_and(|file| file.about.executable),
         })
+    }
+
+    /// How long a file is when it is decrypted; what lies there when it cannot be.
+    fn size_of(&self, version: &Version) -> u64 {
+        match self.ciphers.keys.seal(version) {
+            Ok(Some(seal)) => seal.length(),
+            Ok(None) | Err(_) => version.size,
+        }
+    }
+
+    /// What decrypts a version, and encrypts what replaces it.
+    fn ciphers_of(&self, path: &FilePath, version: &Version) -> Result<Option<(Arc<Seal>, Arc<Key>)>, Trouble> {
+        let keys = &self.ciphers.keys;
+        let found = keys.seal(version).and_then(|seal| Ok(seal.zip(keys.kept(Some(version))?)));
+        found.map_err(|why| self.closed(path, why))
+    }
+
+    /// What a file is encrypted with; none when it is not.
+    async fn key_of(&self, number: u64) -> Result<Option<Arc<Key>>, Trouble> {
+        if let Some(body) = self.body(number) {
+            return Ok(body.lock().await.key.clone());
+        }
+        let entry = self.entry(number).await?;
+        self.ciphers.keys.kept(entry.file.as_ref()).map_err(|why| self.closed(&entry.path, why))
+    }
+
+    fn closed(&self, path: &FilePath, why: Closed) -> Trouble {
+        self.out.warn(&format!("{path}: {why}"));
+        match why {
+            Closed::NoKey(_) => Trouble::NotAllowed,
+            Closed::Damaged => Trouble::Damaged,
+        }
+    }
+
+    /// Encrypts a file that is not.
+    async fn encrypt(&self, number: u64, key: Arc<Key>) -> Result<(), Trouble> {
+        let handle = self.open(number, true, false).await?;
+        let encrypt = async {
+            let (path, body) = self.opened(handle)?;
+            let mut body = body.lock().await;
+            body.encrypt(&self.at(&path), key).await?;
+            self.store_body(&path, &mut body).await
+        };
+        let encrypted = encrypt.await;
+        self.close(handle).await?;
+        encrypted
     }
 
     /// Changes what a file says of itself, or how long it is.
@@ -222,6 +282,14 @@ impl Drive {
             Err(Trouble::Missing) => None,
             Err(trouble) => return Err(trouble),
         };
+        if let Some(there) = there.as_ref().filter(|there| !there.folder && there.number != seen.number)
+            && let Some(key) = self.key_of(there.number).await?
+            && !seen.folder
+            && matches!(self.key_of(seen.number).await, Ok(None))
+        {
+            // Programs save a file as another one and move that over it: it stays encrypted.
+            self.encrypt(seen.number, key).await?;
+        }
         if let Some(there) = there.filter(|there| there.folder) {
             if !seen.folder {
                 return Err(Trouble::IsFolder);
@@ -253,9 +321,10 @@ impl Drive {
             None => {
                 let entry = self.client.find_file(&self.space, &path).await?;
                 let version = entry.file.clone().ok_or(Trouble::IsFolder)?;
+                let ciphers = self.ciphers_of(&path, &version)?;
                 self.note(number, entry);
                 // Somebody else may have opened it just now.
-                let new = Arc::new(tokio::sync::Mutex::new(Body::of(version)));
+                let new = Arc::new(tokio::sync::Mutex::new(Body::of(version, ciphers)));
                 held(&self.bodies).entry(number).or_insert(new).clone()
             }
         };
@@ -279,7 +348,7 @@ impl Drive {
             return Ok((self.look(seen.number).await?, handle));
         }
         let number = held(&self.tree).number(folder, name);
-        let body = Arc::new(tokio::sync::Mutex::new(Body::empty(executable)?));
+        let body = Arc::new(tokio::sync::Mutex::new(Body::empty(executable, self.ciphers.new.clone())?));
         held(&self.bodies).insert(number, body.clone());
         let handle = self.handle(number, body).await;
         Ok((self.look(number).await?, handle))

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use fuser::{Config, MountOption, Session};
 use pumasi_api::client::HubClient;
 
+pub(crate) use self::drive::Ciphers;
 use self::drive::Drive;
 use self::fs::Mounted;
 use crate::drive::place::Place;
@@ -29,10 +30,12 @@ pub(crate) async fn mount(
     place: &Place,
     dir: &Path,
     read_only: bool,
+    ciphers: Ciphers,
     stop: impl Future<Output = ()>,
 ) -> Result<Exit, CliError> {
     let failed = || CliError::file("mount a folder at", dir);
-    let drive = Arc::new(Drive::new(client, place.space().to_owned(), place.path.clone(), read_only, *out));
+    let (space, base) = (place.space().to_owned(), place.path.clone());
+    let drive = Arc::new(Drive::new(client, space, base, read_only, ciphers, *out));
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let runtime = tokio::runtime::Handle::current();
     let mounted = Mounted { drive: drive.clone(), runtime, uid, gid };

@@ -41,6 +41,9 @@ pub(super) enum Trouble {
     /// No such thing is possible here.
     #[error("it is not offered here")]
     Unsupported,
+    /// An encrypted file that is not what was encrypted.
+    #[error("its encrypted bytes were changed")]
+    Damaged,
     /// The hub or this machine failed.
     #[error("the hub or this machine failed")]
     Io,
@@ -77,7 +80,7 @@ impl Trouble {
             Trouble::Invalid => Errno::EINVAL,
             Trouble::BadName => Errno::ENAMETOOLONG,
             Trouble::Unsupported => Errno::ENOTSUP,
-            Trouble::Io => Errno::EIO,
+            Trouble::Damaged | Trouble::Io => Errno::EIO,
         }
     }
 }

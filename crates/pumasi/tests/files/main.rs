@@ -1,6 +1,7 @@
 //! Files end to end: real hubs and real commands, and what the disk says afterwards.
 
 mod downloads;
+mod encrypted;
 mod everyday;
 mod folders;
 mod interrupted;

@@ -135,3 +135,51 @@ fn a_full_space_fails_the_program_and_a_reader_changes_nothing() {
     assert!(fs::write(mount.dir.join("b"), "x").is_err() && fs::remove_file(mount.dir.join("a")).is_err());
     mount.end();
 }
+
+#[test]
+fn encrypted_files_are_plain_in_a_mounted_folder_and_nowhere_else() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    alice.ok(&["key", "new"]);
+    let large = noise(4, 34 << 20);
+    alice.write("d/large", &large);
+    alice.write("d/plain", "not encrypted");
+    alice.ok(&["put", "d/large", ":d/", "--encrypt"]);
+    alice.ok(&["put", "d/plain", ":d/"]);
+    let Some(mount) = Mount::new(&alice, ":", &["--encrypt"]) else { return };
+    let at = |name: &str| mount.dir.join(name);
+    let is_sealed =
+        |place: &str| alice.run(&["cat", place, "--raw"]).stdout.starts_with(b"PUMASISL");
+    assert_eq!(fs::metadata(at("d/large")).unwrap().len(), large.len() as u64);
+    assert!(fs::read(at("d/large")).unwrap() == large);
+    let mut file = fs::File::options().read(true).write(true).open(at("d/large")).unwrap();
+    file.seek(SeekFrom::Start(9_999_999)).unwrap();
+    let mut some = [0; 5];
+    file.read_exact(&mut some).unwrap();
+    assert_eq!(some, large[9_999_999..10_000_004]);
+    file.seek(SeekFrom::Start(65_530)).unwrap();
+    file.write_all(b"over an edge").unwrap();
+    drop(file);
+    alice.ok(&["get", ":d/large", "back"]);
+    assert!(is_sealed(":d/large") && fs::read(alice.path("back")).unwrap()[65_530..65_542] == *b"over an edge");
+
+    fs::write(at("d/new"), "written").unwrap();
+    assert!(is_sealed(":d/new") && alice.ok(&["cat", ":d/new"]) == "written");
+    fs::write(at("d/plain"), "still not").unwrap();
+    assert_eq!(alice.run(&["cat", ":d/plain", "--raw"]).stdout, b"still not");
+    // Programs save a file as another one and move that over it.
+    fs::rename(at("d/plain"), at("d/new")).unwrap();
+    assert!(is_sealed(":d/new") && fs::read_to_string(at("d/new")).unwrap() == "still not");
+    fs::File::options().write(true).open(at("d/new")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert!(is_sealed(":d/new") && alice.ok(&["cat", ":d/new"]) == "still not");
+    mount.end();
+
+    // Without the key it cannot be opened, and nothing else suffers.
+    let other = alice.elsewhere("other");
+    let Some(mount) = Mount::new(&other, ":", &[]) else { return };
+    assert_eq!(fs::read(mount.dir.join("d/new")).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    assert!(fs::write(mount.dir.join("d/new"), "laid open").is_err());
+    fs::write(mount.dir.join("d/mine"), "readable").unwrap();
+    assert_eq!(alice.ok(&["cat", ":d/mine"]), "readable");
+    mount.end();
+}

@@ -83,6 +83,11 @@ impl Scene {
         self.wait();
     }
 
+    /// Where the hub keeps everything.
+    pub(crate) fn hub_folder(&self) -> PathBuf {
+        self.dir.path().join("hub")
+    }
+
     pub(crate) fn operator(&self) -> Person<'_> {
         let token = fs::read_to_string(self.dir.path().join("hub/operator.token")).unwrap();
         self.at_home(token.trim().to_owned(), "operator")

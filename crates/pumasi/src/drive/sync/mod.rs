@@ -1,6 +1,7 @@
 //! Keeping a folder of this machine and one of a space the same, whichever side was changed.
 
 mod base;
+mod forms;
 mod plan;
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,9 +12,11 @@ use std::time::SystemTime;
 use jiff::Zoned;
 use pumasi_api::client::HubClient;
 use pumasi_api::wire::files::{Condition, Entry, RemoveFiles};
+use pumasi_seal::{Key, KeyId};
 use pumasi_types::{FilePath, Hash};
 
 use self::base::{Base, folders_above};
+use self::forms::forms;
 use self::plan::{Action, Content, Plan, View, plan};
 use super::LINK;
 use super::below::{Below, There};
@@ -25,6 +28,7 @@ use super::report::{Counts, Tally};
 use super::scan::{Kind, LeftOut, Scan, Stamp};
 use super::send::{self, Local, Sender, What, blocking};
 use crate::error::CliError;
+use crate::keys::{Keys, sealed_with};
 use crate::output::Output;
 use crate::progress::{Count, Progress};
 
@@ -36,7 +40,7 @@ const NAMES: u32 = 1_000;
 const REMOVED_AT_ONCE: usize = 1_000;
 
 /// What to do beside the usual.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wishes {
     /// Links are kept the same as well.
     pub(crate) links: bool,
@@ -44,6 +48,10 @@ pub(crate) struct Wishes {
     pub(crate) delete_many: bool,
     /// Only say what would be done.
     pub(crate) dry_run: bool,
+    /// What all files are encrypted with; none: each stays as it is, and new ones are not encrypted.
+    pub(crate) key: Option<Arc<Key>>,
+    /// The keys that are here.
+    pub(crate) keys: Arc<Keys>,
 }
 
 /// What `dry_run` says would be done, a line for each.
@@ -69,7 +77,7 @@ pub(crate) async fn sync(
     let mut base = Base::open(folder, &client.address().to_string(), place)?;
     let below = Arc::new(Below::open(folder)?);
     let hashes = Arc::new(Hashes::of(folder)?);
-    let sides = look(client, folder, place, &hashes, base.view(), wishes).await?;
+    let sides = look(client, folder, place, &hashes, base.view(), &wishes).await?;
     let plan = plan(&sides.here, &sides.there, base.view());
     if !wishes.delete_many {
         believe(&plan, base.view(), place)?;
@@ -77,7 +85,7 @@ pub(crate) async fn sync(
     if wishes.dry_run {
         return Ok((Counts::default(), plan.actions.iter().map(describe).collect()));
     }
-    let sync = Sync { client, place, folder, below, hashes, sides, links: wishes.links };
+    let sync = Sync { client, place, folder, below, hashes, sides, wishes };
     let done = sync.carry_out(out, plan, &mut base).await;
     // What was done until it broke off is remembered, too.
     base.save()?;
@@ -91,7 +99,7 @@ async fn look(
     place: &Place,
     hashes: &Arc<Hashes>,
     before: &View,
-    wishes: Wishes,
+    wishes: &Wishes,
 ) -> Result<Sides, CliError> {
     let entries = match remote::find(client, place).await? {
         Some(entry) if entry.folder.is_some() => Walk::below(client, place).all().await?,
@@ -104,11 +112,14 @@ async fn look(
         None => HashMap::new(),
     };
     let there = view_of(&entries, wishes.links);
-    let (root, known) = (folder.to_owned(), hashes.clone());
-    let compared: std::collections::HashSet<FilePath> = there.keys().chain(before.keys()).cloned().collect();
+    let (root, known, wishes) = (folder.to_owned(), hashes.clone(), wishes.clone());
+    let (forms, closed) = forms(&there, before, &wishes.keys, &wishes.key);
     let read = move || -> Result<_, CliError> {
         let mut scan = Scan::of(&root)?;
-        let local = Local::open(&root)?;
+        let local = Arc::new(Local::open(&root)?);
+        for (path, why) in closed {
+            scan.left_out.push(LeftOut { path: root.join(path.as_str()), why: why.to_string() });
+        }
         let (mut here, mut stamps) = (View::new(), HashMap::new());
         for found in std::mem::take(&mut scan.found) {
             let content = match found.kind {
@@ -117,9 +128,17 @@ async fn look(
                 Kind::Link(_) => continue,
                 Kind::File { stamp, executable } => {
                     stamps.insert(found.path.clone(), (stamp, executable));
-                    let wanted = compared.contains(&found.path);
-                    match if wanted { hash(&local, &known, &found.path, &stamp) } else { Ok(Hash::ZERO) } {
-                        Ok(hash) => Content::File { hash, executable },
+                    let hash = |key: Option<&Key>| hash(&local, &known, &found.path, key, &stamp);
+                    let content = match forms.get(&found.path) {
+                        Some(form) => form.content(executable, hash),
+                        // What nothing can be compared with need not be read.
+                        None => {
+                            let key = wishes.key.as_ref().map(|key| key.id());
+                            Ok(Content::File { hash: Hash::ZERO, executable, key })
+                        }
+                    };
+                    match content {
+                        Ok(content) => content,
                         Err(why) => {
                             scan.left_out.push(LeftOut { path: root.join(found.path.as_str()), why });
                             continue;
@@ -156,14 +175,21 @@ async fn look(
     Ok(Sides { here, stamps, there, entries, left_out })
 }
 
-/// The hash of a file here, read only if it was changed since it was last read.
-fn hash(local: &Local, hashes: &Hashes, path: &FilePath, stamp: &Stamp) -> Result<Hash, String> {
-    if let Some(hash) = hashes.get(path, stamp) {
+/// The hash that a file here has when it is sent; it is read only if it was changed since it was last read.
+fn hash(
+    local: &Arc<Local>,
+    hashes: &Hashes,
+    path: &FilePath,
+    key: Option<&Key>,
+    stamp: &Stamp,
+) -> Result<Hash, String> {
+    let id = key.map(Key::id);
+    if let Some(hash) = hashes.get(path, id, stamp) {
         return Ok(hash);
     }
     let begun = SystemTime::now();
-    let hash = send::hash_of(local, path)?;
-    hashes.set(path, *stamp, hash, begun);
+    let hash = send::sent_hash(local, path, key)?;
+    hashes.set(path, id, *stamp, hash, begun);
     Ok(hash)
 }
 
@@ -176,7 +202,10 @@ fn view_of(entries: &HashMap<FilePath, Entry>, links: bool) -> View {
             Some(file) => match file.about.labels.get(LINK) {
                 Some(target) if links => Content::Link(target.clone()),
                 Some(_) => continue,
-                None => Content::File { hash: file.blob, executable: file.about.executable },
+                None => {
+                    let (executable, key) = (file.about.executable, sealed_with(file));
+                    Content::File { hash: file.blob, executable, key }
+                }
             },
         };
         view.extend(folders_above(path).into_iter().map(|folder| (folder, Content::Folder)));
@@ -224,7 +253,7 @@ struct Sync<'a> {
     below: Arc<Below>,
     hashes: Arc<Hashes>,
     sides: Sides,
-    links: bool,
+    wishes: Wishes,
 }
 
 /// What is to be done, by its kind.
@@ -354,9 +383,14 @@ impl Sync<'_> {
     /// What was `seen` here under one name goes there under `path`, where it lies now.
     fn push(&self, seen: &FilePath, path: &FilePath, todo: &mut Todo) -> Result<(), CliError> {
         let target = self.target(path)?;
+        let mut key = None;
         let what = match self.sides.here.get(seen) {
             Some(Content::Link(to)) => What::Link(to.clone()),
-            Some(Content::File { executable, .. }) => {
+            Some(Content::File { executable, key: with, .. }) => {
+                key = self.wishes.key.clone();
+                if let (None, Some(id)) = (&key, with) {
+                    key = Some(self.key(*id)?);
+                }
                 let Some((stamp, _)) = self.sides.stamps.get(seen) else { return Ok(()) };
                 let mut stamp = *stamp;
                 if let (true, Some(There::File(now))) = (seen != path, self.below.look(path)?) {
@@ -377,8 +411,14 @@ impl Sync<'_> {
         };
         let there = self.version(path).cloned();
         let condition = there.as_ref().map_or(Condition::Absent, |there| Condition::Version(there.version));
-        todo.push.push(send::Job { local: path.clone(), what, target, condition, there });
+        todo.push.push(send::Job { local: path.clone(), what, target, condition, there, key });
         Ok(())
+    }
+
+    /// A key that something here was compared with.
+    fn key(&self, id: KeyId) -> Result<Arc<Key>, CliError> {
+        let named = self.wishes.keys.find(id).ok_or_else(|| CliError::NoKey { name: id.to_string() })?;
+        Ok(named.key.clone())
     }
 
     fn pull(&self, path: &FilePath, todo: &mut Todo) -> Result<(), CliError> {
@@ -393,7 +433,7 @@ impl Sync<'_> {
                     Some(There::Folder | There::Other) => None,
                 };
                 let (remote, version) = (self.target(path)?, version.clone());
-                todo.pull.push(receive::Job { remote, version, local: path.clone(), expected });
+                todo.pull.push(receive::Job::new(remote, version, path.clone(), expected));
             }
         }
         Ok(())
@@ -421,7 +461,10 @@ impl Sync<'_> {
             let about = &job.version.about;
             let content = match about.labels.get(LINK) {
                 Some(target) => Content::Link(target.clone()),
-                None => Content::File { hash: job.version.blob, executable: about.executable },
+                None => {
+                    let key = sealed_with(&job.version);
+                    Content::File { hash: job.version.blob, executable: about.executable, key }
+                }
             };
             tell(&job.local, content);
         };
@@ -430,7 +473,8 @@ impl Sync<'_> {
             space: self.place.space(),
             below: self.below.clone(),
             hashes: self.hashes.clone(),
-            links: self.links,
+            keys: Some(&self.wishes.keys),
+            links: self.wishes.links,
             tally,
             written: &written,
         };
@@ -438,7 +482,10 @@ impl Sync<'_> {
         let placed = |job: &send::Job, placed: send::Placed| {
             let content = match &job.what {
                 What::Link(target) => Content::Link(target.clone()),
-                What::File { executable, .. } => Content::File { hash: placed.hash, executable: *executable },
+                What::File { executable, .. } => {
+                    let key = job.key.as_ref().map(|key| key.id());
+                    Content::File { hash: placed.hash, executable: *executable, key }
+                }
             };
             tell(&job.local, content);
         };

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pumasi_seal::KeyId;
 use pumasi_types::{FilePath, Hash};
 use serde::{Deserialize, Serialize};
 
@@ -15,10 +16,13 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Content {
     /// A file.
     File {
-        /// Its bytes.
+        /// Its bytes, as they lie there.
         hash: Hash,
         /// Whether it is a program.
         executable: bool,
+        /// What it is encrypted with there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<KeyId>,
     },
     /// A symbolic link to this.
     Link(String),
@@ -131,7 +135,10 @@ mod tests {
             "/" => Content::Folder,
             text => match text.strip_prefix('@') {
                 Some(target) => Content::Link(target.to_owned()),
-                None => Content::File { hash: Hash::of(text.as_bytes()), executable: text.ends_with('*') },
+                None => {
+                    let (hash, executable) = (Hash::of(text.as_bytes()), text.ends_with('*'));
+                    Content::File { hash, executable, key: None }
+                }
             },
         };
         files.iter().map(|(path, text)| (path.parse().unwrap(), content(text))).collect()
