@@ -117,6 +117,7 @@ fn commands() -> Vec<(&'static str, FilesCommand)> {
             }),
         ),
         ("release folder", FilesCommand::ReleaseFolder { space, path: path("none") }),
+        ("remove version", FilesCommand::RemoveVersion { space, file: FileId(300), version: VersionId(300) }),
     ]
 }
 
@@ -148,6 +149,7 @@ fn number(command: &FilesCommand) -> usize {
         FilesCommand::ControlDownload { .. } => 22,
         FilesCommand::ReportDownload { .. } => 23,
         FilesCommand::ReleaseFolder { .. } => 24,
+        FilesCommand::RemoveVersion { .. } => 25,
     }
 }
 
@@ -167,7 +169,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
     let commands = commands();
     let mut numbers: Vec<usize> = commands.iter().map(|(_, command)| number(command)).collect();
     numbers.dedup();
-    assert!(numbers.into_iter().eq(0..=24), "a request of every kind");
+    assert!(numbers.into_iter().eq(0..=25), "a request of every kind");
     commands.into_iter().map(|(name, command)| (name, request(command))).collect()
 }
 
