@@ -9,8 +9,8 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use pumasi_core::{Command, Done, Files, FilesCommand, Refusal, Role, Roles, State};
-use pumasi_sigv4::Signer;
 use pumasi_s3::{Backend, Body, BoxError, Failure, Pieces, S3Service};
+use pumasi_sigv4::Signer;
 use pumasi_types::{AccountId, ByteSize, Hash, Time};
 
 /// When everything happens, in nanoseconds.
