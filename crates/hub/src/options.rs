@@ -30,6 +30,8 @@ pub struct ServeOptions {
     pub tls: bool,
     /// Certificate chain and key in PEM; a self-made one is kept in the data folder when absent.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Where the bytes of a new hub's blobs go; into the data folder when none. A hub that there is knows it by itself.
+    pub store_at: Option<pumasi_blobs::Bucket>,
     /// The largest blob that may be uploaded.
     pub max_upload: ByteSize,
     /// Whose stored bytes are linked without being sent again.
@@ -77,6 +79,7 @@ impl ServeOptions {
             listen,
             tls: true,
             certificate: None,
+            store_at: None,
             max_upload: ByteSize(16 << 30),
             deduplicate: Deduplicate::Account,
             link_lease: Duration::from_secs(30),

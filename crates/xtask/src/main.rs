@@ -14,6 +14,7 @@ mod process;
 mod python;
 mod s3;
 mod sales_day;
+mod seaweed;
 mod sim;
 mod test;
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod http2;
 mod load;
 mod market;
 mod mirror;
+mod moody;
 mod orders;
 mod proof;
 mod receiver;
@@ -19,6 +20,7 @@ mod refusals;
 mod s3;
 mod sales_day;
 mod selling;
+mod store_in_s3;
 mod strangers;
 mod torrents;
 

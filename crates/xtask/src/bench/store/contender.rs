@@ -146,8 +146,11 @@ impl Contender {
 
 /// Runs a command that reads nothing to its end.
 pub(super) fn ran(command: Command) -> Outcome<Ran> {
-    watched(command, |_| Ok(()), io::read_to_string)
-        .map(|(seconds, peak_rss_mb, stdout)| Ran { seconds, peak_rss_mb, stdout })
+    watched(command, |_| Ok(()), io::read_to_string).map(|(seconds, peak_rss_mb, stdout)| Ran {
+        seconds,
+        peak_rss_mb,
+        stdout,
+    })
 }
 
 /// Runs a command to its end: how many seconds that took, its memory at most in MB, and what `take` made of what it
