@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use futures_util::{Stream, StreamExt};
 use libfuzzer_sys::fuzz_target;
 use pumasi_core::{Command, Done, Files, FilesCommand, Request, Roles, State};
-use pumasi_s3::sign::Signer;
 use pumasi_s3::{Backend, Body, BoxError, Failure, Pieces, S3Service};
+use pumasi_sigv4::Signer;
 use pumasi_types::{AccountId, ByteSize, Hash, Time};
 
 /// A hub that keeps no bytes.
@@ -71,12 +71,13 @@ fn service() -> S3Service {
 }
 
 /// Where documents are sent.
-const PLACES: [(&str, &str, &str); 5] = [
+const PLACES: [(&str, &str, &str); 6] = [
     ("POST", "/bucket", "delete="),
     ("POST", "/bucket/k", "uploadId=1"),
     ("PUT", "/bucket/k", "tagging="),
     ("PUT", "/other", ""),
     ("PUT", "/bucket", "acl="),
+    ("PUT", "/bucket", "versioning="),
 ];
 
 thread_local! {

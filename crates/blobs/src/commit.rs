@@ -112,7 +112,9 @@ impl BlobStore {
         frames.into_iter().for_each(|frame| writer.push(frame));
         let pack = writer.finish(self.inner().index.time_for_new(self.now()), nonce);
         let object = pack_path(&pack.id);
-        folder::check_room(&self.inner().dir, &object, pack.index.length)?;
+        // The index needs room here wherever the pack goes.
+        let here = if self.inner().is_local { pack.index.length } else { 0 };
+        folder::check_room(&self.inner().dir, &object, here)?;
         let payload = PutPayload::from_iter(pack.bytes);
         let written = self.inner().objects.put(&object, payload).await;
         written.map_err(|e| BlobError::object("write", &object, e))?;

@@ -107,12 +107,49 @@ pub enum BlobError {
         /// What the database reported.
         source: Box<redb::Error>,
     },
+    /// The place in S3 cannot be used at all.
+    #[error("cannot keep packs in {place}: {problem}")]
+    Bucket {
+        /// Its address.
+        place: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// The place in S3 belongs to the store of another folder.
+    #[error(
+        "the packs in {place} belong to another store than the one in {}: give it a place of its own; if that other \
+         store is gone for good, remove the object `owner` there, and this one takes the packs over",
+        dir.display()
+    )]
+    Owned {
+        /// Its address.
+        place: String,
+        /// The folder of this store.
+        dir: PathBuf,
+    },
+    /// The packs of this store lie somewhere else than where it was opened.
+    #[error(
+        "the packs of the store in {} lie in {packs}, not in {place}: open it without a place; docs/store.md tells how \
+         packs are moved",
+        dir.display()
+    )]
+    Elsewhere {
+        /// The folder of this store.
+        dir: PathBuf,
+        /// Where they lie.
+        packs: String,
+        /// Where they were said to lie.
+        place: String,
+    },
     /// Reading or writing an object failed for another reason.
-    #[error("cannot {operation} {object}; check the disk of the store and the rights on its folder")]
+    #[error(
+        "cannot {operation} {object}; check the disk of the store and the rights on its folder, or the S3 server that \
+         keeps its packs and the rights of its key, then do it again"
+    )]
     Object {
         /// What was tried.
         operation: &'static str,
-        /// The object, relative to the store's folder.
+        /// The object, relative to the store's folder or place.
         object: String,
         /// What the storage reported.
         source: object_store::Error,

@@ -95,13 +95,25 @@ impl Writer {
     /// # Errors
     /// As [`Writer::finish`].
     pub async fn put_many(&mut self, blobs: Vec<Bytes>) -> Result<Vec<Hash>, BlobError> {
+        Ok(self.put_each(blobs).await?.into_iter().map(|(hash, _)| hash).collect())
+    }
+
+    /// The same, with what was done for each.
+    pub(crate) async fn put_each(&mut self, blobs: Vec<Bytes>) -> Result<Vec<(Hash, Tally)>, BlobError> {
         let (store, total) = (self.store.clone(), blobs.iter().map(Bytes::len).sum());
         let cuts = off_runtime(total, move || store.cut_all(&blobs)).await?;
-        let mut hashes = Vec::with_capacity(cuts.len());
+        let mut stored = Vec::with_capacity(cuts.len());
         for cut in cuts {
-            hashes.push(self.put_cut(cut).await?);
+            let before = std::mem::take(&mut self.tally);
+            let hash = self.put_cut(cut).await?;
+            stored.push((hash, self.tally));
+            self.tally = Tally {
+                blobs: before.blobs + self.tally.blobs,
+                bytes: before.bytes + self.tally.bytes,
+                new_bytes: before.new_bytes + self.tally.new_bytes,
+            };
         }
-        Ok(hashes)
+        Ok(stored)
     }
 
     /// Puts a blob that was cut and looked up in this writer's session.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/lock             held while a process has the store open
-//! DIR/packs/ID.pack    chunks, or manifests of blobs: the truth, see [`pack`] and [`manifest`]
+//! DIR/packs/ID.pack    chunks, or manifests of blobs: the truth, see [`pack`] and [`manifest`]; or in a [`Bucket`]
 //! DIR/index.redb       where everything lies; made again from the packs when it is missing or broken
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! half-written that could be served, and loses nothing that was acknowledged. Names of objects are made from hashes
 //! alone: no text from outside ever becomes part of a path. docs/store.md tells why all this is so.
 
+mod bucket;
 mod cache;
 mod check;
 mod commit;
@@ -29,9 +30,11 @@ pub mod pack;
 mod packing;
 mod read;
 mod store;
+mod together;
 pub mod tree;
 mod work;
 
+pub use bucket::{Bucket, NoBucket};
 pub use check::{Checked, Problem, Repaired, Stats};
 pub use error::BlobError;
 pub use frame::{Entry, Frame};

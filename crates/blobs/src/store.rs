@@ -14,6 +14,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, path};
 use pumasi_types::{ByteSize, Duration, Hash, Time};
 
 use crate::BlobError;
+use crate::bucket::Bucket;
 use crate::cache::FrameCache;
 use crate::commit::Committer;
 use crate::epochs::Epochs;
@@ -21,6 +22,7 @@ use crate::folder;
 use crate::index::{Index, Location, PackNumber};
 use crate::ingest::Writer;
 use crate::pack::{PackFault, PackIndex, TRAILER_BYTES, Trailer};
+use crate::together::Together;
 use crate::work::join;
 
 /// The end of a pack that is read at once, in the hope that the whole index is in it.
@@ -38,15 +40,18 @@ pub struct Options {
     pub grace: Duration,
     /// What time it is.
     pub clock: fn() -> Time,
+    /// Where the packs of a new store lie; in its folder when none. One that there is knows it by itself.
+    pub bucket: Option<Bucket>,
     /// A pack that the index does not know and that cannot be trusted is moved to `damaged/`, where otherwise the
     /// store does not open: for a repair.
     pub salvage: bool,
 }
 
 impl Default for Options {
-    /// Forced to disk, a day of grace, the system's clock.
+    /// In a folder, forced to disk, a day of grace, the system's clock.
     fn default() -> Options {
-        Options { fsync: true, grace: Duration::from_secs(24 * 3600), clock: system_time, salvage: false }
+        let grace = Duration::from_secs(24 * 3600);
+        Options { fsync: true, grace, clock: system_time, bucket: None, salvage: false }
     }
 }
 
@@ -73,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) index: Index,
     pub(crate) committer: Committer,
+    pub(crate) together: Together,
     pub(crate) epochs: Arc<Epochs>,
     pub(crate) cache: FrameCache,
     /// Held by a collection or a repair.
@@ -94,11 +100,12 @@ pub(crate) struct Damaged {
 }
 
 impl BlobStore {
-    /// Opens the store in `dir`, made when there is none, with packs in that folder and [`Options::default`].
+    /// Opens the store in `dir`, made when there is none, with [`Options::default`].
     ///
     /// # Errors
     /// [`BlobError::InUse`] when another process has it open, [`BlobError::DamagedPack`] when a pack that the index
-    /// does not know cannot be trusted, [`BlobError::Index`] and failures of the disk.
+    /// does not know cannot be trusted, [`BlobError::Index`] and failures of the disk; with packs in a bucket
+    /// [`BlobError::Bucket`], [`BlobError::Owned`], [`BlobError::Elsewhere`] and failures of its server.
     pub async fn open(dir: &Path) -> Result<BlobStore, BlobError> {
         BlobStore::open_with(dir, Options::default()).await
     }
@@ -111,6 +118,10 @@ impl BlobStore {
         let lock = lock(dir).await?;
         if dir.join("blobs").is_dir() {
             return Err(BlobError::OldLayout { dir: dir.to_owned() });
+        }
+        if let Some(bucket) = Bucket::of(dir, options.bucket.as_ref())? {
+            let objects = bucket.open(dir).await?;
+            return BlobStore::start(dir, objects, options, lock, false).await;
         }
         folder::clear(dir)?;
         let objects = LocalFileSystem::new_with_prefix(dir)
@@ -147,6 +158,7 @@ impl BlobStore {
             objects,
             index,
             committer: Committer::default(),
+            together: Together::default(),
             epochs: Arc::default(),
             cache: FrameCache::default(),
             housekeeping: tokio::sync::Mutex::default(),

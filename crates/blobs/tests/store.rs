@@ -183,6 +183,34 @@ async fn concurrent_puts_of_one_blob_agree() {
     assert!(left.iter().all(|path| !path.to_str().unwrap().contains('#')), "{left:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn small_blobs_that_come_at_the_same_time_go_together() {
+    let (dir, store) = open().await;
+    let blob = |n: u64| if n.is_multiple_of(4) { noise(0, 700) } else { noise(n, n as usize) };
+    let puts: Vec<_> = (0..400)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.put_small(blob(n)).await.unwrap() })
+        })
+        .collect();
+    // Some of those who wait go away; the others' bytes do not go with them.
+    puts.iter().skip(300).step_by(7).for_each(tokio::task::JoinHandle::abort);
+    let (mut new, mut done) = (0, Vec::new());
+    for (n, put) in (0..).zip(puts) {
+        let Ok((hash, tally)) = put.await else { continue };
+        assert_eq!((hash, tally.bytes), (Hash::of(&blob(n)), blob(n).len() as u64));
+        new += u64::from(n.is_multiple_of(4) && tally.new_bytes > 0);
+        done.push((n, hash));
+    }
+    assert!(done.len() >= 380 && new == 1, "{} are there; {new} times the same was new", done.len());
+    assert!(store.stats().unwrap().packs < 100, "{:?}", store.stats().unwrap());
+    drop(store);
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    for (n, hash) in done {
+        assert_eq!(store.get(&hash).await.unwrap(), blob(n));
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_blob_is_named_and_putting_it_again_repairs_it() {
     let (dir, store) = open().await;

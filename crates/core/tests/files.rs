@@ -123,6 +123,7 @@ enum Step {
     Restore { space: usize, which: prop::sample::Index, to: Option<String> },
     Empty { space: usize, which: Option<prop::sample::Index> },
     Revert { space: usize, path: String, which: prop::sample::Index },
+    Cut { space: usize, trashed: bool, file: prop::sample::Index, which: prop::sample::Index },
     Wait { seconds: u64 },
 }
 
@@ -155,6 +156,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(space, which)| Step::Empty { space, which }),
         3 => (space(), some_path(), any::<prop::sample::Index>())
             .prop_map(|(space, path, which)| Step::Revert { space, path, which }),
+        4 => (space(), any::<bool>(), any::<prop::sample::Index>(), any::<prop::sample::Index>())
+            .prop_map(|(space, trashed, file, which)| Step::Cut { space, trashed, file, which }),
         2 => (1..60_u64).prop_map(|seconds| Step::Wait { seconds }),
     ]
 }
@@ -329,6 +332,27 @@ impl Twins {
         assert_eq!(done.map(drop), expected);
     }
 
+    /// Removes a version of a file that lies somewhere, or is in the trash; or one that is not there.
+    fn cut(&mut self, at: usize, trashed: bool, file: &prop::sample::Index, which: &prop::sample::Index) {
+        let model = &self.models[at];
+        let of = |thing: &Thing| match thing {
+            Thing::File { id, newest, older } => {
+                let older = older.iter().map(|(_, content)| content.version);
+                Some((*id, older.chain([newest.version, VersionId(1 << 40)]).collect::<Vec<_>>()))
+            }
+            Thing::Folder => None,
+        };
+        let lying = model.things.iter().filter_map(|(key, thing)| Some((Ok(key.clone()), of(thing)?)));
+        let in_trash = model.trash.iter().filter(|(_, removed)| !removed.is_folder);
+        let in_trash = in_trash.filter_map(|(id, removed)| Some((Err(*id), of(removed.things.get("")?)?)));
+        let all: Vec<_> = if trashed { in_trash.collect() } else { lying.collect() };
+        let Some((place, (file, versions))) = all.get(file.index(all.len().max(1))).cloned() else { return };
+        let version = *which.get(&versions);
+        let done = self.ask(FilesCommand::RemoveVersion { space: self.ids[at], file, version });
+        let place = place.as_deref().map_err(|file| *file);
+        assert_eq!(done.map(drop), self.models[at].cut(place, version));
+    }
+
     fn step(&mut self, step: &Step) {
         match step {
             Step::Put { space, path, blob, condition } => self.put(*space, path, *blob, *condition),
@@ -354,6 +378,7 @@ impl Twins {
             }
             Step::Restore { space, .. } | Step::Empty { space, .. } => self.change_trash(*space, step),
             Step::Revert { space, path, which } => self.revert(*space, path, which),
+            Step::Cut { space, trashed, file, which } => self.cut(*space, *trashed, file, which),
             Step::Wait { seconds } => {
                 self.world.now = self.world.now.after(Duration::from_secs(*seconds));
                 self.world.must(State::SYSTEM, Command::Tick);
@@ -399,6 +424,15 @@ impl Twins {
             let mut expected: Vec<_> =
                 model.trash.iter().map(|(id, removed)| (removed.at, *id, removed.path.clone())).collect();
             expected.sort_by_key(|(at, id, _)| std::cmp::Reverse((*at, *id)));
+            for (_, _, path) in &expected {
+                let at: Vec<FileId> = files
+                    .removed_at(space, &self::path(path))
+                    .into_iter()
+                    .map(|trashed| trashed.file.id)
+                    .collect();
+                let there = expected.iter().filter(|(.., other)| other == path).map(|(_, id, _)| *id);
+                assert_eq!(at, there.collect::<Vec<_>>(), "what was removed from '{path}'");
+            }
             assert!(trash.into_iter().eq(expected.into_iter().map(|(_, id, path)| (id, path))));
         }
     }
@@ -449,6 +483,8 @@ impl Twins {
         }
         let expected = self.models[at].walk(prefix, after, folded);
         assert_eq!(walked, expected, "from '{after}' on with '{prefix}', folded: {folded}");
+        let removed = self.world.files().removed_paths(self.ids[at], prefix, Some(after), 1_000);
+        assert_eq!(removed.items, self.models[at].removed_paths(prefix, after), "removed, behind '{after}'");
     }
 }
 

@@ -32,6 +32,8 @@ pub struct ServeOptions {
     pub tls: bool,
     /// Certificate chain and key in PEM; a self-made one is kept in the data folder when absent.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Where the bytes of a new hub's blobs go; into the data folder when none. A hub that there is knows it by itself.
+    pub store_at: Option<pumasi_blobs::Bucket>,
     /// The largest blob that may be uploaded.
     pub max_upload: ByteSize,
     /// How much an account may have in the store that no file has; more than the largest upload, which has none at first.
@@ -83,6 +85,7 @@ impl ServeOptions {
             listen,
             tls: true,
             certificate: None,
+            store_at: None,
             max_upload: ByteSize(16 << 30),
             unfiled_limit: ByteSize(100 << 30),
             join_wait: Duration::from_secs(20),

@@ -337,7 +337,8 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let grace = pumasi_types::Duration::from_millis(
         u64::try_from(options.collect_grace.as_millis()).unwrap_or(u64::MAX),
     );
-    let kept = pumasi_blobs::Options { grace, ..pumasi_blobs::Options::default() };
+    let bucket = options.store_at.clone();
+    let kept = pumasi_blobs::Options { grace, bucket, ..pumasi_blobs::Options::default() };
     let blobs = BlobStore::open_with(&options.data.join("blobs"), kept).await?;
     let downloads = Downloads::open(&options)?;
     downloads.listen(&options.downloads).await?;

@@ -16,6 +16,10 @@ use crate::key::decoded;
 const TAG: &str = "etag";
 /// The label of the upload that an object came by, so that it is finished once however often that is asked.
 const UPLOAD: &str = "s3-upload";
+/// The label of the lengths of the parts that an object came in, in bytes: `5242880*3,77`.
+const PARTS: &str = "s3-parts";
+/// How long that may be, so that a file has room for what else it says of itself; odd parts are not remembered.
+const PARTS_BYTES: usize = 1_000;
 /// Labels of metadata begin with this, as their headers do.
 const METADATA: &str = "x-amz-meta-";
 /// Labels of tags begin with this.
@@ -145,7 +149,7 @@ fn seconds(text: &str) -> Option<Time> {
 
 /// Notes what the bytes of a new object are.
 pub(crate) fn set_content(about: &mut About, tag: String, seen: &[(&'static str, String)]) {
-    about.labels.retain(|name, _| name != UPLOAD && !digest::is_sum(name));
+    about.labels.retain(|name, _| name != UPLOAD && name != PARTS && !digest::is_sum(name));
     about.labels.insert(TAG.to_owned(), tag);
     about.labels.extend(seen.iter().map(|(name, sum)| ((*name).to_owned(), sum.clone())));
 }
@@ -157,7 +161,8 @@ pub(crate) fn set_seen(about: &mut About, seen: &Seen) {
 
 /// What a copy says of itself when all but its bytes is new.
 pub(crate) fn with_content_of(mut about: About, original: &About) -> About {
-    let labels = original.labels.iter().filter(|(name, _)| *name == TAG || digest::is_sum(name));
+    let is_content = |name: &str| name == TAG || name == PARTS || digest::is_sum(name);
+    let labels = original.labels.iter().filter(|(name, _)| is_content(name));
     about.labels.extend(labels.map(|(name, value)| (name.clone(), value.clone())));
     about.executable = original.executable;
     about
@@ -166,6 +171,41 @@ pub(crate) fn with_content_of(mut about: About, original: &About) -> About {
 /// Notes by which upload an object came.
 pub(crate) fn set_upload(about: &mut About, upload: &str) {
     about.labels.insert(UPLOAD.to_owned(), upload.to_owned());
+}
+
+/// Notes in which parts an object came.
+pub(crate) fn set_parts(about: &mut About, lengths: impl Iterator<Item = u64>) {
+    let mut runs: Vec<(u64, u32)> = Vec::new();
+    for length in lengths {
+        match runs.last_mut() {
+            Some((last, count)) if *last == length => *count += 1,
+            _ => runs.push((length, 1)),
+        }
+    }
+    let run = |(length, count): &(u64, u32)| match count {
+        1 => length.to_string(),
+        count => format!("{length}*{count}"),
+    };
+    let text = runs.iter().map(run).collect::<Vec<_>>().join(",");
+    if text.len() <= PARTS_BYTES {
+        about.labels.insert(PARTS.to_owned(), text);
+    }
+}
+
+/// The lengths of the parts that an object came in, one if it came at once; none when they are not remembered.
+pub(crate) fn parts_of(version: &Version) -> Option<Vec<u64>> {
+    let Some(text) = version.about.labels.get(PARTS) else {
+        let came_in_parts = version.about.labels.get(TAG).is_some_and(|tag| tag.contains('-'));
+        return (!came_in_parts).then(|| vec![version.size.0]);
+    };
+    let mut lengths = Vec::new();
+    for run in text.split(',') {
+        let (length, count) = run.split_once('*').unwrap_or((run, "1"));
+        lengths.resize(lengths.len() + count.parse::<u16>().ok().map(usize::from)?, length.parse().ok()?);
+    }
+    // Others can write labels, too.
+    (lengths.iter().try_fold(0_u64, |sum, length| sum.checked_add(*length)) == Some(version.size.0))
+        .then_some(lengths)
 }
 
 /// Whether an object came by an upload.

@@ -92,7 +92,12 @@ impl<B: Backend> Gateway<B> {
         caller: AccountId,
         request: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
-        let space = self.look_in(caller, &request.input.bucket, Access::Manage, |_, space| space).await?;
+        // The trash goes with its space; in S3 what is left of deleted objects is in the way.
+        let look = |files: &pumasi_core::Files, space| (space, files.removed_paths(space, "", None, 1));
+        let (space, left) = self.look_in(caller, &request.input.bucket, Access::Manage, look).await?;
+        if !left.items.is_empty() {
+            return Err(s3_error!(BucketNotEmpty, "versions of deleted objects are left: delete them first"));
+        }
         self.order(caller, FilesCommand::RemoveSpace { space }).await?;
         Ok(S3Response::new(DeleteBucketOutput::default()))
     }
@@ -145,15 +150,6 @@ impl<B: Backend> Gateway<B> {
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
         self.look_in(caller, &request.input.bucket, Access::Read, |_, _| ()).await?;
         Ok(S3Response::new(GetBucketLocationOutput::default()))
-    }
-
-    pub(crate) async fn get_bucket_versioning(
-        &self,
-        caller: AccountId,
-        request: S3Request<GetBucketVersioningInput>,
-    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
-        self.look_in(caller, &request.input.bucket, Access::Read, |_, _| ()).await?;
-        Ok(S3Response::new(GetBucketVersioningOutput::default()))
     }
 
     pub(crate) async fn get_bucket_ownership_controls(

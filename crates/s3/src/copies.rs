@@ -14,6 +14,7 @@ use crate::error;
 use crate::gateway::Gateway;
 use crate::key::Key;
 use crate::objects::Found;
+use crate::versions;
 
 /// How often something that others change at the same time is tried.
 const TRIES: usize = 4;
@@ -48,6 +49,11 @@ impl<B: Backend> Gateway<B> {
 
     /// Claims the bytes of an object for its reader, so that they can be given to another; what they are.
     async fn claim(&self, caller: AccountId, found: &Found) -> S3Result<(Hash, ByteSize)> {
+        if let (true, Some(version)) = (found.is_old, &found.version) {
+            // Only what lies at a path can be claimed by it: an older version is read and put again.
+            let bytes = self.backend.read(version.blob, None).await?;
+            return Ok(self.backend.store(caller, bytes, Some(version.size)).await?);
+        }
         let command = FilesCommand::ClaimFiles { space: found.space, paths: vec![found.path.clone()] };
         match self.backend.ask(caller, command).await? {
             Done::Files(FilesDone::Claimed(each)) => {
@@ -72,11 +78,12 @@ impl<B: Backend> Gateway<B> {
         let wanted = described.into_about()?;
         for _ in 0..TRIES {
             let found = self.source(caller, &input.copy_source, &conditions).await?;
-            let (space, _) = self.place(caller, &input.bucket, &key, None, None).await?;
+            let (space, _, versioned) = self.place(caller, &input.bucket, &key, None, None).await?;
             let (Some(version), Key::File(path)) = (&found.version, &key) else {
                 return self.copy_folder(caller, &found, space, &key).await;
             };
-            if found.space == space && found.path == *path && !replaces && !new_tags {
+            let is_itself = found.space == space && found.path == *path && !found.is_old;
+            if is_itself && !replaces && !new_tags {
                 return Err(s3_error!(
                     InvalidRequest,
                     "an object copied onto itself must be given other metadata"
@@ -87,8 +94,11 @@ impl<B: Backend> Gateway<B> {
             }
             let about = about_copy(&version.about, wanted.clone(), replaces, new_tags)?;
             let put = FilePut { path: path.clone(), blob: version.blob, about, condition: Condition::Any };
-            self.ask_one(caller, FilesCommand::PutFiles { space, files: vec![put] }).await?;
-            return Ok(copied(found.tag()));
+            let placed = self.ask_one(caller, FilesCommand::PutFiles { space, files: vec![put] }).await?;
+            let mut copied = copied(found.tag());
+            copied.output.copy_source_version_id = found.told_id();
+            copied.output.version_id = versions::told(placed, versioned);
+            return Ok(copied);
         }
         Err(s3_error!(OperationAborted, "others change the source all the time: try again"))
     }
@@ -111,17 +121,17 @@ impl<B: Backend> Gateway<B> {
         }
     }
 
-    /// Changes what an object says of itself.
+    /// Changes what an object says of itself: bucket, key, and its version if one is named.
     pub(crate) async fn rewrite(
         &self,
         caller: AccountId,
-        bucket: &str,
-        key: &str,
+        (bucket, key, version): (&str, &str, Option<&str>),
         change: impl Fn(&mut About) -> S3Result<()>,
     ) -> S3Result<()> {
         let path = Key::of_new(key)?;
         for _ in 0..TRIES {
-            let found = self.found(caller, bucket, key, None).await?;
+            let found = self.found(caller, bucket, key, version).await?;
+            about::refuse(&[("other tags for older versions", found.is_old)])?;
             let Some(version) = &found.version else { return Err(error::not_offered("tags of folders")) };
             if self.claim(caller, &found).await?.0 != version.blob {
                 continue;

@@ -41,6 +41,26 @@ pub(crate) struct Seen {
     pub(crate) sums: Vec<(&'static str, String)>,
 }
 
+impl Seen {
+    /// The checksums as they are told.
+    pub(crate) fn told(&self) -> Checksum {
+        sums_of(self.sums.iter().map(|(name, sum)| (*name, sum.as_str())))
+    }
+}
+
+/// Tells checksums in an answer, whose fields are called alike.
+macro_rules! tell_sums {
+    ($output:ident, $sums:expr) => {{
+        let sums = $sums;
+        $output.checksum_crc32 = sums.checksum_crc32;
+        $output.checksum_crc32c = sums.checksum_crc32c;
+        $output.checksum_crc64nvme = sums.checksum_crc64nvme;
+        $output.checksum_sha1 = sums.checksum_sha1;
+        $output.checksum_sha256 = sums.checksum_sha256;
+    }};
+}
+pub(crate) use tell_sums;
+
 /// Looks at bytes while they pass.
 #[derive(Clone)]
 pub(crate) struct Digest(Arc<Mutex<Hashers>>);

@@ -145,10 +145,12 @@ operations! {
     head_object: HeadObjectInput => HeadObjectOutput;
     list_buckets: ListBucketsInput => ListBucketsOutput;
     list_multipart_uploads: ListMultipartUploadsInput => ListMultipartUploadsOutput;
+    list_object_versions: ListObjectVersionsInput => ListObjectVersionsOutput;
     list_objects: ListObjectsInput => ListObjectsOutput;
     list_objects_v2: ListObjectsV2Input => ListObjectsV2Output;
     list_parts: ListPartsInput => ListPartsOutput;
     put_bucket_acl: PutBucketAclInput => PutBucketAclOutput;
+    put_bucket_versioning: PutBucketVersioningInput => PutBucketVersioningOutput;
     put_object: PutObjectInput => PutObjectOutput;
     put_object_acl: PutObjectAclInput => PutObjectAclOutput;
     put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput;

@@ -21,6 +21,7 @@ mod listing;
 mod objects;
 mod tags;
 mod uploads;
+mod versions;
 
 pub use backend::{Backend, BoxError, Failure, Pieces};
 pub use entry::{Denied, access_key, denied, is_for_s3, service};

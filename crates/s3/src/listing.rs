@@ -91,17 +91,21 @@ impl Wanted {
 /// The common prefix below which a key is folded.
 fn folded<'a>(wanted: &Wanted, key: &'a str, view: &FileView) -> Option<&'a str> {
     let delimiter = wanted.delimiter.as_deref()?;
-    let rest = key.get(wanted.prefix.len()..)?;
     // A folder comes folded already.
-    if let (FileKind::Folder(_), "/", false) = (&view.kind, delimiter, rest.is_empty()) {
+    if let (FileKind::Folder(_), "/", false) = (&view.kind, delimiter, key.len() == wanted.prefix.len()) {
         return Some(key);
     }
-    let end = wanted.prefix.len() + rest.find(delimiter)? + delimiter.len();
+    folded_at(key, &wanted.prefix, delimiter)
+}
+
+/// The part of a key up to the first delimiter behind a prefix.
+pub(crate) fn folded_at<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
+    let end = prefix.len() + key.get(prefix.len()..)?.find(delimiter)? + delimiter.len();
     key.get(..end)
 }
 
 /// How many are wanted.
-fn most(asked: Option<i32>) -> S3Result<usize> {
+pub(crate) fn most(asked: Option<i32>) -> S3Result<usize> {
     match asked.map(usize::try_from) {
         None => Ok(KEYS),
         Some(Ok(most)) => Ok(most.min(KEYS)),
@@ -111,10 +115,10 @@ fn most(asked: Option<i32>) -> S3Result<usize> {
 
 /// Texts of an answer, encoded if that was asked for.
 #[derive(Clone, Copy)]
-struct Encoding(bool);
+pub(crate) struct Encoding(bool);
 
 impl Encoding {
-    fn of(asked: Option<&EncodingType>) -> S3Result<Encoding> {
+    pub(crate) fn of(asked: Option<&EncodingType>) -> S3Result<Encoding> {
         match asked.map(EncodingType::as_str) {
             None => Ok(Encoding(false)),
             Some(EncodingType::URL) => Ok(Encoding(true)),
@@ -122,11 +126,11 @@ impl Encoding {
         }
     }
 
-    fn text(self, text: String) -> String {
+    pub(crate) fn text(self, text: String) -> String {
         if self.0 { encoded(&text) } else { text }
     }
 
-    fn prefixes(self, prefixes: Vec<String>) -> Option<Vec<CommonPrefix>> {
+    pub(crate) fn prefixes(self, prefixes: Vec<String>) -> Option<Vec<CommonPrefix>> {
         let one = |prefix| CommonPrefix { prefix: Some(self.text(prefix)) };
         Some(prefixes.into_iter().map(one).collect())
     }

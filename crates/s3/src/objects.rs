@@ -4,21 +4,26 @@ use std::ops::Range;
 
 use futures_util::StreamExt;
 use http_body::Frame;
-use pumasi_core::{Access, Condition, FileKind, FilePut, FileView, FilesCommand, FilesRefusal, Version};
-use pumasi_types::{AccountId, FilePath, Hash, SpaceId, Time};
+use pumasi_core::{
+    Access, Condition, Done, FileKind, FilePut, FileView, Files, FilesCommand, FilesRefusal, Placed, Refusal,
+    Version,
+};
+use pumasi_types::{AccountId, FilePath, Hash, SpaceId, Time, VersionId};
 use s3s::dto::*;
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
 use crate::about::{self, described};
-use crate::backend::Backend;
+use crate::backend::{Backend, Failure};
 use crate::conditions::{self, Conditions, conditions, strong, timestamp};
-use crate::digest::{Said, Seen, hex};
+use crate::digest::{Said, Seen, hex, tell_sums};
 use crate::error;
 use crate::gateway::{Gateway, find};
 use crate::key::Key;
+use crate::versions::{self, Deed, Looked, VersionName};
 
-/// Keys in one request.
+/// Keys in one request, and versions of them that are removed at once.
 const DELETED: usize = 1_000;
+const CUTS_AT_ONCE: usize = 100;
 /// The media type of folders, as s3fs writes it.
 const FOLDER: &str = "application/x-directory";
 /// The MD5 of nothing.
@@ -31,16 +36,29 @@ pub(crate) struct Found {
     /// None for a folder.
     pub(crate) version: Option<Version>,
     pub(crate) changed: Time,
+    /// What its version is called, where there are versions.
+    pub(crate) id: Option<VersionName>,
+    /// Whether it is not what lies at the key now.
+    pub(crate) is_old: bool,
 }
 
 impl Found {
-    pub(crate) fn of(space: SpaceId, view: FileView) -> Found {
-        match view.kind {
-            FileKind::File(version) => {
-                Found { space, path: view.path, changed: version.put, version: Some(version) }
-            }
-            FileKind::Folder(_) => Found { space, path: view.path, changed: view.changed, version: None },
-        }
+    pub(crate) fn of(space: SpaceId, view: FileView, versioned: bool) -> Found {
+        let (version, changed) = match view.kind {
+            FileKind::File(version) => (Some(version.clone()), version.put),
+            FileKind::Folder(_) => (None, view.changed),
+        };
+        let id = version.as_ref().filter(|_| versioned).map(|version| VersionName::Content(version.id));
+        Found { space, path: view.path, version, changed, id, is_old: false }
+    }
+
+    pub(crate) fn is_version(&self, id: VersionId) -> bool {
+        self.version.as_ref().is_some_and(|version| version.id == id)
+    }
+
+    /// The id of its version as it is told.
+    pub(crate) fn told_id(&self) -> Option<String> {
+        self.id.map(|id| id.to_string())
     }
 
     pub(crate) fn tag(&self) -> String {
@@ -63,31 +81,55 @@ struct Piece {
     range: Option<Range<u64>>,
     length: u64,
     named: Option<String>,
+    /// How many parts the object came in, where one was asked for.
+    parts: Option<i32>,
 }
 
 impl Piece {
     /// # Errors
-    /// `InvalidRange`, `NotImplemented`.
+    /// `InvalidRange`, `InvalidPart`, `InvalidArgument`, `NotImplemented`.
     fn of(range: Option<s3s::dto::Range>, part: Option<i32>, found: &Found) -> S3Result<Piece> {
         let size = found.size();
         match (range, part) {
-            (None, None) => Ok(Piece { range: None, length: size, named: None }),
+            (None, None) => Ok(Piece { range: None, length: size, named: None, parts: None }),
             (Some(range), None) => {
                 let bytes = range.check(size);
                 let bytes = bytes.map_err(|_| s3_error!(InvalidRange, "the object has {size} bytes"))?;
-                let named = Some(format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1));
-                Ok(Piece { length: bytes.end - bytes.start, range: Some(bytes), named })
+                Ok(Piece::some(bytes, size))
             }
-            _ => Err(error::not_offered("reading by the number of a part")),
+            (None, Some(number)) => Piece::part(number, found),
+            (Some(_), Some(_)) => Err(s3_error!(InvalidArgument, "ask for a range or for a part")),
         }
+    }
+
+    fn some(bytes: Range<u64>, size: u64) -> Piece {
+        let named = Some(format!("bytes {}-{}/{size}", bytes.start, bytes.end.saturating_sub(1)));
+        Piece { length: bytes.end - bytes.start, range: Some(bytes), named, parts: None }
+    }
+
+    /// A part of an object as it came; what came at once is one.
+    fn part(number: i32, found: &Found) -> S3Result<Piece> {
+        let size = found.size();
+        let parts = found.version.as_ref().map_or(Some(vec![size]), about::parts_of);
+        let parts = parts
+            .ok_or_else(|| error::not_offered("parts of this object, which it does not know any more"))?;
+        let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        let Some((at, length)) = at.and_then(|at| Some((at, *parts.get(at)?))) else {
+            return Err(s3_error!(InvalidPart, "the object came in {} parts", parts.len()));
+        };
+        if let [_] = parts[..] {
+            return Ok(Piece { range: None, length: size, named: None, parts: None });
+        }
+        let begin: u64 = parts[..at].iter().sum();
+        Ok(Piece { parts: i32::try_from(parts.len()).ok(), ..Piece::some(begin..begin + length, size) })
     }
 }
 
 impl<B: Backend> Gateway<B> {
-    /// An object, if the caller may read it.
+    /// An object or a version of it, if the caller may read it.
     ///
     /// # Errors
-    /// `NoSuchKey`, `NoSuchBucket`, `AccessDenied`.
+    /// `NoSuchKey`, `NoSuchVersion`, `NoSuchBucket`, `AccessDenied`, and `MethodNotAllowed` for delete markers.
     pub(crate) async fn found(
         &self,
         caller: AccountId,
@@ -95,15 +137,14 @@ impl<B: Backend> Gateway<B> {
         key: &str,
         version: Option<&str>,
     ) -> S3Result<Found> {
-        if version.is_some_and(|version| version != "null") {
-            return Err(s3_error!(NoSuchVersion, "objects have one version here, `null`"));
+        let (wanted, named) = (Key::of_old(key), version.map(VersionName::of).transpose()?);
+        let look = move |files: &Files, space| versions::look(files, space, wanted.as_ref(), named);
+        match self.look_in(caller, bucket, Access::Read, look).await? {
+            Looked::Object(found) => Ok(*found),
+            Looked::Marker(file) => Err(versions::marked(key, file, named.is_some())),
+            Looked::NoKey => Err(s3_error!(NoSuchKey, "there is no object '{key}'")),
+            Looked::NoVersion => Err(s3_error!(NoSuchVersion, "there is no such version of '{key}'")),
         }
-        let wanted = Key::of_old(key);
-        let look = move |files: &pumasi_core::Files, space| {
-            wanted.and_then(|key| find(files, space, &key)).map(|view| Found::of(space, view))
-        };
-        let found = self.look_in(caller, bucket, Access::Read, look).await?;
-        found.ok_or_else(|| s3_error!(NoSuchKey, "there is no object '{key}'"))
     }
 
     /// Stores the bytes of a body, which must be what its sender says.
@@ -118,7 +159,7 @@ impl<B: Backend> Gateway<B> {
         Ok(Stored { blob, seen: said.check(digest)? })
     }
 
-    /// Where an object is to be put, and what must lie there.
+    /// Where an object is to be put, what must lie there, and whether there are versions.
     pub(crate) async fn place(
         &self,
         caller: AccountId,
@@ -126,13 +167,15 @@ impl<B: Backend> Gateway<B> {
         key: &Key,
         if_match: Option<ETagCondition>,
         if_none_match: Option<ETagCondition>,
-    ) -> S3Result<(SpaceId, Condition)> {
+    ) -> S3Result<(SpaceId, Condition, bool)> {
         let key = key.clone();
-        let look = move |files: &pumasi_core::Files, space| (space, find(files, space, &key));
-        let (space, there) = self.look_in(caller, bucket, Access::Write, look).await?;
-        let version = there.and_then(|view| Found::of(space, view).version);
+        let look = move |files: &Files, space| {
+            (space, find(files, space, &key), versions::has_versions(files, space))
+        };
+        let (space, there, versioned) = self.look_in(caller, bucket, Access::Write, look).await?;
+        let version = there.and_then(|view| Found::of(space, view, versioned).version);
         let condition = conditions::for_put(if_match.as_ref(), if_none_match.as_ref(), version.as_ref())?;
-        Ok((space, condition))
+        Ok((space, condition, versioned))
     }
 
     pub(crate) async fn put_object(
@@ -146,7 +189,8 @@ impl<B: Backend> Gateway<B> {
         let described = described!(input);
         let key = Key::of_new(&input.key)?;
         let (if_match, if_none_match) = (input.if_match.take(), input.if_none_match.take());
-        let (space, condition) = self.place(caller, &input.bucket, &key, if_match, if_none_match).await?;
+        let (space, condition, versioned) =
+            self.place(caller, &input.bucket, &key, if_match, if_none_match).await?;
         let mut about = described.into_about()?;
         let path = match key {
             Key::File(path) => path,
@@ -155,17 +199,14 @@ impl<B: Backend> Gateway<B> {
         let stored = self.take_in(caller, said, input.body).await?;
         about::set_seen(&mut about, &stored.seen);
         let put = FilePut { path, blob: stored.blob, about, condition };
-        self.ask_one(caller, FilesCommand::PutFiles { space, files: vec![put] }).await?;
-        let sums = crate::digest::sums_of(stored.seen.sums.iter().map(|(name, sum)| (*name, sum.as_str())));
-        Ok(S3Response::new(PutObjectOutput {
+        let placed = self.ask_one(caller, FilesCommand::PutFiles { space, files: vec![put] }).await?;
+        let mut output = PutObjectOutput {
             e_tag: strong(hex(&stored.seen.md5)),
-            checksum_crc32: sums.checksum_crc32,
-            checksum_crc32c: sums.checksum_crc32c,
-            checksum_crc64nvme: sums.checksum_crc64nvme,
-            checksum_sha1: sums.checksum_sha1,
-            checksum_sha256: sums.checksum_sha256,
+            version_id: versions::told(placed, versioned),
             ..PutObjectOutput::default()
-        }))
+        };
+        tell_sums!(output, stored.seen.told());
+        Ok(S3Response::new(output))
     }
 
     /// A folder that stays, which S3 knows as an empty object.
@@ -226,7 +267,9 @@ impl<B: Backend> Gateway<B> {
             expires: head.expires,
             last_modified: head.last_modified,
             metadata: head.metadata,
+            parts_count: head.parts_count,
             tag_count: tag_count(&found),
+            version_id: head.version_id,
             ..GetObjectOutput::default()
         }))
     }
@@ -260,6 +303,7 @@ impl<B: Backend> Gateway<B> {
         let wants = |what: &str| wanted.iter().any(|one| one.trim() == what);
         let sums = found.version.as_ref().map(|version| about::told(&version.about).sums);
         Ok(S3Response::new(GetObjectAttributesOutput {
+            version_id: found.told_id(),
             checksum: sums.filter(|_| wants(ObjectAttributes::CHECKSUM)),
             e_tag: strong(found.tag()).filter(|_| wants(ObjectAttributes::ETAG)),
             last_modified: Some(timestamp(found.changed)),
@@ -276,13 +320,16 @@ impl<B: Backend> Gateway<B> {
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         let input = request.input;
-        about::refuse(&[
-            ("conditions on what is deleted", input.if_match.is_some() || input.if_match_size.is_some()),
-            ("versions", input.version_id.as_ref().is_some_and(|version| version != "null")),
-        ])?;
-        let mut results = self.delete(caller, &input.bucket, vec![input.key]).await?;
-        results.pop().unwrap_or(Ok(()))?;
-        Ok(S3Response::new(DeleteObjectOutput::default()))
+        let conditions = input.if_match.is_some() || input.if_match_size.is_some();
+        about::refuse(&[("conditions on what is deleted", conditions)])?;
+        let mut results = self.delete(caller, &input.bucket, vec![(input.key, input.version_id)]).await?;
+        let gone = results.pop().unwrap_or_else(|| Ok(Gone::default()))?;
+        let output = DeleteObjectOutput {
+            delete_marker: gone.is_marker.then_some(true),
+            version_id: gone.version,
+            ..DeleteObjectOutput::default()
+        };
+        Ok(S3Response::new(output))
     }
 
     pub(crate) async fn delete_objects(
@@ -294,23 +341,28 @@ impl<B: Backend> Gateway<B> {
         if delete.objects.is_empty() || delete.objects.len() > DELETED {
             return Err(s3_error!(MalformedXML, "name 1 to {DELETED} objects"));
         }
-        let strange = delete.objects.iter().any(|one| {
-            let versioned = one.version_id.as_ref().is_some_and(|version| version != "null");
-            versioned || one.e_tag.is_some() || one.size.is_some() || one.last_modified_time.is_some()
-        });
-        about::refuse(&[("versions of, and conditions on, what is deleted", strange)])?;
-        let keys: Vec<String> = delete.objects.into_iter().map(|one| one.key).collect();
+        let strange = delete
+            .objects
+            .iter()
+            .any(|one| one.e_tag.is_some() || one.size.is_some() || one.last_modified_time.is_some());
+        about::refuse(&[("conditions on what is deleted", strange)])?;
+        let keys: Vec<_> = delete.objects.into_iter().map(|one| (one.key, one.version_id)).collect();
         let results = self.delete(caller, &bucket, keys.clone()).await?;
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-        for (key, result) in keys.into_iter().zip(results) {
+        for ((key, version_id), result) in keys.into_iter().zip(results) {
             match result {
-                Ok(()) if delete.quiet == Some(true) => {}
-                Ok(()) => deleted.push(DeletedObject { key: Some(key), ..DeletedObject::default() }),
+                Ok(_) if delete.quiet == Some(true) => {}
+                Ok(Gone { version, is_marker }) => deleted.push(DeletedObject {
+                    delete_marker: is_marker.then_some(true),
+                    delete_marker_version_id: version.filter(|_| is_marker),
+                    key: Some(key),
+                    version_id,
+                }),
                 Err(error) => errors.push(Error {
                     code: Some(error.code().as_str().to_owned()),
                     key: Some(key),
                     message: error.message().map(str::to_owned),
-                    version_id: None,
+                    version_id,
                 }),
             }
         }
@@ -322,37 +374,60 @@ impl<B: Backend> Gateway<B> {
         Ok(S3Response::new(output))
     }
 
-    /// Deletes objects; what is not there is deleted already.
+    /// Deletes objects, or versions of them; what is not there is deleted already.
     async fn delete(
         &self,
         caller: AccountId,
         bucket: &str,
-        keys: Vec<String>,
-    ) -> S3Result<Vec<S3Result<()>>> {
-        let look = move |files: &pumasi_core::Files, space| {
-            let there = |key: String| Key::of_old(&key).filter(|key| find(files, space, key).is_some());
-            (space, keys.into_iter().map(there).collect::<Vec<_>>())
+        keys: Vec<(String, Option<String>)>,
+    ) -> S3Result<Vec<S3Result<Gone>>> {
+        let names: Vec<S3Result<Option<VersionName>>> =
+            keys.iter().map(|(_, version)| version.as_deref().map(VersionName::of).transpose()).collect();
+        let all = names.iter().filter_map(|name| name.as_ref().ok().copied().flatten()).collect();
+        let look = move |files: &Files, space| {
+            let deeds = keys.into_iter().zip(names).map(|((key, version), name)| {
+                let (key, name) = (Key::of_old(&key), name?);
+                let deed =
+                    key.map_or(Ok(Deed::Nothing), |key| versions::deed(files, space, &key, name, &all))?;
+                let is_marker = matches!(name, Some(VersionName::Marker(_)));
+                Ok((deed, Gone { version, is_marker }))
+            });
+            (space, versions::has_versions(files, space), deeds.collect::<Vec<S3Result<_>>>())
         };
-        let (space, keys) = self.look_in(caller, bucket, Access::Write, look).await?;
-        let mut results: Vec<S3Result<()>> = keys.iter().map(|_| Ok(())).collect();
-        let (mut paths, mut places) = (Vec::new(), Vec::new());
-        for (n, key) in keys.iter().enumerate() {
-            if let Some(Key::File(path)) = key {
-                paths.push(path.clone());
-                places.push(n);
-            }
+        let (space, versioned, deeds) = self.look_in(caller, bucket, Access::Write, look).await?;
+        let (mut removed, mut cut, mut folders) = (Vec::new(), Vec::new(), Vec::new());
+        let mut results: Vec<S3Result<Gone>> = Vec::with_capacity(deeds.len());
+        for (n, deed) in deeds.into_iter().enumerate() {
+            results.push(deed.map(|(deed, gone)| {
+                match deed {
+                    Deed::Nothing => {}
+                    Deed::Remove(path) => removed.push((n, path)),
+                    Deed::Release(path) => folders.push((n, path)),
+                    Deed::Version(command) => cut.push((n, command)),
+                }
+                gone
+            }));
         }
-        if !paths.is_empty() {
+        if !removed.is_empty() {
+            let (places, paths): (Vec<usize>, Vec<FilePath>) = removed.into_iter().unzip();
             let command = FilesCommand::Remove { space, paths, recursive: false, forever: false };
             for (n, result) in places.into_iter().zip(self.ask_each(caller, command).await?) {
-                results[n] = gone(result.map(drop));
+                results[n] = gone(result, versioned);
+            }
+        }
+        // They are handed over in their order, and go into the log together.
+        let cuts =
+            cut.into_iter().map(|(n, command)| async move { (n, self.backend.ask(caller, command).await) });
+        let mut cuts = futures_util::stream::iter(cuts).buffered(CUTS_AT_ONCE);
+        while let Some((n, result)) = cuts.next().await {
+            if let Err(error) = cut_away(result) {
+                results[n] = Err(error);
             }
         }
         // Folders come last: what lay in them is gone by then.
-        for (n, key) in keys.into_iter().enumerate().rev() {
-            if let Some(Key::Folder(path)) = key {
-                results[n] = self.order(caller, FilesCommand::ReleaseFolder { space, path }).await;
-            }
+        for (n, path) in folders.into_iter().rev() {
+            let released = self.order(caller, FilesCommand::ReleaseFolder { space, path }).await;
+            results[n] = released.map(|()| Gone::default());
         }
         Ok(results)
     }
@@ -364,11 +439,31 @@ fn tag_count(found: &Found) -> Option<i32> {
     i32::try_from(count).ok().filter(|count| *count > 0)
 }
 
+/// What was deleted.
+#[derive(Default)]
+struct Gone {
+    /// The version that went, or the delete marker that came or went.
+    version: Option<String>,
+    is_marker: bool,
+}
+
 /// What was not there any more is gone, too.
-fn gone(result: Result<(), FilesRefusal>) -> S3Result<()> {
+fn gone(result: Result<Placed, FilesRefusal>, versioned: bool) -> S3Result<Gone> {
     match result {
-        Err(FilesRefusal::NoFile { .. }) => Ok(()),
-        other => other.map_err(error::files),
+        Ok(placed) if versioned => {
+            Ok(Gone { version: Some(VersionName::Marker(placed.file).to_string()), is_marker: true })
+        }
+        Ok(_) | Err(FilesRefusal::NoFile { .. }) => Ok(Gone::default()),
+        Err(refusal) => Err(error::files(refusal)),
+    }
+}
+
+/// The same for a version, or a marker.
+fn cut_away(result: Result<Done, Failure>) -> S3Result<()> {
+    use FilesRefusal::{NoVersion, NotInTrash};
+    match result {
+        Ok(_) | Err(Failure::Refused(Refusal::Files(NoVersion { .. } | NotInTrash { .. }))) => Ok(()),
+        Err(failure) => Err(failure.into()),
     }
 }
 
@@ -382,6 +477,8 @@ fn head(found: &Found, with_sums: bool, piece: &Piece) -> S3Result<HeadObjectOut
         content_type: Some(FOLDER.to_owned()),
         e_tag: strong(found.tag()),
         last_modified: Some(timestamp(found.changed)),
+        parts_count: piece.parts,
+        version_id: found.told_id(),
         ..HeadObjectOutput::default()
     };
     if let Some(version) = &found.version {
@@ -394,11 +491,7 @@ fn head(found: &Found, with_sums: bool, piece: &Piece) -> S3Result<HeadObjectOut
         output.expires = described.expires;
         output.metadata = described.metadata;
         if with_sums {
-            output.checksum_crc32 = sums.checksum_crc32;
-            output.checksum_crc32c = sums.checksum_crc32c;
-            output.checksum_crc64nvme = sums.checksum_crc64nvme;
-            output.checksum_sha1 = sums.checksum_sha1;
-            output.checksum_sha256 = sums.checksum_sha256;
+            tell_sums!(output, sums);
         }
     }
     Ok(output)

@@ -8,7 +8,7 @@ use pumasi_core::{
     About, Access, Condition, Done, FileKind, FilePut, Files, FilesCommand, FilesDone, Upload, UploadPart,
     Version,
 };
-use pumasi_types::{AccountId, ByteSize, FilePath, SpaceId, UploadId};
+use pumasi_types::{AccountId, ByteSize, FilePath, SpaceId, UploadId, VersionId};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
@@ -16,11 +16,12 @@ use crate::about::{self, described};
 use crate::backend::{Backend, BoxError};
 use crate::buckets::owner;
 use crate::conditions::{strong, timestamp};
-use crate::digest::{Said, hex, md5_of_hex, sums_of, tag_of_parts};
+use crate::digest::{Said, hex, md5_of_hex, tag_of_parts, tell_sums};
 use crate::error;
 use crate::gateway::{Gateway, find};
 use crate::key::Key;
 use crate::objects::Stored;
+use crate::versions::{self, VersionName};
 
 /// What each part but the last has at least, in bytes, as in S3.
 const PART_BYTES: u64 = 5 << 20;
@@ -50,6 +51,20 @@ enum Asked {
     Open(SpaceId, UploadId, Box<Upload>, Option<Version>),
     /// It is not there; the object that lies at its key.
     Gone(Option<Version>),
+}
+
+impl Asked {
+    /// What was made of the upload already, if its parts were these.
+    fn finished(self, upload: &str, tag: &str) -> Option<Version> {
+        match self {
+            Asked::Gone(Some(version))
+                if about::is_by_upload(&version, upload) && about::tag_of(&version) == tag =>
+            {
+                Some(version)
+            }
+            _ => None,
+        }
+    }
 }
 
 fn no_upload(id: &str) -> s3s::S3Error {
@@ -132,16 +147,10 @@ impl<B: Backend> Gateway<B> {
         about::refuse(&[("keys of customers", input.sse_customer_key.is_some())])?;
         let named = (input.bucket.as_str(), input.key.as_str(), input.upload_id.as_str());
         let stored = self.take_part(caller, named, input.part_number, said, input.body).await?;
-        let sums = sums_of(stored.seen.sums.iter().map(|(name, sum)| (*name, sum.as_str())));
-        Ok(S3Response::new(UploadPartOutput {
-            e_tag: strong(hex(&stored.seen.md5)),
-            checksum_crc32: sums.checksum_crc32,
-            checksum_crc32c: sums.checksum_crc32c,
-            checksum_crc64nvme: sums.checksum_crc64nvme,
-            checksum_sha1: sums.checksum_sha1,
-            checksum_sha256: sums.checksum_sha256,
-            ..UploadPartOutput::default()
-        }))
+        let mut output =
+            UploadPartOutput { e_tag: strong(hex(&stored.seen.md5)), ..UploadPartOutput::default() };
+        tell_sums!(output, stored.seen.told());
+        Ok(S3Response::new(output))
     }
 
     pub(crate) async fn list_parts(
@@ -216,15 +225,19 @@ impl<B: Backend> Gateway<B> {
             location: Some(format!("/{}/{}", input.bucket, crate::key::encoded(&input.key))),
             ..CompleteMultipartUploadOutput::default()
         };
+        let versioned = self.look_in(caller, named.0, Access::Write, versions::has_versions).await?;
+        let told = move |mut done: CompleteMultipartUploadOutput, version: VersionId| {
+            let version = versioned.then_some(VersionName::Content(version));
+            done.version_id = version.map(|version| version.to_string());
+            done
+        };
         let (space, id, upload, there) = match self.asked(caller, named).await? {
             Asked::Open(space, id, upload, there) => (space, id, upload, there),
             // Who did not hear that it was finished asks again.
-            Asked::Gone(Some(version))
-                if about::is_by_upload(&version, named.2) && about::tag_of(&version) == tag =>
-            {
-                return Ok(S3Response::new(done));
+            gone => {
+                let finished = gone.finished(named.2, &tag).ok_or_else(|| no_upload(named.2))?;
+                return Ok(S3Response::new(told(done, finished.id)));
             }
-            Asked::Gone(_) => return Err(no_upload(named.2)),
         };
         let condition = crate::conditions::for_put(
             input.if_match.as_ref(),
@@ -239,21 +252,21 @@ impl<B: Backend> Gateway<B> {
         let mut about = upload.about.clone();
         about::set_content(&mut about, tag.clone(), &[]);
         about::set_upload(&mut about, named.2);
+        about::set_parts(&mut about, parts.iter().map(|part| part.size.0));
         let whole = Whole { space, upload: id, path: upload.path.clone(), about, condition, parts, tag };
         // It goes on when the client hangs up.
         let gateway = self.clone();
         let mut work = tokio::spawn(async move { gateway.put_together(caller, whole).await });
-        let finished = |finished: Result<S3Result<()>, tokio::task::JoinError>| match finished {
+        let finished = |finished: Result<S3Result<VersionId>, tokio::task::JoinError>| match finished {
             Ok(result) => result,
             Err(error) => Err(s3_error!(InternalError, "the object could not be put together: {error}")),
         };
         if let Ok(result) = tokio::time::timeout(PATIENCE, &mut work).await {
-            finished(result)?;
-            return Ok(S3Response::new(done));
+            return Ok(S3Response::new(told(done, finished(result)?)));
         }
         let later = async move {
-            finished(work.await)?;
-            Ok(done)
+            let version = finished(work.await)?;
+            Ok(told(done, version))
         };
         let output = CompleteMultipartUploadOutput {
             future: Some(Box::pin(later)),
@@ -262,8 +275,8 @@ impl<B: Backend> Gateway<B> {
         Ok(S3Response::new(output))
     }
 
-    /// Makes one blob of the parts, and the object.
-    async fn put_together(&self, caller: AccountId, whole: Whole) -> S3Result<()> {
+    /// Makes one blob of the parts, and the object; its version.
+    async fn put_together(&self, caller: AccountId, whole: Whole) -> S3Result<VersionId> {
         let total = ByteSize(whole.parts.iter().map(|part| part.size.0).sum());
         let backend = std::sync::Arc::clone(&self.backend);
         let blobs: Vec<_> = whole.parts.iter().map(|part| part.blob).collect();
@@ -278,17 +291,10 @@ impl<B: Backend> Gateway<B> {
             // Somebody asked twice at the same time, and the other was first.
             Err(error) if *error.code() == s3s::S3ErrorCode::NoSuchUpload => {
                 let look = move |files: &Files| asked(files, space, caller, &path, None);
-                match self.backend.look(look).await? {
-                    Asked::Gone(Some(version))
-                        if about::is_by_upload(&version, &upload.to_string())
-                            && about::tag_of(&version) == tag =>
-                    {
-                        Ok(())
-                    }
-                    _ => Err(error),
-                }
+                let finished = self.backend.look(look).await?.finished(&upload.to_string(), &tag);
+                finished.map(|version| version.id).ok_or(error)
             }
-            done => done.map(drop),
+            done => done?.version.ok_or_else(|| error::unexpected(&"no version")),
         }
     }
 }

@@ -14,6 +14,7 @@ mod process;
 mod python;
 mod s3;
 mod sales_day;
+mod seaweed;
 mod shared;
 mod sim;
 mod test;

@@ -8,16 +8,38 @@ use crate::build::root;
 
 /// An interpreter that can import `module`; `packages` are installed if it cannot.
 pub(crate) fn with(environment: &str, module: &str, packages: &[&str]) -> Outcome<PathBuf> {
+    let python = interpreter(environment)?;
+    if run(Command::new(&python).args(["-c", &format!("import {module}")])).is_err() {
+        install(&python, packages)?;
+    }
+    Ok(python)
+}
+
+/// A program that `packages` bring along; they are installed if it is not there.
+pub(crate) fn program(environment: &str, name: &str, packages: &[&str]) -> Outcome<PathBuf> {
+    let python = interpreter(environment)?;
+    let program = python.with_file_name(name);
+    if !program.is_file() {
+        install(&python, packages)?;
+    }
+    match program.is_file() {
+        true => Ok(program),
+        false => Err(format!("{} bring no program {name}", packages.join(", ")).into()),
+    }
+}
+
+fn interpreter(environment: &str) -> Outcome<PathBuf> {
     let venv = root().join("target").join(environment);
     let python = venv.join("bin/python");
     if !python.exists() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     }
-    if run(Command::new(&python).args(["-c", &format!("import {module}")])).is_err() {
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        run(Command::new(&python).args(pip).args(packages))?;
-    }
     Ok(python)
+}
+
+fn install(python: &Path, packages: &[&str]) -> Outcome {
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new(python).args(pip).args(packages)).map(drop)
 }
 
 /// What a command prints, if it succeeds.

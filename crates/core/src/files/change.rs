@@ -173,7 +173,7 @@ impl Opened<'_> {
     }
 
     /// Forgets folders from this one up that are of no use any more; how many.
-    fn prune(&mut self, folder: FileId) -> u64 {
+    pub(super) fn prune(&mut self, folder: FileId) -> u64 {
         let mut pruned = 0;
         let mut at = folder;
         while let Some(above) = self.tree.prune(at) {

@@ -233,7 +233,8 @@ impl Files {
             | Ask::Remove { space, .. }
             | Ask::Restore { space, .. }
             | Ask::EmptyTrash { space, .. }
-            | Ask::Revert { space, .. } => *space,
+            | Ask::Revert { space, .. }
+            | Ask::RemoveVersion { space, .. } => *space,
             _ => return Err(Refusal::HubOnly),
         };
         self.check(caller, space, Access::Write)?;
@@ -358,6 +359,7 @@ impl Opened<'_> {
             }
             Ask::EmptyTrash { file, .. } => self.empty_trash(*file)?,
             Ask::Revert { path, version, .. } => self.revert(by, path, *version)?,
+            Ask::RemoveVersion { file, version, .. } => self.remove_version(*file, *version)?,
             _ => {}
         }
         Ok(None)

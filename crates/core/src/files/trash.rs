@@ -1,6 +1,7 @@
 //! What was removed and overwritten, until its time has passed; and erasing, a bounded number of things at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use pumasi_types::{AccountId, ByteSize, FileId, FilePath, SpaceId, Time, VersionId};
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,27 @@ use crate::timers::{Timer, Timers};
 
 /// What was removed from a space.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub(super) struct Trash {
     entries: BTreeMap<FileId, Entry>,
     order: BTreeSet<(Time, FileId)>,
+    /// By where they were and when they were removed. A snapshot does not have them: each entry says it.
+    #[serde(skip)]
+    paths: BTreeSet<(String, Time, FileId)>,
+}
+
+/// What a snapshot has of a trash.
+#[derive(Deserialize)]
+struct Stored {
+    entries: BTreeMap<FileId, Entry>,
+    order: BTreeSet<(Time, FileId)>,
+}
+
+impl From<Stored> for Trash {
+    fn from(Stored { entries, order }: Stored) -> Trash {
+        let paths = entries.iter().map(|(file, entry)| entry.place(*file)).collect();
+        Trash { entries, order, paths }
+    }
 }
 
 /// How something came there.
@@ -25,6 +44,12 @@ pub(super) struct Entry {
     pub(super) by: AccountId,
     /// Where it was.
     pub(super) path: FilePath,
+}
+
+impl Entry {
+    fn place(&self, file: FileId) -> (String, Time, FileId) {
+        (self.path.as_str().to_owned(), self.removed, file)
+    }
 }
 
 /// What is being erased.
@@ -43,6 +68,7 @@ pub(super) enum Doom {
 impl Trash {
     pub(super) fn insert(&mut self, file: FileId, entry: Entry) {
         self.order.insert((entry.removed, file));
+        self.paths.insert(entry.place(file));
         self.entries.insert(file, entry);
     }
 
@@ -53,6 +79,7 @@ impl Trash {
     pub(super) fn remove(&mut self, file: FileId) -> Option<Entry> {
         let entry = self.entries.remove(&file)?;
         self.order.remove(&(entry.removed, file));
+        self.paths.remove(&entry.place(file));
         Some(entry)
     }
 
@@ -62,18 +89,39 @@ impl Trash {
     }
 
     fn pop_first(&mut self) -> Option<FileId> {
-        let (_, file) = self.order.pop_first()?;
-        self.entries.remove(&file);
+        let (_, file) = self.order.first().copied()?;
+        self.remove(file);
         Some(file)
     }
 
     pub(super) fn sanity_check(&self) {
         let order = self.entries.iter().map(|(file, entry)| (entry.removed, *file));
         assert!(order.collect::<BTreeSet<_>>() == self.order, "the trash is in order");
+        let paths = self.entries.iter().map(|(file, entry)| entry.place(*file));
+        assert!(paths.collect::<BTreeSet<_>>() == self.paths, "the trash knows where everything was");
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = FileId> {
         self.entries.keys().copied()
+    }
+
+    /// What was removed from a path, the last first.
+    pub(super) fn removed_at(&self, path: &str) -> impl Iterator<Item = FileId> {
+        let ends = |time, file| (path.to_owned(), time, file);
+        let all = self.paths.range(ends(Time(0), FileId(0))..=ends(Time(u64::MAX), FileId(u64::MAX)));
+        all.rev().map(|(.., file)| *file)
+    }
+
+    /// From where something was removed, in the order of the paths' bytes, from the one behind `after` on.
+    pub(super) fn paths(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = (&str, FileId)> {
+        let behind = |after: &str| Excluded((after.to_owned(), Time(u64::MAX), FileId(u64::MAX)));
+        let begin = match after.filter(|after| *after >= prefix) {
+            Some(after) => behind(after),
+            None => Included((prefix.to_owned(), Time(0), FileId(0))),
+        };
+        let all = self.paths.range((begin, Unbounded)).map(|(path, _, file)| (path.as_str(), *file));
+        let prefix = prefix.to_owned();
+        all.take_while(move |(path, _)| path.starts_with(&prefix))
     }
 }
 
@@ -186,7 +234,64 @@ impl Opened<'_> {
     }
 }
 
+impl Opened<'_> {
+    /// See [`FilesCommand::RemoveVersion`](super::FilesCommand::RemoveVersion).
+    pub(super) fn remove_version(&mut self, file: FileId, version: VersionId) -> Result<(), FilesRefusal> {
+        let (top, path) = self.tree.climb(file).unwrap_or_default();
+        let no_version = || FilesRefusal::NoVersion { path: path.clone(), version };
+        let is_here = top == self.space.root || self.space.trash.get(file).is_some();
+        let of = self.tree.file_mut(file).filter(|_| is_here);
+        let of = of.ok_or_else(no_version)?;
+        if of.newest.id != version {
+            let at = of.older.iter().position(|(_, content)| content.id == version).ok_or_else(no_version)?;
+            let (since, content) = of.older.remove(at);
+            self.space.older.remove(&(since, file, version));
+            self.space.used.0 -= content.size.0;
+        } else if let Some((since, before)) = of.older.pop() {
+            self.space.older.remove(&(since, file, before.id));
+            let gone = self.tree.write(file, before);
+            gone.into_iter().for_each(|gone| self.space.used.0 -= gone.size.0);
+        } else {
+            self.space.trash.remove(file);
+            let folder = self.tree.detach(file);
+            self.space.things -= self.prune(folder);
+            self.doomed.push(Doom::Node(file));
+        }
+        Ok(())
+    }
+}
+
 impl Files {
+    /// What was removed from a path of a space, the last first.
+    pub fn removed_at(&self, space: SpaceId, path: &FilePath) -> Vec<Trashed> {
+        let Some(space) = self.spaces.get(&space) else { return Vec::new() };
+        let trashed = |file| self.trashed(&space.trash, file);
+        space.trash.removed_at(path.as_str()).filter_map(trashed).collect()
+    }
+
+    /// From where files of a space were removed that are in its trash, each path once, in the order of the paths' bytes as
+    /// [`Files::walk`] has it: those that begin with `prefix`, from behind `after` on, `limit` at most.
+    pub fn removed_paths(
+        &self,
+        space: SpaceId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Page<String> {
+        let trash = self.spaces.get(&space).map(|space| &space.trash);
+        let mut last = None;
+        let paths = trash.into_iter().flat_map(|trash| trash.paths(prefix, after));
+        let files = paths.filter(|(_, file)| self.tree.file(*file).is_some()).map(|(path, _)| path);
+        let each_once = files.filter(|path| last.replace(*path) != Some(*path));
+        Page::of(each_once.map(str::to_owned), limit)
+    }
+
+    fn trashed(&self, trash: &Trash, file: FileId) -> Option<Trashed> {
+        let entry = trash.get(file)?;
+        let file = self.tree.view(file, entry.path.clone())?;
+        Some(Trashed { file, removed: entry.removed, by: entry.by })
+    }
+
     /// See [`Files::trash`]; of a space that is there.
     pub(super) fn trash_of(&self, space: &Space, after: Option<FileId>, limit: usize) -> Page<Trashed> {
         let trash = &space.trash;
@@ -195,12 +300,7 @@ impl Files {
             Some(last) => trash.order.range(..last),
             None => trash.order.range(..),
         };
-        let trashed = |(_, file): &(Time, FileId)| {
-            let entry = trash.get(*file)?;
-            let file = self.tree.view(*file, entry.path.clone())?;
-            Some(Trashed { file, removed: entry.removed, by: entry.by })
-        };
-        Page::of(behind.rev().filter_map(trashed), limit)
+        Page::of(behind.rev().filter_map(|(_, file)| self.trashed(trash, *file)), limit)
     }
 
     /// Lets go what was kept in a space for long enough; takes the steps that this took.

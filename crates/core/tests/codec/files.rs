@@ -95,6 +95,9 @@ fn writing() -> impl Strategy<Value = FilesCommand> {
         2 => (space(), path(), 0..9_u64).prop_map(|(space, path, version)| FilesCommand::Revert {
             space, path, version: VersionId(version),
         }),
+        2 => (space(), file(), 0..9_u64).prop_map(|(space, file, version)| FilesCommand::RemoveVersion {
+            space, file, version: VersionId(version),
+        }),
     ]
 }
 

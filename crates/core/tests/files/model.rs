@@ -303,6 +303,36 @@ impl Model {
         Ok(())
     }
 
+    /// Removes a content of the file at a path, or of one that was put into the trash itself.
+    pub(crate) fn cut(&mut self, place: Result<&str, FileId>, version: VersionId) -> Result<(), Refused> {
+        let things = match place {
+            Ok(_) => &mut self.things,
+            Err(file) => &mut self.trash.get_mut(&file).ok_or("no_version")?.things,
+        };
+        let key = place.unwrap_or("");
+        let Some(Thing::File { newest, older, .. }) = things.get_mut(key) else { return Err("no_version") };
+        if newest.version != version {
+            let at = older.iter().position(|(_, content)| content.version == version).ok_or("no_version")?;
+            older.remove(at);
+        } else if let Some((_, before)) = older.pop() {
+            *newest = before;
+        } else {
+            things.remove(key);
+            place.err().map(|file| self.trash.remove(&file));
+        }
+        Ok(())
+    }
+
+    /// Where files were removed that are in the trash, each path once.
+    pub(crate) fn removed_paths(&self, prefix: &str, after: &str) -> Vec<String> {
+        let files = self.trash.values().filter(|removed| !removed.is_folder).map(|removed| &removed.path);
+        let mut paths: Vec<String> =
+            files.filter(|path| path.starts_with(prefix) && path.as_str() > after).cloned().collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
     /// Paths as they are walked: those of folders that stay with a `/` behind them.
     pub(crate) fn walk(&self, prefix: &str, after: &str, folded: bool) -> Vec<String> {
         let mut found = Vec::new();

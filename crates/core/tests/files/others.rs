@@ -69,6 +69,7 @@ fn everything(space: SpaceId) -> Vec<(Access, FilesCommand)> {
         (Access::Write, FilesCommand::Restore { space, file, to: None }),
         (Access::Write, FilesCommand::EmptyTrash { space, file: Some(file) }),
         (Access::Write, FilesCommand::Revert { space, path: a(), version: VersionId(1 << 30) }),
+        (Access::Write, FilesCommand::RemoveVersion { space, file, version: VersionId(1 << 30) }),
         (Access::Write, link),
         (Access::Write, FilesCommand::BeginUpload { space, path: a(), about: About::default() }),
         (Access::Write, FilesCommand::AddDownload(spec)),

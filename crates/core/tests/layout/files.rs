@@ -118,6 +118,7 @@ fn commands() -> Vec<(&'static str, FilesCommand)> {
         ("release folder", FilesCommand::ReleaseFolder { space, path: path("none") }),
         ("see downloads", FilesCommand::SeeDownloads { last: NoticeId(300) }),
         ("joined", FilesCommand::Joined { account: ALICE, parts: vec![hash(1)] }),
+        ("remove version", FilesCommand::RemoveVersion { space, file: FileId(300), version: VersionId(300) }),
     ]
 }
 
@@ -151,6 +152,7 @@ fn number(command: &FilesCommand) -> usize {
         FilesCommand::ReleaseFolder { .. } => 24,
         FilesCommand::SeeDownloads { .. } => 25,
         FilesCommand::Joined { .. } => 26,
+        FilesCommand::RemoveVersion { .. } => 27,
     }
 }
 

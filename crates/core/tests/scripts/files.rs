@@ -84,7 +84,8 @@ impl Pool {
 
     /// `put WHO SPACE PATH WORD [if=absent|VERSION]`, `mkdir WHO SPACE PATH`, `mv WHO SPACE FROM TO [replace=yes]`,
     /// `cp WHO SPACE FROM TO [to=SPACE] [replace=yes]`, `rm WHO SPACE PATH… [all=yes] [forever=yes]`,
-    /// `undo WHO SPACE ID [to=PATH]`, `empty WHO SPACE [ID]`, `revert WHO SPACE PATH VERSION`, `read WHO SPACE PATH…`.
+    /// `undo WHO SPACE ID [to=PATH]`, `empty WHO SPACE [ID]`, `revert WHO SPACE PATH VERSION`, `read WHO SPACE PATH…`,
+    /// `cut WHO SPACE ID VERSION`.
     pub(super) fn file(&mut self, name: &str, args: &mut Args<'_>) -> Outcome<String> {
         let who = self.account(next(args, "who")?)?;
         let space = self.space_of(next(args, "space")?)?;
@@ -122,6 +123,10 @@ impl Pool {
                     "read" => FilesCommand::ClaimFiles { space, paths },
                     _ => FilesCommand::Remove { space, paths, recursive, forever },
                 }
+            }
+            "cut" => {
+                let (file, version) = (next(args, "id")?.parse()?, next(args, "version")?.parse()?);
+                FilesCommand::RemoveVersion { space, file, version }
             }
             "undo" => {
                 let to = args.take_key("to").map(path).transpose()?;

@@ -218,7 +218,7 @@ impl Pool {
             "space" | "member" | "quota" | "keep" | "remove_space" | "claim" | "link" | "use_link" => {
                 self.organise(name, args)
             }
-            "put" | "mkdir" | "mv" | "cp" | "rm" | "undo" | "empty" | "revert" | "read" => {
+            "put" | "mkdir" | "mv" | "cp" | "rm" | "undo" | "empty" | "revert" | "read" | "cut" => {
                 self.file(name, args)
             }
             "hook" | "unhook" | "renew" | "replay" | "told" => self.hook(name, args),

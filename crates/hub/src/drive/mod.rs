@@ -10,13 +10,14 @@ mod unfiled;
 use std::error::Error;
 
 use bytes::Bytes;
-use futures_util::Stream;
-use pumasi_blobs::BlobError;
+use futures_util::{Stream, StreamExt, stream};
+use pumasi_blobs::{BlobError, Tally};
 use pumasi_core::{
-    Access, Bounds, Command, Done, FilePut, Files, FilesCommand, FilesDone, FilesRefusal, Placed, Refusal,
-    State,
+    Access, Answer, Bounds, Command, Done, FilePut, Files, FilesCommand, FilesDone, FilesRefusal, Placed,
+    Refusal, Request, State,
 };
 use pumasi_types::{AccountId, ByteSize, Duration, Hash, RequestId, SpaceId};
+use tokio::sync::oneshot;
 
 use crate::cell::CellError;
 use crate::chunks::LastByte;
@@ -29,6 +30,9 @@ pub(crate) use self::unfiled::UnfiledRoom;
 pub(crate) const HOME: &str = pumasi_api::wire::files::HOME;
 /// How long what is removed or overwritten can be had back when nobody says.
 pub(crate) const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Bodies up to this length, in bytes, are stored together with others that come at the same time: less than a chunk.
+const SMALL: u64 = 32 << 10;
 
 /// Why something was not done with files.
 #[derive(Debug, thiserror::Error)]
@@ -125,12 +129,27 @@ impl Hub {
     where
         E: Into<Box<dyn Error + Send + Sync>>,
     {
+        let (stored, claimed) = self.store_ahead(caller, body, limit).await?;
+        claimed.await.map_err(|_| self.cell.why_stopped())??;
+        Ok(stored)
+    }
+
+    /// The same for whoever has something done with it next: that finds the claim, and both go into the log together.
+    pub(crate) async fn store_ahead<E>(
+        &self,
+        caller: AccountId,
+        body: impl Stream<Item = Result<Bytes, E>>,
+        limit: ByteSize,
+    ) -> Result<((Hash, ByteSize), oneshot::Receiver<Answer>), DriveError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
         let (body, last) = LastByte::of(body);
         let mut coming = self.coming(caller);
         self.keep(caller, coming.metered(body), &last, limit).await
     }
 
-    /// The same with bytes that the caller holds or may read already, and that something counts as its.
+    /// As [`Hub::store`], with bytes that the caller holds or may read already, and that something counts as its.
     pub(crate) async fn store_held<E>(
         &self,
         caller: AccountId,
@@ -141,7 +160,9 @@ impl Hub {
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         let (body, last) = LastByte::of(body);
-        self.keep(caller, body, &last, limit).await
+        let (stored, claimed) = self.keep(caller, body, &last, limit).await?;
+        claimed.await.map_err(|_| self.cell.why_stopped())??;
+        Ok(stored)
     }
 
     async fn keep<E>(
@@ -150,16 +171,44 @@ impl Hub {
         body: impl Stream<Item = Result<Bytes, E>>,
         last: &LastByte,
         limit: ByteSize,
-    ) -> Result<(Hash, ByteSize), DriveError>
+    ) -> Result<((Hash, ByteSize), oneshot::Receiver<Answer>), DriveError>
     where
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let mut writer = self.blobs.writer();
-        let stored = writer.put_stream(body, limit).await.map_err(unfiled::refused)?;
-        let tally = writer.finish().await?;
-        self.claim(caller, vec![stored]).await?;
+        let (stored, tally) = self.take_in(body, limit).await.map_err(unfiled::refused)?;
+        let claim = FilesCommand::Claim { account: caller, blobs: vec![stored] };
+        let request = Request { caller: State::SYSTEM, id: None, command: Command::Files(claim) };
+        let claimed = self.cell.send(request).await?;
         self.chunks.disguise.settle(last, &tally).await;
-        Ok(stored)
+        Ok((stored, claimed))
+    }
+
+    /// Stores a body; a small one with all others that come at the same time.
+    async fn take_in<E>(
+        &self,
+        body: impl Stream<Item = Result<Bytes, E>>,
+        limit: ByteSize,
+    ) -> Result<((Hash, ByteSize), Tally), BlobError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let mut body =
+            std::pin::pin!(body.map(|piece| piece.map_err(|e| BlobError::Body { source: e.into() })));
+        let (mut begun, mut length) = (Vec::new(), 0);
+        while length <= SMALL.min(limit.0) {
+            let Some(piece) = body.next().await else {
+                let blob = Bytes::from(begun.concat());
+                let (hash, tally) = self.blobs.put_small(blob).await?;
+                return Ok(((hash, ByteSize(length)), tally));
+            };
+            let piece = piece?;
+            length += piece.len() as u64;
+            begun.push(piece);
+        }
+        let mut writer = self.blobs.writer();
+        let whole = stream::iter(begun.into_iter().map(Ok)).chain(body);
+        let stored = writer.put_stream(whole, limit).await.map_err(unwrapped)?;
+        Ok((stored, writer.finish().await?))
     }
 
     /// Stores many small blobs at the price of one, at most [`Bounds::FILES`]; their names and lengths in their order.
@@ -230,6 +279,17 @@ impl Hub {
             Done::Files(FilesDone::Each(placed)) => Ok(placed),
             other => Err(DriveError::Strange(format!("{other:?}"))),
         }
+    }
+}
+
+/// The failure of a body, which is told as one already.
+fn unwrapped(error: BlobError) -> BlobError {
+    match error {
+        BlobError::Body { source } => match source.downcast::<BlobError>() {
+            Ok(inner) => *inner,
+            Err(source) => BlobError::Body { source },
+        },
+        other => other,
     }
 }
 

@@ -162,7 +162,7 @@ pub(super) async fn put(
         return Err(FilesRefusal::QuotaExceeded { quota, left, needed }.into());
     }
     let body = extract::incoming(&hub, request.into_body());
-    let (blob, _) = hub.store(caller.account, body, limit).await?;
+    let ((blob, _), _) = hub.store_ahead(caller.account, body, limit).await?;
     let about = views::about(query.modified_ns, query.executable, labels);
     let file = FilePut { path: query.path.clone(), blob, about, condition };
     let Placed { file, version } = hub.put(caller.account, space, file, key.of(caller.account)).await?;

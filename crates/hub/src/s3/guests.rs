@@ -75,7 +75,11 @@ impl Backend for Guests {
         limit: Option<ByteSize>,
     ) -> Result<(Hash, ByteSize), Failure> {
         let stored = match limit {
-            None => self.0.store(caller, bytes, self.0.options.max_upload).await,
+            // Something is asked next, which finds the claim: both go into the log together.
+            None => {
+                let stored = self.0.store_ahead(caller, bytes, self.0.options.max_upload).await;
+                stored.map(|(stored, _)| stored)
+            }
             Some(limit) => self.put_together(caller, bytes, limit).await,
         };
         stored.map_err(|error| match error {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use pumasi_blobs::Bucket;
 use pumasi_hub::proof::WitnessAddress;
 use pumasi_hub::{DownloadOptions, Running, ServeOptions, WebhookOptions};
 use pumasi_types::ByteSize;
@@ -60,6 +61,10 @@ pub(crate) struct ServeArgs {
     /// How much an account may have here that lies in no file: what it sent lately, and inputs of its jobs
     #[arg(long, value_name = "SIZE", default_value = "100GiB")]
     unfiled_limit: ByteSize,
+    /// Keep the bytes of blobs in this bucket (s3://BUCKET/PREFIX) instead of the data folder, which needs to be said once;
+    /// server and keys stand in AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    #[arg(long, value_name = "PLACE")]
+    store_at: Option<Bucket>,
     /// Whose stored bytes need not be sent again by who can show to have them; with `all`, whoever has a file learns
     /// whether it is stored, with `group`, whether somebody who shares a space with him holds it
     #[arg(long, value_name = "WHOSE", value_enum, default_value_t = Deduplicate::Account)]
@@ -231,6 +236,7 @@ impl ServeArgs {
         ServeOptions {
             tls: !self.no_tls,
             certificate: self.tls_cert.zip(self.tls_key),
+            store_at: self.store_at,
             max_upload: self.max_upload,
             // A file that can be put at all can be sent.
             unfiled_limit: self.unfiled_limit.max(self.max_upload),

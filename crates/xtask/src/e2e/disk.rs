@@ -18,14 +18,14 @@ use crate::pool::{Pool, block_on};
 use crate::process::Guarded;
 
 /// A small disk that only its own processes see: a tmpfs in a mount namespace of its own.
-struct SmallDisk {
+pub(super) struct SmallDisk {
     holder: Guarded,
     place: PathBuf,
 }
 
 impl SmallDisk {
     /// Mounts it where the pool's hub has its data; none where the system does not allow that.
-    fn mount(pool: &mut Pool, mib: u32) -> Option<SmallDisk> {
+    pub(super) fn mount(pool: &mut Pool, mib: u32) -> Option<SmallDisk> {
         let place = pool.data.clone();
         std::fs::create_dir(&place).expect("a folder");
         let mount = format!("mount -t tmpfs -o size={mib}m pumasi '{}'", place.display());

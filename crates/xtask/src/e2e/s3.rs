@@ -1,5 +1,5 @@
 //! Clients of S3 as they are used everywhere, against a real hub: boto3, awscli, rclone, s3fs; ten thousand small requests;
-//! a hub that is killed while it puts an object together.
+//! a hub that is killed while it puts an object together, and one whose disk is full.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use pumasi_api::wire::s3::S3Key;
 use pumasi_sigv4::Signer;
 
+use super::disk::SmallDisk;
 use super::{eventually, program};
 use crate::Outcome;
+use crate::faults::Clock;
 use crate::pool::{Pool, block_on};
 use crate::process::Guarded;
 use crate::python::{self, run, script};
@@ -25,7 +27,10 @@ struct Shop {
 
 impl Shop {
     fn open(arguments: &[&str]) -> Shop {
-        let pool = Pool::start(&program(), arguments).expect("a hub starts");
+        Shop::on(Pool::start(&program(), arguments).expect("a hub starts"))
+    }
+
+    fn on(pool: Pool) -> Shop {
         let token = pool.open_account("ann", "researcher").expect("an account opens");
         let key = make_key(&pool, &token);
         Shop { pool, token, key }
@@ -163,6 +168,16 @@ fn the_aws_command_line_works() {
     aws(&["s3api", "put-object", "--bucket", "awscli", "--key", "dir/"]);
     aws(&["s3", "rm", "s3://awscli", "--recursive"]);
     aws(&["s3", "rb", "s3://awscli"]);
+    aws(&["s3", "mb", "s3://versions"]);
+    let enabled = "Status=Enabled";
+    aws(&["s3api", "put-bucket-versioning", "--bucket", "versions", "--versioning-configuration", enabled]);
+    for name in ["empty", "a b+c&.txt"] {
+        aws(&["s3", "cp", &tree.join(name).to_string_lossy(), "s3://versions/k"]);
+    }
+    aws(&["s3", "rm", "s3://versions/k"]);
+    let listed = aws(&["s3api", "list-object-versions", "--bucket", "versions", "--output", "text"]);
+    assert_eq!(listed.lines().filter(|line| line.starts_with("VERSIONS")).count(), 2, "{listed}");
+    assert_eq!(listed.lines().filter(|line| line.starts_with("DELETEMARKERS")).count(), 1, "{listed}");
     shop.check_log();
 }
 
@@ -401,5 +416,63 @@ fn a_hub_killed_while_it_completes_an_object_has_all_of_it_or_none() {
             if was_told { "was acknowledged" } else { "was not acknowledged" }
         );
     }
+    shop.check_log();
+}
+
+/// Days after which what was deleted and is claimed no more is collected.
+const COLLECTED_AFTER_S: i64 = 5 * 24 * 3600;
+
+#[test]
+fn a_full_disk_refuses_objects_and_takes_them_again_when_some_were_deleted() {
+    let mut pool = Pool::prepare(&program(), &["--no-tls"]).expect("a pool");
+    let Some(clock) = Clock::in_folder(pool.dir.path()) else {
+        return println!("skipped: the package faketime is not installed");
+    };
+    pool.hub_env = clock.environment();
+    let Some(_disk) = SmallDisk::mount(&mut pool, 170) else { return };
+    pool.start_hub().expect("the hub starts");
+    let shop = Shop::on(pool);
+    let ask = |method: &str, path: &str, query: &str, body: &[u8]| {
+        let asked = async { shop.endpoint().connect().await?.ask(method, path, query, body).await };
+        let answer = block_on(asked).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        (answer.status, answer.body)
+    };
+    let object = |n: usize| noise(&format!("object {n}"), 4 << 20);
+    ask("PUT", "/full", "", b"");
+    let mut count = 0;
+    let (status, said) = loop {
+        let answer = ask("PUT", &format!("/full/{count}"), "", &object(count));
+        if answer.0 != 200 {
+            break answer;
+        }
+        count += 1;
+        assert!(count < 100, "the disk does not fill");
+    };
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(status == 507 && said.contains("<Code>InsufficientStorage</Code>"), "{status}: {said}");
+    assert!(count > 3 && said.contains("the hub's disk is full"), "{count}: {said}");
+    let begun = String::from_utf8(ask("POST", "/full/parts", "uploads=", b"").1).expect("text");
+    let id = begun.split("<UploadId>").nth(1).and_then(|rest| rest.split('<').next()).expect("an id");
+    let (status, said) =
+        ask("PUT", "/full/parts", &format!("partNumber=1&uploadId={id}"), &noise("p", 5 << 20));
+    assert_eq!(status, 507, "{}", String::from_utf8_lossy(&said));
+    let parts = ask("GET", "/full/parts", &format!("uploadId={id}"), b"").1;
+    assert!(!String::from_utf8_lossy(&parts).contains("<Part>"), "a part that did not come is not there");
+    for path in [format!("/full/{count}"), "/full/parts".to_owned()] {
+        assert_eq!(ask("GET", &path, "", b"").0, 404, "{path}");
+    }
+    for n in 0..count {
+        assert!(ask("GET", &format!("/full/{n}"), "", b"") == (200, object(n)), "object {n}");
+        assert_eq!(ask("DELETE", &format!("/full/{n}"), "", b"").0, 204);
+    }
+    clock.set(COLLECTED_AFTER_S);
+    // Its entry tells the log what time it is.
+    shop.pool.open_account("late", "researcher").expect("an account opens");
+    run(shop.pool.cli(&shop.pool.operator).args(["hub-store", "gc"])).expect("it collects");
+    clock.set(0);
+    for n in 0..count {
+        assert_eq!(ask("PUT", &format!("/full/{n}"), "", &object(n)).0, 200, "object {n} of {count}");
+    }
+    assert!(ask("GET", "/full/0", "", b"") == (200, object(0)));
     shop.check_log();
 }

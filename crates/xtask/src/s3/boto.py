@@ -289,10 +289,9 @@ def what_is_not_offered_is_refused():
     refused("AccessControlListNotSupported", s3.put_object, **where, Body=b"", ACL="public-read")
     refused("InvalidStorageClass", s3.put_object, **where, Body=b"", StorageClass="GLACIER")
     refused("NotImplemented", s3.put_bucket_versioning, Bucket="boto-not",
-            VersioningConfiguration={"Status": "Enabled"})
-    refused("NotImplemented", s3.list_object_versions, Bucket="boto-not")
+            VersioningConfiguration={"Status": "Suspended"})
     refused("NoSuchVersion", s3.get_object, **where, VersionId="1")
-    refused("NotImplemented", s3.get_object, **where, PartNumber=1)
+    refused("InvalidPart", s3.get_object, **where, PartNumber=2)
     refused("NotImplemented", s3.put_bucket_policy, Bucket="boto-not", Policy=json.dumps({}))
     refused("NotImplemented", s3.get_bucket_cors, Bucket="boto-not")
     refused("NotImplemented", s3.get_bucket_lifecycle_configuration, Bucket="boto-not")
@@ -302,6 +301,45 @@ def what_is_not_offered_is_refused():
     refused("InvalidArgument", s3.put_object, Bucket="boto-not", Key="a//b", Body=b"")
     assert s3.get_object(**where)["Body"].read() == b"k"
     empty("boto-not")
+
+
+@check
+def versions():
+    s3.create_bucket(Bucket="boto-versions")
+    s3.put_bucket_versioning(Bucket="boto-versions", VersioningConfiguration={"Status": "Enabled"})
+    assert s3.get_bucket_versioning(Bucket="boto-versions")["Status"] == "Enabled"
+    where = {"Bucket": "boto-versions", "Key": "a/k"}
+    first = s3.put_object(**where, Body=b"one")["VersionId"]
+    second = s3.put_object(**where, Body=b"two")["VersionId"]
+    assert s3.get_object(**where, VersionId=first)["Body"].read() == b"one"
+    assert s3.head_object(**where)["VersionId"] == second
+    gone = s3.delete_object(**where)
+    assert gone["DeleteMarker"]
+    refused("NoSuchKey", s3.get_object, **where)
+    error = refused("405", s3.head_object, **where, VersionId=gone["VersionId"])
+    assert error["ResponseMetadata"]["HTTPHeaders"]["x-amz-delete-marker"] == "true"
+    listed = s3.list_object_versions(Bucket="boto-versions", Prefix="a/")
+    assert [one["VersionId"] for one in listed["Versions"]] == [second, first]
+    assert [(one["VersionId"], one["IsLatest"]) for one in listed["DeleteMarkers"]] == [(gone["VersionId"], True)]
+    pages = s3.get_paginator("list_object_versions").paginate(
+        Bucket="boto-versions", PaginationConfig={"PageSize": 1})
+    assert sum(len(page.get("Versions", [])) + len(page.get("DeleteMarkers", [])) for page in pages) == 3
+    s3.delete_object(**where, VersionId=gone["VersionId"])
+    assert s3.get_object(**where)["Body"].read() == b"two"
+    copy = s3.copy_object(Bucket="boto-versions", Key="copy", CopySource={**where, "VersionId": first})
+    assert copy["CopySourceVersionId"] == first
+    assert s3.get_object(Bucket="boto-versions", Key="copy")["Body"].read() == b"one"
+    s3.delete_object(**where, VersionId=second)
+    assert s3.get_object(**where)["Body"].read() == b"one"
+    s3.delete_object(**where)
+    s3.put_object(**where, Body=b"three")
+    resource = boto3.resource(
+        "s3", endpoint_url=ENDPOINT, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
+        region_name="us-east-1", verify=CERTIFICATE, config=Config(s3={"addressing_style": "path"}))
+    resource.Bucket("boto-versions").object_versions.delete()
+    listed = s3.list_object_versions(Bucket="boto-versions")
+    assert "Versions" not in listed and "DeleteMarkers" not in listed, listed
+    s3.delete_bucket(Bucket="boto-versions")
 
 
 failed = 0

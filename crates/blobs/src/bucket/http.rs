@@ -1,0 +1,154 @@
+//! HTTP to the server of a bucket: connections that are kept, over TLS where its address says so, and no endless wait.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use http::{HeaderMap, Uri, header};
+use http_body_util::{BodyExt, Limited, StreamBody};
+use hyper::body::{Body, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
+    HttpResponseBody, HttpService,
+};
+use pumasi_fetch::BadRoots;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// How long it may take until a server is connected to.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// How long a request may take until its answer begins: time for a whole pack over 4 Mbit/s.
+const ANSWER_MAX: Duration = Duration::from_secs(40);
+/// How long a body may stand still.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// Connections to a server that are kept though nothing goes over them, and for how long.
+const IDLE_CONNECTIONS: usize = 16;
+const IDLE_MAX: Duration = Duration::from_secs(20);
+/// The longest answer that is a document, in bytes: a page of 1,000 names has a third of a MiB.
+const DOCUMENT_MAX: usize = 8 << 20;
+
+/// Makes the client of a server.
+#[derive(Clone)]
+pub(super) struct Connector(TlsConnector);
+
+impl Connector {
+    /// Trusts the authorities of the system, and those in a file.
+    pub(super) fn trusting(roots: Option<&Path>) -> Result<Connector, BadRoots> {
+        pumasi_fetch::trusting(roots).map(Connector)
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .build(self.clone());
+        Ok(HttpClient::new(Server(client)))
+    }
+}
+
+/// A connection, with TLS or without.
+pub(super) trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Line for S {}
+
+impl Connection for Box<dyn Line> {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<Box<dyn Line>>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let tls = self.0.clone();
+        Box::pin(async move {
+            let dialed = timeout(CONNECT_MAX, dial(&tls, &uri)).await;
+            let line = dialed.map_err(|_| io::Error::from(io::ErrorKind::TimedOut)).flatten();
+            line.map(TokioIo::new).map_err(|e| {
+                let server = uri.authority().map_or("its server", |authority| authority.as_str());
+                io::Error::new(e.kind(), format!("cannot connect to {server}: {e}"))
+            })
+        })
+    }
+}
+
+async fn dial(tls: &TlsConnector, uri: &Uri) -> io::Result<Box<dyn Line>> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_plain = uri.scheme_str() == Some("http");
+    let port = uri.port_u16().unwrap_or(if is_plain { 80 } else { 443 });
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    if is_plain {
+        return Ok(Box::new(stream));
+    }
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    Ok(Box::new(tls.connect(name, stream).await?))
+}
+
+/// A server that speaks S3.
+#[derive(Debug)]
+struct Server(Client<Connector, HttpRequestBody>);
+
+#[async_trait]
+impl HttpService for Server {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let answer = timeout(ANSWER_MAX, self.0.request(request)).await.map_err(again)?.map_err(again)?;
+        let (head, body) = answer.into_parts();
+        if !is_document(&head.headers) {
+            return Ok(HttpResponse::from_parts(head, HttpResponseBody::new(patient(body))));
+        }
+        // A document that breaks off is asked for again as a whole; objects are read on from where they were.
+        let whole = timeout(SILENCE_MAX, Limited::new(body, DOCUMENT_MAX).collect()).await;
+        let whole = whole.map_err(again)?.map_err(again)?.to_bytes();
+        Ok(HttpResponse::from_parts(head, whole.into()))
+    }
+}
+
+/// Whether an answer tells of objects or of what is wrong, where others are an object.
+fn is_document(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"/xml"))
+}
+
+/// A body that fails when it stands still.
+fn patient(body: Incoming) -> impl Body<Data = Bytes, Error = HttpError> + Send + Sync {
+    StreamBody::new(stream::try_unfold(body, |mut body| async move {
+        match timeout(SILENCE_MAX, body.frame()).await.map_err(again)? {
+            None => Ok::<_, HttpError>(None),
+            Some(frame) => Ok(Some((frame.map_err(again)?, body))),
+        }
+    }))
+}
+
+/// What went wrong on the way. Whether the request was carried out does not matter: it can be sent again.
+fn again(error: impl Into<Box<dyn Error + Send + Sync>>) -> HttpError {
+    HttpError::new_boxed(HttpErrorKind::Request, error.into())
+}
