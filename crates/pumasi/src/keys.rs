@@ -101,7 +101,8 @@ impl Keys {
         let mut all = Vec::new();
         for entry in entries {
             let path = entry.map_err(CliError::file("read", folder))?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(ENDING));
+            let name =
+                path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(ENDING));
             let Some(name) = name.filter(|name| check_name(name).is_ok()) else { continue };
             let text = fs::read_to_string(&path).map_err(CliError::file("read", &path))?;
             let key = text.parse().map_err(CliError::content(&path))?;

@@ -54,8 +54,11 @@ impl Progress {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
             let template = match count {
                 Count::Bytes if total == 0 => "{prefix} {bytes} {bytes_per_sec}",
-                Count::Bytes => "{prefix} [{bar:24}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}",
-                Count::Things => "{prefix} [{bar:24}] {pos}/{len} ETA {eta} {msg}",
+                // What is too long for a line is cut, because a bar on two lines is not taken away whole.
+                Count::Bytes => {
+                    "{prefix} [{bar:16}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {wide_msg}"
+                }
+                Count::Things => "{prefix} [{bar:16}] {pos}/{len} ETA {eta} {wide_msg}",
             };
             let style =
                 ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

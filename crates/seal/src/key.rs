@@ -178,7 +178,9 @@ mod tests {
         }
         let mistyped = text.replacen('7', "8", 1);
         assert_eq!(mistyped.parse::<Key>().unwrap_err(), SealError::Text("one of its digits is wrong"));
-        for text in ["", "pumasi-key-1", "hello", &text[..text.len() - 1], &format!("{text}0"), "pumasi-key-1 é"] {
+        for text in
+            ["", "pumasi-key-1", "hello", &text[..text.len() - 1], &format!("{text}0"), "pumasi-key-1 é"]
+        {
             assert!(text.parse::<Key>().is_err(), "{text}");
         }
         assert_eq!(format!("{key:?}"), format!("Key({})", key.id()), "nothing shows it by mistake");

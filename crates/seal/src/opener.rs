@@ -111,8 +111,8 @@ impl Opener {
     /// When not.
     pub fn finish(&self) -> Result<(), SealError> {
         let whole = self.pending.is_empty() && self.at >= self.seal.content_end();
-        let same = self.plain == self.seal.length()
-            && self.fingerprint.finish() == self.seal.header().fingerprint();
+        let same =
+            self.plain == self.seal.length() && self.fingerprint.finish() == self.seal.header().fingerprint();
         if whole && same { Ok(()) } else { Err(SealError::Changed) }
     }
 }

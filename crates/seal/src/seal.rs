@@ -208,8 +208,7 @@ impl Seal {
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(plain);
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag =
-            self.cipher.seal_in_place_separate_tag(nonce, Aad::from(place), &mut sealed[NONCE_LEN..]);
+        let tag = self.cipher.seal_in_place_separate_tag(nonce, Aad::from(place), &mut sealed[NONCE_LEN..]);
         sealed.extend_from_slice(tag.map_err(|_| SealError::TooLong)?.as_ref());
         Ok(sealed)
     }

@@ -60,7 +60,11 @@ fn every_length_comes_back() {
         let bytes = sealed(&key(), &plain);
         assert!(opened(&key(), &bytes).unwrap() == plain, "{length}");
         assert_eq!(bytes, sealed(&key(), &plain), "the same again");
-        assert_ne!(bytes[20..52], sealed(&Key::new([9; 32]), &plain)[20..52], "nothing is shared between keys");
+        assert_ne!(
+            bytes[20..52],
+            sealed(&Key::new([9; 32]), &plain)[20..52],
+            "nothing is shared between keys"
+        );
     }
 }
 

@@ -72,7 +72,8 @@ impl LsArgs {
                 };
                 let mut cells = vec![size(entry, &keys)];
                 if self.long {
-                    let of_file = |what: fn(&Version) -> String| entry.file.as_ref().map(what).unwrap_or_default();
+                    let of_file =
+                        |what: fn(&Version) -> String| entry.file.as_ref().map(what).unwrap_or_default();
                     cells.push(of_file(|file| ByteSize(file.size).to_string()));
                     cells.push(of_file(|file| file.version.to_string()));
                 }

@@ -27,7 +27,7 @@ Examples:
   pumasi put taxes :taxes --encrypt                encrypt with it
   pumasi key show > key.txt                        its recovery text: print it, keep it safe
   pumasi key add < key.txt                         on another machine
-  pumasi key new family --passphrase               the same name and passphrase make it again anywhere
+  pumasi key new family --passphrase               name and passphrase make it again anywhere
   pumasi key open report.pdf.raw report.pdf        decrypt what came through a link, S3 or --raw
 
 Keys lie in $XDG_CONFIG_HOME/pumasi/keys, readable by you only, and never leave this machine by themselves. \
@@ -187,7 +187,10 @@ fn refuse_taken(name: &str) -> Result<(), CliError> {
     let keys = Keys::load()?;
     if keys.all().iter().any(|named| named.name == name) {
         let problem = format!("there is a key '{name}' already");
-        return Err(CliError::usage(problem, "choose another name for the new one, as in `pumasi key new work`"));
+        return Err(CliError::usage(
+            problem,
+            "choose another name for the new one, as in `pumasi key new work`",
+        ));
     }
     Ok(())
 }

@@ -65,7 +65,9 @@ impl ShareArgs {
         out.told(&json!({ "id": link.id, "url": url }), &url)?;
         let entry = remote::find(&client, place).await?;
         if entry.and_then(|entry| entry.file).is_some_and(|file| sealed_with(&file).is_some()) {
-            out.warn("it is encrypted, and so are the bytes behind the link: `pumasi key open` decrypts them");
+            out.warn(
+                "it is encrypted, and so are the bytes behind the link: `pumasi key open` decrypts them",
+            );
         }
         out.note(&format!("link {}: `pumasi unshare {}{}` ends it", link.id, place.prefix(), link.id));
         Ok(Exit::Ok)

@@ -86,6 +86,8 @@ impl SyncArgs {
         }
         if out.json {
             out.value(&lines)?;
+        } else if lines.is_empty() {
+            out.note("both are the same");
         } else {
             lines.iter().try_for_each(|line| out.line(line))?;
         }

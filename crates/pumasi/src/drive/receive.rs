@@ -246,13 +246,7 @@ impl Receiver<'_> {
     }
 
     /// Writes what is missing of a part.
-    async fn rest(
-        &self,
-        job: &Job,
-        part: &mut Part,
-        moved: &mut u64,
-        going: &UnderWay,
-    ) -> Result<(), Fetch> {
+    async fn rest(&self, job: &Job, part: &mut Part, moved: &mut u64, going: &UnderWay) -> Result<(), Fetch> {
         let version = Some(job.version.version);
         let range = Some(part.missing(job));
         let mut download = self.client.read_file(self.space, &job.remote, version, range).await?;

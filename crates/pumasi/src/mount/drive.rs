@@ -145,7 +145,11 @@ impl Drive {
     }
 
     /// What decrypts a version, and encrypts what replaces it.
-    fn ciphers_of(&self, path: &FilePath, version: &Version) -> Result<Option<(Arc<Seal>, Arc<Key>)>, Trouble> {
+    fn ciphers_of(
+        &self,
+        path: &FilePath,
+        version: &Version,
+    ) -> Result<Option<(Arc<Seal>, Arc<Key>)>, Trouble> {
         let keys = &self.ciphers.keys;
         let found = keys.seal(version).and_then(|seal| Ok(seal.zip(keys.kept(Some(version))?)));
         found.map_err(|why| self.closed(path, why))

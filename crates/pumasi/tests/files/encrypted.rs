@@ -71,7 +71,8 @@ fn the_hub_has_no_byte_of_it_and_it_comes_back_just_so() {
     assert_eq!(alice.ok(&["cat", ":d/small"]).as_bytes(), marker);
 
     let listed = alice.json(&["ls", ":d"]);
-    let small = listed["entries"].as_array().unwrap().iter().find(|entry| entry["path"] == "d/small").unwrap();
+    let small =
+        listed["entries"].as_array().unwrap().iter().find(|entry| entry["path"] == "d/small").unwrap();
     let of = |name: &str| &small["encrypted"][name];
     assert_eq!((of("size"), of("key")), (&marker.len().into(), &made["key"]), "{small}");
     assert!(small["file"]["size"].as_u64().unwrap() > 300, "padded: {small}");

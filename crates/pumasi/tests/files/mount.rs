@@ -148,8 +148,7 @@ fn encrypted_files_are_plain_in_a_mounted_folder_and_nowhere_else() {
     alice.ok(&["put", "d/plain", ":d/"]);
     let Some(mount) = Mount::new(&alice, ":", &["--encrypt"]) else { return };
     let at = |name: &str| mount.dir.join(name);
-    let is_sealed =
-        |place: &str| alice.run(&["cat", place, "--raw"]).stdout.starts_with(b"PUMASISL");
+    let is_sealed = |place: &str| alice.run(&["cat", place, "--raw"]).stdout.starts_with(b"PUMASISL");
     assert_eq!(fs::metadata(at("d/large")).unwrap().len(), large.len() as u64);
     assert!(fs::read(at("d/large")).unwrap() == large);
     let mut file = fs::File::options().read(true).write(true).open(at("d/large")).unwrap();
@@ -161,7 +160,9 @@ fn encrypted_files_are_plain_in_a_mounted_folder_and_nowhere_else() {
     file.write_all(b"over an edge").unwrap();
     drop(file);
     alice.ok(&["get", ":d/large", "back"]);
-    assert!(is_sealed(":d/large") && fs::read(alice.path("back")).unwrap()[65_530..65_542] == *b"over an edge");
+    assert!(
+        is_sealed(":d/large") && fs::read(alice.path("back")).unwrap()[65_530..65_542] == *b"over an edge"
+    );
 
     fs::write(at("d/new"), "written").unwrap();
     assert!(is_sealed(":d/new") && alice.ok(&["cat", ":d/new"]) == "written");

@@ -113,7 +113,10 @@ mod tests {
         let content = |text, key| Ok(file(text, key).into_values().next().unwrap());
         // Nothing changed there: the key of what lies there, or the one that is wanted.
         assert_eq!(told(&file("1", k1), &file("1", k1), "2", None), content("2", k1));
-        assert_eq!(told(&file("1", plain), &file("1", plain), "1", Some(Arc::new(one.clone()))), content("1", k1));
+        assert_eq!(
+            told(&file("1", plain), &file("1", plain), "1", Some(Arc::new(one.clone()))),
+            content("1", k1)
+        );
         // Changed there, and under another key: what was not changed here is still what it was.
         assert_eq!(told(&file("2", k1), &file("1", plain), "1", None), content("1", plain));
         assert_eq!(told(&file("2", k1), &file("1", plain), "2", None), content("2", k1));
