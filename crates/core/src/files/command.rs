@@ -228,8 +228,8 @@ pub enum FilesCommand {
         /// Which.
         parts: Vec<Hash>,
     },
-    /// Removes one content of a file for good, also of one that was put into the trash itself. The newest gives way to the one before it; with its
-    /// only one the file goes, and nothing is kept of it. Writers.
+    /// Removes one content of a file for good, also of one that was put into the trash itself. The newest gives way to the
+    /// one before it; with its only one the file goes, and nothing is kept of it. Writers.
     RemoveVersion {
         /// Where.
         space: SpaceId,

@@ -173,7 +173,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
     let commands = commands();
     let mut numbers: Vec<usize> = commands.iter().map(|(_, command)| number(command)).collect();
     numbers.dedup();
-    assert!(numbers.into_iter().eq(0..=25), "a request of every kind");
+    assert!(numbers.into_iter().eq(0..=27), "a request of every kind");
     commands.into_iter().map(|(name, command)| (name, request(command))).collect()
 }
 
