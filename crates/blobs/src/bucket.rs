@@ -110,26 +110,27 @@ impl Bucket {
 
     /// Opens the place for the store in `dir`, and makes it its own when it belongs to nobody.
     pub(crate) async fn open(&self, dir: &Path) -> Result<Arc<dyn ObjectStore>, BlobError> {
-        let objects = self.connect()?;
-        let id = match Home::read(dir)? {
-            Some(home) => home.id,
-            None => Home::make(dir, self)?.id,
-        };
+        let (objects, home) = (self.connect()?, Home::read(dir)?);
         let object = path::Path::from(OWNER);
         let failed = |operation| move |e| BlobError::object(operation, OWNER, e);
         let owner = match objects.get(&object).await {
-            Ok(found) => found.bytes().await.map_err(failed("read"))?,
-            Err(object_store::Error::NotFound { .. }) => {
-                let payload = PutPayload::from(id.clone().into_bytes());
-                objects.put(&object, payload).await.map_err(failed("write"))?;
-                return Ok(objects);
-            }
+            Ok(found) => Some(found.bytes().await.map_err(failed("read"))?),
+            Err(object_store::Error::NotFound { .. }) => None,
             Err(error) => return Err(failed("read")(error)),
         };
-        match owner == id.as_bytes() {
-            true => Ok(objects),
-            false => Err(BlobError::Owned { place: self.to_string(), dir: dir.to_owned() }),
+        match (home, owner) {
+            (Some(home), Some(owner)) if owner == home.id.as_bytes() => {}
+            (_, Some(_)) => return Err(BlobError::Owned { place: self.to_string(), dir: dir.to_owned() }),
+            (home, None) => {
+                let id = match home {
+                    Some(home) => home.id,
+                    None => Home::make(dir, self)?.id,
+                };
+                let payload = PutPayload::from(id.into_bytes());
+                objects.put(&object, payload).await.map_err(failed("write"))?;
+            }
         }
+        Ok(objects)
     }
 }
 

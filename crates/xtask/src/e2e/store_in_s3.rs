@@ -117,6 +117,7 @@ fn a_store_in_a_bucket_bears_a_server_in_any_mood() {
         command.output().expect("it runs")
     };
     assert!(plain("a", &[]).status.success());
+    std::fs::create_dir(scene.path("other")).expect("a folder");
     let other = plain("other", &["--at", "s3://packs/of/a"]);
     assert!(!other.status.success() && stderr(&other).contains("belong to another store"), "{other:?}");
     let moved = plain("a", &["--at", "s3://packs/elsewhere"]);
