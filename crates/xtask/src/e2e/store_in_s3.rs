@@ -135,7 +135,9 @@ fn a_store_in_a_bucket_bears_a_server_in_any_mood() {
 
     scene.moody.set(Mood::Down);
     let third = scene.tree("third", 1 << 20);
-    for arguments in [&["put", &text(&third)][..], &["get", "second", &text(&scene.path("none"))]] {
+    let (put, none) = (text(&third), text(&scene.path("none")));
+    let tries: [&[&str]; 2] = [&["put", &put], &["get", "second", &none]];
+    for arguments in tries {
         let refused = scene.store("a", arguments);
         let said = stderr(&refused);
         assert!(!refused.status.success(), "{said}");
