@@ -247,10 +247,13 @@ impl Opened<'_> {
             let (since, content) = of.older.remove(at);
             self.space.older.remove(&(since, file, version));
             self.space.used.0 -= content.size.0;
+            self.claims.set_unfiled(content.by, content.blob, true);
         } else if let Some((since, before)) = of.older.pop() {
             self.space.older.remove(&(since, file, before.id));
-            let gone = self.tree.write(file, before);
-            gone.into_iter().for_each(|gone| self.space.used.0 -= gone.size.0);
+            if let Some(gone) = self.tree.write(file, before) {
+                self.space.used.0 -= gone.size.0;
+                self.claims.set_unfiled(gone.by, gone.blob, true);
+            }
         } else {
             self.space.trash.remove(file);
             let folder = self.tree.detach(file);

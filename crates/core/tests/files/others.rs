@@ -491,6 +491,23 @@ fn what_was_sent_counts_until_something_else_counts_it() {
 }
 
 #[test]
+fn a_version_that_is_removed_for_good_counts_again() {
+    let mut world = World::new();
+    let space = world.space(ANN, "archive", 1_000);
+    let first = world.put(ANN, space, "a", (blob(1), 100)).expect("it is put");
+    let second = world.put(ANN, space, "a", (blob(2), 20)).expect("it is put");
+    world.put(ANN, space, "a", (blob(3), 3)).expect("it is put");
+    let newest = world.put(ANN, space, "a", (blob(4), 4)).expect("it is put").version;
+    assert_eq!(world.files().unfiled(ANN), ByteSize(0));
+    for (version, unfiled) in [(second.version, 20), (newest, 24), (first.version, 124)] {
+        let remove = FilesCommand::RemoveVersion { space, file: first.file, version: version.expect("one") };
+        world.file(ANN, remove).expect("it is removed");
+        assert_eq!(world.files().unfiled(ANN), ByteSize(unfiled));
+        world.state.sanity_check();
+    }
+}
+
+#[test]
 fn a_group_is_who_shares_a_space() {
     let mut world = World::new();
     let space = world.space(ANN, "lab", 0);

@@ -93,7 +93,9 @@ async fn what_is_on_its_way_counts_too() {
         async move { send(&alice, &format!("at once {n}"), 30 << 20).await.is_ok() }
     });
     let came = futures_util::future::join_all(sending).await.into_iter().filter(|came| *came).count();
-    assert!((1..=2).contains(&came), "{came} came");
+    // When all of them are half there, all may be too much together.
+    assert!(came <= 2, "{came} came");
+    assert!(send(&alice, "afterwards", 3 << 20).await.is_ok(), "what did not come does not count any more");
 }
 
 #[tokio::test]
