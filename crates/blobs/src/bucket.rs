@@ -58,7 +58,7 @@ impl FromStr for Bucket {
         let rest = text.strip_prefix("s3://").ok_or_else(bad)?;
         let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if name.is_empty() || !name.chars().all(fits) {
+        if name.is_empty() || !name.chars().all(fits) || prefix.starts_with('/') {
             return Err(bad());
         }
         let prefix = path::Path::parse(prefix.trim_end_matches('/')).map_err(|_| bad())?;
@@ -152,7 +152,7 @@ impl Home {
         };
         let home = text
             .trim_end()
-            .split_once(' ')
+            .rsplit_once(' ')
             .and_then(|(bucket, id)| Some(Home { bucket: bucket.parse().ok()?, id: id.to_owned() }));
         home.map(Some)
             .ok_or_else(|| BlobError::folder("understand", path, std::io::ErrorKind::InvalidData.into()))
@@ -198,7 +198,7 @@ mod tests {
     fn a_folder_remembers_its_bucket_and_is_not_taken_from_its_own_packs() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("packs")).unwrap();
-        let bucket: Bucket = "s3://packs/a".parse().unwrap();
+        let bucket: Bucket = "s3://packs/a b".parse().unwrap();
         assert!(Home::read(dir.path()).unwrap().is_none());
         let made = Home::make(dir.path(), &bucket).unwrap();
         let read = Home::read(dir.path()).unwrap().unwrap();

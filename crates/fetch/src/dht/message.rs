@@ -117,7 +117,7 @@ mod tests {
         let whole = [
             &b"d1:rd2:id20:iiiiiiiiiiiiiiiiiiii"[..],
             &nodes,
-            b"5:token3:tok6:valuesl6:\x05\x06\x07\x08\x00\x505:short18:aaaaaaaaaaaaaaaaaaei9eee1:t4:tttt1:y1:re",
+            b"5:token3:tok6:valuesl6:\x05\x06\x07\x08\x00\x505:short18:aaaaaaaaaaaaaaaaaai9eee1:t4:tttt1:y1:re",
         ];
         let (ticket, answer) = read(&whole.concat(), false).unwrap();
         let answer = answer.unwrap();

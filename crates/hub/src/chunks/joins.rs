@@ -74,19 +74,27 @@ impl Joins {
         joins.get(&key(account, parts)).cloned()
     }
 
-    /// Begins to put parts together that the account holds, in its place among those at work.
-    pub(crate) fn begin(
+    /// Begins to put parts together that the account holds, if nobody did meanwhile, in a place among those at work.
+    ///
+    /// # Errors
+    /// When there is no place.
+    pub(crate) fn begin<E>(
         &self,
         hub: &Arc<Hub>,
         account: AccountId,
         parts: Vec<(Hash, ByteSize)>,
-        place: Share<AccountId>,
-    ) -> Arc<Join> {
+        place: impl FnOnce() -> Result<Share<AccountId>, E>,
+    ) -> Result<Arc<Join>, E> {
         let names: Vec<Hash> = parts.iter().map(|(name, _)| *name).collect();
+        let key = key(account, &names);
+        let mut joins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(join) = joins.get(&key).filter(|join| join.is_kept(Instant::now())) {
+            return Ok(Arc::clone(join));
+        }
+        let place = place()?;
         let size = parts.iter().map(|(_, size)| size.0).sum();
         let join = Arc::new(Join { size, done: AtomicU64::new(0), ended: watch::Sender::new(None) });
-        let mut joins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        joins.insert(key(account, &names), Arc::clone(&join));
+        joins.insert(key, Arc::clone(&join));
         drop(joins);
         let (hub, working) = (Arc::clone(hub), Arc::clone(&join));
         tokio::spawn(async move {
@@ -94,7 +102,7 @@ impl Joins {
             working.ended.send_replace(Some((Instant::now(), ended.map_err(Arc::new))));
             drop(place);
         });
-        join
+        Ok(join)
     }
 }
 

@@ -132,8 +132,7 @@ pub(super) async fn join(
         None => {
             let parts = sizes(&hub, account, parts).await?;
             hub.coming(account).take(0).await?;
-            let place = place(&hub, account)?;
-            hub.chunks.joins.begin(&hub, account, parts, place)
+            hub.chunks.joins.begin(&hub, account, parts, || place(&hub, account))?
         }
     };
     let Ok(ended) = tokio::time::timeout(hub.options.join_wait, join.ended()).await else {

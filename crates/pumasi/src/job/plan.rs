@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(input(&text(&plain, ":b/c")).unwrap(), here("b/c", &plain));
         assert_eq!(input(&text(&odd, "")).unwrap(), here("a:b", &odd));
         assert_eq!(input(&text(&odd, ":c")).unwrap(), here("c", &odd));
-        for bad in ["a:../b", "a:/b", "a:", "..", "a:b//c", &text(&plain, ":../b"), &text(&plain, ":")] {
+        for bad in ["a:../b", "a:", "..", "a:b//c", &text(&plain, ":../b"), &text(&plain, ":")] {
             assert!(input(bad).is_err(), "{bad}");
         }
     }

@@ -228,7 +228,7 @@ impl Body {
             let mut reopened = file.reopen()?;
             let hash = off_runtime(move || hash_reader(&mut reopened)).await?;
             let length = file.as_file().metadata()?.len();
-            at.send(Arc::new(path.clone()), length, hash, || Ok(Source::File(path))).await?;
+            at.send(Arc::new(Source::File(path.clone())), length, hash, || Ok(Source::File(path))).await?;
             return Ok(hash);
         };
         let seal = move || {
