@@ -28,10 +28,13 @@ pub(crate) struct Caller {
     pub(crate) greeting: Greeting,
 }
 
+/// Torrents by info-hash, and a number for each time that one is opened.
+type Open = BTreeMap<([u8; 20], u64), mpsc::Sender<Caller>>;
+
 /// Which torrents can be asked for.
 #[derive(Default)]
 pub(crate) struct Doors {
-    open: Mutex<BTreeMap<([u8; 20], u64), mpsc::Sender<Caller>>>,
+    open: Mutex<Open>,
     last: AtomicU64,
     listening: OnceLock<Listening>,
 }
@@ -60,7 +63,7 @@ impl Drop for Door {
 }
 
 impl Doors {
-    fn open(&self) -> MutexGuard<'_, BTreeMap<([u8; 20], u64), mpsc::Sender<Caller>>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

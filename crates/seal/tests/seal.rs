@@ -87,7 +87,7 @@ fn the_wrong_key_is_named() {
     let other = Key::new([9; 32]);
     assert_eq!(opened(&other, &bytes), Err(SealError::OtherKey(key().id())));
     let header = Header::decode(&bytes).unwrap();
-    assert_eq!((header.key(), header.to_string().parse()), (key().id(), Ok(header.clone())));
+    assert_eq!((header.key(), header.to_string().parse()), (key().id(), Ok(header)));
     // A key with the same id, if anybody found one, opens nothing either.
     let mut forged = bytes;
     forged[12..20].copy_from_slice(&other.id().0);

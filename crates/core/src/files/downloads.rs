@@ -271,7 +271,7 @@ impl Files {
                 let tries = download.tries + 1;
                 let reason: String = reason.chars().take(Bounds::NAME_BYTES).collect();
                 if let Some(download) = self.downloads.get_mut(id) {
-                    (download.tries, download.trouble) = (tries, Some(reason.clone()));
+                    (download.tries, download.trouble) = (tries, Some(reason));
                 }
                 if *again && tries < Bounds::DOWNLOAD_TRIES {
                     DownloadState::Waiting(Some(ctx.now.after(pause_after(tries))))

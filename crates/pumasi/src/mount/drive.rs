@@ -17,6 +17,9 @@ use super::trouble::Trouble;
 use crate::keys::{Closed, Keys};
 use crate::output::Output;
 
+/// What decrypts a version of a file, and under which key what replaces it is encrypted.
+type Opener = (Arc<Seal>, Arc<Key>);
+
 /// How long what the hub said is believed.
 const BELIEVED: Duration = Duration::from_secs(1);
 
@@ -145,11 +148,7 @@ impl Drive {
     }
 
     /// What decrypts a version, and encrypts what replaces it.
-    fn ciphers_of(
-        &self,
-        path: &FilePath,
-        version: &Version,
-    ) -> Result<Option<(Arc<Seal>, Arc<Key>)>, Trouble> {
+    fn ciphers_of(&self, path: &FilePath, version: &Version) -> Result<Option<Opener>, Trouble> {
         let keys = &self.ciphers.keys;
         let found = keys.seal(version).and_then(|seal| Ok(seal.zip(keys.kept(Some(version))?)));
         found.map_err(|why| self.closed(path, why))

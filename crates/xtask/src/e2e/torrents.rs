@@ -122,7 +122,9 @@ fn a_real_client_gives_to_the_hub_and_is_given_to() {
 
     pool.forget_arguments(2);
     pool.restart_hub(&["--no-dht"]).expect("it starts again");
-    // The same by its tracker, and back from there: nobody else has it any more.
+    // The same by its tracker, and back from there: nobody else has it any more. By another account: what the first one
+    // had is linked for it without asking anybody.
+    let token = pool.open_account("ben", "researcher").expect("an account opens");
     let torrent = shared.path().join("dir.torrent");
     let (done, back) = fetch(&pool, &token, &torrent.to_string_lossy(), "tracker");
     same(&shared.path().join("dir"), &back.join("dir"));
