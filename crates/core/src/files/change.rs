@@ -164,6 +164,8 @@ impl Opened<'_> {
             Some(id) if self.tree.folder(id).is_none() => {
                 return Err(FilesRefusal::NotAFolder { path: path.clone() });
             }
+            // A space's own folder stays whatever happens, and so does a copy of it.
+            Some(id) if id == self.space.root => {}
             Some(id) => {
                 self.tree.set_stays(id, false);
                 self.space.things -= self.prune(id);
