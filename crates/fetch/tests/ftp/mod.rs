@@ -132,8 +132,10 @@ impl Ftp {
         }
         data.write_all(rest).await.ok()?;
         data.write_all(&vec![1; self.manner.more]).await.ok()?;
-        while self.manner.endless {
-            data.write_all(&[7; 1 << 16]).await.ok()?;
+        if self.manner.endless {
+            loop {
+                data.write_all(&[7; 1 << 16]).await.ok()?;
+            }
         }
         data.shutdown().await.ok()
     }

@@ -100,8 +100,8 @@ fn a_shared_input_may_lie_in_a_space_or_be_a_result() {
     scene.succeed(&["put", &targets, ":data/targets.fasta"]);
     assert_eq!(run(&["--in", ":data/targets.fasta"]), expected);
     scene.succeed(&["run", &guest, "--each", &targets, "--budget", "5", "--name", "copy"]);
-    let jobs: Vec<wire::Job> = serde_json::from_str(&scene.succeed(&["jobs", "--json"])).expect("JSON");
-    let copy = jobs.iter().find(|job| job.name == "copy").expect("the job").id;
+    let jobs: wire::Jobs = serde_json::from_str(&scene.succeed(&["jobs", "--json"])).expect("JSON");
+    let copy = jobs.jobs.iter().find(|job| job.name == "copy").expect("the job").id;
     assert_eq!(run(&["--in-result", &format!("targets.fasta={copy}:0")]), expected);
     assert_eq!(run(&["--in-result", &format!("targets.fasta={copy}:targets.fasta")]), expected);
 }
