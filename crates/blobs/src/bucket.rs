@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig, path};
+use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, path};
 
 use crate::BlobError;
 use crate::folder;
@@ -113,24 +113,39 @@ impl Bucket {
         let (objects, home) = (self.connect()?, Home::read(dir)?);
         let object = path::Path::from(OWNER);
         let failed = |operation| move |e| BlobError::object(operation, OWNER, e);
-        let owner = match objects.get(&object).await {
-            Ok(found) => Some(found.bytes().await.map_err(failed("read"))?),
-            Err(object_store::Error::NotFound { .. }) => None,
-            Err(error) => return Err(failed("read")(error)),
+        let owner = async || match objects.get(&object).await {
+            Ok(found) => Ok(Some(found.bytes().await.map_err(failed("read"))?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed("read")(error)),
         };
-        match (home, owner) {
-            (Some(home), Some(owner)) if owner == home.id.as_bytes() => {}
-            (_, Some(_)) => return Err(BlobError::Owned { place: self.to_string(), dir: dir.to_owned() }),
-            (home, None) => {
-                let id = match home {
-                    Some(home) => home.id,
-                    None => Home::make(dir, self)?.id,
-                };
-                let payload = PutPayload::from(id.into_bytes());
-                objects.put(&object, payload).await.map_err(failed("write"))?;
-            }
+        let found = owner().await?;
+        if home.is_none() && found.is_some() {
+            return Err(BlobError::Owned { place: self.to_string(), dir: dir.to_owned() });
         }
-        Ok(objects)
+        let id = match home {
+            Some(home) => home.id,
+            None => Home::make(dir, self)?.id,
+        };
+        let found = match found {
+            Some(found) => Some(found),
+            None => {
+                let payload = PutPayload::from(id.clone().into_bytes());
+                let put = objects.put_opts(&object, payload.clone(), PutMode::Create.into()).await;
+                match put {
+                    Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+                    Err(object_store::Error::NotImplemented { .. }) => {
+                        objects.put(&object, payload).await.map_err(failed("write"))?;
+                    }
+                    Err(error) => return Err(failed("write")(error)),
+                }
+                // Another store that was started at the same time may have been first.
+                owner().await?
+            }
+        };
+        match found.is_some_and(|owner| owner == id.as_bytes()) {
+            true => Ok(objects),
+            false => Err(BlobError::Owned { place: self.to_string(), dir: dir.to_owned() }),
+        }
     }
 }
 

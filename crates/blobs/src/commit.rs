@@ -1,42 +1,47 @@
 //! Writing packs: made durable, then entered in the index. Small writers at the same time share one pack.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
-
 use object_store::{ObjectStoreExt, PutPayload};
 use pumasi_types::Hash;
-use tokio::sync::oneshot;
 
 use crate::BlobError;
 use crate::folder;
 use crate::frame::Frame;
 use crate::pack::{Kind, PackWriter};
 use crate::store::{BlobStore, pack_path};
+use crate::turns::{Request, Turns};
 use crate::work::join;
 
 /// A pack is closed when its frames weigh so much; bounds what writing one takes in memory.
 pub(crate) const PACK_TARGET: u64 = 16 << 20;
+/// A pack of at least so many bytes goes past the page cache of a local folder: nobody is likely to read all of it soon.
+const LARGE: u64 = 4 << 20;
 
-/// Those who wait for the end of what they wrote to become durable.
-#[derive(Debug, Default)]
-pub(crate) struct Committer {
-    queue: Mutex<VecDeque<Request>>,
-    /// Held by the task that writes for all who wait.
-    turn: tokio::sync::Mutex<()>,
-}
-
+/// Frames to be written.
 #[derive(Debug)]
-struct Request {
+pub(crate) struct Commit {
     chunks: Vec<Frame>,
     manifests: Vec<Frame>,
-    done: Done,
 }
 
-type Done = oneshot::Sender<Result<(), BlobError>>;
+impl Request for Commit {
+    type Answer = ();
 
-impl Request {
-    fn length(&self) -> u64 {
+    const BATCH: u64 = PACK_TARGET;
+
+    fn turns(store: &BlobStore) -> &Turns<Self> {
+        &store.inner().commits
+    }
+
+    fn weight(&self) -> u64 {
         self.chunks.iter().chain(&self.manifests).map(Frame::weight).sum()
+    }
+
+    /// Manifests come after what they name, so that no crash leaves a blob that is not whole.
+    async fn serve(store: &BlobStore, batch: &[Self]) -> Result<Vec<()>, BlobError> {
+        let all = |frames: fn(&Self) -> &Vec<Frame>| batch.iter().flat_map(frames).cloned().collect();
+        store.write_pack(Kind::Chunks, all(|one| &one.chunks)).await?;
+        store.write_pack(Kind::Manifests, all(|one| &one.manifests)).await?;
+        Ok(vec![(); batch.len()])
     }
 }
 
@@ -46,59 +51,7 @@ impl BlobStore {
         if chunks.is_empty() && manifests.is_empty() {
             return Ok(());
         }
-        let (done, answer) = oneshot::channel();
-        self.queue().push_back(Request { chunks, manifests, done });
-        // In a task of its own, so that whoever goes away takes nobody else's bytes along.
-        let store = self.clone();
-        let task = tokio::spawn(async move {
-            let answers = store.commit_waiting().await;
-            // Whoever has all answers may open the folder again.
-            drop(store);
-            answers.into_iter().for_each(|(done, result)| drop(done.send(result)));
-        });
-        match answer.await {
-            Ok(result) => result,
-            // Only a panic drops the request.
-            Err(_) => {
-                join(task).await;
-                unreachable!("a request is answered unless its writer panicked")
-            }
-        }
-    }
-
-    async fn commit_waiting(&self) -> Vec<(Done, Result<(), BlobError>)> {
-        let _turn = self.inner().committer.turn.lock().await;
-        let mut batch = Vec::new();
-        {
-            let mut queue = self.queue();
-            let mut length = 0;
-            while let Some(next) = queue.front() {
-                length += next.length();
-                if !batch.is_empty() && length > PACK_TARGET {
-                    break;
-                }
-                batch.extend(queue.pop_front());
-            }
-        }
-        if batch.len() > 1 {
-            let all = |frames: fn(&Request) -> &Vec<Frame>| batch.iter().flat_map(frames).cloned().collect();
-            let written = self.write_both(all(|one| &one.chunks), all(|one| &one.manifests)).await;
-            if written.is_ok() {
-                return batch.into_iter().map(|one| (one.done, Ok(()))).collect();
-            }
-        }
-        // Each alone: what is wrong with one is told to that one.
-        let mut answers = Vec::with_capacity(batch.len());
-        for one in batch {
-            answers.push((one.done, self.write_both(one.chunks, one.manifests).await));
-        }
-        answers
-    }
-
-    /// Manifests come after what they name, so that no crash leaves a blob that is not whole.
-    async fn write_both(&self, chunks: Vec<Frame>, manifests: Vec<Frame>) -> Result<(), BlobError> {
-        self.write_pack(Kind::Chunks, chunks).await?;
-        self.write_pack(Kind::Manifests, manifests).await
+        self.in_turn(Commit { chunks, manifests }).await
     }
 
     /// Writes a pack and enters it. Durable when it returns.
@@ -115,9 +68,15 @@ impl BlobStore {
         // The index needs room here wherever the pack goes.
         let here = if self.inner().is_local { pack.index.length } else { 0 };
         folder::check_room(&self.inner().dir, &object, here)?;
-        let payload = PutPayload::from_iter(pack.bytes);
-        let written = self.inner().objects.put(&object, payload).await;
-        written.map_err(|e| BlobError::object("write", &object, e))?;
+        if self.inner().is_local && pack.index.length >= LARGE {
+            let (dir, fsync, path) = (self.inner().dir.clone(), self.inner().options.fsync, object.clone());
+            join(tokio::task::spawn_blocking(move || folder::write_large(&dir, &path, &pack.bytes, fsync)))
+                .await?;
+        } else {
+            let payload = PutPayload::from_iter(pack.bytes);
+            let written = self.inner().objects.put(&object, payload).await;
+            written.map_err(|e| BlobError::object("write", &object, e))?;
+        }
         let (store, id, index) = (self.clone(), pack.id, pack.index);
         join(tokio::task::spawn_blocking(move || store.enter(&[(id, index)]))).await
     }
@@ -132,9 +91,5 @@ impl BlobStore {
             }
         }
         Ok(())
-    }
-
-    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Request>> {
-        self.inner().committer.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

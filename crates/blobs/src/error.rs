@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pumasi_types::{ByteSize, Hash};
 
@@ -59,6 +60,9 @@ pub enum BlobError {
         /// What the operating system reported.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// What failed for all that were to be written together.
+    #[error(transparent)]
+    Together(Arc<BlobError>),
     /// The folder holds a store that a development version of this program made.
     #[error("the store in {} has the layout of an earlier development version; move it away and put its files again", dir.display())]
     OldLayout {
@@ -157,6 +161,22 @@ pub enum BlobError {
 }
 
 impl BlobError {
+    /// The failure itself, also when it came to several at once.
+    pub fn reason(&self) -> &BlobError {
+        match self {
+            BlobError::Together(error) => error.reason(),
+            error => error,
+        }
+    }
+
+    /// Whether it is the server of a bucket that cannot be reached now: the same thing may succeed later.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self.reason(),
+            BlobError::Object { source: object_store::Error::Generic { store: "S3", .. }, .. }
+        )
+    }
+
     /// Names what failed, and tells a full disk from the rest.
     pub(crate) fn object(
         operation: &'static str,

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
+use pumasi_log::{DirectWriter, RealDisk};
 use pumasi_types::Hash;
 
 use crate::BlobError;
@@ -49,6 +51,35 @@ pub(crate) fn clear(dir: &Path) -> Result<(), BlobError> {
     // A crash can leave names that are visible but not yet on disk; what the index lists must be durable.
     sync(&packs)?;
     sync(dir)
+}
+
+/// Writes a large object, first under a name that [`clear`] removes after a crash. Nothing is left of it when that fails.
+pub(crate) fn write_large(
+    dir: &Path,
+    object: &object_store::path::Path,
+    bytes: &[Bytes],
+    fsync: bool,
+) -> Result<(), BlobError> {
+    let path = dir.join(object.as_ref());
+    let unfinished = dir.join(format!("{object}#1"));
+    let write = || {
+        let mut writer = DirectWriter::create(&RealDisk, &unfinished)?;
+        bytes.iter().try_for_each(|part| writer.write(part))?;
+        let file = writer.finish()?;
+        if fsync {
+            file.sync()?;
+        }
+        fs::rename(&unfinished, &path)
+    };
+    write().map_err(|e| {
+        // The first failure says more than one to remove what it left.
+        let _ = fs::remove_file(&unfinished);
+        BlobError::folder("write", &path, e)
+    })?;
+    match (fsync, path.parent()) {
+        (true, Some(folder)) => sync(folder),
+        _ => Ok(()),
+    }
 }
 
 /// Makes what happened to the names in a folder durable.

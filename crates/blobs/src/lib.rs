@@ -32,6 +32,7 @@ mod read;
 mod store;
 mod together;
 pub mod tree;
+mod turns;
 mod work;
 
 pub use bucket::{Bucket, NoBucket};

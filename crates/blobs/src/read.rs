@@ -230,8 +230,13 @@ impl BlobStore {
         }
         let wanted = (range.end - range.start) as usize;
         match self.read_object(&object, range.start.into()..range.end.into()).await {
-            Ok(bytes) if bytes.len() == wanted => return Ok(bytes),
+            Ok(bytes) if bytes.len() == wanted => {
+                self.found_there(location.pack);
+                return Ok(bytes);
+            }
             Ok(_) => {}
+            // It has been tried for long enough already.
+            Err(error) if error.is_passing() => return Err(Some(error)),
             // An object that is missing or was cut is damage, not a disk that fails to read.
             Err(error) => match self.inner().objects.head(&object).await {
                 Ok(meta) if meta.size >= u64::from(range.end) => return Err(Some(error)),
@@ -241,6 +246,14 @@ impl BlobStore {
         }
         self.damaged_mut().packs.insert(location.pack);
         Err(None)
+    }
+
+    /// A pack that was missing is there: its server had lost sight of it for a while. One in a folder may be cut, and only
+    /// a repair tells.
+    fn found_there(&self, pack: PackNumber) {
+        if !self.inner().is_local && self.damaged().packs.contains(&pack) {
+            self.damaged_mut().packs.remove(&pack);
+        }
     }
 
     /// Remembers that something cannot be read, and says so.

@@ -16,13 +16,14 @@ use pumasi_types::{ByteSize, Duration, Hash, Time};
 use crate::BlobError;
 use crate::bucket::Bucket;
 use crate::cache::FrameCache;
-use crate::commit::Committer;
+use crate::commit::Commit;
 use crate::epochs::Epochs;
 use crate::folder;
 use crate::index::{Index, Location, PackNumber};
 use crate::ingest::Writer;
 use crate::pack::{PackFault, PackIndex, TRAILER_BYTES, Trailer};
-use crate::together::Together;
+use crate::together::SmallPut;
+use crate::turns::Turns;
 use crate::work::join;
 
 /// The end of a pack that is read at once, in the hope that the whole index is in it.
@@ -77,8 +78,8 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) index: Index,
-    pub(crate) committer: Committer,
-    pub(crate) together: Together,
+    pub(crate) commits: Turns<Commit>,
+    pub(crate) small_puts: Turns<SmallPut>,
     pub(crate) epochs: Arc<Epochs>,
     pub(crate) cache: FrameCache,
     /// Held by a collection or a repair.
@@ -157,8 +158,8 @@ impl BlobStore {
             options,
             objects,
             index,
-            committer: Committer::default(),
-            together: Together::default(),
+            commits: Turns::default(),
+            small_puts: Turns::default(),
             epochs: Arc::default(),
             cache: FrameCache::default(),
             housekeeping: tokio::sync::Mutex::default(),

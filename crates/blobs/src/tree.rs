@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use pumasi_log::{DirectWriter, RealDisk};
 use pumasi_types::{ByteSize, Hash};
 use tokio::sync::{Mutex, mpsc};
 
@@ -333,7 +334,7 @@ pub async fn get(
     }
     // Last, because writing into a folder changes its time, and may not be allowed by its mode.
     let folders = folders?;
-    join(tokio::task::spawn_blocking(move || folders.iter().rev().try_for_each(finish_folder))).await
+    join(tokio::task::spawn_blocking(move || folders.iter().rev().try_for_each(finish_path))).await
 }
 
 /// Makes all folders and hands out what is in them. Returns the folders, outer ones first.
@@ -394,9 +395,9 @@ async fn write(store: &BlobStore, batch: Vec<Wanted>, progress: &impl Fn(u64)) -
         }
         let (_, mut pieces) = store.stream(&wanted.listed.blob).await?;
         let failed = |e| BlobError::folder("write", &wanted.path, e);
-        let file = File::create_new(&wanted.path).map_err(failed)?;
+        let file = DirectWriter::create(&RealDisk, &wanted.path).map_err(failed)?;
         // Written behind the reading: while one group goes to the disk the next is decompressed.
-        let mut writing: Option<tokio::task::JoinHandle<std::io::Result<File>>> = None;
+        let mut writing: Option<tokio::task::JoinHandle<std::io::Result<DirectWriter>>> = None;
         let mut ready = (&mut pieces).ready_chunks(64);
         let mut idle = Some(file);
         while let Some(group) = ready.next().await {
@@ -408,7 +409,7 @@ async fn write(store: &BlobStore, batch: Vec<Wanted>, progress: &impl Fn(u64)) -
                 (None, None) => unreachable!("it is idle or written"),
             };
             writing = Some(tokio::task::spawn_blocking(move || {
-                group.iter().try_for_each(|piece| file.write_all(piece))?;
+                group.iter().try_for_each(|piece| file.write(piece))?;
                 Ok(file)
             }));
         }
@@ -416,7 +417,11 @@ async fn write(store: &BlobStore, batch: Vec<Wanted>, progress: &impl Fn(u64)) -
             (None, Some(writing)) => join(writing).await.map_err(failed)?,
             (idle, _) => idle.expect("nothing was written"),
         };
-        finish(&file, &wanted)?;
+        join(tokio::task::spawn_blocking(move || {
+            file.finish().map_err(|e| BlobError::folder("write", &wanted.path, e))?;
+            finish_path(&wanted)
+        }))
+        .await?;
     }
     join(tokio::task::spawn_blocking(move || {
         small.iter().try_for_each(|(wanted, content)| write_small(wanted, content))
@@ -445,7 +450,7 @@ fn finish(file: &File, wanted: &Wanted) -> Result<(), BlobError> {
     }
 }
 
-fn finish_folder(wanted: &Wanted) -> Result<(), BlobError> {
+fn finish_path(wanted: &Wanted) -> Result<(), BlobError> {
     let file = File::open(&wanted.path).map_err(|e| BlobError::folder("open", &wanted.path, e))?;
     finish(&file, wanted)
 }

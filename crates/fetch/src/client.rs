@@ -49,7 +49,7 @@ pub struct Options {
     pub silence: Duration,
     /// What must come at least in each such time; a server that gives less keeps a place from others.
     pub pace: (ByteSize, Duration),
-    /// Tries of which none brought anything new before it is given up for now.
+    /// Tries of which none brought anything new before this attempt is given up.
     pub tries: u32,
     /// How long the first pause between tries is; each is twice the one before.
     pub pause: Duration,

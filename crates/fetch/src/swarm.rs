@@ -57,7 +57,7 @@ const DHT_EVERY: u64 = 5;
 const LEFT_ALONE: Duration = Duration::from_secs(60);
 /// How long a peer that wants nothing is left alone.
 const LEFT_IN_PEACE: Duration = Duration::from_secs(900);
-/// How long nothing new may come before it is given up for now.
+/// How long nothing new may come before this try is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long one piece may take.
 const PIECE_PATIENCE: Duration = Duration::from_secs(120);

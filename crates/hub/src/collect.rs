@@ -22,6 +22,8 @@ use crate::server::Hub;
 
 /// Roots or tasks that are named in one look at the state.
 const PIECE: usize = 1_000;
+/// How long to wait before what could not be counted is counted again.
+const COUNT_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
 /// The longest line of a task list.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
@@ -55,8 +57,12 @@ impl Collector {
 /// Collects again and again, until the hub stops.
 pub(crate) async fn run(hub: Arc<Hub>) {
     // What jobs keep is counted from the start on.
-    if let Err(error) = roots(&hub).await {
+    while let Err(error) = roots(&hub).await {
         tracing::error!("what jobs keep was not counted: {error}");
+        tokio::select! {
+            () = tokio::time::sleep(COUNT_AGAIN) => {}
+            () = hub.stopping() => return,
+        }
     }
     let Some(every) = hub.options.collect_every.filter(|every| !every.is_zero()) else { return };
     loop {

@@ -48,7 +48,7 @@ pub struct ServeOptions {
     pub link_grace: Duration,
     /// Requests per second that one account may make on average.
     pub requests_per_s: u32,
-    /// How long the body of a request may take to come.
+    /// How long the body of a request may take to come; of one that is stored while it comes, each 64 KiB.
     pub body_patience: Duration,
     /// Log bytes after which a snapshot is made.
     pub snapshot_every: ByteSize,

@@ -17,6 +17,7 @@ mod buffer;
 pub mod conformance;
 mod damage;
 mod dir;
+mod direct;
 pub mod disk;
 mod error;
 mod file;
@@ -34,6 +35,7 @@ use bytes::Bytes;
 use pumasi_types::{Hash, Time};
 
 pub use damage::Damage;
+pub use direct::DirectWriter;
 pub use disk::{Disk, DiskFile, RealDisk, remedy};
 pub use error::LogError;
 pub use file::{FileLog, FileLogOptions, Note, Opened};

@@ -52,7 +52,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
 }
 
 #[test]
-#[ignore = "the child of the test above"]
+#[ignore = "a_full_disk_refuses_and_loses_nothing runs it on a small file system of its own"]
 fn full_disk_child() {
     let dir = small_disk().join("log");
     let mut log = FileLog::open(&dir, options(1 << 20)).unwrap().log;
@@ -110,7 +110,7 @@ fn a_failed_write_stops_the_log_for_good() {
 
 /// A write into preallocated room can only fail when the room is taken away, so that is done here.
 #[test]
-#[ignore = "the child of the test above"]
+#[ignore = "a_failed_write_stops_the_log_for_good runs it on a small file system of its own"]
 fn failed_write_child() {
     let dir = small_disk().join("log");
     let mut log = FileLog::open(&dir, options(2 << 20)).unwrap().log;

@@ -16,7 +16,7 @@ const KILLS: u64 = 24;
 
 /// Appends for ever and prints each entry when it is durable; run in a process of its own.
 #[test]
-#[ignore = "the child of the test below"]
+#[ignore = "nothing_acknowledged_is_lost runs it in a process of its own, and kills it"]
 fn child() {
     let dir = std::env::var("PUMASI_LOG_TEST_DIR").unwrap();
     let mut log = FileLog::open(Path::new(&dir), options(300_000)).unwrap().log;

@@ -201,9 +201,13 @@ pub(crate) fn parts_of(version: &Version) -> Option<Vec<u64>> {
     let mut lengths = Vec::new();
     for run in text.split(',') {
         let (length, count) = run.split_once('*').unwrap_or((run, "1"));
-        lengths.resize(lengths.len() + count.parse::<u16>().ok().map(usize::from)?, length.parse().ok()?);
+        // Others can write labels, too.
+        let count = lengths.len() + usize::from(count.parse::<u16>().ok()?);
+        if count > crate::uploads::PARTS {
+            return None;
+        }
+        lengths.resize(count, length.parse().ok()?);
     }
-    // Others can write labels, too.
     (lengths.iter().try_fold(0_u64, |sum, length| sum.checked_add(*length)) == Some(version.size.0))
         .then_some(lengths)
 }

@@ -37,14 +37,27 @@ pub trait Backend: Send + Sync + 'static {
         command: FilesCommand,
     ) -> impl Future<Output = Result<Done, Failure>> + Send;
 
-    /// Stores bytes, `limit` at most or as many as anybody may send, and claims them for the account: what is asked after it
-    /// finds them claimed.
+    /// Stores bytes, as many as anybody may send, and claims them for the account: what is asked after it finds them claimed.
     fn store(
         &self,
         caller: AccountId,
         bytes: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
-        limit: Option<ByteSize>,
     ) -> impl Future<Output = Result<(Hash, ByteSize), Failure>> + Send;
+
+    /// Puts blobs that the account holds behind each other and claims the whole for it: once for all who ask at the same
+    /// time, so that the time it takes tells nothing of what others keep.
+    fn join(
+        &self,
+        caller: AccountId,
+        parts: Vec<(Hash, ByteSize)>,
+    ) -> impl Future<Output = Result<(Hash, ByteSize), Failure>> + Send;
+
+    /// Claims for the account a blob that it may read by a file.
+    fn claim(
+        &self,
+        caller: AccountId,
+        blob: (Hash, ByteSize),
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// The bytes of a blob that the caller may read by a file.
     fn read(

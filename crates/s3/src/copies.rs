@@ -50,9 +50,10 @@ impl<B: Backend> Gateway<B> {
     /// Claims the bytes of an object for its reader, so that they can be given to another; what they are.
     async fn claim(&self, caller: AccountId, found: &Found) -> S3Result<(Hash, ByteSize)> {
         if let (true, Some(version)) = (found.is_old, &found.version) {
-            // Only what lies at a path can be claimed by it: an older version is read and put again.
-            let bytes = self.backend.read(version.blob, None).await?;
-            return Ok(self.backend.store(caller, bytes, Some(version.size)).await?);
+            // Only what lies at a path can be claimed by it.
+            let old = (version.blob, version.size);
+            self.backend.claim(caller, old).await?;
+            return Ok(old);
         }
         let command = FilesCommand::ClaimFiles { space: found.space, paths: vec![found.path.clone()] };
         match self.backend.ask(caller, command).await? {

@@ -115,10 +115,16 @@ impl Piece {
             .ok_or_else(|| error::not_offered("parts of this object, which it does not know any more"))?;
         let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         let Some((at, length)) = at.and_then(|at| Some((at, *parts.get(at)?))) else {
-            return Err(s3_error!(InvalidPart, "the object came in {} parts", parts.len()));
+            let message = format!("the object came in {} parts", parts.len());
+            return Err(error::custom("InvalidPartNumber", http::StatusCode::RANGE_NOT_SATISFIABLE, message));
         };
         if let [_] = parts[..] {
-            return Ok(Piece { range: None, length: size, named: None, parts: None });
+            // An empty one has no range that could be named.
+            return Ok(if size == 0 {
+                Piece { range: None, length: 0, named: None, parts: None }
+            } else {
+                Piece::some(0..size, size)
+            });
         }
         let begin: u64 = parts[..at].iter().sum();
         Ok(Piece { parts: i32::try_from(parts.len()).ok(), ..Piece::some(begin..begin + length, size) })
@@ -155,7 +161,7 @@ impl<B: Backend> Gateway<B> {
         body: Option<StreamingBlob>,
     ) -> S3Result<Stored> {
         let (digest, bytes) = said.watch(body);
-        let (blob, _) = self.backend.store(caller, bytes, None).await?;
+        let (blob, _) = self.backend.store(caller, bytes).await?;
         Ok(Stored { blob, seen: said.check(digest)? })
     }
 

@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use pumasi_core::{
     About, Access, Condition, Done, FileKind, FilePut, Files, FilesCommand, FilesDone, Upload, UploadPart,
     Version,
 };
-use pumasi_types::{AccountId, ByteSize, FilePath, SpaceId, UploadId, VersionId};
+use pumasi_types::{AccountId, FilePath, SpaceId, UploadId, VersionId};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use crate::about::{self, described};
-use crate::backend::{Backend, BoxError};
+use crate::backend::Backend;
 use crate::buckets::owner;
 use crate::conditions::{strong, timestamp};
 use crate::digest::{Said, hex, md5_of_hex, tag_of_parts, tell_sums};
@@ -26,7 +25,7 @@ use crate::versions::{self, VersionName};
 /// What each part but the last has at least, in bytes, as in S3.
 const PART_BYTES: u64 = 5 << 20;
 /// Parts of an upload, and of an answer about it.
-const PARTS: usize = 10_000;
+pub(crate) const PARTS: usize = 10_000;
 const PARTS_TOLD: usize = 1_000;
 /// How long an answer waits for an object to be put together before it begins with spaces, so that nobody's patience ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -277,14 +276,8 @@ impl<B: Backend> Gateway<B> {
 
     /// Makes one blob of the parts, and the object; its version.
     async fn put_together(&self, caller: AccountId, whole: Whole) -> S3Result<VersionId> {
-        let total = ByteSize(whole.parts.iter().map(|part| part.size.0).sum());
-        let backend = std::sync::Arc::clone(&self.backend);
-        let blobs: Vec<_> = whole.parts.iter().map(|part| part.blob).collect();
-        let pieces = stream::iter(blobs).then(move |blob| {
-            let backend = std::sync::Arc::clone(&backend);
-            async move { backend.read(blob, None).await.map_err(BoxError::from) }
-        });
-        let (blob, _) = self.backend.store(caller, pieces.try_flatten().boxed(), Some(total)).await?;
+        let parts = whole.parts.iter().map(|part| (part.blob, part.size)).collect();
+        let (blob, _) = self.backend.join(caller, parts).await?;
         let Whole { space, upload, path, about, condition, tag, .. } = whole;
         let file = FilePut { path: path.clone(), blob, about, condition };
         match self.ask_one(caller, FilesCommand::FinishUpload { upload, file }).await {

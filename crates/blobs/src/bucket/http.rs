@@ -135,7 +135,9 @@ impl HttpService for Server {
 
 /// Whether an answer tells of objects or of what is wrong, where others are an object.
 fn is_document(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"/xml"))
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    let without_charset = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+    without_charset.trim_ascii().to_ascii_lowercase().ends_with(b"/xml")
 }
 
 /// A body that fails when it stands still.

@@ -217,7 +217,7 @@ pub(super) async fn check(hub: &Hub) -> Option<()> {
     Some(())
 }
 
-/// Ends all for now: the hub stops.
+/// Ends all until the hub starts again.
 pub(super) async fn stop(hub: &Hub) {
     let all: Vec<DownloadId> = hub.downloads.giving().keys().copied().collect();
     for id in all {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -19,6 +20,8 @@ use crate::server::Hub;
 
 /// After so many bytes of a stream the state is asked again how much there is besides.
 const LOOK_AGAIN: u64 = 64 << 20;
+/// Bytes that must come while one body is waited for.
+const PACE: usize = 64 << 10;
 
 /// What the state does not know.
 #[derive(Default)]
@@ -84,7 +87,8 @@ impl Coming<'_> {
         if held <= limit { Ok(()) } else { Err(FilesRefusal::TooMuchUnfiled { held, limit }.into()) }
     }
 
-    /// The body, which ends with an error when it is too much.
+    /// The body, which ends with an error when it is too much, or comes so slowly that others wait for it: what is being
+    /// written keeps the store from being collected.
     pub(super) fn metered<E>(
         &mut self,
         body: impl Stream<Item = Result<Bytes, E>> + Unpin,
@@ -92,11 +96,44 @@ impl Coming<'_> {
     where
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        stream::try_unfold((self, body), |(coming, mut body)| async move {
-            let Some(piece) = body.next().await.transpose().map_err(Into::into)? else { return Ok(None) };
+        let pace = Pace::new(self.hub.options.body_patience);
+        stream::try_unfold((self, body, pace), |(coming, mut body, mut pace)| async move {
+            let piece = pace.wait_for(body.next()).await?;
+            let Some(piece) = piece.transpose().map_err(Into::into)? else { return Ok(None) };
+            pace.came(piece.len());
             coming.take(piece.len() as u64).await?;
-            Ok(Some((piece, (coming, body))))
+            Ok(Some((piece, (coming, body, pace))))
         })
+    }
+}
+
+/// How long a sender may be waited for until [`PACE`] bytes have come; how long the store takes does not count.
+struct Pace {
+    patience: Duration,
+    left: Duration,
+    came: usize,
+}
+
+impl Pace {
+    fn new(patience: Duration) -> Pace {
+        Pace { patience, left: patience, came: 0 }
+    }
+
+    async fn wait_for<T>(&mut self, next: impl Future<Output = T>) -> Result<T, String> {
+        let began = Instant::now();
+        let next = tokio::time::timeout(self.left, next).await;
+        self.left = self.left.saturating_sub(began.elapsed());
+        let patience = self.patience;
+        next.map_err(|_| {
+            format!("less than {PACE} bytes came in {patience:?}: send smaller parts, or faster")
+        })
+    }
+
+    fn came(&mut self, bytes: usize) {
+        self.came += bytes;
+        if self.came >= PACE {
+            *self = Pace::new(self.patience);
+        }
     }
 }
 

@@ -144,11 +144,25 @@ pub(super) async fn join(
             let joined = bodies::Joined { hash: Some(hash), size: size.0, done: size.0 };
             Ok((StatusCode::CREATED, Json(joined)))
         }
-        Some(Err(error)) => {
-            let message = format!("the parts could not be put together, try again: {error}");
-            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "join_failed", message))
-        }
+        Some(Err(error)) => Err(not_joined(&error)),
         None => Err(ApiError::internal(&"a join went away without an end")),
+    }
+}
+
+/// Why parts could not be put together, as all are told who asked for it.
+fn not_joined(error: &DriveError) -> ApiError {
+    let task = "put the parts together";
+    match error {
+        DriveError::Blob(error) => match error.reason() {
+            BlobError::DiskFull { .. } => ApiError::disk_full(error),
+            BlobError::NotFound { .. } => {
+                ApiError::new(StatusCode::CONFLICT, "not_held", "a part is here no more: send it again")
+            }
+            _ if error.is_passing() => ApiError::store_away(error),
+            _ => ApiError::fault("join_failed", task, error),
+        },
+        DriveError::Refused(refusal) => ApiError::from(refusal.clone()),
+        error => ApiError::fault("join_failed", task, error),
     }
 }
 

@@ -16,6 +16,9 @@ use crate::limits::NoRoom;
 use crate::results::PartsError;
 use crate::session::Over;
 
+/// After so long a server that keeps the hub's files may be there again.
+const STORE_PAUSE: std::time::Duration = std::time::Duration::from_secs(4);
+
 /// What a request is answered when it is not done.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -54,6 +57,19 @@ impl ApiError {
     /// The same under another code, with what was to be done.
     pub(super) fn fault(code: &'static str, task: &str, problem: &dyn std::fmt::Display) -> ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code, fault(task, problem))
+    }
+
+    /// There is no room for what was sent.
+    pub(super) fn disk_full(problem: &dyn std::fmt::Display) -> ApiError {
+        tracing::error!("{problem}");
+        let message = "the hub's disk is full: tell its operator, and send it again later";
+        ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message)
+    }
+
+    /// The server that keeps the hub's files cannot be reached now.
+    pub(super) fn store_away(problem: &dyn std::fmt::Display) -> ApiError {
+        let fault = ApiError::fault("storage", "reach the server that keeps its files", problem);
+        ApiError { status: StatusCode::SERVICE_UNAVAILABLE, ..fault }.retry_after(STORE_PAUSE)
     }
 
     /// What is told of it besides the status.
@@ -220,15 +236,12 @@ impl From<Over> for ApiError {
 
 impl From<BlobError> for ApiError {
     fn from(error: BlobError) -> ApiError {
-        let (status, code) = match error {
+        let (status, code) = match error.reason() {
             BlobError::NotFound { .. } => (StatusCode::NOT_FOUND, "no_blob"),
             BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             BlobError::Body { .. } => (StatusCode::BAD_REQUEST, "broken_upload"),
-            BlobError::DiskFull { .. } => {
-                tracing::error!("{error}");
-                let message = "the hub's disk is full: tell its operator, and send it again later";
-                return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message);
-            }
+            BlobError::DiskFull { .. } => return ApiError::disk_full(&error),
+            _ if error.is_passing() => return ApiError::store_away(&error),
             _ => return ApiError::fault("storage", "read or write that file", &error),
         };
         ApiError::new(status, code, error.to_string())

@@ -19,6 +19,7 @@ use pumasi_types::{AccountId, FilePath, Hash, JobId, SpaceId, TaskIndex};
 use super::extract::{Body, Caller, Path};
 use super::tasks::no_output;
 use super::{ApiError, file_views, views};
+use crate::limits::Share;
 use crate::results::Piece;
 use crate::server::Hub;
 
@@ -41,6 +42,7 @@ pub(super) async fn claim(
     Path(job): Path<JobId>,
     Body(ClaimResults { parts }): Body<ClaimResults>,
 ) -> Result<Json<ClaimedResults>, ApiError> {
+    let _place = at_work(&hub, caller.account)?;
     let outputs = outputs(&hub, caller.account, job, parts.iter().map(|part| part.task).collect()).await?;
     let mut wanted = parts.into_iter().zip(outputs);
     let (mut claimed, until) = (Vec::new(), Instant::now() + PATIENCE);
@@ -51,6 +53,7 @@ pub(super) async fn claim(
         let mut bytes = 0;
         while bytes < ROUND_BYTES
             && round.len() < ROUND
+            && (round.is_empty() || Instant::now() < until)
             && let Some((part, output)) = wanted.next()
         {
             let piece = match output {
@@ -87,6 +90,7 @@ pub(super) async fn put(
     Body(PutResults { job, tasks }): Body<PutResults>,
 ) -> Result<Json<ResultsPut>, ApiError> {
     let space = hub.open_space(caller.account, &space, Access::Write).await?;
+    let _place = at_work(&hub, caller.account)?;
     let outputs = outputs(&hub, caller.account, job, tasks.iter().map(|task| task.task).collect()).await?;
     let mut wanted = tasks.into_iter().zip(outputs);
     let (mut done, until) = (Vec::new(), Instant::now() + PATIENCE);
@@ -94,6 +98,7 @@ pub(super) async fn put(
         let mut round = Round::default();
         while round.files.len() < Bounds::FILES
             && round.bytes < ROUND_BYTES
+            && (round.tasks.is_empty() || Instant::now() < until)
             && let Some((task, output)) = wanted.next()
         {
             round.add(&hub, &task, output).await;
@@ -104,6 +109,13 @@ pub(super) async fn put(
         done.extend(round.put(&hub, caller.account, space).await?);
     }
     Ok(Json(ResultsPut { tasks: done }))
+}
+
+/// A place among those for whom results are taken apart, which may take long.
+fn at_work(hub: &Hub, account: AccountId) -> Result<Share<AccountId>, ApiError> {
+    let too_many =
+        || ApiError::too_many("too many requests for your results are at work: wait for some of them");
+    hub.chunks.places.take(account, 1).ok_or_else(too_many)
 }
 
 /// The outputs of some tasks of a job of this account.

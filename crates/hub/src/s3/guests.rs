@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -17,6 +17,9 @@ use crate::drive::DriveError;
 use crate::error::fault;
 use crate::server::Hub;
 
+/// After so long one of the objects that are put together may be ready.
+const JOIN_PAUSE: Duration = Duration::from_secs(5);
+
 /// The hub for its guests.
 pub(super) struct Guests(pub(super) Arc<Hub>);
 
@@ -28,18 +31,6 @@ impl Guests {
             Some(caller) => Ok(Some(caller)),
             None => self.0.tokens.look_up(&self.0.cell, token).await.map_err(stopped),
         }
-    }
-
-    /// Stores bytes that the caller's own parts have already, so that the time it takes tells nothing of what others keep.
-    async fn put_together(
-        &self,
-        caller: AccountId,
-        bytes: impl Stream<Item = Result<Bytes, BoxError>>,
-        limit: ByteSize,
-    ) -> Result<(Hash, ByteSize), DriveError> {
-        let put = self.0.blobs.put_stream(bytes, limit).await?;
-        self.0.claim(caller, vec![put]).await?;
-        Ok(put)
     }
 }
 
@@ -72,22 +63,29 @@ impl Backend for Guests {
         &self,
         caller: AccountId,
         bytes: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
-        limit: Option<ByteSize>,
     ) -> Result<(Hash, ByteSize), Failure> {
-        let stored = match limit {
-            // Something is asked next, which finds the claim: both go into the log together.
-            None => {
-                let stored = self.0.store_ahead(caller, bytes, self.0.options.max_upload).await;
-                stored.map(|(stored, _)| stored)
-            }
-            Some(limit) => self.put_together(caller, bytes, limit).await,
-        };
-        stored.map_err(|error| match error {
-            DriveError::Refused(refusal) => Failure::Refused(refusal),
-            DriveError::Cell(error) => stopped(error),
-            DriveError::Blob(error) => failed(error),
-            strange @ DriveError::Strange(_) => Failure::Broken(fault("store that object", &strange)),
-        })
+        // Something is asked next, which finds the claim: both go into the log together.
+        let stored = self.0.store_ahead(caller, bytes, self.0.options.max_upload).await;
+        stored.map(|(stored, _)| stored).map_err(not_stored)
+    }
+
+    async fn join(
+        &self,
+        caller: AccountId,
+        parts: Vec<(Hash, ByteSize)>,
+    ) -> Result<(Hash, ByteSize), Failure> {
+        let place = || self.0.chunks.places.take(caller, 1).ok_or(Failure::TooMany(JOIN_PAUSE));
+        let join = self.0.chunks.joins.begin(&self.0, caller, parts, place)?;
+        match join.ended().await {
+            Some(Ok(whole)) => Ok(whole),
+            Some(Err(error)) => Err(not_joined(&error)),
+            None => Err(Failure::Broken(fault("put that object together", &"its join went away"))),
+        }
+    }
+
+    async fn claim(&self, caller: AccountId, blob: (Hash, ByteSize)) -> Result<(), Failure> {
+        self.0.blobs.link(&blob.0).await.map_err(failed)?;
+        self.0.claim(caller, vec![blob]).await.map_err(not_stored)
     }
 
     async fn read(&self, blob: Hash, range: Option<Range<u64>>) -> Result<Pieces, Failure> {
@@ -102,6 +100,26 @@ impl Backend for Guests {
     }
 }
 
+fn not_stored(error: DriveError) -> Failure {
+    match error {
+        DriveError::Refused(refusal) => Failure::Refused(refusal),
+        DriveError::Cell(error) => stopped(error),
+        DriveError::Blob(error) => failed(error),
+        strange @ DriveError::Strange(_) => Failure::Broken(fault("store that object", &strange)),
+    }
+}
+
+/// The same of a failure that others were told, too.
+fn not_joined(error: &DriveError) -> Failure {
+    match error {
+        DriveError::Blob(error) if matches!(error.reason(), BlobError::DiskFull { .. }) => Failure::Full,
+        DriveError::Blob(error) if !error.is_passing() => {
+            Failure::Broken(fault("put that object together", error))
+        }
+        error => Failure::Unavailable(fault("put that object together", error)),
+    }
+}
+
 fn stopped(error: CellError) -> Failure {
     Failure::Unavailable(error.to_string())
 }
@@ -110,9 +128,12 @@ fn failed(error: BlobError) -> Failure {
     match error {
         BlobError::TooLarge { limit } => Failure::TooLarge { limit },
         BlobError::Body { source } => Failure::Body(source),
-        BlobError::DiskFull { .. } => {
+        error if matches!(error.reason(), BlobError::DiskFull { .. }) => {
             tracing::error!("{error}");
             Failure::Full
+        }
+        error if error.is_passing() => {
+            Failure::Unavailable(fault("reach the server that keeps its objects", &error))
         }
         error => Failure::Broken(fault("read or write that object", &error)),
     }

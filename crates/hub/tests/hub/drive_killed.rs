@@ -64,7 +64,7 @@ impl Drop for HubProcess {
 }
 
 #[tokio::test]
-#[ignore = "the child of the test below"]
+#[ignore = "HubProcess::start runs it in a process of its own, for tests that kill it"]
 async fn hub_child() {
     let mut options = options(Path::new(&std::env::var("PUMASI_TEST_DIR").unwrap()));
     options.collect_grace = Duration::from_secs(2);

@@ -529,6 +529,27 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_file_that_hardly_comes_is_not_waited_for() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let hub = TestHub::with(|options| options.body_patience = Duration::from_millis(300)).await;
+    let token = hub.open("alice", &[]).await;
+    let mut stream = begin_body(&hub, &token, "/v1/blobs", 1 << 20).await;
+    let mut answer = String::new();
+    let trickle = async {
+        // Whatever comes now and then does not keep it open.
+        while stream.write_all(b"x").await.is_ok() {
+            if let Ok(read) =
+                tokio::time::timeout(Duration::from_millis(50), stream.read_to_string(&mut answer)).await
+            {
+                return drop(read);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, trickle).await.expect("an answer in time");
+    assert!(answer.contains("less than 65536 bytes came in 300ms"), "{answer}");
+}
+
+#[tokio::test]
 async fn bodies_on_their_way_have_only_so_much_room() {
     let hub = TestHub::new().await;
     let eve = hub.open("eve", &[]).await;

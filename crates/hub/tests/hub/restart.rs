@@ -352,7 +352,7 @@ fn a_full_disk_refuses_clearly_and_loses_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "the child of the test above"]
+#[ignore = "a_full_disk_refuses_clearly_and_loses_nothing runs it on a small file system of its own"]
 async fn full_disk_child() {
     let disk = std::path::PathBuf::from(std::env::var("PUMASI_TEST_DIR").unwrap());
     let mut options = options(&disk.join("data"));

@@ -94,9 +94,8 @@ impl Backend for Memory {
         &self,
         caller: AccountId,
         bytes: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
-        limit: Option<ByteSize>,
     ) -> Result<(Hash, ByteSize), Failure> {
-        let limit = limit.unwrap_or(ByteSize(64 << 20));
+        let limit = ByteSize(64 << 20);
         let mut bytes = std::pin::pin!(bytes);
         let mut whole = BytesMut::new();
         while let Some(piece) = bytes.next().await {
@@ -110,6 +109,23 @@ impl Backend for Memory {
         let claim = FilesCommand::Claim { account: caller, blobs: vec![put] };
         self.apply(State::SYSTEM, Command::Files(claim)).map_err(Failure::Refused)?;
         Ok(put)
+    }
+
+    async fn join(
+        &self,
+        caller: AccountId,
+        parts: Vec<(Hash, ByteSize)>,
+    ) -> Result<(Hash, ByteSize), Failure> {
+        let mut pieces = Vec::new();
+        for (part, _) in parts {
+            pieces.push(self.read(part, None).await?);
+        }
+        self.store(caller, stream::iter(pieces).flatten()).await
+    }
+
+    async fn claim(&self, caller: AccountId, blob: (Hash, ByteSize)) -> Result<(), Failure> {
+        let claim = FilesCommand::Claim { account: caller, blobs: vec![blob] };
+        self.apply(State::SYSTEM, Command::Files(claim)).map(drop).map_err(Failure::Refused)
     }
 
     async fn read(&self, blob: Hash, range: Option<Range<u64>>) -> Result<Pieces, Failure> {

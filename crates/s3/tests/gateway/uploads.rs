@@ -59,7 +59,7 @@ async fn parts_become_one_object_once() {
     let second_part = client.get("/bucket/k?partNumber=2").await.ok();
     assert_eq!((second_part.status.as_u16(), second_part.body.as_str()), (206, "bbbbbbbbbb"));
     assert_eq!(second_part.header("x-amz-mp-parts-count"), "2");
-    client.get("/bucket/k?partNumber=3").await.refused(400, "InvalidPart");
+    client.get("/bucket/k?partNumber=3").await.refused(416, "InvalidPartNumber");
     // Who did not hear the answer asks again.
     let again = complete(list(&[(1, &first), (2, &second)])).await.ok();
     assert_eq!(again.element("ETag").replace("&quot;", "\""), tag);

@@ -291,7 +291,7 @@ def what_is_not_offered_is_refused():
     refused("NotImplemented", s3.put_bucket_versioning, Bucket="boto-not",
             VersioningConfiguration={"Status": "Suspended"})
     refused("NoSuchVersion", s3.get_object, **where, VersionId="1")
-    refused("InvalidPart", s3.get_object, **where, PartNumber=2)
+    refused("InvalidPartNumber", s3.get_object, **where, PartNumber=2)
     refused("NotImplemented", s3.put_bucket_policy, Bucket="boto-not", Policy=json.dumps({}))
     refused("NotImplemented", s3.get_bucket_cors, Bucket="boto-not")
     refused("NotImplemented", s3.get_bucket_lifecycle_configuration, Bucket="boto-not")
