@@ -44,15 +44,14 @@ impl Header {
     /// # Errors
     /// When there is none, or one of another version.
     pub fn decode(bytes: &[u8]) -> Result<Header, SealError> {
+        let rest = bytes.strip_prefix(&MAGIC).ok_or(SealError::NotSealed)?;
+        // Headers of other versions may have another length.
+        match u32::from_le_bytes(*rest.first_chunk().ok_or(SealError::NotSealed)?) {
+            VERSION => {}
+            other => return Err(SealError::Version(other)),
+        }
         let bytes = bytes.first_chunk::<HEADER>().ok_or(SealError::NotSealed)?;
-        if bytes[..8] != MAGIC {
-            return Err(SealError::NotSealed);
-        }
-        let header = Header { bytes: *bytes };
-        match u32::from_le_bytes(header.part::<4>(8)) {
-            VERSION => Ok(header),
-            other => Err(SealError::Version(other)),
-        }
+        Ok(Header { bytes: *bytes })
     }
 
     /// As it stands before the blocks.
@@ -121,9 +120,7 @@ impl FromStr for Header {
 
     fn from_str(text: &str) -> Result<Header, SealError> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| SealError::NotSealed)?;
-        if bytes.len() != HEADER {
-            return Err(SealError::NotSealed);
-        }
-        Header::decode(&bytes)
+        let header = Header::decode(&bytes)?;
+        if bytes.len() == HEADER { Ok(header) } else { Err(SealError::NotSealed) }
     }
 }

@@ -102,6 +102,10 @@ fn a_future_version_is_told_apart_from_rubbish() {
     let mut bytes = sealed(&key(), b"");
     bytes[8] = 2;
     assert_eq!(Header::decode(&bytes).unwrap_err(), SealError::Version(2));
+    assert_eq!(Header::decode(&bytes[..20]).unwrap_err(), SealError::Version(2), "whatever its length");
+    // Magic and version in base64url.
+    assert_eq!("UFVNQVNJU0wCAAAA".parse::<Header>().unwrap_err(), SealError::Version(2));
+    assert_eq!("UFVNQVNJU0wBAAAA".parse::<Header>().unwrap_err(), SealError::NotSealed);
     assert_eq!(Header::decode(b"PK\x03\x04").unwrap_err(), SealError::NotSealed);
 }
 
