@@ -74,6 +74,14 @@ pub(crate) enum CliError {
         /// Its name.
         name: String,
     },
+    /// A key on this machine that is needed and cannot be read.
+    #[error("cannot read key {}: {problem}", path.display())]
+    BadKey {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An encrypted file of which this machine cannot make anything.
     #[error("cannot read {place}: {why}")]
     Closed {
@@ -308,6 +316,12 @@ impl CliError {
             CliError::Closed { why: crate::keys::Closed::NoKey(_), .. } => {
                 "ask whoever has the key for `pumasi key show`, and add it with `pumasi key add`"
             }
+            CliError::Closed { why: crate::keys::Closed::Version(_), .. } => {
+                "install the version of pumasi that made it, or a later one"
+            }
+            CliError::BadKey { .. } => {
+                "move the file elsewhere, and bring the key back with `pumasi key add` and its recovery text"
+            }
             CliError::Closed { .. } => "`pumasi versions` may have an older one that is whole",
             CliError::Missing { .. } => "check the name or number",
             CliError::NoRoom { .. } => {
@@ -362,6 +376,7 @@ impl CliError {
             CliError::Usage { .. } | CliError::NoHub | CliError::NoFingerprint { .. } => Exit::Usage,
             CliError::File { .. }
             | CliError::Profiles { .. }
+            | CliError::BadKey { .. }
             | CliError::NoHome
             | CliError::Log { .. }
             | CliError::Store { .. }

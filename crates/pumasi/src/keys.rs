@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use pumasi_api::wire::files::Version;
-use pumasi_seal::{Header, Key, KeyId, Seal};
+use pumasi_seal::{Header, Key, KeyId, Seal, SealError};
 
 use crate::drive::SEALED;
 use crate::error::CliError;
+use crate::output::Output;
 use crate::profile::base_dir;
 
 /// The name of a key when nobody gives one.
@@ -56,6 +57,19 @@ pub(crate) struct NamedKey {
 pub(crate) struct Keys {
     /// By name.
     all: Vec<NamedKey>,
+    /// Those whose files cannot be read, by name.
+    unreadable: Vec<Unreadable>,
+}
+
+/// The file of a key that cannot be read.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    /// What the key is called here.
+    pub(crate) name: String,
+    /// The file.
+    path: PathBuf,
+    /// What is wrong with it.
+    pub(crate) problem: String,
 }
 
 /// Why the bytes of an encrypted file cannot be read.
@@ -67,17 +81,40 @@ pub(crate) enum Closed {
     /// It is not what was encrypted.
     #[error("it says that it is encrypted, but its bytes were changed")]
     Damaged,
+    /// What is said of its encryption makes no sense.
+    #[error(
+        "it says that it is encrypted, but its label was changed (`pumasi versions` may have one that is whole)"
+    )]
+    Label,
+    /// It is encrypted in a version of which this program knows nothing.
+    #[error("it is encrypted in version {0}, made by a later version of pumasi: update this one")]
+    Version(u32),
+}
+
+impl From<SealError> for Closed {
+    fn from(error: SealError) -> Closed {
+        match error {
+            SealError::Version(version) => Closed::Version(version),
+            SealError::OtherKey(id) => Closed::NoKey(id),
+            _ => Closed::Damaged,
+        }
+    }
 }
 
 impl Keys {
-    /// Reads all keys; none when there is no folder for them.
-    pub(crate) fn load() -> Result<Keys, CliError> {
-        match Keys::folder() {
-            Ok(folder) => Keys::load_from(&folder),
+    /// Reads all keys; none when there is no folder for them. Files of keys that cannot be read are told of, and stop only
+    /// what needs those keys.
+    pub(crate) fn load(out: &Output) -> Result<Keys, CliError> {
+        let keys = match Keys::folder() {
+            Ok(folder) => Keys::load_from(&folder)?,
             // Who has no home has no keys there.
-            Err(CliError::NoHome) => Ok(Keys::default()),
-            Err(error) => Err(error),
+            Err(CliError::NoHome) => Keys::default(),
+            Err(error) => return Err(error),
+        };
+        for unreadable in &keys.unreadable {
+            out.warn(&unreadable.error().line());
         }
+        Ok(keys)
     }
 
     /// Where they are: `$XDG_CONFIG_HOME/pumasi/keys`, by default below `~/.config`.
@@ -98,18 +135,27 @@ impl Keys {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Keys::default()),
             Err(error) => return Err(CliError::file("read", folder)(error)),
         };
-        let mut all = Vec::new();
+        let mut keys = Keys::default();
         for entry in entries {
             let path = entry.map_err(CliError::file("read", folder))?.path();
             let name =
                 path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(ENDING));
             let Some(name) = name.filter(|name| check_name(name).is_ok()) else { continue };
-            let text = fs::read_to_string(&path).map_err(CliError::file("read", &path))?;
-            let key = text.parse().map_err(CliError::content(&path))?;
-            all.push(NamedKey { name: name.to_owned(), key: Arc::new(key) });
+            let name = name.to_owned();
+            let text = fs::read_to_string(&path).map_err(|error| error.to_string());
+            match text.and_then(|text| text.parse::<Key>().map_err(|error| error.to_string())) {
+                Ok(key) => keys.all.push(NamedKey { name, key: Arc::new(key) }),
+                Err(problem) => keys.unreadable.push(Unreadable { name, path, problem }),
+            }
         }
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Keys { all })
+        keys.all.sort_by(|a, b| a.name.cmp(&b.name));
+        keys.unreadable.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(keys)
+    }
+
+    /// Those whose files cannot be read, by name.
+    pub(crate) fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
     }
 
     /// All of them, by name.
@@ -126,6 +172,11 @@ impl Keys {
     pub(crate) fn choose(&self, name: Option<&str>) -> Result<&NamedKey, CliError> {
         let wanted = name.unwrap_or(DEFAULT_NAME);
         let named = self.all.iter().find(|named| named.name == wanted);
+        // One that cannot be read could be the one that is meant: no other takes its place.
+        let is_meant = |unreadable: &&Unreadable| unreadable.name == wanted || name.is_none();
+        if let (None, Some(unreadable)) = (named, self.unreadable.iter().find(is_meant)) {
+            return Err(unreadable.error());
+        }
         match (named, name, self.all.as_slice()) {
             (Some(named), ..) | (None, None, [named]) => Ok(named),
             (None, None, [_, _, ..]) => Err(CliError::usage(
@@ -138,10 +189,9 @@ impl Keys {
 
     /// What opens the bytes of a version; none when they are not encrypted.
     pub(crate) fn seal(&self, version: &Version) -> Result<Option<Arc<Seal>>, Closed> {
-        let Some(label) = version.about.labels.get(SEALED) else { return Ok(None) };
-        let header = label.parse::<Header>().map_err(|_| Closed::Damaged)?;
+        let Some(header) = header(version)? else { return Ok(None) };
         let named = self.find(header.key()).ok_or(Closed::NoKey(header.key()))?;
-        let seal = Seal::open(&named.key, &header).map_err(|_| Closed::Damaged)?;
+        let seal = Seal::open(&named.key, &header)?;
         if seal.sealed_length() != version.size {
             return Err(Closed::Damaged);
         }
@@ -150,7 +200,7 @@ impl Keys {
 
     /// The key that what lies there is encrypted with: what replaces it is so, too. None when it is not encrypted.
     pub(crate) fn kept(&self, there: Option<&Version>) -> Result<Option<Arc<Key>>, Closed> {
-        match there.and_then(sealed_with) {
+        match there.map_or(Ok(None), sealed_with)? {
             Some(id) => self.find(id).map(|named| Some(named.key.clone())).ok_or(Closed::NoKey(id)),
             None => Ok(None),
         }
@@ -162,8 +212,7 @@ impl Keys {
     }
 
     fn add_to(folder: &Path, name: &str, key: &Key) -> Result<PathBuf, CliError> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder).map_err(CliError::file("create", folder))?;
+        make_folder(folder).map_err(CliError::file("create", folder))?;
         let path = folder.join(format!("{name}{ENDING}"));
         let write = || {
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -171,17 +220,50 @@ impl Keys {
             writeln!(file, "{}", key.recovery_text())?;
             file.as_file().sync_all()?;
             // A key that is there is never lost.
-            file.persist_noclobber(&path).map_err(|error| error.error)
+            file.persist_noclobber(&path).map_err(|error| error.error)?;
+            fs::File::open(folder)?.sync_all()
         };
         write().map_err(CliError::file("write", &path))?;
         Ok(path)
     }
 }
 
-/// Which key a version says that it is encrypted with.
-pub(crate) fn sealed_with(version: &Version) -> Option<KeyId> {
-    let header = version.about.labels.get(SEALED)?.parse::<Header>().ok()?;
-    Some(header.key())
+impl Unreadable {
+    fn error(&self) -> CliError {
+        CliError::BadKey { path: self.path.clone(), problem: self.problem.clone() }
+    }
+}
+
+/// Makes a folder and those above it, so that they outlive a power cut.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().unwrap_or(Path::new("/"));
+    make_folder(above)?;
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        // Another command was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    fs::File::open(above)?.sync_all()
+}
+
+/// What a version says of its encryption; nothing when it is not encrypted.
+fn header(version: &Version) -> Result<Option<Header>, Closed> {
+    let Some(label) = version.about.labels.get(SEALED) else { return Ok(None) };
+    label.parse::<Header>().map(Some).map_err(|error| match error {
+        SealError::NotSealed => Closed::Label,
+        error => error.into(),
+    })
+}
+
+/// Which key a version says that it is encrypted with; none when it is not encrypted.
+///
+/// # Errors
+/// When it says that it is encrypted, but not so that this program understands it: it must not be taken for one that is not.
+pub(crate) fn sealed_with(version: &Version) -> Result<Option<KeyId>, Closed> {
+    Ok(header(version)?.map(|header| header.key()))
 }
 
 /// A name that a key can have: lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or digit.
@@ -226,8 +308,44 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 4, "nothing is left beside them");
 
         fs::write(folder.join("bad.key"), "pumasi-key-1 12").unwrap();
-        let error = Keys::load_from(&folder).unwrap_err();
+        let keys = Keys::load_from(&folder).unwrap();
+        assert_eq!(
+            (keys.all().len(), keys.unreadable()[0].name.as_str()),
+            (3, "bad"),
+            "the others are of use"
+        );
+        assert_eq!(keys.choose(None).unwrap().name, DEFAULT_NAME);
+        let error = keys.choose(Some("bad")).unwrap_err();
         assert!(error.line().contains("bad.key"), "{}", error.line());
+        fs::remove_file(folder.join("default.key")).unwrap();
+        let error = Keys::load_from(&folder).unwrap().choose(None).unwrap_err();
+        assert!(error.line().contains("bad.key"), "it could be the one that is meant: {}", error.line());
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_not_taken_for_plain() {
+        let labelled = |label: Option<&str>| {
+            let labels = label.map(|label| (SEALED.to_owned(), label.to_owned())).into_iter().collect();
+            Version {
+                version: Default::default(),
+                blob: pumasi_types::Hash::of(b"x"),
+                size: 1,
+                put_ms: 0,
+                by: Default::default(),
+                about: pumasi_api::wire::files::About { labels, ..Default::default() },
+            }
+        };
+        let keys = Keys::default();
+        let said = |label| {
+            let version = labelled(label);
+            let (sealed, kept) = (sealed_with(&version), keys.kept(Some(&version)).map(|_| None::<KeyId>));
+            assert_eq!((&kept, keys.seal(&version).map(|_| None::<KeyId>)), (&sealed, sealed.clone()));
+            sealed
+        };
+        assert_eq!(said(None), Ok(None));
+        assert_eq!(said(Some("")), Err(Closed::Label));
+        assert_eq!(said(Some("no base64!")), Err(Closed::Label));
+        assert_eq!(said(Some("UFVNQVNJU0wCAAAA")), Err(Closed::Version(2)));
     }
 
     #[test]

@@ -7,9 +7,9 @@ use pumasi_types::{ByteSize, FilePath};
 use serde_json::json;
 
 use crate::connect::HubArgs;
-use crate::drive::LINK;
 use crate::drive::place::Place;
 use crate::drive::remote::{self, relative};
+use crate::drive::{LINK, SEALED};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::keys::{Keys, sealed_with};
@@ -56,7 +56,7 @@ impl LsArgs {
         } else {
             remote::list(&client, place).await?
         };
-        let keys = Keys::load()?;
+        let keys = Keys::load(out)?;
         let value = told(&entries, &keys);
         out.show(&value, "nothing lies there", || {
             let mut table = Table::new(&[">SIZE", ">STORED", ">VERSION", "CHANGED", "NAME"]);
@@ -91,10 +91,11 @@ fn told(entries: &[Entry], keys: &Keys) -> serde_json::Value {
     let told = |entry: &Entry| {
         let mut value = json!(entry);
         if let Some(file) = &entry.file
-            && let Some(id) = sealed_with(file)
+            && file.about.labels.contains_key(SEALED)
         {
+            let key = sealed_with(file).ok().flatten();
             let size = keys.seal(file).ok().flatten().map(|seal| seal.length());
-            value["encrypted"] = json!({ "key": id, "size": size });
+            value["encrypted"] = json!({ "key": key, "size": size });
         }
         value
     };
@@ -121,10 +122,11 @@ fn decorated(name: &str, entry: &Entry, keys: &Keys) -> String {
         return format!("{name} -> {target}");
     }
     let star = if file.about.executable { "*" } else { "" };
-    let sealed = match sealed_with(file).map(|id| (id, keys.find(id))) {
-        None => String::new(),
-        Some((_, Some(named))) => format!("  (encrypted with {})", named.name),
-        Some((id, None)) => format!("  (encrypted with key {id}, which is not here)"),
+    let sealed = match sealed_with(file).map(|id| id.map(|id| (id, keys.find(id)))) {
+        Ok(None) => String::new(),
+        Ok(Some((_, Some(named)))) => format!("  (encrypted with {})", named.name),
+        Ok(Some((id, None))) => format!("  (encrypted with key {id}, which is not here)"),
+        Err(why) => format!("  ({why})"),
     };
     format!("{name}{star}{sealed}")
 }

@@ -86,7 +86,7 @@ impl GetArgs {
         match self.what {
             Wanted::Blob(hash) => get_blob(&client, out, hash, self.to.as_deref()).await,
             Wanted::Place(place) => {
-                let keys = if self.raw { None } else { Some(Keys::load()?) };
+                let keys = if self.raw { None } else { Some(Keys::load(out)?) };
                 let how = How { links: self.links, keys: keys.as_ref() };
                 let work = get(&client, out, &place, self.to.as_deref(), how);
                 Interrupt::listen().guard(work).await?.tell(out, "got")
@@ -126,10 +126,21 @@ async fn get(
     let written = |_: &Job, _| {};
     let (space, below_) = (place.space(), below.clone());
     let How { links, keys } = how;
-    let receiver =
-        Receiver { client, space, below: below_, hashes, keys, links, tally: &tally, written: &written };
+    let fresh = std::sync::Mutex::default();
+    let receiver = Receiver {
+        client,
+        space,
+        below: below_,
+        hashes,
+        keys,
+        links,
+        tally: &tally,
+        written: &written,
+        fresh,
+    };
     if let (Some(local), Some(version)) = (single, entry.file) {
         receiver.receive(vec![Job::new(entry.path, version, local, None)]).await?;
+        receiver.settle().await?;
         return Ok(tally.finish());
     }
     let mut walk = Walk::below(client, place);
@@ -144,6 +155,7 @@ async fn get(
         }
         receiver.receive(jobs).await?;
     }
+    receiver.settle().await?;
     Ok(tally.finish())
 }
 
@@ -238,7 +250,7 @@ pub(crate) struct CatArgs {
 impl CatArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
-        let keys = if self.raw { None } else { Some(Keys::load()?) };
+        let keys = if self.raw { None } else { Some(Keys::load(out)?) };
         for file in &self.files {
             let version = self.wanted(&client, file).await?;
             let closed = |why| CliError::Closed { place: file.to_string(), why };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use pumasi_seal::header::HEADER;
 use pumasi_seal::key::{KEY_BYTES, PASSPHRASE_LEAST};
-use pumasi_seal::{Header, Key, Opener, Seal};
+use pumasi_seal::{Header, Key, Opener, Seal, SealError};
 use pumasi_types::ByteSize;
 use serde_json::json;
 
@@ -27,7 +27,7 @@ Examples:
   pumasi put taxes :taxes --encrypt                encrypt with it
   pumasi key show > key.txt                        its recovery text: print it, keep it safe
   pumasi key add < key.txt                         on another machine
-  pumasi key new family --passphrase               name and passphrase make it again anywhere
+  pumasi key new jane-doe-1985 --passphrase        name and passphrase make it again anywhere
   pumasi key open report.pdf.raw report.pdf        decrypt what came through a link, S3 or --raw
 
 Keys lie in $XDG_CONFIG_HOME/pumasi/keys, readable by you only, and never leave this machine by themselves. \
@@ -54,7 +54,7 @@ enum KeyCommand {
 /// Make a key
 #[derive(Args, Debug)]
 struct NewArgs {
-    /// What to call it; with --passphrase part of what makes it: choose one that nobody else would
+    /// What to call it; with --passphrase it is part of what makes it, and must be one that nobody else would choose
     #[arg(default_value = DEFAULT_NAME, value_parser = check_name)]
     name: String,
     /// Make it of a passphrase that is asked for; the first line of standard input when that is no terminal
@@ -102,7 +102,7 @@ impl KeyArgs {
             KeyCommand::Add(args) => args.run(out),
             KeyCommand::Ls(_) => list(out),
             KeyCommand::Show(args) => {
-                let keys = Keys::load()?;
+                let keys = Keys::load(out)?;
                 let named = keys.choose(args.name.as_deref())?;
                 let text = named.key.recovery_text();
                 let value = json!({ "name": named.name, "key": named.key.id(), "recovery": text });
@@ -110,7 +110,7 @@ impl KeyArgs {
                 Ok(Exit::Ok)
             }
             KeyCommand::Open(args) => {
-                let (keys, out) = (Keys::load()?, *out);
+                let (keys, out) = (Keys::load(out)?, *out);
                 blocking(move || open(&keys, &args.file, args.to.as_deref(), &out)).await?
             }
         }
@@ -119,8 +119,12 @@ impl KeyArgs {
 
 impl NewArgs {
     async fn run(self, out: &Output) -> Result<Exit, CliError> {
-        refuse_taken(&self.name)?;
+        refuse_taken(out, &self.name)?;
         let key = if self.passphrase {
+            // The name is the salt: of one that all have, everybody's passphrases could be guessed at once.
+            if self.name == DEFAULT_NAME {
+                return Err(CliError::usage("a key of a passphrase needs a name of its own", OWN_NAME));
+            }
             let (name, passphrase) = (self.name.clone(), new_passphrase()?);
             // It takes a second, on purpose.
             let made = blocking(move || Key::from_passphrase(&name, &passphrase)).await?;
@@ -143,6 +147,8 @@ impl NewArgs {
     }
 }
 
+const OWN_NAME: &str = "choose one that nobody else would, as in `pumasi key new jane-doe-1985 --passphrase`";
+
 const LONGER: &str = "several unrelated words are easy to remember and hard to guess";
 
 fn new_passphrase() -> Result<String, CliError> {
@@ -160,7 +166,7 @@ fn new_passphrase() -> Result<String, CliError> {
 
 impl AddArgs {
     fn run(self, out: &Output) -> Result<Exit, CliError> {
-        refuse_taken(&self.name)?;
+        let keys = refuse_taken(out, &self.name)?;
         let text = if is_interactive() {
             ask_hidden("recovery text (not shown):").unwrap_or_default()
         } else {
@@ -172,7 +178,6 @@ impl AddArgs {
         let key: Key = text.parse().map_err(|error: pumasi_seal::SealError| {
             CliError::usage(error.to_string(), "`pumasi key show` prints it on the machine that has the key")
         })?;
-        let keys = Keys::load()?;
         if let Some(named) = keys.find(key.id()) {
             let problem = format!("this key is here already, as '{}'", named.name);
             return Err(CliError::usage(problem, "`pumasi key ls` lists the keys here"));
@@ -183,16 +188,17 @@ impl AddArgs {
 }
 
 /// No key is overwritten: it could be the only one of its kind.
-fn refuse_taken(name: &str) -> Result<(), CliError> {
-    let keys = Keys::load()?;
-    if keys.all().iter().any(|named| named.name == name) {
+fn refuse_taken(out: &Output, name: &str) -> Result<Keys, CliError> {
+    let keys = Keys::load(out)?;
+    let mut names = keys.all().iter().map(|named| &named.name);
+    if names.any(|taken| taken == name) || keys.unreadable().iter().any(|taken| taken.name == name) {
         let problem = format!("there is a key '{name}' already");
         return Err(CliError::usage(
             problem,
             "choose another name for the new one, as in `pumasi key new work`",
         ));
     }
-    Ok(())
+    Ok(keys)
 }
 
 fn added(out: &Output, verb: &str, name: &str, key: &Key, recovery: Option<String>) -> Result<(), CliError> {
@@ -207,13 +213,17 @@ fn added(out: &Output, verb: &str, name: &str, key: &Key, recovery: Option<Strin
 }
 
 fn list(out: &Output) -> Result<Exit, CliError> {
-    let keys = Keys::load()?;
-    let all: Vec<_> =
-        keys.all().iter().map(|named| json!({ "name": named.name, "key": named.key.id() })).collect();
+    let keys = Keys::load(out)?;
+    let good = keys.all().iter().map(|named| json!({ "name": named.name, "key": named.key.id() }));
+    let unreadable = keys.unreadable().iter().map(|bad| json!({ "name": bad.name, "problem": bad.problem }));
+    let all: Vec<_> = good.chain(unreadable).collect();
     out.show(&json!({ "keys": all }), "there are no keys here: `pumasi key new` makes one", || {
         let mut table = Table::new(&["KEY", "NAME"]);
         for named in keys.all() {
             table.row([named.key.id().to_string(), named.name.clone()]);
+        }
+        for bad in keys.unreadable() {
+            table.row(["unreadable".to_owned(), bad.name.clone()]);
         }
         table
     })?;
@@ -226,9 +236,17 @@ fn open(keys: &Keys, file: &Path, to: Option<&Path>, out: &Output) -> Result<Exi
     let mut reader = std::fs::File::open(file).map_err(CliError::file("read", file))?;
     let mut begin = Vec::with_capacity(HEADER);
     (&mut reader).take(HEADER as u64).read_to_end(&mut begin).map_err(CliError::file("read", file))?;
-    let header = Header::decode(&begin).map_err(CliError::content(file))?;
+    let header = Header::decode(&begin).map_err(|error| match error {
+        SealError::Version(version) => closed(Closed::Version(version)),
+        error => CliError::content(file)(error),
+    })?;
     let named = keys.find(header.key()).ok_or_else(|| closed(Closed::NoKey(header.key())))?;
     let seal = Arc::new(Seal::open(&named.key, &header).map_err(|_| closed(Closed::Damaged))?);
+    // Nothing of the content is behind its end, but whoever put something there changed the file.
+    let length = reader.metadata().map_err(CliError::file("read", file))?;
+    if length.is_file() && length.len() != seal.sealed_length() {
+        return Err(closed(Closed::Damaged));
+    }
     let temporary = std::env::temp_dir();
     let folder = match to {
         Some(to) => to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")),

@@ -49,7 +49,7 @@ impl MountArgs {
         let client = self.hub.client()?;
         let looked = client.space(self.place.space()).await;
         looked.map_err(CliError::hub(format!("mount {}", self.place)))?;
-        let keys = Keys::load()?;
+        let keys = Keys::load(out)?;
         let ciphers = Ciphers { new: self.encrypt.key(&keys)?, keys };
         mount(client, out, &self.place, &self.folder, self.read_only, ciphers, asked_to_end()).await
     }

@@ -88,7 +88,7 @@ impl PutArgs {
         if self.files.is_empty() {
             return Err(CliError::usage(format!("nothing is given to be put to {to}"), HINT));
         }
-        let keys = Keys::load()?;
+        let keys = Keys::load(out)?;
         let with = With { key: self.encrypt.key(&keys)?, keys };
         let work = put(&client, out, &self.files, &to, &with);
         let counts = Interrupt::listen().guard(work).await?;

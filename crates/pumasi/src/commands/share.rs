@@ -64,7 +64,7 @@ impl ShareArgs {
         let url = format!("{}{}", address.trim_end_matches('/'), link.page);
         out.told(&json!({ "id": link.id, "url": url }), &url)?;
         let entry = remote::find(&client, place).await?;
-        if entry.and_then(|entry| entry.file).is_some_and(|file| sealed_with(&file).is_some()) {
+        if entry.and_then(|entry| entry.file).is_some_and(|file| sealed_with(&file) != Ok(None)) {
             out.warn(
                 "it is encrypted, and so are the bytes behind the link: `pumasi key open` decrypts them",
             );

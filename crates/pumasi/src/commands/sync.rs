@@ -71,7 +71,7 @@ impl SyncArgs {
             }
             _ => {}
         }
-        let keys = Arc::new(Keys::load()?);
+        let keys = Arc::new(Keys::load(out)?);
         let wishes = Wishes {
             links: self.links,
             delete_many: self.delete_many,

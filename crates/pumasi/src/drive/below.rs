@@ -103,6 +103,11 @@ impl Below {
             .map_err(self.failed("write", path))
     }
 
+    /// Returns when all that was written below it is on the disk.
+    pub(crate) fn sync(&self) -> Result<(), CliError> {
+        rustix::fs::syncfs(&self.root).map_err(|error| CliError::file("write", &self.path)(error.into()))
+    }
+
     /// Forgets a part.
     pub(crate) fn drop_part(&self, path: &FilePath) {
         if let Ok((parent, name)) = self.parent(path, false) {

@@ -15,3 +15,10 @@ pub(crate) mod sync;
 pub(crate) const LINK: &str = "symlink";
 /// The label of a file that is encrypted: the header of its bytes.
 pub(crate) const SEALED: &str = "sealed";
+
+/// Whether a label stays when other bytes take the place of a file's: not what tells of the bytes themselves, such as the tag
+/// and the checksums that S3 keeps there.
+pub(crate) fn outlives_bytes(label: &str) -> bool {
+    !matches!(label, LINK | SEALED | "etag" | "s3-parts" | "s3-upload")
+        && !label.starts_with("x-amz-checksum-")
+}

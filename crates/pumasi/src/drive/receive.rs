@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -30,6 +30,8 @@ const SMALL: u64 = 512 << 10;
 const TOGETHER: u64 = 8 << 20;
 /// Transfers at once.
 const AT_ONCE: usize = 4;
+/// From so many files on they are written to the disk before others are fetched.
+const SETTLED_AT_ONCE: usize = 20_000;
 /// Bytes that are written at once.
 const PIECE: usize = 1 << 20;
 /// Bytes that stay a hole in the file when all of them are zero; what file systems allocate at least.
@@ -94,6 +96,8 @@ pub(crate) struct Receiver<'a> {
     pub(crate) tally: &'a Tally,
     /// Is told of each file that is there now, with its stamp; without one for a link.
     pub(crate) written: &'a (dyn Fn(&Job, Option<Stamp>) + Sync),
+    /// Files that were written and may not be on the disk yet.
+    pub(crate) fresh: Mutex<Vec<(Job, Stamp)>>,
 }
 
 /// Why a file was not written, when that does not stop the others.
@@ -136,7 +140,25 @@ impl Receiver<'_> {
         let works = works.map(|work| async move {
             if work.len() > 1 { self.small(work).await } else { self.large_ones(work).await }
         });
-        works.buffer_unordered(AT_ONCE).try_for_each(|()| async { Ok(()) }).await
+        works.buffer_unordered(AT_ONCE).try_for_each(|()| async { Ok(()) }).await?;
+        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if fresh >= SETTLED_AT_ONCE { self.settle().await } else { Ok(()) }
+    }
+
+    /// Remembers what was written. It is on the disk before: after a power cut it could be empty and look whole. To be done
+    /// when all was received.
+    pub(crate) async fn settle(&self) -> Result<(), CliError> {
+        let fresh = std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner));
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let below = self.below.clone();
+        blocking(move || below.sync()).await??;
+        for (job, stamp) in fresh {
+            self.hashes.wrote(&job.local, job.key(), stamp, job.version.blob);
+            (self.written)(&job, Some(stamp));
+        }
+        Ok(())
     }
 
     /// Finds out how jobs are decrypted; those that cannot be are counted.
@@ -184,16 +206,17 @@ impl Receiver<'_> {
             }
         }
         rest.extend(jobs);
-        let (below, hashes) = (self.below.clone(), self.hashes.clone());
+        let below = self.below.clone();
         let write = move || -> Vec<_> {
             let write = |(job, bytes): (Job, Bytes)| {
-                let written = write_small(&below, &hashes, &job, &bytes);
+                let written = write_small(&below, &job, &bytes);
                 (job, written)
             };
             arrived.into_iter().map(write).collect()
         };
         for (job, written) in blocking(write).await? {
-            self.ended(&job, written.map_err(Trouble::Here), job.version.size);
+            let size = job.version.size;
+            self.ended(job, written.map_err(Trouble::Here), size);
         }
         self.large_ones(rest).await
     }
@@ -202,7 +225,7 @@ impl Receiver<'_> {
         for job in jobs {
             let mut moved = 0;
             let written = self.large(&job, &mut moved).await?;
-            self.ended(&job, written, moved);
+            self.ended(job, written, moved);
         }
         Ok(())
     }
@@ -229,8 +252,8 @@ impl Receiver<'_> {
                     }
                 }
                 Ok(()) => {
-                    let (below, hashes, job) = (self.below.clone(), self.hashes.clone(), job.clone());
-                    let finish = move || finish(&below, &hashes, &job, &part.file);
+                    let (below, job) = (self.below.clone(), job.clone());
+                    let finish = move || finish(&below, &job, &part.file);
                     return Ok(blocking(finish).await?.map_err(Trouble::Here));
                 }
                 Err(Fetch::Here(why)) => return Ok(Err(Trouble::Here(why))),
@@ -273,13 +296,13 @@ impl Receiver<'_> {
         part.file.set_len(job.size()).map_err(|error| Fetch::Here(error.to_string()))
     }
 
-    fn ended(&self, job: &Job, ended: Result<Stamp, Trouble>, moved: u64) {
+    fn ended(&self, job: Job, ended: Result<Stamp, Trouble>, moved: u64) {
         match ended {
             Ok(stamp) => {
-                (self.written)(job, Some(stamp));
                 self.tally.done(job.size(), moved);
+                self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push((job, stamp));
             }
-            Err(Trouble::Here(why)) => self.leave_out(job, why),
+            Err(Trouble::Here(why)) => self.leave_out(&job, why),
             Err(Trouble::Refused(body)) => {
                 self.tally.refused(job.remote.to_string(), body, job.version.size);
             }
@@ -487,7 +510,7 @@ fn look_at(below: &Below, hashes: &Hashes, job: &Job) -> Result<Option<Stamp>, S
     Ok(Some(now))
 }
 
-fn write_small(below: &Below, hashes: &Hashes, job: &Job, bytes: &[u8]) -> Result<Stamp, String> {
+fn write_small(below: &Below, job: &Job, bytes: &[u8]) -> Result<Stamp, String> {
     let opened = match &job.seal {
         None => None,
         Some(seal) => Some(open_bytes(seal, bytes).map_err(|_| Closed::Damaged.to_string())?),
@@ -500,11 +523,11 @@ fn write_small(below: &Below, hashes: &Hashes, job: &Job, bytes: &[u8]) -> Resul
         file.set_len(bytes.len() as u64)
     };
     write().map_err(|error: std::io::Error| error.to_string())?;
-    finish(below, hashes, job, &file)
+    finish(below, job, &file)
 }
 
 /// The part is whole and right: it becomes the file.
-fn finish(below: &Below, hashes: &Hashes, job: &Job, file: &File) -> Result<Stamp, String> {
+fn finish(below: &Below, job: &Job, file: &File) -> Result<Stamp, String> {
     let about = &job.version.about;
     dress(file, about.modified_ns, about.executable).map_err(|error| error.to_string())?;
     if let Some(expected) = job.expected {
@@ -515,9 +538,7 @@ fn finish(below: &Below, hashes: &Hashes, job: &Job, file: &File) -> Result<Stam
         }
     }
     below.finish(&job.local).map_err(|error| error.line())?;
-    let stamp = Stamp::of(&file.metadata().map_err(|error| error.to_string())?);
-    hashes.wrote(&job.local, job.key(), stamp, job.version.blob);
-    Ok(stamp)
+    Ok(Stamp::of(&file.metadata().map_err(|error| error.to_string())?))
 }
 
 #[cfg(test)]

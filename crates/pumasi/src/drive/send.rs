@@ -19,8 +19,9 @@ use super::hashes::Hashes;
 use super::report::Tally;
 use super::scan::{LeftOut, Stamp};
 use super::sealed::{SealedFile, seal_bytes};
-use super::{LINK, SEALED, remote};
+use super::{LINK, SEALED, outlives_bytes, remote};
 use crate::error::CliError;
+use crate::exit::Exit;
 use crate::keys::sealed_with;
 
 /// Files up to this size travel together, in bytes.
@@ -269,7 +270,19 @@ impl<'a> Sender<'a> {
             }
             _ => {}
         }
-        let moved = self.bytes_of(&job, hash, sealed).await?;
+        let moved = match self.bytes_of(&job, hash, sealed).await {
+            Ok(moved) => moved,
+            // Nothing is wrong with the others.
+            Err(_) if !self.is_unchanged(&job, stamp) => {
+                self.leave_out(&job, CHANGED.to_owned());
+                return Ok(());
+            }
+            Err(error) if error.exit() == Exit::LocalFile => {
+                self.leave_out(&job, error.line());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         self.place(vec![Ready { job, hash, seal, moved }]).await
     }
 
@@ -329,7 +342,7 @@ impl<'a> Sender<'a> {
         }
         let put = |ready: &Ready| {
             let label = ready.seal.as_ref().map(|seal| seal.header().to_string());
-            let About { modified_ns, executable, labels } = about(&ready.job, label);
+            let About { modified_ns, executable, labels } = about(&ready.job, ready.hash, label);
             let (path, blob, condition) = (ready.job.target.clone(), ready.hash, ready.job.condition);
             PutFile { path, blob, modified_ns, executable, labels, condition }
         };
@@ -407,13 +420,16 @@ fn together(jobs: Vec<Job>) -> Vec<Work> {
     works
 }
 
-/// What the file says of itself, with the label of its encryption when it is encrypted.
-fn about(job: &Job, sealed: Option<String>) -> About {
+/// What the file says of itself with these bytes, and with the label of its encryption when it is encrypted.
+fn about(job: &Job, hash: Hash, sealed: Option<String>) -> About {
     match &job.what {
         What::File { stamp, executable } => {
             // Media type and headers that somebody else gave it stay.
+            let is_same = job.there.as_ref().is_some_and(|there| there.blob == hash);
+            let stays =
+                |name: &str| if is_same { name != LINK && name != SEALED } else { outlives_bytes(name) };
             let there = job.there.iter().flat_map(|there| there.about.labels.clone());
-            let others = there.filter(|(name, _)| name != LINK && name != SEALED);
+            let others = there.filter(|(name, _)| stays(name));
             let sealed = sealed.map(|label| (SEALED.to_owned(), label));
             About {
                 modified_ns: Some(stamp.modified_ns),
@@ -430,11 +446,11 @@ fn about(job: &Job, sealed: Option<String>) -> About {
 /// Whether nothing needs to be done for a job.
 fn is_same(job: &Job, hash: Hash, there: &Version) -> bool {
     let key = job.key.as_ref().map(|key| key.id());
-    if there.blob != hash || sealed_with(there) != key {
+    if there.blob != hash || sealed_with(there) != Ok(key) {
         return false;
     }
     let label = key.and_then(|_| there.about.labels.get(SEALED).cloned());
-    there.about == about(job, label)
+    there.about == about(job, hash, label)
 }
 
 fn read_small(local: &Local, hashes: &Hashes, job: &Job) -> Result<Outgoing, String> {
@@ -548,10 +564,11 @@ mod tests {
 
     #[test]
     fn what_others_said_of_a_file_stays() {
+        let tags = [("etag", "1"), ("s3-parts", "1"), ("s3-upload", "1"), ("x-amz-checksum-sha1", "1")];
         let labels = [("content-type", "text/plain"), (LINK, "x"), (SEALED, "y")];
         let about_there = About {
             modified_ns: Some(1),
-            labels: labels.map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
+            labels: labels.into_iter().chain(tags).map(|(a, b)| (a.to_owned(), b.to_owned())).collect(),
             ..About::default()
         };
         let there = Version {
@@ -564,9 +581,11 @@ mod tests {
         };
         let mut job = job(1);
         job.there = Some(there);
-        let said = about(&job, None);
+        let (same, new) = (Hash::of(b"x"), Hash::of(b"y"));
+        assert_eq!(about(&job, same, None).labels.len(), 1 + tags.len(), "the same bytes have the same tags");
+        let said = about(&job, new, None);
         assert_eq!(said.labels.keys().collect::<Vec<_>>(), ["content-type"]);
-        assert_eq!(about(&job, Some("z".to_owned())).labels[SEALED], "z");
+        assert_eq!(about(&job, new, Some("z".to_owned())).labels[SEALED], "z");
         assert!(!is_same(&job, Hash::of(b"x"), job.there.as_ref().unwrap()), "another time of change");
     }
 }

@@ -11,12 +11,12 @@ use bytes::{Bytes, BytesMut};
 use pumasi_api::client::{ClientError, Content, HubClient, Source, UPLOAD_MIN, Upload};
 use pumasi_api::wire::files::{About, Condition, PutFile, PutFiles, Version};
 use pumasi_seal::{Key, Seal};
-use pumasi_types::{FilePath, Hash};
+use pumasi_types::{AccountId, FilePath, Hash, VersionId};
 
 use super::trouble::Trouble;
-use crate::drive::SEALED;
 use crate::drive::sealed::SealedFile;
 use crate::drive::send::{Local, hash_reader};
+use crate::drive::{SEALED, outlives_bytes};
 
 /// Bytes that are fetched at once.
 const WINDOW: u64 = 4 << 20;
@@ -39,6 +39,8 @@ pub(super) struct Body {
     written: Option<tempfile::NamedTempFile>,
     /// Whether the hub lacks something of it.
     dirty: bool,
+    /// Whether somebody else's file lies at its path by now, and what was written here beside that.
+    elsewhere: bool,
     /// Bytes that were fetched last, and where they begin.
     window: (u64, Bytes),
 }
@@ -56,6 +58,7 @@ impl Body {
             handles: 0,
             written: None,
             dirty: false,
+            elsewhere: false,
             window: Default::default(),
         }
     }
@@ -70,6 +73,7 @@ impl Body {
             handles: 0,
             written: Some(tempfile::NamedTempFile::new()?),
             dirty: true,
+            elsewhere: false,
             window: Default::default(),
         })
     }
@@ -127,6 +131,7 @@ impl Body {
 
     /// Writes bytes; what lies between the end and them is zeros.
     pub(super) async fn write(&mut self, at: &At<'_>, offset: u64, bytes: &[u8]) -> Result<(), Trouble> {
+        self.changeable()?;
         self.here(at).await?.write_all_at(bytes, offset)?;
         self.touch();
         Ok(())
@@ -134,12 +139,18 @@ impl Body {
 
     /// Makes it so long.
     pub(super) async fn set_size(&mut self, at: &At<'_>, size: u64) -> Result<(), Trouble> {
+        self.changeable()?;
         if size == 0 && self.written.is_none() {
             self.written = Some(tempfile::NamedTempFile::new()?);
         }
         self.here(at).await?.set_len(size)?;
         self.touch();
         Ok(())
+    }
+
+    /// What lies at its path must not be replaced by what nobody compared with it: it has to be opened again.
+    fn changeable(&self) -> Result<(), Trouble> {
+        if self.elsewhere { Err(Trouble::Changed) } else { Ok(()) }
     }
 
     /// It was changed now.
@@ -150,7 +161,8 @@ impl Body {
     }
 
     /// It says something else of itself from now on.
-    pub(super) fn say(&mut self, modified_ns: Option<u64>, executable: Option<bool>) {
+    pub(super) fn say(&mut self, modified_ns: Option<u64>, executable: Option<bool>) -> Result<(), Trouble> {
+        self.changeable()?;
         if modified_ns.is_some_and(|ns| self.about.modified_ns != Some(ns)) {
             self.about.modified_ns = modified_ns;
             self.dirty = true;
@@ -159,10 +171,12 @@ impl Body {
             self.about.executable = !self.about.executable;
             self.dirty = true;
         }
+        Ok(())
     }
 
     /// From now on it is encrypted with this key.
     pub(super) async fn encrypt(&mut self, at: &At<'_>, key: Arc<Key>) -> Result<(), Trouble> {
+        self.changeable()?;
         self.here(at).await?;
         self.key = Some(key);
         self.dirty = true;
@@ -195,41 +209,46 @@ impl Body {
         if !self.dirty {
             return Ok(None);
         }
-        let blob = self.send(at).await?;
+        let sent = self.send(at).await?;
         let condition = match &self.version {
             Some(version) => Condition::Version(version.version),
             None => Condition::Absent,
         };
-        let mut elsewhere = None;
-        if let Err(trouble) = self.put(at, at.path.clone(), blob, condition).await {
-            if !matches!(trouble, Trouble::Changed | Trouble::Exists) {
-                return Err(trouble);
+        let put = match self.put(at, at.path.clone(), sent.blob, condition).await {
+            Err(trouble @ (Trouble::Changed | Trouble::Exists)) => {
+                let other = crate::drive::sync::conflict_name(at.path, 1).ok_or(trouble)?;
+                self.put(at, other.clone(), sent.blob, Condition::Absent).await?;
+                self.dirty = false;
+                self.elsewhere = true;
+                return Ok(Some(other));
             }
-            let other = crate::drive::sync::conflict_name(at.path, 1).ok_or(trouble)?;
-            self.put(at, other.clone(), blob, Condition::Absent).await?;
-            elsewhere = Some(other);
-        }
+            put => put?,
+        };
         self.dirty = false;
-        self.version = at.find().await?;
-        Ok(elsewhere)
+        // What lies there and what decrypts it go together, whoever else changes it from now on.
+        let Sent { blob, size, seal } = sent;
+        let about = self.about.clone();
+        self.version = Some(Version { version: put, blob, size, put_ms: 0, by: AccountId::default(), about });
+        self.seal = seal;
+        Ok(None)
     }
 
     /// Sees to it that the hub has its bytes from this account.
-    async fn send(&mut self, at: &At<'_>) -> Result<Hash, Trouble> {
+    async fn send(&mut self, at: &At<'_>) -> Result<Sent, Trouble> {
         let Some(file) = &self.written else {
             // Only what it says of itself is another.
-            let blob = self.version.as_ref().map(|version| version.blob).ok_or(Trouble::Io)?;
+            let version = self.version.as_ref().ok_or(Trouble::Io)?;
             at.client.claim_files(at.space, vec![at.path.clone()], None).await?;
-            return Ok(blob);
+            return Ok(Sent { blob: version.blob, size: version.size, seal: self.seal.clone() });
         };
         let path = file.path().to_owned();
         let Some(key) = self.key.clone() else {
-            self.about.labels.remove(SEALED);
             let mut reopened = file.reopen()?;
-            let hash = off_runtime(move || hash_reader(&mut reopened)).await?;
-            let length = file.as_file().metadata()?.len();
-            at.send(Arc::new(Source::File(path.clone())), length, hash, || Ok(Source::File(path))).await?;
-            return Ok(hash);
+            let blob = off_runtime(move || hash_reader(&mut reopened)).await?;
+            let size = file.as_file().metadata()?.len();
+            self.forget_bytes(blob);
+            at.send(Arc::new(Source::File(path.clone())), size, blob, || Ok(Source::File(path))).await?;
+            return Ok(Sent { blob, size, seal: None });
         };
         let seal = move || {
             let local = Arc::new(Local::File(path));
@@ -237,11 +256,21 @@ impl Body {
             let hash = sealed.hash().map_err(std::io::Error::other)?;
             Ok((Arc::new(sealed), hash))
         };
-        let (sealed, hash) = off_runtime(seal).await?;
-        self.about.labels.insert(SEALED.to_owned(), sealed.seal().header().to_string());
-        let (length, content) = (sealed.seal().sealed_length(), sealed.clone());
-        at.send(content, length, hash, || sealed.bytes().map(Source::Bytes)).await?;
-        Ok(hash)
+        let (sealed, blob) = off_runtime(seal).await?;
+        self.forget_bytes(blob);
+        let seal = sealed.seal().clone();
+        self.about.labels.insert(SEALED.to_owned(), seal.header().to_string());
+        let (size, content) = (seal.sealed_length(), sealed.clone());
+        at.send(content, size, blob, || sealed.bytes().map(Source::Bytes)).await?;
+        Ok(Sent { blob, size, seal: Some(seal) })
+    }
+
+    /// What its labels say of other bytes than these goes.
+    fn forget_bytes(&mut self, blob: Hash) {
+        self.about.labels.remove(SEALED);
+        if self.version.as_ref().is_none_or(|version| version.blob != blob) {
+            self.about.labels.retain(|label, _| outlives_bytes(label));
+        }
     }
 
     async fn put(
@@ -250,15 +279,24 @@ impl Body {
         path: FilePath,
         blob: Hash,
         condition: Condition,
-    ) -> Result<(), Trouble> {
+    ) -> Result<VersionId, Trouble> {
         let About { modified_ns, executable, labels } = self.about.clone();
         let files = vec![PutFile { path, blob, modified_ns, executable, labels, condition }];
         let put = at.client.put_files(at.space, &PutFiles { files }, None).await?;
-        match put.results.into_iter().next() {
-            Some(result) => result.error.map_or(Ok(()), |error| Err(Trouble::of_code(&error.code))),
-            None => Err(Trouble::Io),
+        let result = put.results.into_iter().next().ok_or(Trouble::Io)?;
+        match result.error {
+            Some(error) => Err(Trouble::of_code(&error.code)),
+            None => result.version.ok_or(Trouble::Io),
         }
     }
+}
+
+/// Bytes that the hub has from this account.
+struct Sent {
+    blob: Hash,
+    size: u64,
+    /// What decrypts them; none when they are not encrypted.
+    seal: Option<Arc<Seal>>,
 }
 
 /// A version on the hub, and what decrypts it.
@@ -293,15 +331,6 @@ pub(super) struct At<'a> {
 }
 
 impl At<'_> {
-    /// What lies there now.
-    async fn find(&self) -> Result<Option<Version>, Trouble> {
-        match self.client.find_file(self.space, self.path).await {
-            Ok(entry) => Ok(entry.file),
-            Err(error) if error.code() == Some("no_file") => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Sees to it that the hub has these bytes; `whole` has them when there are few.
     async fn send(
         &self,

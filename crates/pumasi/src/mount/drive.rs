@@ -12,6 +12,7 @@ use pumasi_seal::{Key, Seal};
 use pumasi_types::FilePath;
 
 use super::body::{At, Body};
+use super::surroundings::{Kept, Surroundings};
 use super::tree::{ROOT, Tree};
 use super::trouble::Trouble;
 use crate::keys::{Closed, Keys};
@@ -21,7 +22,7 @@ use crate::output::Output;
 type Opener = (Arc<Seal>, Arc<Key>);
 
 /// How long what the hub said is believed.
-const BELIEVED: Duration = Duration::from_secs(1);
+pub(super) const BELIEVED: Duration = Duration::from_secs(1);
 
 /// A file or folder as programs see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub(super) struct Seen {
 pub(crate) struct Ciphers {
     /// The keys that are here.
     pub(crate) keys: Keys,
-    /// What new files are encrypted with; none: they are not.
+    /// What new files are encrypted with; none: what lay or lies around them decides.
     pub(crate) new: Option<Arc<Key>>,
 }
 
@@ -56,6 +57,7 @@ pub(super) struct Drive {
     space: String,
     out: Output,
     ciphers: Ciphers,
+    surroundings: Surroundings,
     /// Nothing can be changed through it.
     pub(super) read_only: bool,
     tree: Mutex<Tree>,
@@ -83,6 +85,7 @@ impl Drive {
             space,
             out,
             ciphers,
+            surroundings: Surroundings::default(),
             read_only,
             tree: Mutex::new(Tree::new(base)),
             said: Mutex::default(),
@@ -102,6 +105,7 @@ impl Drive {
     pub(super) fn forget(&self, number: u64, times: u64) {
         if held(&self.tree).forget(number, times) {
             held(&self.said).remove(&number);
+            self.surroundings.forget(number);
         }
     }
 
@@ -154,24 +158,74 @@ impl Drive {
         found.map_err(|why| self.closed(path, why))
     }
 
-    /// What a file is encrypted with; none when it is not.
-    async fn key_of(&self, number: u64) -> Result<Option<Arc<Key>>, Trouble> {
+    /// What a file is encrypted with.
+    async fn kept(&self, number: u64) -> Result<Kept, Trouble> {
         if let Some(body) = self.body(number) {
-            return Ok(body.lock().await.key.clone());
+            return Ok(Ok(body.lock().await.key.clone()));
         }
         let entry = self.entry(number).await?;
-        self.ciphers.keys.kept(entry.file.as_ref()).map_err(|why| self.closed(&entry.path, why))
+        Ok(self.ciphers.keys.kept(entry.file.as_ref()))
+    }
+
+    /// What a new file is encrypted with: as all new ones, as what lay there, or as what lies beside it.
+    async fn new_key(&self, folder: u64, path: &FilePath) -> Result<Option<Arc<Key>>, Trouble> {
+        if let Some(key) = &self.ciphers.new {
+            return Ok(Some(key.clone()));
+        }
+        match self.surroundings.lay_at(path) {
+            Ok(None) => self.key_beside(folder).await,
+            lay => lay.map_err(|why| self.closed(path, why)),
+        }
+    }
+
+    /// The key of an encrypted file in a folder. One whose key is not here does not count: nobody can have its text here.
+    async fn key_beside(&self, folder: u64) -> Result<Option<Arc<Key>>, Trouble> {
+        if let Some(known) = self.surroundings.beside(folder) {
+            return Ok(known);
+        }
+        let path = held(&self.tree).path(folder).ok_or(Trouble::Missing)?;
+        let mut after: Option<String> = None;
+        let found = loop {
+            let (entries, next) = self.page(&path, after.as_deref()).await?;
+            let key = |entry: &Entry| self.ciphers.keys.kept(entry.file.as_ref()).ok().flatten();
+            let found = entries.iter().find_map(key);
+            after = next;
+            if found.is_some() || after.is_none() {
+                break found;
+            }
+        };
+        self.surroundings.note(folder, found.clone());
+        Ok(found)
+    }
+
+    /// What is moved to a path becomes encrypted as what lies or lay there: programs save a file as another one, and move
+    /// that over it.
+    async fn keep_key(&self, seen: &Seen, there: Option<&Seen>, path: &FilePath) -> Result<(), Trouble> {
+        let wanted = match there {
+            Some(there) if there.folder || there.number == seen.number => return Ok(()),
+            Some(there) => self.kept(there.number).await?,
+            None => self.surroundings.lay_at(path),
+        };
+        let own = self.kept(seen.number).await?;
+        match (wanted, own) {
+            (Ok(None), _) | (Ok(Some(_)), Err(_)) => Ok(()),
+            (Ok(Some(key)), Ok(own)) if own.as_ref().is_some_and(|own| own.id() == key.id()) => Ok(()),
+            (Ok(Some(key)), Ok(_)) => self.encrypt(seen.number, key).await,
+            (Err(wanted), Err(own)) if wanted == own => Ok(()),
+            (Err(why), _) => Err(self.closed(path, why)),
+        }
     }
 
     fn closed(&self, path: &FilePath, why: Closed) -> Trouble {
         self.out.warn(&format!("{path}: {why}"));
         match why {
             Closed::NoKey(_) => Trouble::NotAllowed,
-            Closed::Damaged => Trouble::Damaged,
+            Closed::Version(_) => Trouble::Unsupported,
+            Closed::Damaged | Closed::Label => Trouble::Damaged,
         }
     }
 
-    /// Encrypts a file that is not.
+    /// Encrypts a file with this key.
     async fn encrypt(&self, number: u64, key: Arc<Key>) -> Result<(), Trouble> {
         let handle = self.open(number, true, false).await?;
         let encrypt = async {
@@ -205,7 +259,7 @@ impl Drive {
             if let Some(size) = size {
                 body.set_size(&self.at(&path), size).await?;
             }
-            body.say(modified_ns, executable);
+            body.say(modified_ns, executable)?;
             // What others write to goes to the hub when they close it.
             if body.handles == 1 { self.store_body(&path, &mut body).await } else { Ok(()) }
         };
@@ -235,13 +289,18 @@ impl Drive {
         if seen.as_ref().is_ok_and(|seen| seen.folder != is_folder) {
             return Err(if is_folder { Trouble::NotAFolder } else { Trouble::IsFolder });
         }
-        let removed = self.remove_path(path).await;
+        let kept = match &seen {
+            Ok(seen) if !seen.folder => self.kept(seen.number).await?,
+            _ => Ok(None),
+        };
+        let removed = self.remove_path(path.clone()).await;
         let new = known.and_then(|number| self.body(number)).is_some();
         match removed {
             // A folder goes with the last thing in it, and a file that was not stored yet is nowhere else.
             Err(Trouble::Missing) if new || (is_folder && known.is_some()) => {}
             removed => removed?,
         }
+        self.surroundings.leave(path, kept);
         if let Some(number) = known {
             held(&self.said).remove(&number);
         }
@@ -285,13 +344,10 @@ impl Drive {
             Err(Trouble::Missing) => None,
             Err(trouble) => return Err(trouble),
         };
-        if let Some(there) = there.as_ref().filter(|there| !there.folder && there.number != seen.number)
-            && let Some(key) = self.key_of(there.number).await?
-            && !seen.folder
-            && matches!(self.key_of(seen.number).await, Ok(None))
-        {
-            // Programs save a file as another one and move that over it: it stays encrypted.
-            self.encrypt(seen.number, key).await?;
+        let mut kept = Ok(None);
+        if !seen.folder {
+            self.keep_key(&seen, there.as_ref(), &target).await?;
+            kept = self.kept(seen.number).await?;
         }
         if let Some(there) = there.filter(|there| there.folder) {
             if !seen.folder {
@@ -306,10 +362,12 @@ impl Drive {
             // So that there is something to be moved.
             self.store_body(&path, &mut *body.lock().await).await?;
         }
-        let what = MoveFile { from: path, to: target, replace };
+        let what = MoveFile { from: path.clone(), to: target, replace };
         self.client.move_file(&self.space, &what, None).await?;
         held(&self.tree).rename(from, to);
         held(&self.said).clear();
+        self.surroundings.leave(path, kept);
+        self.surroundings.moved();
         self.keep(from.0).await
     }
 
@@ -344,14 +402,15 @@ impl Drive {
         name: &str,
         executable: bool,
     ) -> Result<(Seen, u64), Trouble> {
-        self.changeable(folder, name)?;
+        let path = self.changeable(folder, name)?;
         if let Ok(seen) = self.look_in(folder, name).await {
             // Another program was quicker.
             let handle = self.open(seen.number, true, true).await?;
             return Ok((self.look(seen.number).await?, handle));
         }
+        let key = self.new_key(folder, &path).await?;
         let number = held(&self.tree).number(folder, name);
-        let body = Arc::new(tokio::sync::Mutex::new(Body::empty(executable, self.ciphers.new.clone())?));
+        let body = Arc::new(tokio::sync::Mutex::new(Body::empty(executable, key)?));
         held(&self.bodies).insert(number, body.clone());
         let handle = self.handle(number, body).await;
         Ok((self.look(number).await?, handle))
@@ -434,21 +493,15 @@ impl Drive {
         let mut listed = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let list = ListOf { after: after.as_deref(), limit: None };
-            let page = match self.client.list_folder(&self.space, &path, list).await {
-                Ok(page) => page,
-                // A mounted folder that nothing lies in yet.
-                Err(error) if error.code() == Some("no_file") => break,
-                Err(error) => return Err(error.into()),
-            };
-            for entry in page.entries {
+            let (entries, next) = self.page(&path, after.as_deref()).await?;
+            for entry in entries {
                 let Some(name) = entry.path.name().map(str::to_owned) else { continue };
                 let is_folder = entry.folder.is_some();
                 let child = held(&self.tree).number(number, &name);
                 self.note(child, entry);
                 listed.push((child, is_folder, name));
             }
-            after = page.next;
+            after = next;
             if after.is_none() {
                 break;
             }
@@ -457,6 +510,20 @@ impl Drive {
         let handle = self.next.fetch_add(1, Ordering::Relaxed);
         held(&self.folders).insert(handle, Arc::new(listed));
         Ok(handle)
+    }
+
+    /// Some of what lies in a folder, and where the rest begins.
+    async fn page(
+        &self,
+        path: &FilePath,
+        after: Option<&str>,
+    ) -> Result<(Vec<Entry>, Option<String>), Trouble> {
+        match self.client.list_folder(&self.space, path, ListOf { after, limit: None }).await {
+            Ok(page) => Ok((page.entries, page.next)),
+            // A mounted folder that nothing lies in yet.
+            Err(error) if error.code() == Some("no_file") => Ok((Vec::new(), None)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Files that the hub does not have yet are listed, too.
@@ -547,6 +614,6 @@ impl Drive {
     }
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

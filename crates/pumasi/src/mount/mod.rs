@@ -6,6 +6,7 @@
 mod body;
 mod drive;
 mod fs;
+mod surroundings;
 mod tree;
 mod trouble;
 

@@ -13,9 +13,15 @@ use crate::keys::{Closed, Keys};
 
 type MaybeKey = Option<Arc<Key>>;
 
+/// Why a file is left as it is on both sides.
+pub(super) const LAID_OPEN: &str = "it was encrypted there and is not any more: `pumasi put --encrypt` puts the one here in \
+    its place, `pumasi get` the one there here";
+
 /// How one file here is compared.
 #[derive(Debug)]
 pub(super) struct Form {
+    /// It was encrypted there and is not any more: whoever did that must not have what is here sent as plain.
+    laid_open: Option<Content>,
     /// What both had, and its key, when something else lies there now: if the file here is still that, it was not changed here.
     before: Option<(Content, MaybeKey)>,
     /// Otherwise it is compared under this key.
@@ -43,11 +49,15 @@ pub(super) fn forms(
             Some(Ok(key)) => key,
         };
         let form = if r == b {
-            Form { before: None, key: wanted.clone().or(key) }
+            Form { laid_open: None, before: None, key: wanted.clone().or(key) }
+        } else if let (Some(Content::File { key: None, .. }), Some(Content::File { key: Some(_), .. })) =
+            (r, b)
+        {
+            Form { laid_open: r.cloned(), before: None, key }
         } else {
             let unchanged = b.filter(|_| r.is_some());
             let unchanged = unchanged.and_then(|b| Some((b.clone(), key_of(b, keys)?.ok()?)));
-            Form { before: unchanged, key }
+            Form { laid_open: None, before: unchanged, key }
         };
         forms.insert(path.clone(), form);
     }
@@ -66,6 +76,11 @@ fn key_of(content: &Content, keys: &Keys) -> Option<Result<MaybeKey, Closed>> {
 }
 
 impl Form {
+    /// Whether it was encrypted there and is not any more.
+    pub(super) fn is_laid_open(&self) -> bool {
+        self.laid_open.is_some()
+    }
+
     /// What the file here is, told by its hash under a key.
     pub(super) fn content(
         &self,
@@ -76,6 +91,10 @@ impl Form {
             let key = key.as_deref();
             Ok::<_, String>(Content::File { hash: hash(key)?, executable, key: key.map(Key::id) })
         };
+        if let Some(there) = &self.laid_open {
+            let here = as_if(&None)?;
+            return if here == *there { Ok(here) } else { Err(LAID_OPEN.to_owned()) };
+        }
         if let Some((before, key)) = &self.before
             && as_if(key)? == *before
         {
@@ -108,9 +127,9 @@ mod tests {
         let told = |there: &View, before: &View, here: &str, wanted: MaybeKey| {
             let (forms, closed) = forms(there, before, &keys, &wanted);
             let form = forms.get(&"a".parse().unwrap());
-            form.map(|form| form.content(false, |key| Ok(hash(here, key))).unwrap()).ok_or(closed.len())
+            form.map(|form| form.content(false, |key| Ok(hash(here, key)))).ok_or(closed.len())
         };
-        let content = |text, key| Ok(file(text, key).into_values().next().unwrap());
+        let content = |text, key| Ok(Ok(file(text, key).into_values().next().unwrap()));
         // Nothing changed there: the key of what lies there, or the one that is wanted.
         assert_eq!(told(&file("1", k1), &file("1", k1), "2", None), content("2", k1));
         assert_eq!(
@@ -124,6 +143,11 @@ mod tests {
         // Removed there, or new there.
         assert_eq!(told(&View::new(), &file("1", k1), "1", None), content("1", k1));
         assert_eq!(told(&file("1", k1), &View::new(), "1", None), content("1", k1));
+        // Encrypted no more: only what lies there already is the same.
+        assert_eq!(told(&file("1", plain), &file("1", k1), "1", None), content("1", plain));
+        for wanted in [None, Some(Arc::new(one.clone()))] {
+            assert_eq!(told(&file("1", plain), &file("0", k1), "2", wanted), Ok(Err(LAID_OPEN.to_owned())));
+        }
         // A key that is not here.
         assert_eq!(told(&file("1", k2), &file("1", plain), "1", None), Err(1));
         assert_eq!(told(&View::new(), &file("1", k2), "1", None), Err(1));

@@ -16,7 +16,7 @@ use pumasi_seal::{Key, KeyId};
 use pumasi_types::{FilePath, Hash};
 
 use self::base::{Base, folders_above};
-use self::forms::forms;
+use self::forms::{LAID_OPEN, forms};
 use self::plan::{Action, Content, Plan, View, plan};
 use super::LINK;
 use super::below::{Below, There};
@@ -28,7 +28,7 @@ use super::report::{Counts, Tally};
 use super::scan::{Kind, LeftOut, Scan, Stamp};
 use super::send::{self, Local, Sender, What, blocking};
 use crate::error::CliError;
-use crate::keys::{Keys, sealed_with};
+use crate::keys::{Closed, Keys, sealed_with};
 use crate::output::Output;
 use crate::progress::{Count, Progress};
 
@@ -85,8 +85,10 @@ pub(crate) async fn sync(
     if wishes.dry_run {
         return Ok((Counts::default(), plan.actions.iter().map(describe).collect()));
     }
-    let sync = Sync { client, place, folder, below, hashes, sides, wishes };
+    let sync = Sync { client, place, folder, below: below.clone(), hashes, sides, wishes };
     let done = sync.carry_out(out, plan, &mut base).await;
+    // A file that a power cut emptied must not look as if somebody had changed it here.
+    blocking(move || below.sync()).await??;
     // What was done until it broke off is remembered, too.
     base.save()?;
     Ok((done?, Vec::new()))
@@ -111,9 +113,10 @@ async fn look(
         }
         None => HashMap::new(),
     };
-    let there = view_of(&entries, wishes.links);
+    let (there, unclear) = view_of(&entries, wishes.links);
     let (root, known, wishes) = (folder.to_owned(), hashes.clone(), wishes.clone());
-    let (forms, closed) = forms(&there, before, &wishes.keys, &wishes.key);
+    let (forms, mut closed) = forms(&there, before, &wishes.keys, &wishes.key);
+    closed.extend(unclear);
     let read = move || -> Result<_, CliError> {
         let mut scan = Scan::of(&root)?;
         let local = Arc::new(Local::open(&root)?);
@@ -147,6 +150,12 @@ async fn look(
                 }
             };
             here.insert(found.path, content);
+        }
+        // What was removed here is not fetched again as what somebody else laid there.
+        for (path, _) in
+            forms.iter().filter(|(path, form)| form.is_laid_open() && !stamps.contains_key(*path))
+        {
+            scan.left_out.push(LeftOut { path: root.join(path.as_str()), why: LAID_OPEN.to_owned() });
         }
         // What cannot be read is not removed because of that.
         let blocked: Vec<FilePath> = scan
@@ -193,25 +202,28 @@ fn hash(
     Ok(hash)
 }
 
-/// What lies in the space, folders above files included.
-fn view_of(entries: &HashMap<FilePath, Entry>, links: bool) -> View {
-    let mut view = View::new();
+/// What lies in the space, folders above files included, and files of which it is not clear how they are encrypted.
+fn view_of(entries: &HashMap<FilePath, Entry>, links: bool) -> (View, Vec<(FilePath, Closed)>) {
+    let (mut view, mut unclear) = (View::new(), Vec::new());
     for (path, entry) in entries {
         let content = match &entry.file {
             None => Content::Folder,
             Some(file) => match file.about.labels.get(LINK) {
                 Some(target) if links => Content::Link(target.clone()),
                 Some(_) => continue,
-                None => {
-                    let (executable, key) = (file.about.executable, sealed_with(file));
-                    Content::File { hash: file.blob, executable, key }
-                }
+                None => match sealed_with(file) {
+                    Ok(key) => Content::File { hash: file.blob, executable: file.about.executable, key },
+                    Err(why) => {
+                        unclear.push((path.clone(), why));
+                        continue;
+                    }
+                },
             },
         };
         view.extend(folders_above(path).into_iter().map(|folder| (folder, Content::Folder)));
         view.insert(path.clone(), content);
     }
-    view
+    (view, unclear)
 }
 
 /// Refuses to remove most of what there is: a disk that is not mounted looks like a folder without files.
@@ -459,12 +471,13 @@ impl Sync<'_> {
         }
         let written = |job: &receive::Job, _| {
             let about = &job.version.about;
-            let content = match about.labels.get(LINK) {
-                Some(target) => Content::Link(target.clone()),
-                None => {
-                    let key = sealed_with(&job.version);
+            let content = match (about.labels.get(LINK), sealed_with(&job.version)) {
+                (Some(target), _) => Content::Link(target.clone()),
+                (None, Ok(key)) => {
                     Content::File { hash: job.version.blob, executable: about.executable, key }
                 }
+                // It could not be decrypted, so it was not written.
+                (None, Err(_)) => return,
             };
             tell(&job.local, content);
         };
@@ -477,8 +490,11 @@ impl Sync<'_> {
             links: self.wishes.links,
             tally,
             written: &written,
+            fresh: Mutex::default(),
         };
-        receiver.receive(todo.pull).await?;
+        let received = receiver.receive(todo.pull).await;
+        receiver.settle().await?;
+        received?;
         let placed = |job: &send::Job, placed: send::Placed| {
             let content = match &job.what {
                 What::Link(target) => Content::Link(target.clone()),

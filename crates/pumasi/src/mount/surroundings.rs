@@ -1,0 +1,91 @@
+//! Which key a file that is made in a mounted folder takes: programs save an encrypted file as another one beside it, and
+//! move that over it, or move the old one away and make it anew. What they write is the same text.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pumasi_seal::Key;
+use pumasi_types::FilePath;
+
+use super::drive::{BELIEVED, held};
+use crate::keys::Closed;
+
+/// The key of a file; none when it is not encrypted, and why not when it cannot be told or is not here.
+pub(super) type Kept = Result<Option<Arc<Key>>, Closed>;
+
+/// From so many paths on, those are forgotten that were left more than [`REMEMBERED`] ago.
+const PATHS: usize = 10_000;
+const REMEMBERED: Duration = Duration::from_secs(3_600);
+
+/// What is known of the places at which files are made.
+#[derive(Debug, Default)]
+pub(super) struct Surroundings {
+    /// Where encrypted files lay that were moved away or removed, and what they are encrypted with.
+    left: Mutex<HashMap<FilePath, (Kept, Instant)>>,
+    /// By folder, the key of an encrypted file in it.
+    beside: Mutex<HashMap<u64, (Option<Arc<Key>>, Instant)>>,
+}
+
+impl Surroundings {
+    /// A file is not at this path any more.
+    pub(super) fn leave(&self, path: FilePath, kept: Kept) {
+        if matches!(kept, Ok(None)) {
+            return;
+        }
+        let mut left = held(&self.left);
+        if left.len() >= PATHS {
+            left.retain(|_, (_, when)| when.elapsed() < REMEMBERED);
+        }
+        left.insert(path, (kept, Instant::now()));
+    }
+
+    /// What lay at a path.
+    pub(super) fn lay_at(&self, path: &FilePath) -> Kept {
+        held(&self.left).get(path).map_or(Ok(None), |(kept, _)| kept.clone())
+    }
+
+    /// What was said of a folder lately.
+    pub(super) fn beside(&self, folder: u64) -> Option<Option<Arc<Key>>> {
+        let beside = held(&self.beside);
+        beside.get(&folder).filter(|(_, when)| when.elapsed() < BELIEVED).map(|(key, _)| key.clone())
+    }
+
+    /// A file in a folder is encrypted with this, or none is.
+    pub(super) fn note(&self, folder: u64, key: Option<Arc<Key>>) {
+        held(&self.beside).insert(folder, (key, Instant::now()));
+    }
+
+    /// Files lie elsewhere now.
+    pub(super) fn moved(&self) {
+        held(&self.beside).clear();
+    }
+
+    /// Nobody asks for a folder any more.
+    pub(super) fn forget(&self, folder: u64) {
+        held(&self.beside).remove(&folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lay_somewhere_is_remembered_and_what_was_plain_is_not() {
+        let (a, b): (FilePath, FilePath) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let surroundings = Surroundings::default();
+        let key = Arc::new(Key::new([1; 32]));
+        surroundings.leave(a.clone(), Ok(Some(key.clone())));
+        surroundings.leave(a.clone(), Ok(None));
+        let id = |kept: Kept| kept.map(|key| key.map(|key| key.id()));
+        assert_eq!(id(surroundings.lay_at(&a)), Ok(Some(key.id())));
+        assert_eq!(id(surroundings.lay_at(&b)), Ok(None));
+        surroundings.leave(b.clone(), Err(Closed::NoKey(key.id())));
+        assert_eq!(id(surroundings.lay_at(&b)), Err(Closed::NoKey(key.id())), "nor is it laid open");
+        surroundings.note(1, Some(key.clone()));
+        assert_eq!(surroundings.beside(1).map(|key| key.map(|key| key.id())), Some(Some(key.id())));
+        surroundings.moved();
+        assert!(surroundings.beside(1).is_none());
+    }
+}
