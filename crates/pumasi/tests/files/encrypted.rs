@@ -5,7 +5,6 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use super::scene::{Person, Scene, noise};
 
@@ -124,6 +123,20 @@ fn whoever_has_no_key_is_told_which_and_gets_only_what_lies_there() {
     bob.write("raw", &changed);
     let (code, error) = bob.fails(&["key", "open", "raw", "new"]);
     assert!(code == 1 && error.contains("changed") && !bob.path("new").exists(), "{code} {error}");
+
+    // One that ends with a block of nothing but padding, without that block.
+    bob.write("long", noise(1, 5_000_000));
+    bob.ok(&["put", "long", "lab:long", "--encrypt"]);
+    bob.ok(&["get", "lab:long", "long.raw", "--raw"]);
+    let file = fs::File::options().write(true).open(bob.path("long.raw")).unwrap();
+    file.set_len(file.metadata().unwrap().len() - (65_536 + 28)).unwrap();
+    let (code, error) = bob.fails(&["key", "open", "long.raw", "new"]);
+    assert!(code == 1 && error.contains("changed") && !bob.path("new").exists(), "{code} {error}");
+    let mut later = fs::read(bob.path("raw")).unwrap();
+    later[8] = 2;
+    bob.write("raw", &later);
+    let (code, error) = bob.fails(&["key", "open", "raw"]);
+    assert!(code == 1 && error.contains("later version"), "{code} {error}");
 }
 
 #[test]
@@ -146,6 +159,8 @@ fn passphrases_make_the_same_key_on_every_machine() {
     let (_, third) = new(&alice.elsewhere("tablet"), "correct horse buttery\n");
     assert!(id(&first) == id(&second) && id(&first) != id(&third));
     assert_eq!(new(&alice, "another passphrase\n").0, Some(2), "no key is overwritten");
+    let (code, error) = alice.fails(&["key", "new", "--passphrase"]);
+    assert!(code == 2 && error.contains("a name of its own"), "{code} {error}");
     let many = alice.json(&["key", "new", "work"]);
     let keys = alice.json(&["key", "ls"]);
     assert_eq!((&keys["keys"][0]["name"], &keys["keys"][1]["key"]), (&"family".into(), &many["key"]));
@@ -154,6 +169,13 @@ fn passphrases_make_the_same_key_on_every_machine() {
     assert!(code == 2 && error.contains("--encrypt=NAME"), "{code} {error}");
     alice.ok(&["put", "a", ":a", "--encrypt=work"]);
     alice.ok(&["put", "a", ":b", "--encrypt=family"]);
+    // A broken one stops only what needs it.
+    alice.write(".config/pumasi/keys/broken.key", "pumasi-key-1 12");
+    let listed = alice.run(&["ls"]);
+    assert!(listed.status.success() && String::from_utf8_lossy(&listed.stderr).contains("broken.key"));
+    assert!(alice.ok(&["key", "ls"]).contains("unreadable"));
+    let (code, error) = alice.fails(&["put", "a", ":a", "--encrypt=broken"]);
+    assert!(code == 7 && error.contains("broken.key"), "{code} {error}");
     let listed = alice.json(&["ls"]);
     let blob = |n: usize| listed["entries"][n]["file"]["blob"].clone();
     assert_ne!(blob(0), blob(1), "nothing is shared between keys");
@@ -206,23 +228,42 @@ fn encrypted_folders_are_kept_the_same() {
 }
 
 #[test]
-fn encrypted_transfers_that_were_cut_off_go_on() {
+fn whoever_takes_the_encryption_away_is_not_sent_the_file() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    alice.ok(&["key", "new"]);
+    alice.write("f/a", "secret");
+    alice.write("f/b", "secret, too");
+    alice.write("plain", "laid there");
+    alice.ok(&["sync", "f", ":f", "--encrypt"]);
+    alice.ok(&["put", "plain", ":plain"]);
+    alice.ok(&["cp", ":plain", ":f/a", "--replace"]);
+    alice.ok(&["cp", ":plain", ":f/b", "--replace"]);
+    alice.write("f/a", "secret and new");
+    fs::remove_file(alice.path("f/b")).unwrap();
+    for more in [&[][..], &["--encrypt"][..]] {
+        let (code, error) = alice.fails(&[&["sync", "f", ":f"], more].concat());
+        assert!(code == 7 && error.matches("was encrypted there").count() == 2, "{code} {error}");
+    }
+    assert_eq!(
+        (alice.ok(&["cat", ":f/a"]), alice.read("f/a")),
+        ("laid there".into(), "secret and new".into())
+    );
+    assert!(!alice.path("f/b").exists());
+    // Either side can be chosen.
+    alice.ok(&["put", "f/a", ":f/a", "--encrypt"]);
+    alice.ok(&["get", ":f/b", "f/b"]);
+    alice.ok(&["sync", "f", ":f"]);
+    assert!(alice.run(&["cat", ":f/a", "--raw"]).stdout.starts_with(b"PUMASISL"));
+}
+
+#[test]
+fn fetching_an_encrypted_file_goes_on_where_it_was_cut_off() {
     let scene = Scene::new();
     let alice = scene.person("alice");
     alice.ok(&["key", "new"]);
     let large = noise(8, 96 << 20);
     alice.write("large", &large);
-    for after in [250, 400] {
-        let mut child = alice
-            .command(&["put", "large", ":large", "--encrypt"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(after));
-        let _ = child.kill();
-        child.wait().unwrap();
-    }
     alice.ok(&["put", "large", ":large", "--encrypt"]);
 
     let part = alice.path("back/.large.pumasi-part");

@@ -1,13 +1,14 @@
 //! Commands and hubs that end in the middle.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::scene::{Person, Scene, noise};
 
 /// Starts a command and ends it as a power cut would.
-fn cut(person: &Person<'_>, arguments: &[&str], after: Duration) {
+pub(super) fn cut(person: &Person<'_>, arguments: &[&str], after: Duration) {
     let mut child = person.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(after);
     let _ = child.kill();
@@ -106,15 +107,18 @@ fn a_hub_that_crashes_during_a_put_loses_nothing_that_it_took() {
 /// Segments are sent three at once and are hardly longer than 16 MiB: so much of what came may be of one that was not whole.
 const UNDER_WAY: u64 = 3 * (17 << 20);
 const LARGE: usize = 200 << 20;
+/// What encryption adds to that, at most.
+const SEALED_EXTRA: u64 = 100_000;
 
-/// Starts a put of a large file, and waits until the hub has a good part of it.
-fn begin(scene: &Scene, person: &Person<'_>) -> (std::process::Child, u64) {
+/// Starts a put of the file `large`, and waits until the hub has a good part of it.
+fn begin(scene: &Scene, person: &Person<'_>, arguments: &[&str]) -> (std::process::Child, u64) {
     person.write("large", noise(11, LARGE));
-    let mut put = person.command(&["put", "large", ":large"]);
+    let before = scene.received();
+    let mut put = person.command(arguments);
     let mut child = put.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(60);
     loop {
-        let came = scene.received();
+        let came = scene.received() - before;
         if came > 110 << 20 {
             return (child, came);
         }
@@ -127,16 +131,41 @@ fn begin(scene: &Scene, person: &Person<'_>) -> (std::process::Child, u64) {
 fn a_large_put_that_is_killed_sends_only_what_is_missing() {
     let scene = Scene::new();
     let alice = scene.person("alice");
-    let (mut child, _) = begin(&scene, &alice);
-    let _ = child.kill();
-    child.wait().unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    let came = scene.received();
-    alice.ok(&["put", "large", ":large"]);
-    let rest = scene.received() - came;
-    assert!(rest <= LARGE as u64 - (came - UNDER_WAY), "{rest} bytes came although {came} had come");
-    alice.ok(&["get", ":large", "back"]);
-    assert!(fs::read(alice.path("back")).unwrap() == noise(11, LARGE));
+    alice.ok(&["key", "new"]);
+    for (arguments, place) in
+        [(&["put", "large", ":plain"][..], ":plain"), (&["put", "large", ":sealed", "--encrypt"][..], ":sealed")]
+    {
+        let before = scene.received();
+        let (mut child, _) = begin(&scene, &alice, arguments);
+        let _ = child.kill();
+        child.wait().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let came = scene.received() - before;
+        alice.ok(arguments);
+        let rest = scene.received() - before - came;
+        let whole = LARGE as u64 + SEALED_EXTRA;
+        assert!(rest <= whole - (came - UNDER_WAY), "{rest} bytes came although {came} had come");
+        alice.ok(&["get", place, "back"]);
+        assert!(fs::read(alice.path("back")).unwrap() == noise(11, LARGE));
+    }
+}
+
+#[test]
+fn a_file_that_changes_on_its_way_is_left_out_and_others_are_not() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    alice.ok(&["key", "new"]);
+    alice.write("small", "another");
+    for (arguments, there) in [
+        (&["put", "large", "small", ":plain/"][..], ":plain"),
+        (&["put", "large", "small", ":sealed/", "--encrypt"][..], ":sealed"),
+    ] {
+        let (mut child, _) = begin(&scene, &alice, arguments);
+        let file = fs::File::options().write(true).open(alice.path("large")).unwrap();
+        file.write_all_at(b"changed!", LARGE as u64 - 8).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+        assert_eq!(alice.names(there), [format!("{}/small", &there[1..])]);
+    }
 }
 
 #[test]
@@ -144,7 +173,7 @@ fn a_large_put_outlives_the_hub_and_sends_only_what_is_missing() {
     let mut scene = Scene::new();
     let person = scene.person("alice");
     let (home, token) = (person.path(""), person.token());
-    let (mut child, came) = begin(&scene, &person);
+    let (mut child, came) = begin(&scene, &person, &["put", "large", ":large"]);
     scene.crash();
     // The command goes on by itself when the hub is back in time, or else when it is given again.
     let went_on = child.wait().unwrap().success();

@@ -105,11 +105,16 @@ fn a_change_of_somebody_else_is_not_lost() {
     let Some(mount) = Mount::new(&alice, ":", &[]) else { return };
     let mut file = fs::File::options().write(true).open(mount.dir.join("a.txt")).unwrap();
     alice.write("a.txt", "theirs");
-    alice.ok(&["put", "a.txt", ":a.txt"]);
+    alice.ok(&["key", "new"]);
+    alice.ok(&["put", "a.txt", ":a.txt", "--encrypt"]);
     // Not before: a process that is started closes its copies of open files, and each close stores what was written.
     file.write_all(b"mine ").unwrap();
+    file.sync_all().unwrap();
+    // What is written now would take the place of what nobody here has seen.
+    assert_eq!(file.write_all(b"more").unwrap_err().kind(), std::io::ErrorKind::StaleNetworkFileHandle);
     drop(file);
     assert_eq!(alice.ok(&["cat", ":a.txt"]), "theirs");
+    assert!(alice.run(&["cat", ":a.txt", "--raw"]).stdout.starts_with(b"PUMASISL"));
     let names = alice.names(":");
     let copy = names.iter().find(|name| name.contains("(conflict")).unwrap_or_else(|| panic!("{names:?}"));
     assert_eq!(alice.ok(&["cat", &format!(":{copy}")]), "mine ");
@@ -183,4 +188,43 @@ fn encrypted_files_are_plain_in_a_mounted_folder_and_nowhere_else() {
     fs::write(mount.dir.join("d/mine"), "readable").unwrap();
     assert_eq!(alice.ok(&["cat", ":d/mine"]), "readable");
     mount.end();
+}
+
+#[test]
+fn what_programs_save_in_place_of_an_encrypted_file_was_never_plain() {
+    let scene = Scene::new();
+    let alice = scene.person("alice");
+    alice.ok(&["key", "new"]);
+    for name in ["d/beside", "d/over", "e/anew", "f/removed", "g/moved"] {
+        alice.write(name, "first");
+        alice.ok(&["put", name, &format!(":{name}"), "--encrypt"]);
+    }
+    alice.write("plain/a", "readable");
+    alice.ok(&["put", "plain", ":plain"]);
+    let Some(mount) = Mount::new(&alice, ":", &[]) else { return };
+    let at = |name: &str| mount.dir.join(name);
+    // As another file beside it that is moved over it: sed -i, GLib.
+    fs::write(at("d/sedA1"), "second").unwrap();
+    fs::rename(at("d/sedA1"), at("d/over")).unwrap();
+    // Moved away and made anew: vim, Emacs. Nothing else lies there.
+    fs::rename(at("e/anew"), at("plain/backup")).unwrap();
+    fs::write(at("e/anew"), "second").unwrap();
+    fs::remove_file(at("f/removed")).unwrap();
+    fs::write(at("f/removed"), "second").unwrap();
+    fs::rename(at("g/moved"), at("g/backup")).unwrap();
+    fs::rename(at("plain/a"), at("g/moved")).unwrap();
+    fs::write(at("other"), "readable").unwrap();
+    mount.end();
+
+    let raw = |arguments: &[&str]| alice.run(&[&["cat", "--raw"], arguments].concat()).stdout;
+    for place in [":d/over", ":e/anew", ":f/removed"] {
+        let versions = alice.json(&["versions", place]);
+        for version in versions["versions"].as_array().unwrap() {
+            let stored = raw(&[place, "--version", &version["version"].to_string()]);
+            assert!(stored.starts_with(b"PUMASISL"), "{place}: {version}");
+        }
+        assert_eq!(alice.ok(&["cat", place]), "second");
+    }
+    assert!(raw(&[":g/moved"]).starts_with(b"PUMASISL") && alice.ok(&["cat", ":g/moved"]) == "readable");
+    assert_eq!(raw(&[":other"]), b"readable", "where nothing is encrypted nothing becomes so");
 }

@@ -1,9 +1,9 @@
 //! A folder here and one in a space that are kept the same.
 
 use std::fs;
-use std::process::Stdio;
 use std::time::Duration;
 
+use super::interrupted::cut;
 use super::scene::Scene;
 
 #[test]
@@ -103,15 +103,7 @@ fn a_sync_that_was_cut_off_makes_no_conflicts() {
     }
     for person in [&alice, &other] {
         for after in [40, 100, 200] {
-            let mut child = person
-                .command(&["sync", "f", ":f"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(Duration::from_millis(after));
-            let _ = child.kill();
-            child.wait().unwrap();
+            cut(person, &["sync", "f", ":f"], Duration::from_millis(after));
         }
         person.ok(&["sync", "f", ":f"]);
     }
