@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use pumasi_api::output::EMPTY;
 use pumasi_api::output::parts::Parts;
 use pumasi_api::wire::results::{
@@ -28,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes and tasks that are worked on between two looks at the clock.
 const ROUND_BYTES: u64 = 64 << 20;
 const ROUND: usize = 100;
+
+/// The label of a file that its writer encrypted.
+const SEALED: &str = "sealed";
 
 /// Where the output of a task is; none when it is empty.
 type Output = Result<Option<Hash>, ApiError>;
@@ -212,17 +216,19 @@ impl Round {
             let named: Vec<(FilePath, Hash)> =
                 files.iter().zip(stored).map(|((_, path, _), (blob, _))| (path.clone(), blob)).collect();
             let there = named.clone();
-            let look = move |state: &pumasi_core::State| -> Vec<bool> {
+            let look = move |state: &pumasi_core::State| -> Vec<There> {
                 there.iter().map(|(path, blob)| lies(state.files(), space, path, blob)).collect()
             };
-            let same = hub.cell.read(look).await?;
+            let found = hub.cell.read(look).await?;
             let mut lacking = Vec::new();
-            for (((number, ..), (path, blob)), same) in files.iter().zip(named).zip(same) {
-                if same {
-                    self.tasks[*number].same += 1;
-                } else {
-                    let file = FilePut { path, blob, about: About::default(), condition: Condition::Any };
-                    lacking.push((*number, file));
+            for (((number, ..), (path, blob)), there) in files.iter().zip(named).zip(found) {
+                match there {
+                    There::Same => self.tasks[*number].same += 1,
+                    There::Sealed => note(&mut self.tasks[*number], Some(sealed(&path))),
+                    There::Other => {
+                        let file = FilePut { path, blob, about: About::default(), condition: Condition::Any };
+                        lacking.push((*number, file));
+                    }
                 }
             }
             let (numbers, lacking): (Vec<usize>, Vec<FilePut>) = lacking.into_iter().unzip();
@@ -243,9 +249,30 @@ fn note(task: &mut ResultPut, error: Option<ErrorBody>) {
     }
 }
 
-fn lies(files: &Files, space: SpaceId, path: &FilePath, blob: &Hash) -> bool {
-    let found = files.find(space, path);
-    matches!(found.map(|view| view.kind), Some(FileKind::File(version)) if version.blob == *blob)
+/// What lies where a file is to be put.
+enum There {
+    /// That file.
+    Same,
+    /// One that was encrypted: a plain one must not take its place unasked.
+    Sealed,
+    /// Anything else, or nothing.
+    Other,
+}
+
+fn lies(files: &Files, space: SpaceId, path: &FilePath, blob: &Hash) -> There {
+    match files.find(space, path).map(|view| view.kind) {
+        Some(FileKind::File(version)) if version.blob == *blob => There::Same,
+        Some(FileKind::File(version)) if version.about.labels.contains_key(SEALED) => There::Sealed,
+        _ => There::Other,
+    }
+}
+
+fn sealed(path: &FilePath) -> ErrorBody {
+    let problem = format!(
+        "'{path}' is encrypted, and the result is not: choose another folder, or remove it; fetched and put from where its key \
+         is, it stays encrypted"
+    );
+    ApiError::new(StatusCode::CONFLICT, "exists", problem).into_body()
 }
 
 /// The files that a result is in a space.

@@ -161,7 +161,17 @@ async fn results_are_put_into_a_space_as_files() {
         labels: Default::default(),
         condition: Default::default(),
     };
-    alice.put_files("lab", &PutFiles { files: vec![other] }, None).await.unwrap();
+    let sealed = PutFile {
+        path: path("kept/z.out"),
+        labels: [("sealed".to_owned(), "by its writer".to_owned())].into(),
+        ..other.clone()
+    };
+    alice.put_files("lab", &PutFiles { files: vec![other, sealed] }, None).await.unwrap();
+    // What was encrypted is not replaced by what is not.
+    let put = deliver(&alice, "lab", job, &[(2, "kept/z")]).await;
+    assert_eq!((put[0].files, code(&put[0].error)), (0, "exists"));
+    let kept = alice.find_file("lab", &path("kept/z.out")).await.unwrap().file.unwrap();
+    assert_eq!(kept.blob, blobs.blobs[0].hash);
     let again = deliver(&alice, "lab", job, &tasks[..2]).await;
     let counts: Vec<(u64, u64)> = again.iter().map(|put| (put.files, put.same)).collect();
     assert_eq!(counts, [(1, 4), (0, 1)]);
