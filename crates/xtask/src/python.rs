@@ -15,6 +15,11 @@ pub(crate) fn with(environment: &str, module: &str, packages: &[&str]) -> Outcom
     Ok(python)
 }
 
+/// What was installed; none, and said so, where the packages cannot be had. All else that goes wrong fails the test.
+pub(crate) fn or_skip<T>(installed: Outcome<T>) -> Option<T> {
+    installed.map_err(|error| println!("skipped: {error}")).ok()
+}
+
 /// A program that `packages` bring along; they are installed if it is not there.
 pub(crate) fn program(environment: &str, name: &str, packages: &[&str]) -> Outcome<PathBuf> {
     let python = interpreter(environment)?;

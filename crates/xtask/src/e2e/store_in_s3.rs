@@ -11,7 +11,7 @@ use super::{program, stderr};
 use crate::faults::Dice;
 use crate::pool::{Pool, block_on};
 use crate::process::Guarded;
-use crate::python::run;
+use crate::python::{or_skip, run};
 use crate::s3::noise;
 use crate::seaweed::Seaweed;
 
@@ -25,7 +25,8 @@ struct Scene {
 impl Scene {
     /// None where the server cannot be had.
     fn open() -> Option<Scene> {
-        let server = Seaweed::start().map_err(|error| println!("skipped: {error}")).ok()?;
+        or_skip(Seaweed::program())?;
+        let server = Seaweed::start().expect("SeaweedFS starts");
         let moody = Moody::before(&server.endpoint.address);
         let dir = tempfile::Builder::new().prefix("pumasi-").tempdir().expect("a folder");
         let scene = Scene { server, moody, dir };

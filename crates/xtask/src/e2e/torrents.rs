@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{eventually, program};
 use crate::pool::{Pool, free_port};
-use crate::python::{self, run, script};
+use crate::python::{self, or_skip, run, script};
 use crate::s3::noise;
 
 /// The interpreter that has libtorrent and pyftpdlib; none where they cannot be had.
@@ -19,8 +19,7 @@ fn others() -> Option<&'static PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install =
         || python::with("torrent-peers", "libtorrent, pyftpdlib", &["libtorrent==2.1.1", "pyftpdlib==2.2.0"]);
-    let python = PYTHON.get_or_init(|| install().map_err(|error| println!("skipped: {error}")).ok());
-    python.as_ref()
+    PYTHON.get_or_init(|| or_skip(install())).as_ref()
 }
 
 /// A program that ends with its input.
