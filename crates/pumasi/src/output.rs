@@ -187,16 +187,16 @@ impl Output {
         }
     }
 
-    /// A message beside the result.
+    /// A message beside the result. Names that others chose may be in it.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            self.message(text);
+            self.message(&harmless(text));
         }
     }
 
     /// Something that the person should know even with --quiet.
     pub(crate) fn warn(&self, text: &str) {
-        self.message(&format!("{} {text}", self.paint("warning:", Style::Bold)));
+        self.message(&format!("{} {}", self.paint("warning:", Style::Bold), harmless(text)));
     }
 
     /// The reason why the command failed.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::scan::LeftOut;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::{Output, harmless};
+use crate::output::Output;
 use crate::progress::Progress;
 
 /// How many of the files that did not go well are named; `--json` names all.
@@ -186,7 +186,7 @@ impl Counts {
     pub(crate) fn tell(&self, out: &Output, verb: &str) -> Result<Exit, CliError> {
         for (what, list) in [("left out", &self.left_out), ("refused", &self.refused)] {
             for not_done in list.iter().take(NAMED) {
-                out.warn(&harmless(&format!("{what}: {}: {}", not_done.path, not_done.why)));
+                out.warn(&format!("{what}: {}: {}", not_done.path, not_done.why));
             }
             if list.len() > NAMED {
                 out.warn(&format!("{what}: {} more; --json names all", list.len() - NAMED));

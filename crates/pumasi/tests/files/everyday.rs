@@ -92,6 +92,8 @@ fn files_are_moved_copied_and_counted() {
     let (code, error) = alice.fails(&["mv", ":e/a", ":d/sub/a"]);
     assert!(code == 5 && error.contains("is there already"), "{code} {error}");
     alice.ok(&["mv", ":e/a", ":d/sub/a", "--replace"]);
+    let moved = alice.run(&["mv", ":e/sub/b", ":e/\u{1b}[2Jb"]);
+    assert!(moved.status.success() && !moved.stderr.contains(&0x1b), "names command no terminal");
     let (code, error) = alice.fails(&["rm", ":d"]);
     assert!(code == 5 && error.contains("--recursive"), "{code} {error}");
     alice.ok(&["rm", ":d", ":e", "--recursive"]);
