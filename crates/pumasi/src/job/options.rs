@@ -31,7 +31,7 @@ pub(crate) struct JobOptions {
     /// So many tasks, told apart by {index}
     #[arg(long, value_name = "N", help_heading = "Tasks", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tasks: Option<u32>,
-    /// A file that all tasks find at /in/NAME, of this machine or of a space in the hub (SPACE:PATH, :PATH for your own);
+    /// A file that all tasks find at /in/NAME, of this machine or of a space in the hub ([NAME=]SPACE:PATH, :PATH for your own);
     /// can be given more than once
     #[arg(long = "in", value_name = "FILE[:NAME]", help_heading = "Tasks")]
     pub(crate) inputs: Vec<String>,

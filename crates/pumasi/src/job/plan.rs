@@ -82,7 +82,7 @@ impl Plan {
             let problem = format!("two files would be /in/{name}");
             return Err(CliError::usage(
                 problem,
-                "name one with --in FILE:NAME, or --in-result NAME=JOB:TASK",
+                "name one: --in FILE:NAME, --in NAME=SPACE:PATH or --in-result NAME=JOB:TASK",
             ));
         }
         let tasks = if !options.each.is_empty() {
@@ -108,7 +108,10 @@ impl Plan {
                 list.iter().find(|t| t.file.is_some() && plan.inputs.iter().any(|i| i.0 == t.name))
         {
             let problem = format!("/in/{} would be both a task's own file and one that all share", task.name);
-            return Err(CliError::usage(problem, "name the shared one with --in FILE:NAME"));
+            return Err(CliError::usage(
+                problem,
+                "name the shared one with --in FILE:NAME or --in NAME=SPACE:PATH",
+            ));
         }
         Ok(plan)
     }
@@ -194,7 +197,7 @@ impl Plan {
     }
 }
 
-/// `FILE`, `FILE:NAME` or `SPACE:PATH`. A file of this machine counts more than one in a space.
+/// `FILE`, `FILE:NAME` or `[NAME=]SPACE:PATH`. A file of this machine counts more than one in a space.
 fn input(text: &str) -> Result<(String, Origin), CliError> {
     let here = |path: &str, name| Ok((checked(name)?, Origin::Here(PathBuf::from(path))));
     if Path::new(text).exists() || !text.contains(':') {
@@ -204,14 +207,20 @@ fn input(text: &str) -> Result<(String, Origin), CliError> {
     if let Some((path, name)) = text.rsplit_once(':').filter(|(path, _)| Path::new(path).exists()) {
         return here(path, name.to_owned());
     }
-    let there: Place = text.parse().map_err(|problem: String| {
+    // A space's name has no `=`, a path may.
+    let (space, _) = text.split_once(':').unwrap_or_default();
+    let (given, place) = match space.rsplit_once('=') {
+        Some((name, _)) => (Some(name), &text[name.len() + 1..]),
+        None => (None, text),
+    };
+    let there: Place = place.parse().map_err(|problem: String| {
         let problem = format!("'{}' is no file here: {problem}", text.escape_debug());
-        CliError::usage(problem, "give FILE, FILE:NAME or SPACE:PATH")
+        CliError::usage(problem, "give FILE, FILE:NAME, SPACE:PATH or NAME=SPACE:PATH")
     })?;
-    let name = there.path.name().map(str::to_owned).ok_or_else(|| {
+    let own = there.path.name().ok_or_else(|| {
         CliError::usage(format!("'{}' is a whole space", text.escape_debug()), "name a file in it")
     })?;
-    Ok((checked(name)?, Origin::Space(there)))
+    Ok((checked(given.unwrap_or(own).to_owned())?, Origin::Space(there)))
 }
 
 pub(super) fn checked(name: String) -> Result<String, CliError> {
@@ -304,6 +313,12 @@ mod tests {
         let there = |place: &str| ("g.fa".to_owned(), Origin::Space(place.parse().unwrap()));
         assert_eq!(input("lab:data/g.fa").unwrap(), there("lab:data/g.fa"));
         assert_eq!(input(":g.fa").unwrap(), there(":g.fa"));
+        let named = |name: &str, place: &str| (name.to_owned(), Origin::Space(place.parse().unwrap()));
+        assert_eq!(input("x=lab:g.fa").unwrap(), named("x", "lab:g.fa"));
+        assert_eq!(input("a/x=:b=c:d").unwrap(), named("a/x", ":b=c:d"));
+        for bad in ["=lab:g.fa", "../x=lab:g.fa", "x=lab:"] {
+            assert!(input(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
