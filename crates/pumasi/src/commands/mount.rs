@@ -23,7 +23,8 @@ Examples:
 Programs read and write there as anywhere. What is written goes to the hub when the file is closed, and close \
 fails when the hub does not take it. When somebody else changed the file meanwhile, what was written lies \
 beside it with `(conflict …)` in its name. Links, owners and extended attributes are not kept. \
-Encrypted files are decrypted where their key is, and stay encrypted when they are written to.";
+Encrypted files are decrypted where their key is, and stay encrypted when they are written to; \
+what is made in the place of one, or beside one, gets its key.";
 
 /// Use a folder of a space like one of this machine, with FUSE
 #[derive(Args, Debug)]

@@ -132,9 +132,10 @@ fn a_large_put_that_is_killed_sends_only_what_is_missing() {
     let scene = Scene::new();
     let alice = scene.person("alice");
     alice.ok(&["key", "new"]);
-    for (arguments, place) in
-        [(&["put", "large", ":plain"][..], ":plain"), (&["put", "large", ":sealed", "--encrypt"][..], ":sealed")]
-    {
+    for (arguments, place) in [
+        (&["put", "large", ":plain"][..], ":plain"),
+        (&["put", "large", ":sealed", "--encrypt"][..], ":sealed"),
+    ] {
         let before = scene.received();
         let (mut child, _) = begin(&scene, &alice, arguments);
         let _ = child.kill();
