@@ -108,6 +108,13 @@ impl Below {
         rustix::fs::syncfs(&self.root).map_err(|error| CliError::file("write", &self.path)(error.into()))
     }
 
+    /// A folder that cannot be synced, as one on a disk that fails.
+    #[cfg(test)]
+    pub(crate) fn failing(path: &Path) -> Below {
+        let root = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        Below { root, path: path.to_owned() }
+    }
+
     /// Forgets a part.
     pub(crate) fn drop_part(&self, path: &FilePath) {
         if let Ok((parent, name)) = self.parent(path, false) {

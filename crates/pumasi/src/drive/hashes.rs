@@ -59,7 +59,8 @@ impl Hashes {
         Hashes::open(&path)
     }
 
-    fn open(path: &Path) -> Result<Hashes, CliError> {
+    /// What the journal at this path knows.
+    pub(super) fn open(path: &Path) -> Result<Hashes, CliError> {
         let mut known = HashMap::new();
         let mut lines = 0;
         if let Ok(file) = File::open(path) {

@@ -545,7 +545,51 @@ fn finish(below: &Below, job: &Job, file: &File) -> Result<Stamp, String> {
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
+    use pumasi_api::tls::Pin;
+
     use super::*;
+    use crate::output::Output;
+    use crate::progress::{Count, Progress};
+
+    #[tokio::test]
+    async fn nothing_is_remembered_that_is_not_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let client = HubClient::new("http://127.0.0.1:1".parse().unwrap(), Pin::learn(), None);
+        let version = Version {
+            version: Default::default(),
+            blob: Hash::of(b"x"),
+            size: 1,
+            put_ms: 0,
+            by: Default::default(),
+            about: Default::default(),
+        };
+        let path: FilePath = "a".parse().unwrap();
+        let stamp = Stamp { size: 1, modified_ns: 1, changed_ns: 1, inode: 1 };
+        for fails in [true, false] {
+            let below = if fails { Below::failing(dir.path()) } else { Below::open(dir.path()).unwrap() };
+            let hashes = Arc::new(Hashes::open(&dir.path().join(format!("{fails}.jsonl"))).unwrap());
+            let progress = Progress::start(&Output::new(false, true), "getting", Count::Bytes, 0);
+            let (tally, told) = (Tally::new(progress, 1), Mutex::new(0));
+            let written = |_: &Job, _: Option<Stamp>| *told.lock().unwrap() += 1;
+            let receiver = Receiver {
+                client: &client,
+                space: "x",
+                below: Arc::new(below),
+                hashes: hashes.clone(),
+                keys: None,
+                links: false,
+                tally: &tally,
+                written: &written,
+                fresh: Mutex::default(),
+            };
+            let job = Job::new(path.clone(), version.clone(), path.clone(), None);
+            receiver.ended(job, Ok(stamp), 1);
+            assert_eq!((hashes.get(&path, None, &stamp), *told.lock().unwrap()), (None, 0));
+            assert_eq!(receiver.settle().await.is_err(), fails);
+            let known = hashes.get(&path, None, &stamp).is_some();
+            assert_eq!((known, *told.lock().unwrap()), (!fails, u32::from(!fails)));
+        }
+    }
 
     #[test]
     fn zeros_become_holes_and_all_else_is_written() {
