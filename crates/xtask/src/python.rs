@@ -16,6 +16,7 @@ pub(crate) fn with(environment: &str, module: &str, packages: &[&str]) -> Outcom
 }
 
 /// What was installed; none, and said so, where the packages cannot be had. All else that goes wrong fails the test.
+#[cfg(test)]
 pub(crate) fn or_skip<T>(installed: Outcome<T>) -> Option<T> {
     installed.map_err(|error| println!("skipped: {error}")).ok()
 }
