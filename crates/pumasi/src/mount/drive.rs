@@ -409,6 +409,10 @@ impl Drive {
             return Ok((self.look(seen.number).await?, handle));
         }
         let key = self.new_key(folder, &path).await?;
+        if key.is_some() {
+            // It is not on the hub yet, and what is made beside it meanwhile may be of it.
+            self.surroundings.note(folder, key.clone());
+        }
         let number = held(&self.tree).number(folder, name);
         let body = Arc::new(tokio::sync::Mutex::new(Body::empty(executable, key)?));
         held(&self.bodies).insert(number, body.clone());
