@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use self::contender::Contender;
 use self::sets::size_of;
 pub(crate) use self::sets::write_random;
-use super::{example, machine};
+use super::{example, machine, median};
 use crate::Outcome;
 use crate::build::root;
 
@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// Measure these programs only: pumasi, restic, borg, rustic
     #[arg(long, value_delimiter = ',', value_parser = ["pumasi", "restic", "borg", "rustic"])]
     programs: Vec<String>,
+    /// How often each is measured, every program in turn; the median counts
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=99))]
+    rounds: u16,
     /// Folder to work in; takes up to five times what is measured, and is emptied
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -83,10 +86,11 @@ fn measure_sets(dir: &Path, options: &Options) -> Outcome<Map<String, Value>> {
         .map(|name| (name, find(name)))
         .collect();
     let mut all = Map::new();
+    let rounds = usize::from(options.rounds);
     if wants(&options.only, "random") {
         let file = dir.join("random");
         sets::write_random(&file, options.size)?;
-        all.insert("random".to_owned(), measure_all(dir, &programs, "random", &file, None)?);
+        all.insert("random".to_owned(), measure_all(dir, &programs, rounds, "random", (&file, None))?);
         fs::remove_file(&file)?;
     }
     let tree = dir.join("tree");
@@ -94,7 +98,7 @@ fn measure_sets(dir: &Path, options: &Options) -> Outcome<Map<String, Value>> {
         let from = sets::grow_tree(&tree, options.tree.as_deref())?;
         println!("tree: {from}");
         if wants(&options.only, "tree") {
-            let mut measured = measure_all(dir, &programs, "tree", &tree, None)?;
+            let mut measured = measure_all(dir, &programs, rounds, "tree", (&tree, None))?;
             measured["from"] = json!(from);
             all.insert("tree".to_owned(), measured);
         }
@@ -105,7 +109,7 @@ fn measure_sets(dir: &Path, options: &Options) -> Outcome<Map<String, Value>> {
         let changed = sets::edit_one_in_hundred(&tree)?;
         sets::make_tar(&tree, &edited)?;
         fs::remove_dir_all(&tree)?;
-        let mut measured = measure_all(dir, &programs, "tar", &tar, Some(&edited))?;
+        let mut measured = measure_all(dir, &programs, rounds, "tar", (&tar, Some(&edited)))?;
         measured["files_changed"] = json!(changed);
         all.insert("tar".to_owned(), measured);
         fs::remove_file(&tar)?;
@@ -114,7 +118,7 @@ fn measure_sets(dir: &Path, options: &Options) -> Outcome<Map<String, Value>> {
     if wants(&options.only, "many") {
         let _ = fs::remove_dir_all(&tree);
         sets::grow_many(&tree, options.files)?;
-        let mut measured = measure_all(dir, &programs, "many", &tree, None)?;
+        let mut measured = measure_all(dir, &programs, rounds, "many", (&tree, None))?;
         if wants(&options.programs, "pumasi") {
             measured["hub"] = listing::measure(&tree)?;
         }
@@ -147,6 +151,21 @@ fn find(name: &str) -> Outcome<PathBuf> {
     })
 }
 
+/// The median of each figure; what was not measured each time was not measured.
+fn middle(mut rounds: Vec<Value>) -> Value {
+    if let Some(at) = rounds.iter().position(|one| one.get("not_measured").is_some()) {
+        return rounds.swap_remove(at);
+    }
+    let mut middle = rounds[0].clone();
+    for (field, value) in middle.as_object_mut().into_iter().flatten() {
+        let mut figures: Vec<f64> = rounds.iter().filter_map(|one| one[field].as_f64()).collect();
+        if figures.len() == rounds.len() {
+            *value = json!(median(&mut figures));
+        }
+    }
+    middle
+}
+
 /// What this machine can do at most, on one core where it is about computing.
 fn limits(dir: &Path) -> Outcome<Value> {
     let file = dir.join("limit");
@@ -169,13 +188,13 @@ fn limits(dir: &Path) -> Outcome<Value> {
     Ok(Value::Object(limits))
 }
 
-/// One set with every program.
+/// One set with every program, in turns: who comes first changes from round to round.
 fn measure_all(
     dir: &Path,
     programs: &[(&'static str, Outcome<PathBuf>)],
+    rounds: usize,
     set: &str,
-    input: &Path,
-    edited: Option<&Path>,
+    (input, edited): (&Path, Option<&Path>),
 ) -> Outcome<Value> {
     let (files, bytes) = size_of(input)?;
     println!("\n{set}: {files} files, {} MB", bytes / 1_000_000);
@@ -183,17 +202,25 @@ fn measure_all(
         "{:>10} {:>9} {:>9} {:>9} {:>12} {:>9}",
         "", "ingest", "again", "restore", "stored MB", "peak MB"
     );
+    let mut measured = vec![Vec::new(); programs.len()];
+    for round in 0..rounds {
+        for turn in 0..programs.len() {
+            let at = (turn + round) % programs.len();
+            let (name, program) = &programs[at];
+            let result = match program {
+                Ok(program) => {
+                    let repository = dir.join("repository");
+                    let contender = Contender { name, program: program.clone(), repository };
+                    contender.measure(dir, input, edited, (files, bytes))
+                }
+                Err(error) => Err(error.to_string().into()),
+            };
+            measured[at].push(result.unwrap_or_else(|error| json!({ "not_measured": error.to_string() })));
+        }
+    }
     let mut results = Map::new();
-    for (name, program) in programs {
-        let result = match program {
-            Ok(program) => {
-                let repository = dir.join("repository");
-                let contender = Contender { name, program: program.clone(), repository };
-                contender.measure(dir, input, edited, (files, bytes))
-            }
-            Err(error) => Err(error.to_string().into()),
-        };
-        let result = result.unwrap_or_else(|error| json!({ "not_measured": error.to_string() }));
+    for ((name, _), measured) in programs.iter().zip(measured) {
+        let result = middle(measured);
         let cell = |field: &str| match &result[field] {
             Value::Number(number) => number.as_f64().map_or_else(String::new, |n| format!("{n:.0}")),
             _ => "-".to_owned(),

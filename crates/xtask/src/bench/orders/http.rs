@@ -135,7 +135,9 @@ pub(super) struct OpenLoop {
 pub(super) struct Overloaded {
     /// Orders that were placed within the time that counts.
     pub(super) placed: u64,
-    /// How long their requests waited, in milliseconds.
+    /// Orders that were sent within that time: no more than there are connections wait at once.
+    pub(super) sent: u64,
+    /// How long their requests waited once they were sent, in milliseconds.
     pub(super) placed_ms: Vec<f64>,
     /// The same of requests that were sent away, and told when to come again.
     pub(super) refused_ms: Vec<f64>,
@@ -170,6 +172,9 @@ pub(super) async fn open_loop(
             let sent = Instant::now();
             let placed = client.place_or_be_refused().await?;
             let (_, found) = &mut *found.borrow_mut();
+            if sent >= began + load.warming {
+                found.sent += load.together as u64;
+            }
             let waited = sent.elapsed().as_secs_f64() * 1000.0;
             match placed {
                 Some(orders) if (began + load.warming..until).contains(&Instant::now()) => {

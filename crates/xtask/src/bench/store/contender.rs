@@ -19,6 +19,9 @@ pub(super) struct Contender {
     pub(super) repository: PathBuf,
 }
 
+/// What borg is told to leave out.
+const BORG_LESS: [&str; 3] = ["--noxattrs", "--noacls", "--noflags"];
+
 /// How a command went.
 pub(super) struct Ran {
     pub(super) seconds: f64,
@@ -107,7 +110,10 @@ impl Contender {
         let arguments: Vec<&OsStr> = match self.name {
             "pumasi" => vec![repository, "put".as_ref(), input],
             "borg" => {
-                vec!["create".as_ref(), "--files-cache=disabled".as_ref(), archive.as_ref(), input]
+                // Ours keeps none of these either.
+                let less = BORG_LESS.map(OsStr::new);
+                let put = ["create".as_ref(), "--files-cache=disabled".as_ref()];
+                put.into_iter().chain(less).chain([archive.as_ref(), input]).collect()
             }
             _ => vec!["-r".as_ref(), repository, "backup".as_ref(), "--force".as_ref(), input],
         };
@@ -123,7 +129,10 @@ impl Contender {
                 let [kind, hash] = words[..] else { return Err(format!("put printed '{stored}'").into()) };
                 vec![repository, "get".as_ref(), kind.as_ref(), hash.as_ref(), out.as_os_str()]
             }
-            "borg" => vec!["extract".as_ref(), archive.as_ref()],
+            "borg" => {
+                let less = BORG_LESS.map(OsStr::new);
+                ["extract".as_ref()].into_iter().chain(less).chain([archive.as_ref()]).collect()
+            }
             "restic" => {
                 let (restore, target): (&OsStr, &OsStr) = ("restore".as_ref(), "--target".as_ref());
                 vec!["-r".as_ref(), repository, restore, "latest".as_ref(), target, out.as_os_str()]
