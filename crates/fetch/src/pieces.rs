@@ -48,6 +48,23 @@ impl Layout {
         begun_before(bytes.start).saturating_sub(1)..begun_before(bytes.end - 1).min(files)
     }
 
+    /// Bytes of all pieces in which these files lie. Pieces come whole, so that small files between others, or between
+    /// padding, may take far more room than they have bytes.
+    pub fn bytes_of_pieces(&self, files: impl IntoIterator<Item = usize>) -> u64 {
+        let mut files: Vec<usize> = files.into_iter().collect();
+        files.sort_unstable();
+        let (mut bytes, mut counted) = (0, 0);
+        for file in files {
+            let pieces = self.pieces_of(self.file(file));
+            let first = pieces.start.max(counted);
+            if first < pieces.end {
+                bytes += self.piece(pieces.end - 1).end - self.piece(first).start;
+                counted = pieces.end;
+            }
+        }
+        bytes
+    }
+
     /// The first piece that lies in a file as a whole, if one does.
     pub fn inner_piece(&self, number: usize) -> Option<usize> {
         let file = self.file(number);
@@ -100,6 +117,9 @@ mod tests {
             (0..1, 0..3, 2..3)
         );
         assert_eq!([0, 1, 2].map(|number| layout.inner_piece(number)), [Some(0), None, Some(2)]);
+        let bytes = |files: &[usize]| layout.bytes_of_pieces(files.iter().copied());
+        assert_eq!((bytes(&[0]), bytes(&[1]), bytes(&[2]), bytes(&[])), (8, 0, 9, 0));
+        assert_eq!((bytes(&[2, 0]), bytes(&[0, 0])), (13, 8), "a piece of both counts once");
         assert!(torrent.is_piece(1, b"accc") && torrent.is_piece(3, b"c"));
         assert!(!torrent.is_piece(0, b"accc") && !torrent.is_piece(4, b"c"));
     }

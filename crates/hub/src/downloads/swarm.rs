@@ -54,6 +54,9 @@ pub(super) async fn bring(hub: &Hub, task: &Task<'_>, progress: &Progress) -> Re
     check_room(task, &wanted)?;
     note_listing(hub, task, &torrent).await;
     let layout = torrent.layout();
+    let chosen = missing(task, &mut wanted).iter().map(|(number, _)| *number as usize).collect::<Vec<_>>();
+    // Pieces come whole, with what lies in them of files that nobody wants.
+    check_bytes(task, "the pieces of its files", layout.bytes_of_pieces(chosen))?;
     let saved = alike::link(hub, task, &torrent, &folder, &mut missing(task, &mut wanted)).await?;
     let numbers: Vec<u32> = missing(task, &mut wanted).iter().map(|(number, _)| *number).collect();
     if !numbers.is_empty() {
@@ -73,11 +76,15 @@ fn missing<'a>(task: &Task<'_>, wanted: &'a mut [Wanted]) -> Vec<alike::Missing<
 
 /// Whether the files have room, those that lie there already among them.
 fn check_room(task: &Task<'_>, wanted: &[Wanted]) -> Result<(), Trouble> {
-    let length = wanted.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size.0));
-    if length <= task.limit.0 {
+    check_bytes(task, "its files", wanted.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size.0)))
+}
+
+/// Whether there is room for so many bytes.
+fn check_bytes(task: &Task<'_>, of: &str, bytes: u64) -> Result<(), Trouble> {
+    if bytes <= task.limit.0 {
         return Ok(());
     }
-    let reason = format!("its files have {}, and there is room for {}", ByteSize(length), task.limit);
+    let reason = format!("{of} have {}, and there is room for {}", ByteSize(bytes), task.limit);
     Err(Trouble { reason, again: task.brought.files > 0 })
 }
 
@@ -193,5 +200,7 @@ async fn read(hub: &Hub, blob: &Hash) -> Result<Torrent, Trouble> {
         return Err(Trouble::for_good("it is longer than a torrent file can be"));
     }
     let bytes = hub.blobs.get(blob).await.map_err(|error| Trouble::of_hub(&error))?;
-    Torrent::parse(&bytes).map_err(|bad| Trouble::for_good(bad.to_string()))
+    // One of 16 MiB takes a while.
+    let read = tokio::task::spawn_blocking(move || Torrent::parse(&bytes)).await;
+    read.map_err(|error| Trouble::of_hub(&error))?.map_err(|bad| Trouble::for_good(bad.to_string()))
 }

@@ -303,6 +303,13 @@ async fn torrents_come_from_files_and_magnet_links() {
     let blob = Hash::of(&file);
     kim.put_blob(&Source::Bytes(file.into()), blob, Arc::new(|_| ())).await.unwrap();
     let some = NewDownload { url: None, torrent: Some(blob), files: vec![1], ..new("") };
+    // Pieces come whole: the first one also holds the end of the other file.
+    let tight = NewDownload { url: None, torrent: Some(blob), files: vec![1], ..new("") };
+    let tight = NewDownload { limit_bytes: Some(100_000), ..tight };
+    let id = kim.add_download(&tight, None).await.unwrap().id;
+    let refused = over(&kim, id).await;
+    assert_eq!(refused.state, DownloadState::Failed, "{refused:?}");
+    assert!(refused.reason.as_ref().unwrap().contains("the pieces of its files have"), "{refused:?}");
     let id = kim.add_download(&some, None).await.unwrap().id;
     let done = over(&kim, id).await;
     assert_eq!(
