@@ -4,6 +4,8 @@ use std::ops::Range;
 
 /// How deep lists and dictionaries may lie in each other.
 const DEPTH: usize = 32;
+/// How many values there may be: one of three bytes takes twenty times its room in memory.
+const VALUES: usize = 2_000_000;
 
 /// A value, with its bytes still where they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,14 +20,14 @@ pub(crate) enum Value<'a> {
 impl<'a> Value<'a> {
     /// Reads one value that takes all the bytes.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Value<'a>> {
-        let mut reader = Reader { bytes, at: 0 };
+        let mut reader = Reader { bytes, at: 0, left: VALUES };
         let value = reader.value(DEPTH)?;
         (reader.at == bytes.len()).then_some(value)
     }
 
     /// Reads one value, and gives the bytes behind it.
     pub(crate) fn read_first(bytes: &'a [u8]) -> Option<(Value<'a>, &'a [u8])> {
-        let mut reader = Reader { bytes, at: 0 };
+        let mut reader = Reader { bytes, at: 0, left: VALUES };
         let value = reader.value(DEPTH)?;
         Some((value, &bytes[reader.at..]))
     }
@@ -62,11 +64,14 @@ impl<'a> Value<'a> {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Values that may still come.
+    left: usize,
 }
 
 impl<'a> Reader<'a> {
     fn value(&mut self, depth: usize) -> Option<Value<'a>> {
         let depth = depth.checked_sub(1)?;
+        self.left = self.left.checked_sub(1)?;
         match *self.bytes.get(self.at)? {
             b'i' => {
                 self.at += 1;
@@ -159,5 +164,8 @@ mod tests {
         }
         let deep = [vec![b'l'; 100_000], vec![b'e'; 100_000]].concat();
         assert_eq!(Value::read(&deep), None);
+        let list = |inner: usize| [&b"l"[..], &b"le".repeat(inner), b"e"].concat();
+        assert!(Value::read(&list(1_999_999)).is_some());
+        assert_eq!(Value::read(&list(2_000_000)), None, "each takes memory");
     }
 }
