@@ -48,6 +48,22 @@ pub async fn resolve(host: &str, port: u16, guard: &Guard) -> Result<Vec<SocketA
     Ok(found)
 }
 
+/// What stands for all addresses of whoever has this one: a public IPv4 address, or the network of an IPv6 one, in which
+/// everybody has 2^64 addresses. Others, which operators allowed one by one, stand for themselves.
+pub(crate) fn party(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !is_public(ip) => address,
+        IpAddr::V4(v4) => SocketAddr::new(v4.into(), 0),
+        IpAddr::V6(v6) => SocketAddr::new(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(), 0),
+    }
+}
+
+/// The same address in its own form: IPv4 in IPv6 is IPv4, as whoever connects to a socket of both kinds is not.
+pub(crate) fn canonical(mut address: SocketAddr) -> SocketAddr {
+    address.set_ip(address.ip().to_canonical());
+    address
+}
+
 /// Whether an address is anybody's: not this machine, its network, several at once, or reserved (IANA special-purpose
 /// registries of IPv4 and IPv6, RFC 6890).
 pub fn is_public(address: IpAddr) -> bool {
@@ -159,6 +175,16 @@ mod tests {
         ] {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }
+    }
+
+    #[test]
+    fn a_party_is_known_at_all_its_addresses() {
+        let party = |text: &str| party(canonical(text.parse().unwrap()));
+        assert_eq!(party("1.2.3.4:5"), party("[::ffff:1.2.3.4]:6"));
+        assert_ne!(party("1.2.3.4:5"), party("1.2.3.5:5"));
+        assert_eq!(party("[2606:4700::1]:5"), party("[2606:4700::ffff:1]:6"));
+        assert_ne!(party("[2606:4700::1]:5"), party("[2606:4700:0:1::1]:5"));
+        assert_ne!(party("127.0.0.1:5"), party("127.0.0.1:6"), "one that was allowed");
     }
 
     #[tokio::test]

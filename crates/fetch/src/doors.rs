@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::address::canonical;
 use crate::client::Client;
 use crate::peer::{Greeting, read_greeting};
 
@@ -105,7 +106,7 @@ impl Client {
             loop {
                 let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
                 let (mut stream, address) = match listener.accept().await {
-                    Ok(taken) => taken,
+                    Ok((stream, address)) => (stream, canonical(address)),
                     Err(error) => {
                         tracing::debug!("cannot take a connection of a peer: {error}");
                         tokio::time::sleep(PAUSE).await;
@@ -125,5 +126,25 @@ impl Client {
         let taken = self.doors.listening.set(Listening { address, task });
         taken.map_err(|_| io::Error::new(io::ErrorKind::AddrInUse, "it listens already"))?;
         Ok(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::client::Options;
+
+    #[tokio::test]
+    async fn whoever_comes_over_ipv4_has_an_address_of_it() {
+        let client = Client::new(Options::default()).unwrap();
+        // A machine without IPv6 has no socket of both kinds.
+        let Ok(address) = client.listen("[::]:0".parse().unwrap()).await else { return };
+        let (_door, mut callers) = client.doors.add([7; 20]);
+        let mut stream = TcpStream::connect(("127.0.0.1", address.port())).await.unwrap();
+        let greeting = [&b"\x13BitTorrent protocol"[..], &[0; 8], &[7; 20], &[b'p'; 20]].concat();
+        stream.write_all(&greeting).await.unwrap();
+        assert_eq!(callers.recv().await.unwrap().address, stream.local_addr().unwrap());
     }
 }
