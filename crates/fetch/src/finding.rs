@@ -42,16 +42,14 @@ impl Client {
             }
             (tracker, answer)
         });
-        // Whoever has found enough leaves, but a search goes to its end: the next one begins with the nodes that it found.
-        let searched = self.dht.clone().filter(|_| sources.dht).map(|dht| {
-            let (target, port, found) = (announce.info_hash, announce.port, found.clone());
-            tokio::spawn(async move { dht.peers(target, port, &found).await })
-        });
         let nodes = async {
-            match searched {
-                Some(search) => Some(search.await.unwrap_or(0)),
-                None => None,
-            }
+            let dht = self.dht.clone().filter(|_| sources.dht)?;
+            let (target, port, found) = (announce.info_hash, announce.port, found.clone());
+            let turn = dht.turn().await?;
+            // Whoever has found enough leaves, but a search that was begun goes to its end: the next one begins with what it
+            // found.
+            let search = tokio::spawn(async move { dht.peers(turn, target, port, &found).await });
+            Some(search.await.unwrap_or(0))
         };
         let (answers, nodes) = tokio::join!(futures_util::future::join_all(trackers), nodes);
         let mut problem = "it names no tracker, and nothing else may be asked".to_owned();

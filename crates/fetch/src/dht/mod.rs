@@ -12,11 +12,11 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use self::lookup::{Lookup, NEAREST, Node};
@@ -32,7 +32,7 @@ const AT_ONCE: usize = 8;
 const WAY: Duration = Duration::from_secs(30);
 /// Ways that are gone at once; others wait.
 const WAYS: usize = 4;
-/// Nodes that are kept for the next way.
+/// Nodes that are kept for the next way, half of them of IPv4 and half of IPv6.
 const KEPT: usize = 256;
 /// Kept nodes that a way begins with.
 const BEGIN: usize = 16;
@@ -71,22 +71,33 @@ impl Default for DhtOptions {
 pub(crate) struct Dht {
     options: DhtOptions,
     guard: Guard,
-    ways: Semaphore,
+    ways: Arc<Semaphore>,
     /// Those that answered last come first.
     nodes: Mutex<Vec<Node>>,
+    /// Held while they are written down: two that write at once would mix their lines.
+    keeping: Mutex<()>,
 }
+
+/// The turn to search.
+pub(crate) struct Turn(
+    #[expect(dead_code, reason = "held as long as the search takes")] OwnedSemaphorePermit,
+);
 
 impl Dht {
     pub(crate) fn new(options: DhtOptions, guard: Guard) -> Dht {
         let nodes = Mutex::new(options.file.as_ref().map(kept).unwrap_or_default());
-        Dht { options, guard, ways: Semaphore::new(WAYS), nodes }
+        Dht { options, guard, ways: Arc::new(Semaphore::new(WAYS)), nodes, keeping: Mutex::default() }
+    }
+
+    /// Waits until it is one's turn. Whoever does not want to wait any more leaves the queue.
+    pub(crate) async fn turn(&self) -> Option<Turn> {
+        // It is never closed.
+        Arc::clone(&self.ways).acquire_owned().await.ok().map(Turn)
     }
 
     /// Tells the peers of a torrent as they are found, and announces us as one of them if there is a port to connect to. How
     /// many nodes answered.
-    pub(crate) async fn peers(&self, target: Id, port: Option<u16>, found: &Found) -> usize {
-        // It is never closed.
-        let _turn = self.ways.acquire().await;
+    pub(crate) async fn peers(&self, _turn: Turn, target: Id, port: Option<u16>, found: &Found) -> usize {
         let v4 = self.go(target, (Ipv4Addr::UNSPECIFIED, 0).into(), port, found);
         let v6 = self.go(target, (Ipv6Addr::UNSPECIFIED, 0).into(), port, found);
         let (v4, v6) = tokio::join!(v4, v6);
@@ -109,7 +120,7 @@ impl Dht {
             asked: HashMap::new(),
         };
         let mut lookup = Lookup::new(&self.guard, target, from.is_ipv6());
-        let near: Vec<Node> = self.nodes().iter().copied().take(BEGIN).collect();
+        let near = beginning(&self.nodes(), from.is_ipv6());
         near.into_iter().for_each(|node| lookup.add(node));
         way.walk(&mut lookup, found).await?;
         if lookup.answered().count() < NEAREST {
@@ -123,10 +134,7 @@ impl Dht {
         }
         let answered: Vec<Node> = lookup.answered().map(|(node, _)| node).collect();
         let count = answered.len();
-        let mut nodes = self.nodes();
-        nodes.retain(|known| answered.iter().all(|node| node.address != known.address));
-        nodes.splice(..0, answered);
-        nodes.truncate(KEPT);
+        remember(&mut self.nodes(), answered);
         Ok(count)
     }
 
@@ -152,12 +160,32 @@ impl Dht {
             let id = node.id?.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
             Some(format!("{id} {}\n", node.address))
         };
+        let _alone = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         let lines: String = self.nodes().iter().filter_map(line).collect();
         let new = path.with_extension("new");
         if let Err(error) = fs::write(&new, lines).and_then(|()| fs::rename(&new, path)) {
             tracing::warn!("cannot keep the nodes of the DHT in {}: {error}", path.display());
         }
     }
+}
+
+/// The nodes of one kind that a way begins with.
+fn beginning(nodes: &[Node], v6: bool) -> Vec<Node> {
+    nodes.iter().filter(|node| node.address.is_ipv6() == v6).take(BEGIN).copied().collect()
+}
+
+/// Puts the nodes that answered before all others, for which there is less room then. Each kind has its own half, so that the
+/// many nodes of IPv4 do not displace those of IPv6.
+fn remember(nodes: &mut Vec<Node>, answered: Vec<Node>) {
+    nodes.retain(|known| answered.iter().all(|node| node.address != known.address));
+    nodes.splice(..0, answered);
+    let mut room = [KEPT / 2; 2];
+    nodes.retain(|node| {
+        let room = &mut room[usize::from(node.address.is_ipv6())];
+        let fits = *room > 0;
+        *room = room.saturating_sub(1);
+        fits
+    });
 }
 
 /// The nodes in a file; what cannot be read is none.
@@ -256,5 +284,23 @@ impl Way {
             let _ = self.socket.send_to(&said, node.address).await;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_of_one_kind_do_not_displace_those_of_the_other() {
+        let v4 = |n: u16| Node { id: Some([4; 20]), address: (Ipv4Addr::from_bits(n.into()), 1).into() };
+        let v6 = |n: u16| Node { id: Some([6; 20]), address: (Ipv6Addr::from_bits(n.into()), 1).into() };
+        let mut nodes = Vec::new();
+        remember(&mut nodes, (0..20).map(v6).collect());
+        remember(&mut nodes, (0..192).map(v4).collect());
+        remember(&mut nodes, (100..292).map(v4).collect());
+        assert_eq!((nodes.len(), nodes[0]), (KEPT / 2 + 20, v4(100)));
+        assert_eq!(beginning(&nodes, true), (0..16).map(v6).collect::<Vec<_>>());
+        assert_eq!(beginning(&nodes, false), (100..116).map(v4).collect::<Vec<_>>());
     }
 }

@@ -261,6 +261,21 @@ async fn the_dht_leads_neither_inside_nor_on_for_ever() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_a_search_and_leaves_is_not_searched_for() {
+    let node = Node::bind([0; 20], 0).await;
+    node.serve(Manner::Silent, &[]);
+    let patience = Duration::from_millis(800);
+    let client = client(vec![node.address], DhtOptions { patience, ..dht(&[&node], None) });
+    let dir = tempfile::tempdir().unwrap();
+    let magnets = (1..=12).map(|n| Magnet { info_hash: [n; 20], trackers: Vec::new() }).collect::<Vec<_>>();
+    let describing = magnets.iter().map(|magnet| client.describe(magnet, dir.path()));
+    let all = futures_util::future::join_all(describing);
+    assert!(tokio::time::timeout(Duration::from_millis(300), all).await.is_err());
+    tokio::time::sleep(patience * 3).await;
+    assert_eq!(node.asked(), 4, "those that were begun");
+}
+
+#[tokio::test]
 async fn private_torrents_are_not_looked_for() {
     let mut shared = Shared::new(&[("a", &bytes(100_000, 3))], 1 << 15);
     shared.info.pop();
