@@ -16,6 +16,7 @@ use pumasi_types::ByteSize;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use crate::address::{self, Guard};
@@ -23,6 +24,7 @@ use crate::dht::{Dht, DhtOptions};
 use crate::doors::Doors;
 use crate::error::FetchError;
 use crate::giving::{Budget, Seeding};
+use crate::peer::BLOCK;
 use crate::place::{BadUrl, Place};
 use crate::reply;
 use crate::tls::{BadRoots, trusting};
@@ -35,6 +37,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const BUFFER_BYTES: usize = 256 << 10;
 /// What is read at once of a connection that brings nothing but a file, in bytes.
 const READ_BYTES: usize = 64 << 10;
+
+/// Bytes of descriptions that are under way at once, of all magnet links together.
+const DESCRIBING: usize = 64 << 20;
 
 /// How is fetched.
 #[derive(Clone, Debug)]
@@ -55,6 +60,10 @@ pub struct Options {
     pub pause: Duration,
     /// How the DHT is asked for peers; none: it is not.
     pub dht: Option<DhtOptions>,
+    /// How long a tracker may take for all of its answer.
+    pub tracker_patience: Duration,
+    /// How long a peer keeps its place that neither gives nor takes anything.
+    pub peer_patience: Duration,
     /// How much is given to peers.
     pub seeding: Seeding,
 }
@@ -71,6 +80,8 @@ impl Default for Options {
             tries: 5,
             pause: Duration::from_secs(1),
             dht: None,
+            tracker_patience: Duration::from_secs(60),
+            peer_patience: Duration::from_secs(300),
             seeding: Seeding::default(),
         }
     }
@@ -83,6 +94,8 @@ pub struct Client {
     pub(crate) dht: Option<Arc<Dht>>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) doors: Arc<Doors>,
+    /// Room for descriptions that are under way, in blocks: many peers may say that theirs is the longest.
+    pub(crate) describing: Arc<Semaphore>,
 }
 
 impl Client {
@@ -93,7 +106,9 @@ impl Client {
     pub fn new(options: Options) -> Result<Client, BadRoots> {
         let dht = options.dht.clone().map(|dht| Arc::new(Dht::new(dht, options.guard.clone())));
         let budget = Arc::new(Budget::new(options.seeding.limit));
-        Ok(Client { tls: trusting(options.roots.as_deref())?, options, dht, budget, doors: Arc::default() })
+        let describing = Arc::new(Semaphore::new(DESCRIBING / BLOCK as usize));
+        let tls = trusting(options.roots.as_deref())?;
+        Ok(Client { tls, options, dht, budget, doors: Arc::default(), describing })
     }
 
     /// Where it may connect to besides public addresses.

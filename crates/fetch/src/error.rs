@@ -117,6 +117,9 @@ pub enum FetchError {
         /// What went wrong last.
         problem: String,
     },
+    /// Whoever asked for it ended it.
+    #[error("it was stopped")]
+    Stopped,
     /// This machine's disk.
     #[error("cannot {operation} the part that came")]
     Disk {
@@ -145,6 +148,7 @@ impl FetchError {
             | FetchError::Strange { .. }
             | FetchError::Slow { .. }
             | FetchError::Peers { .. }
+            | FetchError::Stopped
             | FetchError::Disk { .. } => true,
         }
     }

@@ -1,7 +1,7 @@
 //! A whole file, in as many tries as it takes.
 
 use std::io::Read;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -15,6 +15,7 @@ use crate::error::FetchError;
 use crate::name::name_of;
 use crate::part::{Origin, Part};
 use crate::place::Place;
+use crate::progress::Progress;
 use crate::reply;
 
 /// Bytes that a try must bring so that it was not in vain.
@@ -42,19 +43,6 @@ pub enum Fetched {
     Body,
     /// It is the version of this entity tag, which was known: nothing was sent.
     Known(String),
-}
-
-/// How far it is; other threads may look.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Bytes that are here.
-    pub got: AtomicU64,
-    /// Bytes that there will be; nothing: not known.
-    pub total: AtomicU64,
-    /// Servers or peers that bytes come from.
-    pub peers: AtomicU64,
-    /// Bytes that were given to peers.
-    pub given: AtomicU64,
 }
 
 impl Client {

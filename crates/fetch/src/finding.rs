@@ -1,11 +1,12 @@
 //! Who has it: the peers of one torrent that its trackers and the DHT know.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::client::Client;
-use crate::tracker::Announce;
+use crate::tracker::{Announce, Told};
 
 /// Where peers are told as soon as they are known.
 pub(crate) type Found = mpsc::UnboundedSender<News>;
@@ -15,7 +16,15 @@ pub(crate) type Found = mpsc::UnboundedSender<News>;
 pub(crate) struct News {
     pub(crate) peers: Vec<SocketAddr>,
     /// The tracker that knows them, and us now.
-    pub(crate) tracker: Option<String>,
+    pub(crate) tracker: Option<Knowing>,
+}
+
+/// A tracker that knows us.
+#[derive(Debug)]
+pub(crate) struct Knowing {
+    pub(crate) tracker: String,
+    /// How long it wants to be left alone.
+    pub(crate) wait: Option<Duration>,
 }
 
 /// Where is asked.
@@ -36,9 +45,10 @@ impl Client {
     ) -> Option<String> {
         let trackers = sources.trackers.iter().map(|tracker| async move {
             let answer = self.peers(tracker, announce).await;
-            if let Ok(peers) = &answer {
+            if let Ok(Told { peers, wait }) = &answer {
+                let knowing = Knowing { tracker: tracker.clone(), wait: *wait };
                 // Who does not listen any more has found enough.
-                let _ = found.send(News { peers: peers.clone(), tracker: Some(tracker.clone()) });
+                let _ = found.send(News { peers: peers.clone(), tracker: Some(knowing) });
             }
             (tracker, answer)
         });
@@ -61,7 +71,7 @@ impl Client {
         let mut any = false;
         for (tracker, answer) in answers {
             match answer {
-                Ok(peers) => {
+                Ok(Told { peers, .. }) => {
                     any |= !peers.is_empty();
                     if peers.is_empty() {
                         problem = format!("{tracker} knows none that may be asked");

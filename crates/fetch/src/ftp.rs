@@ -11,10 +11,11 @@ use tokio::net::TcpStream;
 
 use crate::client::{Body, Client};
 use crate::error::FetchError;
-use crate::fetch::{Fetched, Progress, Wanted, disk};
+use crate::fetch::{Fetched, Wanted, disk};
 use crate::name::name_of;
 use crate::part::{Origin, Part};
 use crate::place::Place;
+use crate::progress::Progress;
 
 /// The longest line of a reply, in bytes, and lines of one reply.
 const LINE_BYTES: u64 = 2_048;

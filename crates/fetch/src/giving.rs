@@ -80,6 +80,8 @@ pub(crate) struct Share {
     given: AtomicU64,
     /// Bytes after which nothing more is given.
     most: u64,
+    /// Whether something that is given is not there any more.
+    is_gone: AtomicBool,
     rounds: Mutex<(Instant, usize)>,
 }
 
@@ -93,6 +95,8 @@ pub(crate) struct Taker {
     wants: AtomicBool,
     /// Bytes that it gave us since the last round.
     gave: AtomicU64,
+    /// Bytes that it was given.
+    took: AtomicU64,
     described: AtomicUsize,
 }
 
@@ -112,6 +116,7 @@ impl Share {
             takers: Mutex::default(),
             given: AtomicU64::new(given),
             most,
+            is_gone: AtomicBool::new(false),
             rounds: Mutex::new((Instant::now(), 0)),
         }
     }
@@ -128,6 +133,11 @@ impl Share {
     /// Whether enough was given.
     pub(crate) fn is_spent(&self) -> bool {
         self.given() >= self.most
+    }
+
+    /// Whether something that is given is not there any more: then nothing is given of it.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add(&self) -> Arc<Taker> {
@@ -176,7 +186,11 @@ impl Share {
 
     /// The bytes of a block, if it is here and may be given.
     async fn read(&self, block: Block) -> io::Result<Vec<u8>> {
-        self.board.read(block.piece as usize, block.start, block.length).await
+        let read = self.board.read(block.piece as usize, block.start, block.length).await;
+        if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            self.is_gone.store(true, Ordering::Relaxed);
+        }
+        read
     }
 }
 
@@ -220,6 +234,11 @@ impl Taker {
     /// It gave us so many bytes.
     pub(crate) fn note_gave(&self, bytes: u64) {
         self.gave.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that it was given.
+    pub(crate) fn took(&self) -> u64 {
+        self.took.load(Ordering::Relaxed)
     }
 
     /// Notes what it asks for.
@@ -329,6 +348,7 @@ pub(crate) async fn send_all(
                 let head = [piece.to_be_bytes(), start.to_be_bytes()].concat();
                 send(&mut to, &message(7, &[&head, &bytes[..]].concat())).await?;
                 share.given.fetch_add(length.into(), Ordering::Relaxed);
+                taker.took.fetch_add(length.into(), Ordering::Relaxed);
             }
             () = tokio::time::sleep(QUIET) => send(&mut to, &[0; 4]).await?,
         }

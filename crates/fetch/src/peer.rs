@@ -4,17 +4,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ring::digest;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::bencode::Value;
+use crate::bits::Bits;
 use crate::doors::Caller;
 use crate::giving::{Block, Share, Taker, send_all};
 use crate::torrent::TORRENT_BYTES;
@@ -24,8 +25,10 @@ use crate::tracker::{compact_v4, compact_v6};
 pub(crate) const BLOCK: u32 = 16 << 10;
 /// Blocks that are asked for before they came.
 const AHEAD: usize = 64;
-/// The longest message, in bytes: a bitfield of as many pieces as a torrent can have.
+/// The longest message, in bytes: ten times the bitfield of as many pieces as a torrent can have.
 const MESSAGE_BYTES: u32 = 1 << 20;
+/// Pieces that a torrent can have: its file holds a hash of each.
+const PIECES: usize = TORRENT_BYTES / 20;
 /// How long a peer may take to take a connection and to greet.
 const GREETING: Duration = Duration::from_secs(10);
 /// How long a peer that owes us something may say nothing, and how long a message may take.
@@ -59,6 +62,8 @@ pub(crate) struct Greeting {
 pub(crate) struct Ours {
     pub(crate) info_hash: [u8; 20],
     pub(crate) peer_id: [u8; 20],
+    /// How many pieces there are, if that is known.
+    pub(crate) pieces: Option<usize>,
     /// Where peers can connect to.
     pub(crate) port: Option<u16>,
     /// Whether the torrent's peers may be told of by anybody (BEP 27).
@@ -81,8 +86,8 @@ pub(crate) struct Peer<R = OwnedReadHalf> {
     taker: Option<Arc<Taker>>,
     /// Whether it gives nothing now.
     choked: bool,
-    /// Which pieces it has: a bit for each, the first one highest.
-    has: Vec<u8>,
+    /// Which pieces it has.
+    has: Bits,
     /// What it calls messages about descriptions, and how long the description is, if it has it.
     metadata: (Option<u8>, Option<usize>),
     extends: bool,
@@ -90,6 +95,8 @@ pub(crate) struct Peer<R = OwnedReadHalf> {
     /// Other peers that it told of.
     told: Vec<SocketAddr>,
     count_told: usize,
+    /// When it said something last.
+    heard: Instant,
 }
 
 impl<R> Drop for Peer<R> {
@@ -168,17 +175,17 @@ impl Peer {
         let taker = ours.share.as_ref().map(|share| share.add());
         let (bits, told) = ours.share.as_ref().map(|share| share.board().bits()).unwrap_or_default();
         let given = ours.share.clone().zip(taker.clone());
+        let mut peer = Peer::of(from, sender, greeting.extends, ours);
+        // It waits before anything is sent: pieces that come meanwhile may only be told of behind it (BEP 3).
+        if bits.iter().any(|byte| *byte != 0) {
+            peer.send(5, &bits).await?;
+        }
         let sending = tokio::spawn(async move {
-            // The end of a connection is seen where it is read from.
             if let Err(error) = send_all(to, said, given, told).await {
                 tracing::debug!("sending to a peer ended: {error}");
             }
         });
-        let mut peer = Peer::of(from, sender, greeting.extends, ours);
         (peer.sending, peer.taker) = (Some(sending), taker);
-        if bits.iter().any(|byte| *byte != 0) {
-            peer.send(5, &bits).await?;
-        }
         if peer.extends {
             peer.send(20, &[&[0], peer.hello().as_slice()].concat()).await?;
         }
@@ -187,19 +194,6 @@ impl Peer {
             peer.send(2, &[]).await?;
         }
         Ok(peer)
-    }
-
-    /// Listens for a while: it may say that it has more.
-    pub(crate) async fn listen_for(&mut self, while_: Duration) -> io::Result<()> {
-        // A message that is cut in two by the end of this time would be lost: only its begin is waited for.
-        match tokio::time::timeout(while_, self.from.get_ref().readable()).await {
-            Ok(ready) => {
-                ready?;
-                self.listen(SILENCE).await.map(drop)
-            }
-            Err(_) if !self.from.buffer().is_empty() => self.listen(SILENCE).await.map(drop),
-            Err(_) => Ok(()),
-        }
     }
 }
 
@@ -212,12 +206,13 @@ impl<R: AsyncRead + Unpin> Peer<R> {
             ours,
             taker: None,
             choked: true,
-            has: Vec::new(),
+            has: Bits::default(),
             metadata: (None, None),
             extends,
             greeted: false,
             told: Vec::new(),
             count_told: 0,
+            heard: Instant::now(),
         }
     }
 
@@ -232,14 +227,14 @@ impl<R: AsyncRead + Unpin> Peer<R> {
         format!("d1:md11:ut_metadatai{METADATA}e{exchange}e{size}{port}4:reqqi{ASKED_AHEAD}ee").into_bytes()
     }
 
-    /// Whether it has a piece.
-    pub(crate) fn has(&self, piece: usize) -> bool {
-        self.has.get(piece / 8).is_some_and(|byte| byte & (0x80 >> (piece % 8)) != 0)
+    /// The pieces that it has.
+    pub(crate) fn has(&self) -> &Bits {
+        &self.has
     }
 
-    /// Whether it has all of so many pieces.
-    pub(crate) fn has_all(&self, count: usize) -> bool {
-        (0..count).all(|piece| self.has(piece))
+    /// Whether it lacks nothing.
+    pub(crate) fn has_all(&self) -> bool {
+        self.ours.pieces == Some(self.has.count())
     }
 
     /// Whether it gives nothing now.
@@ -252,6 +247,16 @@ impl<R: AsyncRead + Unpin> Peer<R> {
         self.taker.is_some()
     }
 
+    /// Whether nothing reaches it any more: it takes nothing, or what it asked for cannot be read.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.sending.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Bytes that were given to it.
+    pub(crate) fn took(&self) -> u64 {
+        self.taker.as_ref().map_or(0, |taker| taker.took())
+    }
+
     /// Whether it wants something that we give.
     pub(crate) fn takes(&self) -> bool {
         self.taker.as_ref().is_some_and(|taker| taker.wants())
@@ -262,8 +267,9 @@ impl<R: AsyncRead + Unpin> Peer<R> {
         std::mem::take(&mut self.told)
     }
 
-    /// The description of the torrent.
-    pub(crate) async fn description(&mut self) -> io::Result<Vec<u8>> {
+    /// The description of the torrent. There is room for so many blocks of all that are under way; it grows as it comes, so
+    /// that no peer takes room by what it says.
+    pub(crate) async fn description(&mut self, room: &Semaphore) -> io::Result<Vec<u8>> {
         let (id, length) = loop {
             match self.metadata {
                 (Some(id), Some(length)) => break (id, length),
@@ -271,17 +277,15 @@ impl<R: AsyncRead + Unpin> Peer<R> {
                 _ => return Err(strange("it cannot describe the torrent")),
             }
         };
-        let mut all = vec![0; length];
+        let (mut all, mut held) = (Vec::new(), Vec::new());
         for piece in 0..length.div_ceil(BLOCK as usize) {
+            held.push(room.acquire().await.map_err(io::Error::other)?);
             self.extended(id, format!("d8:msg_typei0e5:piecei{piece}ee").as_bytes()).await?;
-            let start = piece * BLOCK as usize;
-            let end = (start + BLOCK as usize).min(length);
+            let expected = (length - all.len()).min(BLOCK as usize);
             loop {
                 match self.listen(SILENCE).await? {
-                    Message::Metadata { piece: came, bytes }
-                        if came == piece && bytes.len() == end - start =>
-                    {
-                        all[start..end].copy_from_slice(&bytes);
+                    Message::Metadata { piece: came, bytes } if came == piece && bytes.len() == expected => {
+                        all.extend_from_slice(&bytes);
                         break;
                     }
                     Message::Metadata { .. } => return Err(strange("it does not describe the torrent")),
@@ -294,9 +298,17 @@ impl<R: AsyncRead + Unpin> Peer<R> {
         if is_right { Ok(all) } else { Err(strange("it describes something else")) }
     }
 
-    /// Listens to what it says next.
-    pub(crate) async fn hear(&mut self) -> io::Result<()> {
-        self.listen(IDLE).await.map(drop)
+    /// Listens to what it says next, but for a while only.
+    pub(crate) async fn listen_for(&mut self, while_: Duration) -> io::Result<()> {
+        // A message that is cut in two by the end of this time would be lost: only its begin is waited for.
+        match tokio::time::timeout(while_, self.from.fill_buf()).await {
+            Ok(begun) => {
+                begun?;
+                self.listen(SILENCE).await.map(drop)
+            }
+            Err(_) if self.heard.elapsed() > IDLE => Err(io::ErrorKind::TimedOut.into()),
+            Err(_) => Ok(()),
+        }
     }
 
     /// A whole piece, unchecked. `None` when it stopped giving.
@@ -344,34 +356,31 @@ impl<R: AsyncRead + Unpin> Peer<R> {
 
     /// The next message; those about its own state and its wishes are noted.
     async fn listen(&mut self, patience: Duration) -> io::Result<Message> {
-        let (kind, payload) = loop {
-            let length = in_time(patience, self.from.read_u32()).await?;
-            if length > MESSAGE_BYTES {
-                return Err(strange("its message is too long"));
-            }
-            if length > 0 {
-                let mut message = vec![0; length as usize];
-                in_time(SILENCE, self.from.read_exact(&mut message)).await?;
-                let payload = message.split_off(1);
-                break (message[0], payload);
-            }
-        };
-        match kind {
+        let length = in_time(patience, self.from.read_u32()).await?;
+        self.heard = Instant::now();
+        if length > MESSAGE_BYTES {
+            return Err(strange("its message is too long"));
+        }
+        // A sign of life.
+        if length == 0 {
+            return Ok(Message::Other);
+        }
+        let mut message = vec![0; length as usize];
+        in_time(SILENCE, self.from.read_exact(&mut message)).await?;
+        let payload = message.split_off(1);
+        match message[0] {
             0 => self.choked = true,
             1 => self.choked = false,
-            2 | 3 => self.taker.iter().for_each(|taker| taker.set_wants(kind == 2)),
+            kind @ (2 | 3) => self.taker.iter().for_each(|taker| taker.set_wants(kind == 2)),
             4 => {
                 let piece = number(&payload, 0)? as usize;
-                if piece / 8 >= MESSAGE_BYTES as usize {
+                if piece >= self.ours.pieces.unwrap_or(PIECES) {
                     return Err(strange("it has a piece that cannot be"));
                 }
-                if self.has.len() <= piece / 8 {
-                    self.has.resize(piece / 8 + 1, 0);
-                }
-                self.has[piece / 8] |= 0x80 >> (piece % 8);
+                self.has.set(piece);
             }
-            5 => self.has = payload,
-            6 | 8 => self.heard_wish(kind, &payload)?,
+            5 => self.has = Bits::read(&payload, self.ours.pieces.unwrap_or(PIECES)),
+            kind @ (6 | 8) => self.heard_wish(kind, &payload)?,
             7 => {
                 let (piece, start) = (number(&payload, 0)?, number(&payload, 4)?);
                 return Ok(Message::Block { piece, start, bytes: payload[8..].to_vec() });
@@ -419,14 +428,19 @@ impl<R: AsyncRead + Unpin> Peer<R> {
     async fn heard_metadata(&mut self, body: &[u8]) -> io::Result<Message> {
         // A dictionary, and the bytes behind it.
         let (head, bytes) = Value::read_first(body).ok_or(strange("its message makes no sense"))?;
+        let kind = head.get("msg_type").and_then(Value::int).ok_or(strange("its message makes no sense"))?;
+        if !(0..=2).contains(&kind) {
+            // Kinds that nobody knows yet are no fault (BEP 9).
+            return Ok(Message::Other);
+        }
         let piece = head.get("piece").and_then(Value::int).and_then(|piece| usize::try_from(piece).ok());
         let piece = piece.ok_or(strange("its message makes no sense"))?;
-        match head.get("msg_type").and_then(Value::int) {
-            Some(1) => Ok(Message::Metadata { piece, bytes: bytes.to_vec() }),
-            Some(0) => {
+        match kind {
+            0 => {
                 self.describe(piece).await?;
                 Ok(Message::Other)
             }
+            1 => Ok(Message::Metadata { piece, bytes: bytes.to_vec() }),
             _ => Err(strange("it does not describe the torrent")),
         }
     }
@@ -482,6 +496,7 @@ pub async fn messages_of(said: &[u8]) -> usize {
     let ours = Ours {
         info_hash,
         peer_id,
+        pieces: None,
         port: None,
         exchanges: true,
         wants: true,
@@ -513,10 +528,11 @@ mod tests {
             message(99, b"unknown"),
             extended(0, b"d1:md11:ut_metadatai3eee"),
             extended(METADATA, b"d8:msg_typei0e5:piecei0ee"),
+            extended(METADATA, b"d8:msg_typei7ee"),
             extended(EXCHANGE, b"d5:added6:\x01\x02\x03\x04\x00\x50e"),
         ];
         let said = good.concat();
-        assert_eq!(messages_of(&said).await, 8, "all but the sign of life");
+        assert_eq!(messages_of(&said).await, 10);
         for bad in [
             message(4, &[0; 3]),
             message(4, &[0xff; 4]),
@@ -527,9 +543,80 @@ mod tests {
             extended(METADATA, b"i1e"),
             b"\xff\xff\xff\xff\x05".to_vec(),
         ] {
-            assert_eq!(messages_of(&[&said, &bad[..], &said].concat()).await, 8, "{bad:02x?}");
+            assert_eq!(messages_of(&[&said, &bad[..], &said].concat()).await, 10, "{bad:02x?}");
         }
-        assert_eq!(messages_of(&[&said[..], b"\0\0\0\x09\x05"].concat()).await, 8, "cut off");
+        assert_eq!(messages_of(&[&said[..], b"\0\0\0\x09\x05"].concat()).await, 10, "cut off");
+    }
+
+    #[tokio::test]
+    async fn what_came_already_is_heard_at_once() {
+        let (to, _sent) = mpsc::channel(UNSENT);
+        let ours = Ours {
+            info_hash: [0; 20],
+            peer_id: [0; 20],
+            pieces: Some(9),
+            port: None,
+            exchanges: false,
+            wants: true,
+            share: None,
+            info: Bytes::new(),
+        };
+        let (mut said, from) = tokio::io::duplex(1 << 10);
+        let mut peer = Peer::of(from, to, true, ours);
+        let bytes = [message(5, &[0xff, 0xff]), vec![0; 4], message(1, &[])].concat();
+        said.write_all(&bytes).await.unwrap();
+        let (began, while_) = (Instant::now(), Duration::from_secs(2));
+        peer.listen_for(while_).await.unwrap();
+        assert!(peer.has_all() && peer.is_choked(), "bits behind the last piece mean nothing");
+        // A sign of life is all that it says; nobody waits for more.
+        peer.listen_for(while_).await.unwrap();
+        peer.listen_for(while_).await.unwrap();
+        assert!(!peer.is_choked() && began.elapsed() < while_);
+        peer.listen_for(Duration::from_millis(100)).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(100), "it says nothing");
+    }
+
+    #[tokio::test]
+    async fn who_says_that_its_description_is_long_takes_no_room_by_that() {
+        let info = vec![7; 40_000];
+        let info_hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &info).as_ref().try_into().unwrap();
+        let said = |length: usize, parts: usize| {
+            let hello = format!("d1:md11:ut_metadatai3ee13:metadata_sizei{length}ee");
+            let mut said = message(20, &[&[0], hello.as_bytes()].concat());
+            for (piece, part) in info.chunks(BLOCK as usize).enumerate().take(parts) {
+                let head = format!("d8:msg_typei1e5:piecei{piece}ee");
+                said.extend(message(20, &[&[METADATA], head.as_bytes(), part].concat()));
+            }
+            said
+        };
+        let ours = Ours {
+            info_hash,
+            peer_id: [0; 20],
+            pieces: None,
+            port: None,
+            exchanges: false,
+            wants: true,
+            share: None,
+            info: Bytes::new(),
+        };
+        let room = Semaphore::new(4);
+        let (to, _sent) = mpsc::channel(UNSENT);
+        let long = said(TORRENT_BYTES, 0);
+        let (mut silent, from) = tokio::io::duplex(1 << 20);
+        silent.write_all(&long).await.unwrap();
+        let mut liar = Peer::of(from, to.clone(), true, ours.clone());
+        let lying = liar.description(&room);
+        let good = said(info.len(), 3);
+        let mut honest = Peer::of(&good[..], to, true, ours);
+        let described = tokio::time::timeout(Duration::from_secs(5), async {
+            tokio::select! {
+                biased;
+                _ = lying => panic!("it says nothing"),
+                described = honest.description(&room) => described.unwrap(),
+            }
+        });
+        assert_eq!(described.await.unwrap(), info);
+        assert_eq!(room.available_permits(), 4, "all room is free again");
     }
 
     #[test]

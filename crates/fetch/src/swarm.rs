@@ -1,56 +1,53 @@
 //! A torrent from its swarm, and back to it.
 //!
-//! ```text
-//! DIR/torrent   the description, once it is known
-//! ```
-//!
 //! A piece comes whole from one peer, so that whoever sent a wrong one is known, and is not asked again. Peers come from
 //! trackers, the DHT and other peers, or connect by themselves; every address that is connected to is checked like that of a
 //! server. Pieces that are here are given to others only as far as the operator allows it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::address::is_public;
-use crate::board::{Board, NotKept, Source};
+use crate::address::{canonical, party};
+use crate::board::{Board, Source};
 use crate::client::Client;
 use crate::doors::{Caller, Door};
 use crate::error::FetchError;
-use crate::fetch::Progress;
-use crate::finding::{Found, News, Sources};
+use crate::fetch::disk;
+use crate::finding::{Found, Knowing, News, Sources};
 use crate::giving::Share;
 use crate::peer::{Ours, Peer};
-use crate::torrent::{Magnet, Torrent};
+use crate::progress::{GOODBYE, Progress};
+use crate::talk::{Broken, Ended, Talk, piece_patience};
+use crate::torrent::Torrent;
 use crate::tracker::{Announce, Event};
 
 /// Peers that are spoken to at once.
-const PEERS: usize = 30;
-/// Of these, peers at one address that connected to us.
+pub(crate) const PEERS: usize = 30;
+/// Of these, peers of one party.
 const PEERS_OF_ONE: usize = 3;
-/// Peers that are remembered, and that are asked for a description.
+/// Peers that are remembered.
 const KNOWN: usize = 2_000;
-const DESCRIBERS: usize = 200;
-/// Bytes of pieces that are under way at once: each is in memory until it is whole.
+/// How often in a row a peer may be of no use before it is forgotten.
+const FAILURES: u32 = 3;
+/// Bytes of pieces that are under way at once, but one piece always is: each is in memory until it is whole.
 const UNDER_WAY: u64 = 64 << 20;
-/// How often trackers are asked.
+/// How often is asked for peers.
 const ASK_AGAIN: Duration = Duration::from_secs(120);
 /// The same while no peer is known.
 const ASK_SOON: Duration = Duration::from_secs(15);
 /// The same while nothing is missing.
 const ASK_SELDOM: Duration = Duration::from_secs(900);
+/// How long each tracker is left alone at least, even if it failed, and at most, whatever it wishes.
+const TRACKER_LEFT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 /// One time in so many the DHT is asked as well, while peers are known.
 const DHT_EVERY: u64 = 5;
 /// How long a peer that failed is left alone.
@@ -59,97 +56,12 @@ const LEFT_ALONE: Duration = Duration::from_secs(60);
 const LEFT_IN_PEACE: Duration = Duration::from_secs(900);
 /// How long nothing new may come before this try is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How long one piece may take.
-const PIECE_PATIENCE: Duration = Duration::from_secs(120);
-/// How long a peer may keep us waiting until it gives anything.
-const CHOKED: Duration = Duration::from_secs(120);
-/// How long telling trackers that it is over may take.
-const GOODBYE: Duration = Duration::from_secs(3);
-
 impl Client {
-    /// The description of a torrent that a magnet link names, from its swarm; kept in `dir`.
-    ///
-    /// # Errors
-    /// When no peer describes it.
-    pub async fn describe(&self, magnet: &Magnet, dir: &Path) -> Result<Torrent, FetchError> {
-        let path = dir.join("torrent");
-        if let Ok(bytes) = fs::read(&path)
-            && let Ok(torrent) = Torrent::parse(&bytes)
-            && torrent.info_hash == magnet.info_hash
-        {
-            return Ok(Torrent { trackers: magnet.trackers.clone(), ..torrent });
-        }
-        let info = self.description(magnet).await?;
-        let bytes = [b"d4:info", info.as_slice(), b"e"].concat();
-        let torrent = Torrent::parse(&bytes).map_err(|problem| FetchError::Torrent { problem })?;
-        fs::create_dir_all(dir).and_then(|()| fs::write(&path, &bytes)).map_err(disk)?;
-        Ok(Torrent { trackers: magnet.trackers.clone(), ..torrent })
-    }
-
-    /// What the first peer that describes it says.
-    async fn description(&self, magnet: &Magnet) -> Result<Vec<u8>, FetchError> {
-        let (info_hash, peer_id) = (magnet.info_hash, peer_id());
-        let announce = Announce {
-            info_hash,
-            peer_id,
-            uploaded: 0,
-            downloaded: 0,
-            left: 1,
-            event: Event::Started,
-            port: None,
-        };
-        let ours = Ours {
-            info_hash,
-            peer_id,
-            port: None,
-            exchanges: false,
-            wants: true,
-            share: None,
-            info: Bytes::new(),
-        };
-        let (found, mut heard) = mpsc::unbounded_channel();
-        let mut finding =
-            pin!(self.find(Sources { trackers: &magnet.trackers, dht: true }, &announce, &found));
-        let (mut asked, mut known, mut waiting) = (JoinSet::new(), HashSet::new(), VecDeque::new());
-        let (mut is_finding, mut problem) = (true, "none of its peers describes it".to_owned());
-        loop {
-            while let Ok(News { peers, .. }) = heard.try_recv() {
-                let new = peers.into_iter().filter(|peer| known.len() < DESCRIBERS && known.insert(*peer));
-                waiting.extend(new);
-            }
-            while asked.len() < PEERS
-                && let Some(address) = waiting.pop_front()
-            {
-                let ours = ours.clone();
-                asked.spawn(async move {
-                    let mut peer = Peer::connect(address, ours).await?;
-                    let described = tokio::time::timeout(PIECE_PATIENCE, peer.description());
-                    described.await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
-                });
-            }
-            if !is_finding && asked.is_empty() {
-                return Err(FetchError::Peers { problem });
-            }
-            tokio::select! {
-                Some(answer) = asked.join_next() => match answer.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                    Ok(info) => return Ok(info),
-                    Err(error) => problem = error.to_string(),
-                },
-                why = &mut finding, if is_finding => {
-                    is_finding = false;
-                    problem = why.filter(|_| known.is_empty()).unwrap_or(problem);
-                }
-                // Peers are told while others are still asked for some.
-                () = tokio::time::sleep(Duration::from_millis(100)) => {}
-            }
-        }
-    }
-
     /// Fetches the chosen files of a torrent (all when none are) into `dir`; where all its bytes are. What is here is given to
     /// others meanwhile, as far as that is allowed.
     ///
     /// # Errors
-    /// When nothing new comes for some time, and when the disk fails. What came stays.
+    /// When nothing new comes for some time, when it was stopped, and when the disk fails. What came stays.
     pub async fn fetch_torrent(
         &self,
         torrent: &Torrent,
@@ -157,20 +69,22 @@ impl Client {
         dir: &Path,
         progress: &Progress,
     ) -> Result<PathBuf, FetchError> {
-        let board = Arc::new(Board::open(torrent, chosen, dir).map_err(disk)?);
-        let mut swarm = Swarm::join(self, torrent, &board, progress.given.load(Ordering::Relaxed));
+        let _leaving = progress.follow();
+        let board = Arc::new(Board::open(torrent, chosen, dir).map_err(disk("write"))?);
+        let given = progress.given.load(Ordering::Relaxed);
+        let mut swarm = Swarm::join(self, torrent, torrent.content(chosen), &board, given);
         let outcome = swarm.run(progress, None).await;
-        board.note().await.map_err(disk)?;
+        board.note().await.map_err(disk("write"))?;
         swarm.leave().await;
         outcome?;
         Ok(board.path().unwrap_or(dir).to_owned())
     }
 
     /// Gives what was fetched to others: the chosen files of a torrent, which lie elsewhere now, until as much was given as is
-    /// allowed or the time is over. `progress.given` says how much was given before.
+    /// allowed, the time is over or what is given is not there any more. `progress.given` says how much was given before.
     ///
     /// # Errors
-    /// When this machine fails.
+    /// When this machine fails, and when it was stopped.
     pub async fn seed(
         &self,
         torrent: &Torrent,
@@ -179,12 +93,22 @@ impl Client {
         time: Duration,
         progress: &Progress,
     ) -> Result<(), FetchError> {
+        let _leaving = progress.follow();
         let board = Arc::new(Board::of_stored(torrent, chosen, source));
-        let mut swarm = Swarm::join(self, torrent, &board, progress.given.load(Ordering::Relaxed));
+        let given = progress.given.load(Ordering::Relaxed);
+        let mut swarm = Swarm::join(self, torrent, torrent.content(chosen), &board, given);
         let outcome = swarm.run(progress, Some(Instant::now() + time)).await;
         swarm.leave().await;
         outcome
     }
+}
+
+/// A peer that may be connected to.
+struct Known {
+    /// When it may be.
+    due: Instant,
+    /// How often in a row it was of no use.
+    failures: u32,
 }
 
 /// A swarm that we are a part of.
@@ -200,25 +124,35 @@ struct Swarm<'a> {
     heard: mpsc::UnboundedReceiver<News>,
     callers: mpsc::Receiver<Caller>,
     _door: Door,
-    /// When each may be connected to.
-    known: HashMap<SocketAddr, Instant>,
+    known: HashMap<SocketAddr, Known>,
+    /// Parties that sent wrong pieces.
     banned: HashSet<SocketAddr>,
-    talks: JoinSet<(SocketAddr, Result<(), Broken>)>,
+    talks: JoinSet<Ended>,
     talking: HashSet<SocketAddr>,
+    /// Room for pieces that are under way.
+    room: Arc<Semaphore>,
     /// Trackers that know of us.
     trackers: HashSet<String>,
+    /// When each tracker may be asked again.
+    due: HashMap<String, Instant>,
     asked: u64,
     problem: String,
 }
 
 impl<'a> Swarm<'a> {
-    fn join(client: &'a Client, torrent: &'a Torrent, board: &Arc<Board>, given: u64) -> Swarm<'a> {
-        let ratio = client.options.seeding.ratio;
-        // As much as it says, of what is wanted here.
-        let most = (board.wanted() as f64 * ratio) as u64;
+    /// Joins it, for so many bytes that are wanted.
+    fn join(
+        client: &'a Client,
+        torrent: &'a Torrent,
+        content: u64,
+        board: &Arc<Board>,
+        given: u64,
+    ) -> Swarm<'a> {
+        let most = (content as f64 * client.options.seeding.ratio) as u64;
         let share = (most > 0).then(|| Arc::new(Share::new(board, &client.budget, given, most)));
         let (found, heard) = mpsc::unbounded_channel();
         let (door, callers) = client.doors.add(torrent.info_hash);
+        let pieces = (UNDER_WAY / torrent.piece_bytes).clamp(1, PEERS as u64) as usize;
         Swarm {
             client,
             torrent,
@@ -234,21 +168,22 @@ impl<'a> Swarm<'a> {
             banned: HashSet::new(),
             talks: JoinSet::new(),
             talking: HashSet::new(),
+            room: Arc::new(Semaphore::new(pieces)),
             trackers: HashSet::new(),
+            due: HashMap::new(),
             asked: 0,
             problem: "nobody knows a peer".to_owned(),
         }
     }
 
-    /// Goes on until all that is wanted is here; with an end until enough was given, or the time has come.
+    /// Goes on until all that is wanted is here, or it is stopped; with an end until enough was given, or the time has come.
     async fn run(&mut self, progress: &Progress, end: Option<Instant>) -> Result<(), FetchError> {
         progress.total.store(self.board.wanted(), Ordering::Relaxed);
         let mut asking: Option<BoxFuture<'a, Option<String>>> = None;
-        let mut ask_at = Instant::now();
+        let (mut ask_at, mut stop) = (Instant::now(), progress.follow());
         loop {
             self.show(progress);
             if self.is_over(end)? {
-                self.talks.abort_all();
                 return Ok(());
             }
             if asking.is_none() && Instant::now() >= ask_at {
@@ -264,7 +199,8 @@ impl<'a> Swarm<'a> {
                 }
                 Some(news) = self.heard.recv() => self.note(news),
                 Some(caller) = self.callers.recv() => self.welcome(caller),
-                Some(Ok((address, outcome))) = self.talks.join_next() => self.ended(address, outcome)?,
+                Some(Ok(ended)) = self.talks.join_next() => self.ended(ended)?,
+                () = stopped(&mut stop) => return Err(FetchError::Stopped),
                 () = tokio::time::sleep(Duration::from_millis(500)) => {}
             }
         }
@@ -279,16 +215,22 @@ impl<'a> Swarm<'a> {
     }
 
     fn is_over(&mut self, end: Option<Instant>) -> Result<bool, FetchError> {
-        match end {
-            None if self.board.got().1 == 0 => Ok(true),
-            None if self.board.last_news().elapsed() > PATIENCE => {
-                Err(FetchError::Peers { problem: std::mem::take(&mut self.problem) })
-            }
-            None => Ok(false),
-            Some(end) => {
-                Ok(Instant::now() >= end || self.share.as_ref().is_none_or(|share| share.is_spent()))
-            }
-        }
+        let Some(end) = end else {
+            let is_late = self.board.last_news().elapsed() > self.patience();
+            return match self.board.got().1 {
+                0 => Ok(true),
+                _ if is_late => Err(FetchError::Peers { problem: std::mem::take(&mut self.problem) }),
+                _ => Ok(false),
+            };
+        };
+        let has_given = self.share.as_ref().is_none_or(|share| share.is_spent() || share.is_gone());
+        Ok(has_given || Instant::now() >= end)
+    }
+
+    /// How long nothing new may come: not less than a piece may take that is under way.
+    fn patience(&self) -> Duration {
+        let piece = if self.board.is_asking() { self.torrent.piece_bytes } else { 0 };
+        PATIENCE.max(piece_patience(piece))
     }
 
     /// What is said to trackers.
@@ -324,18 +266,40 @@ impl<'a> Swarm<'a> {
         let event = if self.asked == 0 { Event::Started } else { Event::None };
         let is_due = self.pause() != ASK_AGAIN || self.asked.is_multiple_of(DHT_EVERY);
         self.asked += 1;
-        let sources = Sources { trackers: &self.torrent.trackers, dht: is_due && !self.torrent.is_private };
+        let (now, dht) = (Instant::now(), is_due && !self.torrent.is_private);
+        let all = &self.torrent.trackers;
+        let due = all.iter().filter(|tracker| self.due.get(*tracker).is_none_or(|due| *due <= now));
+        let trackers: Vec<String> = due.cloned().collect();
+        if trackers.is_empty() && !all.is_empty() && !dht {
+            return std::future::ready(None).boxed();
+        }
+        self.due.extend(trackers.iter().map(|tracker| (tracker.clone(), now + TRACKER_LEFT.0)));
         let (client, announce, found) = (self.client, self.announce(event), self.found.clone());
-        async move { client.find(sources, &announce, &found).await }.boxed()
+        async move { client.find(Sources { trackers: &trackers, dht }, &announce, &found).await }.boxed()
     }
 
     fn note(&mut self, News { peers, tracker }: News) {
-        self.trackers.extend(tracker);
         let (now, guard) = (Instant::now(), self.client.guard());
-        for peer in peers.into_iter().filter(|peer| peer.port() != 0 && guard.lets(*peer)) {
-            if self.known.len() < KNOWN {
-                self.known.entry(peer).or_insert(now);
+        if let Some(Knowing { tracker, wait }) = tracker {
+            let wait = wait.unwrap_or(ASK_AGAIN).clamp(TRACKER_LEFT.0, TRACKER_LEFT.1);
+            self.due.insert(tracker.clone(), now + wait);
+            self.trackers.insert(tracker);
+        }
+        let may =
+            |peer: &SocketAddr| peer.port() != 0 && guard.lets(*peer) && !self.banned.contains(&party(*peer));
+        let peers: Vec<SocketAddr> = peers.into_iter().map(canonical).filter(may).collect();
+        let is_full = self.known.len() + peers.len() > KNOWN;
+        let failed = self
+            .known
+            .iter()
+            .filter(|(peer, known)| is_full && known.failures > 0 && !self.talking.contains(*peer));
+        let mut failed: Vec<SocketAddr> = failed.map(|(peer, _)| *peer).collect();
+        for peer in peers {
+            if self.known.len() >= KNOWN && !self.known.contains_key(&peer) {
+                let Some(failed) = failed.pop() else { continue };
+                self.known.remove(&failed);
             }
+            self.known.entry(peer).or_insert(Known { due: now, failures: 0 });
         }
     }
 
@@ -343,6 +307,7 @@ impl<'a> Swarm<'a> {
         Ours {
             info_hash: self.torrent.info_hash,
             peer_id: self.peer_id,
+            pieces: Some(self.board.count()),
             port: self.port(),
             exchanges: !self.torrent.is_private,
             wants: self.board.got().1 > 0,
@@ -351,58 +316,60 @@ impl<'a> Swarm<'a> {
         }
     }
 
-    fn has_room(&self) -> bool {
-        let most = PEERS.min((UNDER_WAY / self.torrent.piece_bytes) as usize).max(1);
-        self.talking.len() < most
+    /// Whether somebody may be spoken to: there is a place, and others of the same party have not too many.
+    fn has_place_for(&self, address: SocketAddr) -> bool {
+        let its = party(address);
+        self.talking.len() < PEERS
+            && !self.banned.contains(&its)
+            && !self.talking.contains(&address)
+            && self.talking.iter().filter(|other| party(**other) == its).count() < PEERS_OF_ONE
+    }
+
+    fn talk(&self) -> Talk {
+        Talk {
+            board: Arc::clone(&self.board),
+            found: self.found.clone(),
+            room: Arc::clone(&self.room),
+            patience: self.client.options.peer_patience,
+        }
     }
 
     /// Connects to peers that are known.
     fn connect(&mut self) {
         let now = Instant::now();
-        let due = self.known.iter().filter(|(peer, due)| {
-            **due <= now && !self.banned.contains(*peer) && !self.talking.contains(*peer)
-        });
+        let due = self.known.iter().filter(|(peer, known)| known.due <= now && self.has_place_for(**peer));
         let due: Vec<SocketAddr> = due.map(|(peer, _)| *peer).take(PEERS).collect();
         for address in due {
-            if !self.has_room() {
-                return;
+            if self.has_place_for(address) {
+                self.talking.insert(address);
+                self.talks.spawn(self.talk().with(address, Peer::connect(address, self.ours())));
             }
-            let (board, ours, found) = (Arc::clone(&self.board), self.ours(), self.found.clone());
-            self.talking.insert(address);
-            self.talks.spawn(async move {
-                let peer = Peer::connect(address, ours).await;
-                (address, talk(&board, peer, &found).await)
-            });
         }
     }
 
     /// Speaks with a peer that connected to us.
     fn welcome(&mut self, caller: Caller) {
         let address = caller.address;
-        let same = |peer: &&SocketAddr| peer.ip() == address.ip();
-        let is_one_too_many = is_public(address.ip().to_canonical())
-            && (self.talking.iter().filter(same).count() >= PEERS_OF_ONE
-                || self.banned.iter().any(|peer| same(&peer)));
-        if is_one_too_many || !self.has_room() || !self.talking.insert(address) {
-            return;
+        if self.has_place_for(address) {
+            self.talking.insert(address);
+            self.talks.spawn(self.talk().with(address, Peer::welcome(caller, self.ours())));
         }
-        let (board, ours, found) = (Arc::clone(&self.board), self.ours(), self.found.clone());
-        self.talks.spawn(async move {
-            let peer = Peer::welcome(caller, ours).await;
-            (address, talk(&board, peer, &found).await)
-        });
     }
 
-    fn ended(&mut self, address: SocketAddr, outcome: Result<(), Broken>) -> Result<(), FetchError> {
+    fn ended(&mut self, Ended { address, of_use, outcome }: Ended) -> Result<(), FetchError> {
         self.talking.remove(&address);
         // Who has all comes back by itself when it wants something.
         let is_done = outcome.is_ok() && self.board.got().1 == 0;
-        if let Some(due) = self.known.get_mut(&address) {
-            *due = Instant::now() + if is_done { LEFT_IN_PEACE } else { LEFT_ALONE };
+        if let Some(known) = self.known.get_mut(&address) {
+            known.due = Instant::now() + if is_done { LEFT_IN_PEACE } else { LEFT_ALONE };
+            known.failures = if of_use || is_done { 0 } else { known.failures + 1 };
+            if known.failures >= FAILURES {
+                self.known.remove(&address);
+            }
         }
         match outcome {
-            Err(Broken::Liar) => drop(self.banned.insert(address)),
-            Err(Broken::Disk(error)) => return Err(disk(error)),
+            Err(Broken::Liar) => drop(self.banned.insert(party(address))),
+            Err(Broken::Disk(error)) => return Err(disk("write")(error)),
             Err(Broken::Peer(error)) => self.problem = format!("{address}: {error}"),
             Ok(()) => {}
         }
@@ -411,11 +378,14 @@ impl<'a> Swarm<'a> {
 
     /// Tells the trackers that know of us that we go, and that all came, if it did.
     async fn leave(&mut self) {
+        self.talks.abort_all();
         while let Ok(news) = self.heard.try_recv() {
             self.note(news);
         }
         let swarm = &*self;
-        let whole = (self.board.came() > 0 && self.board.got().1 == 0).then_some(Event::Completed);
+        // Whoever wanted a part only has not completed it.
+        let is_whole = self.board.came() > 0 && self.board.got().0 == self.board.total();
+        let whole = is_whole.then_some(Event::Completed);
         let told = swarm.trackers.iter().map(|tracker| async move {
             for event in whole.into_iter().chain([Event::Stopped]) {
                 if let Err(problem) = swarm.client.peers(tracker, &swarm.announce(event)).await {
@@ -430,77 +400,129 @@ impl<'a> Swarm<'a> {
     }
 }
 
-/// Why a talk with a peer ended.
-enum Broken {
-    /// It sent a wrong piece.
-    Liar,
-    Peer(io::Error),
-    Disk(io::Error),
-}
-
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Broken {
-        Broken::Peer(error)
-    }
-}
-
-/// Asks a peer for pieces as long as it has some that are missing, and stays as long as it wants some that are here.
-async fn talk(board: &Arc<Board>, peer: io::Result<Peer>, found: &Found) -> Result<(), Broken> {
-    let mut peer = peer?;
-    let (mut idle, mut choked) = (Instant::now(), Instant::now());
-    let is_given = peer.gives();
-    loop {
-        let told = peer.told();
-        if !told.is_empty() {
-            // Who does not listen any more has found enough.
-            let _ = found.send(News { peers: told, tracker: None });
-        }
-        if board.got().1 == 0 {
-            return if is_given { give(board, peer).await } else { Ok(()) };
-        }
-        if peer.is_choked() {
-            if choked.elapsed() > CHOKED && !peer.takes() {
-                return Err(io::Error::from(ErrorKind::TimedOut).into());
-            }
-            peer.listen_for(Duration::from_secs(1)).await?;
-            continue;
-        }
-        choked = Instant::now();
-        let Some(taken) = board.pick(|piece| peer.has(piece)) else {
-            if idle.elapsed() > LEFT_ALONE && !peer.takes() {
-                return Ok(());
-            }
-            peer.listen_for(Duration::from_millis(200)).await?;
-            continue;
-        };
-        let length = board.length(taken.piece);
-        let asked = tokio::time::timeout(PIECE_PATIENCE, peer.piece(taken.piece as u32, length)).await;
-        if let Some(bytes) = asked.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))? {
-            board.keep(taken, bytes).await.map_err(|not| match not {
-                NotKept::Wrong => Broken::Liar,
-                NotKept::Disk(error) => Broken::Disk(error),
-            })?;
-            idle = Instant::now();
-        }
-    }
-}
-
-/// Stays with a peer that may want something, as long as it lacks some.
-async fn give(board: &Board, mut peer: Peer) -> Result<(), Broken> {
-    while peer.takes() || !peer.has_all(board.count()) {
-        peer.hear().await?;
-    }
-    Ok(())
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that nobody can stop it any more, and that nobody waits for it either.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Who we are in a swarm: somebody else each time.
-fn peer_id() -> [u8; 20] {
+pub(crate) fn peer_id() -> [u8; 20] {
     let mut id = *b"-PU0001-............";
     // Without randomness it is the same each time, which nobody minds.
     let _ = getrandom::fill(&mut id[8..]);
     id
 }
 
-fn disk(source: io::Error) -> FetchError {
-    FetchError::Disk { operation: "write", source }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Options;
+
+    fn torrent() -> Torrent {
+        let info = b"d4:infod6:lengthi4e4:name1:a12:piece lengthi4e6:pieces20:hhhhhhhhhhhhhhhhhhhhee";
+        Torrent { trackers: vec!["http://a.test/".to_owned()], ..Torrent::parse(info).unwrap() }
+    }
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn news(peers: impl Iterator<Item = SocketAddr>) -> News {
+        News { peers: peers.collect(), tracker: None }
+    }
+
+    /// Public addresses of as many parties.
+    fn peers(from: u32, count: u32) -> impl Iterator<Item = SocketAddr> {
+        (from..from + count).map(|n| SocketAddr::from(((0x0100_0000 + n).to_be_bytes(), 1)))
+    }
+
+    fn failed(address: SocketAddr) -> Ended {
+        let error = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        Ended { address, of_use: false, outcome: Err(error.into()) }
+    }
+
+    /// A swarm that is joined, but does nothing by itself.
+    fn with_swarm(test: impl FnOnce(&mut Swarm<'_>)) {
+        let (torrent, dir) = (torrent(), tempfile::tempdir().unwrap());
+        let client = Client::new(Options::default()).unwrap();
+        let board = Arc::new(Board::open(&torrent, &[], dir.path()).unwrap());
+        test(&mut Swarm::join(&client, &torrent, 4, &board, 0));
+    }
+
+    #[test]
+    fn a_party_has_three_places_and_is_banned_as_a_whole() {
+        with_swarm(|swarm| {
+            swarm.talking.extend((1..=3).map(|n| at(&format!("[2606:4700::{n}]:1"))));
+            assert!(!swarm.has_place_for(at("[2606:4700::ffff:4]:9")), "the same network");
+            assert!(swarm.has_place_for(at("[2606:4700:1::4]:9")));
+            swarm.ended(Ended { outcome: Err(Broken::Liar), ..failed(at("1.2.3.4:5")) }).unwrap();
+            assert!(!swarm.has_place_for(at("1.2.3.4:6")), "from another port");
+            assert!(swarm.has_place_for(at("1.2.3.5:5")));
+            swarm.note(news(["1.2.3.4:7", "[::ffff:1.2.3.4]:7", "1.2.3.5:7"].map(at).into_iter()));
+            assert_eq!(swarm.known.keys().collect::<Vec<_>>(), [&at("1.2.3.5:7")]);
+            // Addresses that operators allowed stand for themselves.
+            swarm.ended(Ended { outcome: Err(Broken::Liar), ..failed(at("127.0.0.1:5")) }).unwrap();
+            assert!(swarm.has_place_for(at("127.0.0.1:6")) && !swarm.has_place_for(at("127.0.0.1:5")));
+        });
+    }
+
+    #[test]
+    fn peers_of_no_use_make_room_for_others() {
+        with_swarm(|swarm| {
+            swarm.note(news(peers(0, KNOWN as u32)));
+            let [bad, better] = [0, 1].map(|n| peers(n, 1).next().unwrap());
+            let new = peers(5_000, 1).next().unwrap();
+            swarm.note(news([new].into_iter()));
+            assert!(!swarm.known.contains_key(&new), "there is no room");
+            swarm.ended(failed(bad)).unwrap();
+            swarm.ended(Ended { of_use: true, ..failed(better) }).unwrap();
+            swarm.note(news([better, new].into_iter()));
+            assert!(swarm.known.contains_key(&new) && !swarm.known.contains_key(&bad));
+            assert!(swarm.known.contains_key(&better) && swarm.known.len() == KNOWN);
+            for times in 1..=FAILURES {
+                assert!(swarm.known.contains_key(&new), "{times}");
+                swarm.ended(failed(new)).unwrap();
+            }
+            assert!(!swarm.known.contains_key(&new), "it is forgotten");
+        });
+    }
+
+    #[test]
+    fn trackers_are_left_alone_as_long_as_they_wish() {
+        with_swarm(|swarm| {
+            let tracker = swarm.torrent.trackers[0].clone();
+            let left_alone = |swarm: &Swarm<'_>| {
+                let left = swarm.due[&tracker] - Instant::now();
+                // What passed meanwhile is less than a minute.
+                left.as_secs().div_ceil(60)
+            };
+            drop(swarm.ask());
+            assert_eq!(left_alone(swarm), 1, "whatever it answers");
+            for (wish, minutes) in [(Some(1_800), 30), (Some(1), 1), (Some(1 << 40), 60), (None, 2)] {
+                let wait = wish.map(Duration::from_secs);
+                let knowing = Knowing { tracker: tracker.clone(), wait };
+                swarm.note(News { peers: Vec::new(), tracker: Some(knowing) });
+                assert_eq!(left_alone(swarm), minutes);
+                let before = swarm.due[&tracker];
+                drop(swarm.ask());
+                assert_eq!(swarm.due[&tracker], before, "it is not asked now");
+            }
+        });
+    }
+
+    #[test]
+    fn a_place_is_not_room_for_a_piece() {
+        with_swarm(|swarm| {
+            assert_eq!(swarm.room.available_permits(), PEERS);
+            swarm.talking.extend(peers(0, PEERS as u32 - 1));
+            assert!(swarm.has_place_for(at("1.1.1.1:1")));
+        });
+        let torrent = Torrent { piece_bytes: UNDER_WAY, ..torrent() };
+        let (client, dir) = (Client::new(Options::default()).unwrap(), tempfile::tempdir().unwrap());
+        let board = Arc::new(Board::open(&torrent, &[], dir.path()).unwrap());
+        let mut swarm = Swarm::join(&client, &torrent, 4, &board, 0);
+        assert_eq!(swarm.room.available_permits(), 1);
+        swarm.talking.insert(at("1.1.1.1:1"));
+        assert!(swarm.has_place_for(at("1.1.1.2:1")), "who takes shuts nobody out");
+    }
 }

@@ -1,5 +1,7 @@
 //! What a torrent describes (BEP 3), and what a magnet link names (BEP 9): read here before anything else sees it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use ring::digest;
@@ -98,6 +100,14 @@ impl Torrent {
     /// When a number is none of a file.
     pub fn length(&self, numbers: &[u32]) -> Result<u64, BadTorrent> {
         Ok(self.chosen(numbers)?.iter().fold(0_u64, |sum, (_, file)| sum.saturating_add(file.length)))
+    }
+
+    /// Bytes of the same files, but each once and without padding: what giving back is reckoned from must not grow with what
+    /// nobody wanted.
+    pub(crate) fn content(&self, numbers: &[u32]) -> u64 {
+        let chosen: BTreeMap<usize, &TorrentFile> =
+            self.chosen(numbers).unwrap_or_default().into_iter().collect();
+        chosen.values().filter(|file| !file.is_padding).map(|file| file.length).sum()
     }
 
     /// The files with these numbers, all but padding when none are given.
@@ -274,6 +284,7 @@ mod tests {
             (read.length(&[]), read.length(&[1]), read.length(&[2]).is_err()),
             (Ok(20_000), Ok(1), true)
         );
+        assert_eq!((read.content(&[]), read.content(&[0, 1, 0]), read.content(&[1])), (20_000, 20_000, 0));
         assert!(read.is_private);
         assert_eq!(Torrent::parse(&read.file()), Ok(read));
         let one = Torrent::parse(&torrent("6:lengthi0e", 0)).unwrap();

@@ -7,7 +7,7 @@ use pumasi_types::ByteSize;
 use tokio::net::UdpSocket;
 use url::Url;
 
-use crate::address;
+use crate::address::{self, canonical};
 use crate::bencode::Value;
 use crate::client::Client;
 use crate::place::Place;
@@ -24,26 +24,26 @@ const UDP_MAGIC: u64 = 0x0417_2710_1980;
 
 /// Who asks for what.
 #[derive(Clone, Copy, Debug)]
-pub struct Announce {
+pub(crate) struct Announce {
     /// Which torrent.
-    pub info_hash: [u8; 20],
+    pub(crate) info_hash: [u8; 20],
     /// Who asks.
-    pub peer_id: [u8; 20],
+    pub(crate) peer_id: [u8; 20],
     /// Bytes that were given to peers, since this peer began.
-    pub uploaded: u64,
+    pub(crate) uploaded: u64,
     /// Bytes that came from peers, since this peer began.
-    pub downloaded: u64,
+    pub(crate) downloaded: u64,
     /// Bytes that are missing.
-    pub left: u64,
+    pub(crate) left: u64,
     /// Why the tracker is asked.
-    pub event: Event,
+    pub(crate) event: Event,
     /// Where peers can connect to; none: nowhere.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
 }
 
 /// Why a tracker is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// For more peers.
     None,
     /// All is here now.
@@ -81,24 +81,38 @@ impl Event {
     }
 }
 
+/// What a tracker tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) peers: Vec<SocketAddr>,
+    /// How long it wants to be left alone.
+    pub(crate) wait: Option<Duration>,
+}
+
 /// The port of `discard`, for who cannot be connected to: trackers want one.
 const PORT: u16 = 9;
 
 impl Client {
-    /// The peers that a tracker knows, those only that may be connected to.
+    /// The peers that a tracker knows, those only that may be connected to. All of its answer has a time: a tracker that sends
+    /// a byte now and then would otherwise keep whoever asks for ever.
     ///
     /// # Errors
     /// Why it told none, for people.
-    pub async fn peers(&self, tracker: &str, announce: &Announce) -> Result<Vec<SocketAddr>, String> {
-        let found = match tracker.get(..4) {
-            Some("udp:") => self.udp_peers(tracker, announce).await?,
-            _ => self.http_peers(tracker, announce).await?,
+    pub(crate) async fn peers(&self, tracker: &str, announce: &Announce) -> Result<Told, String> {
+        let asked = async {
+            match tracker.get(..4) {
+                Some("udp:") => self.udp_peers(tracker, announce).await,
+                _ => self.http_peers(tracker, announce).await,
+            }
         };
+        let told = tokio::time::timeout(self.options.tracker_patience, asked).await;
+        let Told { peers, wait } = told.unwrap_or_else(|_| Err("it is too slow".to_owned()))?;
         let guard = self.guard();
-        Ok(found.into_iter().filter(|peer| peer.port() != 0 && guard.lets(*peer)).take(PEERS).collect())
+        let peers = peers.into_iter().map(canonical).filter(|peer| peer.port() != 0 && guard.lets(*peer));
+        Ok(Told { peers: peers.take(PEERS).collect(), wait })
     }
 
-    async fn http_peers(&self, tracker: &str, announce: &Announce) -> Result<Vec<SocketAddr>, String> {
+    async fn http_peers(&self, tracker: &str, announce: &Announce) -> Result<Told, String> {
         let place = Place::parse(tracker, self.guard()).map_err(|bad| bad.to_string())?;
         let query = place.query().map(|query| format!("{query}&")).unwrap_or_default();
         let Announce { info_hash, peer_id, uploaded, downloaded, left, event, port } = announce;
@@ -112,10 +126,10 @@ impl Client {
         );
         let answer =
             self.small(&place.with_query(&query), ANSWER).await.map_err(|error| error.to_string())?;
-        peers_of(&answer)
+        told_by(&answer)
     }
 
-    async fn udp_peers(&self, tracker: &str, announce: &Announce) -> Result<Vec<SocketAddr>, String> {
+    async fn udp_peers(&self, tracker: &str, announce: &Announce) -> Result<Told, String> {
         let url = Url::parse(tracker).map_err(|_| "it must look like udp://HOST:PORT")?;
         let (host, port) = url.host_str().zip(url.port()).ok_or("it must look like udp://HOST:PORT")?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -152,8 +166,12 @@ impl Client {
         ]
         .concat();
         let answer = asked(&socket, &question, 1, ticket).await?;
-        let peers = answer.get(12..).ok_or("its answer is too short")?;
-        Ok(if to.is_ipv4() { compact_v4(peers) } else { compact_v6(peers) })
+        // How long to wait, and how many there are that lack something and that lack nothing (BEP 15).
+        let (head, peers) = answer.split_first_chunk::<12>().ok_or("its answer is too short")?;
+        let [a, b, c, d, ..] = *head;
+        let wait = Duration::from_secs(u32::from_be_bytes([a, b, c, d]).into());
+        let peers = if to.is_ipv4() { compact_v4(peers) } else { compact_v6(peers) };
+        Ok(Told { peers, wait: Some(wait) })
     }
 }
 
@@ -183,6 +201,10 @@ async fn asked(socket: &UdpSocket, question: &[u8], action: u32, ticket: u32) ->
 /// # Errors
 /// Why it told none, for people.
 pub fn peers_of(answer: &[u8]) -> Result<Vec<SocketAddr>, String> {
+    told_by(answer).map(|told| told.peers)
+}
+
+fn told_by(answer: &[u8]) -> Result<Told, String> {
     let value = Value::read(answer).ok_or("its answer is not bencoded")?;
     if let Some(reason) = value.get("failure reason").and_then(Value::text) {
         return Err(reason.chars().take(200).collect());
@@ -193,7 +215,9 @@ pub fn peers_of(answer: &[u8]) -> Result<Vec<SocketAddr>, String> {
         _ => Vec::new(),
     };
     peers.extend(value.get("peers6").and_then(Value::bytes).map(compact_v6).unwrap_or_default());
-    Ok(peers)
+    let seconds = |key| value.get(key)?.int().and_then(|seconds| u64::try_from(seconds).ok());
+    let wait = seconds("interval").max(seconds("min interval")).map(Duration::from_secs);
+    Ok(Told { peers, wait })
 }
 
 fn peer_of(value: &Value<'_>) -> Option<SocketAddr> {
@@ -241,5 +265,53 @@ mod tests {
         assert_eq!(peers_of(list).unwrap(), ["1.2.3.4:5".parse().unwrap()]);
         assert_eq!(peers_of(b"d14:failure reason4:gonee").unwrap_err(), "gone");
         assert!(peers_of(b"<html>").is_err());
+        for (said, wait) in [
+            (&b"d8:intervali1800e12:min intervali900ee"[..], Some(1_800)),
+            (b"d8:intervali60e12:min intervali900ee", Some(900)),
+            (b"d8:intervali-1ee", None),
+            (b"de", None),
+        ] {
+            assert_eq!(told_by(said).unwrap().wait, wait.map(Duration::from_secs));
+        }
+    }
+
+    /// Answers as a UDP tracker that wants to be left alone for half an hour, or not at all.
+    async fn udp_tracker(answers: bool) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut asked = [0; 200];
+            while let Ok((_, from)) = socket.recv_from(&mut asked).await {
+                let head = &asked[8..16];
+                let answer = if head[3] == 0 {
+                    [head, b"conn-id!"].concat()
+                } else {
+                    let counts = [1_800_u32, 1, 1].map(u32::to_be_bytes).concat();
+                    [head, &counts, &[1, 2, 3, 4, 0x1a, 0xe1]].concat()
+                };
+                if answers {
+                    socket.send_to(&answer, from).await.unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn udp_trackers_tell_how_long_to_wait_and_have_no_longer_themselves() {
+        let guard = address::Guard { private: true, open: Vec::new() };
+        let tracker_patience = Duration::from_millis(500);
+        let options = crate::client::Options { guard, tracker_patience, ..Default::default() };
+        let client = Client::new(options).unwrap();
+        let (info_hash, peer_id, event) = ([1; 20], [2; 20], Event::Started);
+        let announce =
+            Announce { info_hash, peer_id, uploaded: 0, downloaded: 0, left: 1, event, port: None };
+        let told = client.peers(&format!("udp://{}", udp_tracker(true).await), &announce).await.unwrap();
+        let peers = vec!["1.2.3.4:6881".parse().unwrap()];
+        assert_eq!(told, Told { peers, wait: Some(Duration::from_secs(1_800)) });
+        let silent = format!("udp://{}", udp_tracker(false).await);
+        let silent = client.peers(&silent, &announce);
+        let silent = tokio::time::timeout(Duration::from_secs(4), silent).await.expect("it ends");
+        assert_eq!(silent.unwrap_err(), "it is too slow");
     }
 }

@@ -141,12 +141,19 @@ async fn two_that_fetch_give_each_other_what_the_other_lacks() {
 struct Raw(TcpStream);
 
 impl Raw {
+    /// Connects as soon as the torrent is given.
     async fn connect(address: SocketAddr, shared: &Shared) -> Raw {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
         let greeting = [&b"\x13BitTorrent protocol"[..], &[0; 8], &shared.info_hash(), &[b'r'; 20]].concat();
-        stream.write_all(&greeting).await.unwrap();
-        stream.read_exact(&mut [0; 68]).await.unwrap();
-        Raw(stream)
+        loop {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(&greeting).await.unwrap();
+            if stream.read_exact(&mut [0; 68]).await.is_ok() {
+                return Raw(stream);
+            }
+            assert!(Instant::now() < until, "nobody greets");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn say(&mut self, kind: u8, payload: &[u8]) {
@@ -156,6 +163,12 @@ impl Raw {
 
     async fn ask(&mut self, piece: u32, start: u32, length: u32) {
         self.say(6, &[piece.to_be_bytes(), start.to_be_bytes(), length.to_be_bytes()].concat()).await;
+    }
+
+    /// Whether the connection ends soon.
+    async fn is_left(&mut self) -> bool {
+        let heard = async { while self.0.read(&mut [0; 1 << 10]).await.is_ok_and(|count| count > 0) {} };
+        tokio::time::timeout(Duration::from_secs(10), heard).await.is_ok()
     }
 
     /// The next message of this kind; none when the connection ends before, or nothing comes.
@@ -261,4 +274,89 @@ async fn the_limit_of_bytes_in_a_second_holds() {
     taker.fetch_torrent(&torrent(&shared, &known), &[], dir.path(), &Progress::default()).await.unwrap();
     let took = began.elapsed();
     assert!(took > Duration::from_millis(1_500), "512 KiB at 256 KiB/s took {took:?}");
+}
+
+/// A client that gives all of a torrent, where, and its tracker.
+async fn giver(options: Options, shared: &Shared) -> (Arc<Client>, SocketAddr, Torrent) {
+    let nobody = tracker(&[]).await;
+    let seeding = Seeding { ratio: 100.0, limit: None };
+    let guard = Guard { private: false, open: vec![nobody.address] };
+    let client = Client::new(Options { guard, seeding, ..options }).unwrap();
+    let address = client.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    (Arc::new(client), address, torrent(shared, &nobody))
+}
+
+#[tokio::test]
+async fn who_neither_gives_nor_takes_keeps_no_place() {
+    let shared = shared();
+    let options = Options { peer_patience: Duration::from_secs(2), ..Options::default() };
+    let (giver, address, described) = giver(options, &shared).await;
+    let kept = Arc::new(Kept(shared.bytes.clone()));
+    tokio::spawn(async move {
+        giver.seed(&described, &[], kept, Duration::from_secs(60), &Progress::default()).await
+    });
+    let (mut idle, mut taker) = (Raw::connect(address, &shared).await, Raw::connect(address, &shared).await);
+    idle.say(2, &[]).await;
+    taker.say(2, &[]).await;
+    taker.hear(1).await.unwrap();
+    for _ in 0..12 {
+        taker.ask(0, 0, 16 << 10).await;
+        assert!(taker.hear(7).await.is_some(), "who takes stays");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert!(idle.is_left().await, "it only says that it wants something");
+    assert!(taker.is_left().await, "it takes nothing any more");
+}
+
+/// All bytes of a torrent, which cannot be read any more.
+struct Lost(io::ErrorKind);
+
+impl Source for Lost {
+    fn read(&self, _: u64, _: u32) -> BoxFuture<'_, io::Result<Vec<u8>>> {
+        Box::pin(async { Err(self.0.into()) })
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_given_keeps_nobody() {
+    let shared = shared();
+    for (kind, is_over) in [(io::ErrorKind::Other, false), (io::ErrorKind::NotFound, true)] {
+        let (giver, address, described) = giver(Options::default(), &shared).await;
+        let progress = Arc::new(Progress::default());
+        let seen = Arc::clone(&progress);
+        let giving = tokio::spawn(async move {
+            let lost = Arc::new(Lost(kind));
+            giver.seed(&described, &[], lost, Duration::from_secs(60), &seen).await
+        });
+        let mut taker = Raw::connect(address, &shared).await;
+        taker.say(2, &[]).await;
+        taker.hear(1).await.unwrap();
+        taker.ask(0, 0, 16 << 10).await;
+        assert!(taker.is_left().await, "{kind}: nothing can be sent to it any more");
+        let until = Instant::now() + Duration::from_secs(10);
+        while progress.peers.load(Ordering::Relaxed) > 0 && !giving.is_finished() {
+            assert!(Instant::now() < until, "{kind}: it keeps its place");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let ended = tokio::time::timeout(Duration::from_secs(if is_over { 10 } else { 1 }), giving).await;
+        assert_eq!(ended.is_ok(), is_over, "{kind}: only what is gone is given no more");
+    }
+}
+
+#[tokio::test]
+async fn whoever_stops_giving_tells_how_much_it_gave() {
+    let shared = shared();
+    let nobody = tracker(&[]).await;
+    let (giver, address) = open_client(vec![nobody.address], 100.0, None).await;
+    let (described, progress) = (torrent(&shared, &nobody), Arc::new(Progress::default()));
+    let (kept, seen) = (Arc::new(Kept(shared.bytes.clone())), Arc::clone(&progress));
+    tokio::spawn(async move { giver.seed(&described, &[], kept, Duration::from_secs(60), &seen).await });
+    let mut taker = Raw::connect(address, &shared).await;
+    taker.say(2, &[]).await;
+    taker.hear(1).await.unwrap();
+    taker.ask(0, 0, 16 << 10).await;
+    taker.hear(7).await.unwrap();
+    progress.stop().await;
+    assert_eq!(said(&nobody, "event"), ["started", "stopped"]);
+    assert_eq!(said(&nobody, "uploaded")[1], (16 << 10).to_string());
 }

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use pumasi_fetch::address::Guard;
 use pumasi_fetch::{Client, FetchError, Magnet, Options, Progress, Torrent};
 
 use super::seeder::{Seeder, Shared, tracker};
-use super::server::bytes;
+use super::server::{Server, Step, bytes, text};
 
 fn client(open: &[SocketAddr]) -> Client {
     Client::new(Options { guard: Guard { private: false, open: open.to_vec() }, ..Options::default() })
@@ -108,4 +109,88 @@ async fn neither_trackers_nor_peers_lead_inside() {
     let udp = Magnet { trackers: vec![format!("udp://127.0.0.1:{}", tracker.address.port())], ..magnet };
     let error = client(&[]).describe(&udp, dir.path()).await.unwrap_err();
     assert!(error.to_string().contains("private address"), "{error}");
+}
+
+#[tokio::test]
+async fn a_tracker_that_sends_a_byte_now_and_then_is_left() {
+    let dripping = Server::start(|_| {
+        let head = text("HTTP/1.1 200 OK\nContent-Length: 1000000\n\n");
+        vec![head, Step::Forever(b"d".to_vec(), Duration::from_millis(20))]
+    })
+    .await;
+    let guard = Guard { private: false, open: vec![dripping.address] };
+    let options = Options { guard, tracker_patience: Duration::from_millis(300), ..Options::default() };
+    let magnet = Magnet::parse(&shared().magnet(&dripping.url("/"))).unwrap();
+    let (dir, client) = (tempfile::tempdir().unwrap(), Client::new(options).unwrap());
+    let described = client.describe(&magnet, dir.path());
+    let described = tokio::time::timeout(Duration::from_secs(20), described).await.expect("it ends");
+    let error = described.unwrap_err();
+    assert!(error.to_string().contains("it is too slow") && error.is_passing(), "{error}");
+}
+
+#[tokio::test]
+async fn who_names_peers_that_know_nothing_keeps_out_nobody() {
+    let shared = shared();
+    let seeder = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
+    // As many as are asked for a description, and nobody is there.
+    let nowhere: Vec<SocketAddr> = (0..200).map(|n| SocketAddr::from(([127, 0, 1, n], 9))).collect();
+    let liar = tracker(&nowhere).await;
+    let compact = [&[127, 0, 0, 1][..], &seeder.address.port().to_be_bytes()].concat();
+    let late = Server::start(move |_| {
+        let body = [&b"d5:peers6:"[..], &compact, b"e"].concat();
+        vec![Step::Wait(Duration::from_millis(500)), text("HTTP/1.1 200 OK\n\n"), Step::Send(body)]
+    })
+    .await;
+    let guard = Guard { private: true, open: Vec::new() };
+    let client = Client::new(Options { guard, ..Options::default() }).unwrap();
+    let magnet = Magnet::parse(&shared.magnet(&liar.url("/"))).unwrap();
+    let magnet = Magnet { trackers: vec![liar.url("/"), late.url("/")], ..magnet };
+    let dir = tempfile::tempdir().unwrap();
+    client.describe(&magnet, &dir.path().join("1")).await.unwrap();
+    assert_eq!(seeder.asked.load(Ordering::SeqCst), 1);
+    // When nobody else is named, those behind them are asked as well.
+    let last = tracker(&[&nowhere[..100], &[seeder.address]].concat()).await;
+    let magnet = Magnet { trackers: vec![last.url("/")], ..magnet };
+    client.describe(&magnet, &dir.path().join("2")).await.unwrap();
+}
+
+/// Why a tracker was asked, each time.
+fn events(tracker: &Server) -> Vec<String> {
+    let event = |path: &str| path.split_once("&event=").map(|(_, event)| event.to_owned());
+    tracker.seen().iter().map(|asked| event(&asked.path).unwrap_or_default()).collect()
+}
+
+#[tokio::test]
+async fn trackers_are_told_the_truth_about_the_end() {
+    let shared = shared();
+    let seeder = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
+    let tracker = tracker(&[seeder.address]).await;
+    let torrent = Torrent::parse(&shared.torrent(&tracker.url("/"))).unwrap();
+    let client = client(&[seeder.address, tracker.address]);
+    let dir = tempfile::tempdir().unwrap();
+    fetch(&client, &torrent, &[1], dir.path()).await.unwrap();
+    assert_eq!(events(&tracker), ["started", "stopped"], "a part is not all");
+    fetch(&client, &torrent, &[], dir.path()).await.unwrap();
+    assert_eq!(events(&tracker)[2..], ["started", "completed", "stopped"]);
+}
+
+#[tokio::test]
+async fn whoever_stops_it_leaves_with_a_word() {
+    let shared = shared();
+    let nobody = tracker(&[]).await;
+    let torrent = Torrent::parse(&shared.torrent(&nobody.url("/"))).unwrap();
+    let client = client(&[nobody.address]);
+    let (dir, progress) = (tempfile::tempdir().unwrap(), Progress::default());
+    let fetching = client.fetch_torrent(&torrent, &[], dir.path(), &progress);
+    let stopping = async {
+        while nobody.seen().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        progress.stop().await;
+        assert_eq!(events(&nobody), ["started", "stopped"], "before whoever stopped it goes on");
+    };
+    let both = async { tokio::join!(fetching, stopping) };
+    let (fetched, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("it ends");
+    assert!(matches!(fetched, Err(FetchError::Stopped)) && progress.is_stopped(), "{fetched:?}");
 }
