@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use pumasi_core::{
     Brought, Download, DownloadReport, DownloadSource, DownloadSpec, DownloadState, Files, State,
 };
@@ -37,9 +38,8 @@ pub(super) async fn run(hub: &Arc<Hub>) {
         let look = move |state: &State| look(state.files(), &busy, cell::now(), (at_once, each));
         // When the cell has stopped there is nothing to fetch any more.
         let Ok(found) = hub.cell.read(look).await else { break };
-        for (id, keep) in found.ended {
-            end(hub, id, keep).await;
-        }
+        // At once, because a swarm takes leave of its trackers.
+        join_all(found.ended.into_iter().map(|(id, keep)| end(hub, id, keep))).await;
         let is_given_up = hub.downloads.given_up.swap(false, Ordering::Relaxed);
         let is_due = is_given_up || looks.is_multiple_of(SWEEP);
         if is_due && sweep(hub).await.is_none() || seeds::check(hub).await.is_none() {
@@ -56,10 +56,8 @@ pub(super) async fn run(hub: &Arc<Hub>) {
         }
     }
     let all: Vec<DownloadId> = hub.downloads.running().keys().copied().collect();
-    for id in all {
-        end(hub, id, true).await;
-    }
-    seeds::stop(hub).await;
+    let ended = join_all(all.into_iter().map(|id| end(hub, id, true)));
+    tokio::join!(ended, seeds::stop(hub));
 }
 
 /// What a look found.
@@ -114,6 +112,7 @@ fn begin(hub: &Arc<Hub>, id: DownloadId, download: Download) {
 async fn end(hub: &Hub, id: DownloadId, keep: bool) {
     let run = hub.downloads.running().remove(&id);
     if let Some(run) = run {
+        run.progress.stop().await;
         run.task.abort();
         // An error means that it was ended, as it should be.
         let _ = run.task.await;
@@ -168,6 +167,10 @@ async fn serve(hub: Arc<Hub>, id: DownloadId, download: Download, progress: Arc<
     };
     if started {
         let brought = bring(&hub, id, &download, &progress).await;
+        // Whoever ended it knows.
+        if brought.is_err() && progress.is_stopped() {
+            return;
+        }
         let keep = brought.as_ref().is_err_and(|trouble| trouble.again);
         match brought {
             Ok(seed) => {

@@ -5,7 +5,8 @@
 //! DIR/downloads/seeds/ID.json      which blob each of its files is, how much was given, and until when it is
 //! ```
 //!
-//! Who cancels a download ends this as well. What is not stored any more is given to nobody.
+//! Who cancels a download ends this as well, and so does a file that is not stored any more. So many are given at once; others
+//! wait as what lies in the folder until one ends.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,8 +17,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use futures_util::future::BoxFuture;
-use pumasi_blobs::BlobStore;
+use futures_util::future::{BoxFuture, join_all};
+use pumasi_blobs::{BlobError, BlobStore};
 use pumasi_core::{DownloadState, State};
 use pumasi_fetch::{Progress, Source, Torrent};
 use pumasi_types::{DownloadId, Hash, Time};
@@ -29,6 +30,8 @@ use crate::server::Hub;
 
 /// How often it is noted how much was given.
 const NOTED: Duration = Duration::from_secs(30);
+/// Torrents that are given at once: each keeps its description in memory, up to 30 connections, and asks its trackers.
+const AT_ONCE: usize = 64;
 
 /// What a torrent brought.
 pub(super) struct Seed {
@@ -54,11 +57,11 @@ struct Note {
     until: Time,
 }
 
-/// Where a file of a torrent lies: from one of its bytes to another. No blob: padding.
+/// Where a file of a torrent lies: from one of its bytes to another.
 struct Place {
     start: u64,
     end: u64,
-    blob: Option<Hash>,
+    blob: Hash,
 }
 
 /// The files of a torrent, in the store.
@@ -73,9 +76,10 @@ impl Stored {
         let (mut places, mut start) = (Vec::new(), 0);
         for (number, file) in seed.torrent.files.iter().enumerate() {
             let end = start + file.length;
-            let blob = kept.get(&(number as u32)).copied();
-            if file.length > 0 && (blob.is_some() || file.is_padding) {
-                places.push(Place { start, end, blob });
+            if file.length > 0
+                && let Some(blob) = kept.get(&(number as u32))
+            {
+                places.push(Place { start, end, blob: *blob });
             }
             start = end;
         }
@@ -90,14 +94,9 @@ impl Source for Stored {
             let mut bytes = Vec::with_capacity(length as usize);
             let first = self.places.partition_point(|place| place.end <= start);
             for place in self.places.iter().skip(first).take_while(|place| place.start < end) {
-                let (from, to) = (start.max(place.start), end.min(place.end));
-                let Some(blob) = place.blob else {
-                    bytes.resize(bytes.len() + (to - from) as usize, 0);
-                    continue;
-                };
-                let range = from - place.start..to - place.start;
-                let mut pieces = self.blobs.stream_range(&blob, range).await.map_err(io::Error::other)?;
-                while let Some(piece) = pieces.try_next().await.map_err(io::Error::other)? {
+                let range = start.max(place.start) - place.start..end.min(place.end) - place.start;
+                let mut pieces = self.blobs.stream_range(&place.blob, range).await.map_err(unread)?;
+                while let Some(piece) = pieces.try_next().await.map_err(unread)? {
                     bytes.extend_from_slice(&piece);
                 }
             }
@@ -105,6 +104,12 @@ impl Source for Stored {
             if is_all { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
         })
     }
+}
+
+/// What is not stored any more is told from what cannot be read now.
+fn unread(error: BlobError) -> io::Error {
+    let is_gone = matches!(error, BlobError::NotFound { .. });
+    io::Error::new(if is_gone { io::ErrorKind::NotFound } else { io::ErrorKind::Other }, error)
 }
 
 fn folder(hub: &Hub) -> PathBuf {
@@ -143,11 +148,18 @@ pub(super) fn begin(hub: &Arc<Hub>, id: DownloadId, seed: Seed, given: u64) {
     start(hub, id, seed, note);
 }
 
-/// Goes on to give what was given when the hub stopped.
+/// Goes on to give what lies in the folder and is not given, as far as there is room.
 pub(super) fn resume(hub: &Arc<Hub>) {
     let found = std::fs::read_dir(folder(hub)).into_iter().flatten().flatten();
     let ids = found.filter_map(|item| item.file_name().to_str()?.strip_suffix(".json")?.parse().ok());
-    for id in ids.collect::<Vec<DownloadId>>() {
+    let mut waiting: Vec<DownloadId> = ids.collect();
+    waiting.sort_unstable();
+    {
+        let all = hub.downloads.giving();
+        waiting.retain(|id| !all.contains_key(id));
+        waiting.truncate(AT_ONCE.saturating_sub(all.len()));
+    }
+    for id in waiting {
         match read(hub, id).filter(|_| hub.options.downloads.seed_ratio > 0.0) {
             Some((seed, note)) => start(hub, id, seed, note),
             None => remove(hub, id),
@@ -167,6 +179,10 @@ fn start(hub: &Arc<Hub>, id: DownloadId, seed: Seed, note: Note) {
     progress.given.store(note.given, Ordering::Relaxed);
     // The task waits for this lock before it takes itself out again.
     let mut all = hub.downloads.giving();
+    // Another one that ended may have made this one begin, too.
+    if all.len() >= AT_ONCE || all.contains_key(&id) {
+        return;
+    }
     let task = tokio::spawn(give(Arc::clone(hub), id, seed, note, Arc::clone(&progress)));
     all.insert(id, Giving { progress, task });
 }
@@ -193,12 +209,16 @@ async fn give(hub: Arc<Hub>, id: DownloadId, seed: Seed, mut note: Note, progres
             }
         }
     }
+    if progress.is_stopped() {
+        return;
+    }
     remove(&hub, id);
     hub.downloads.giving().remove(&id);
+    resume(&hub);
 }
 
 /// Ends what is given of downloads that were cancelled or forgotten. `None` when the cell has stopped.
-pub(super) async fn check(hub: &Hub) -> Option<()> {
+pub(super) async fn check(hub: &Arc<Hub>) -> Option<()> {
     let given: Vec<DownloadId> = hub.downloads.giving().keys().copied().collect();
     if given.is_empty() {
         return Some(());
@@ -210,9 +230,11 @@ pub(super) async fn check(hub: &Hub) -> Option<()> {
         };
         given.into_iter().filter(|id| !is_done(id)).collect::<Vec<_>>()
     };
-    for id in hub.cell.read(gone).await.ok()? {
-        end(hub, id).await;
-        remove(hub, id);
+    let gone = hub.cell.read(gone).await.ok()?;
+    join_all(gone.iter().map(|id| end(hub, *id))).await;
+    gone.iter().for_each(|id| remove(hub, *id));
+    if !gone.is_empty() {
+        resume(hub);
     }
     Some(())
 }
@@ -220,8 +242,10 @@ pub(super) async fn check(hub: &Hub) -> Option<()> {
 /// Ends all until the hub starts again.
 pub(super) async fn stop(hub: &Hub) {
     let all: Vec<DownloadId> = hub.downloads.giving().keys().copied().collect();
-    for id in all {
-        if let Some(given) = end(hub, id).await
+    // At once, because each takes leave of its trackers.
+    let given = join_all(all.iter().map(|id| end(hub, *id))).await;
+    for (id, given) in all.into_iter().zip(given) {
+        if let Some(given) = given
             && let Some((_, note)) = read(hub, id)
             && let Err(error) = write(hub, id, &Note { given, ..note })
         {
@@ -233,6 +257,7 @@ pub(super) async fn stop(hub: &Hub) {
 /// Ends one; how much of it was given.
 async fn end(hub: &Hub, id: DownloadId) -> Option<u64> {
     let Giving { progress, task } = hub.downloads.giving().remove(&id)?;
+    progress.stop().await;
     task.abort();
     // An error means that it was ended, as it should be.
     let _ = task.await;
