@@ -74,7 +74,7 @@ pub(crate) fn write_large(
     write().map_err(|e| {
         // The first failure says more than one to remove what it left.
         let _ = fs::remove_file(&unfinished);
-        BlobError::folder("write", &path, e)
+        BlobError::folder("write", object.as_ref(), e)
     })?;
     match (fsync, path.parent()) {
         (true, Some(folder)) => sync(folder),

@@ -102,12 +102,13 @@ impl BlobStore {
 
     async fn serve_waiting<R: Request>(&self) -> Vec<(Done<R>, Result<R::Answer, BlobError>)> {
         let _turn = R::turns(self).turn.lock().await;
-        let (batch, done) = R::turns(self).next_batch();
+        let (batch, mut done) = R::turns(self).next_batch();
         if batch.is_empty() {
             return Vec::new();
         }
         match R::serve(self, &batch).await {
             Ok(answers) => done.into_iter().zip(answers.into_iter().map(Ok)).collect(),
+            Err(error) if done.len() == 1 => vec![(done.remove(0), Err(error))],
             // Of the disk or the server, not of one of them: nobody tries again while all others wait.
             Err(error) => {
                 let error = Arc::new(error);

@@ -24,7 +24,7 @@ use crate::chunks::LastByte;
 use crate::server::Hub;
 
 pub(crate) use self::link_pass::{LinkPasses, NoCheck, PASS};
-pub(crate) use self::unfiled::UnfiledRoom;
+pub(crate) use self::unfiled::{SlowBody, UnfiledRoom};
 
 /// How a caller names its own space, whatever that is called.
 pub(crate) const HOME: &str = pumasi_api::wire::files::HOME;

@@ -107,6 +107,13 @@ impl Coming<'_> {
     }
 }
 
+/// Why a body is read no further.
+#[derive(Debug, thiserror::Error)]
+#[error("less than {PACE} bytes came in {patience:?}: send smaller parts, or over a faster connection")]
+pub(crate) struct SlowBody {
+    patience: Duration,
+}
+
 /// How long a sender may be waited for until [`PACE`] bytes have come; how long the store takes does not count.
 struct Pace {
     patience: Duration,
@@ -119,14 +126,11 @@ impl Pace {
         Pace { patience, left: patience, came: 0 }
     }
 
-    async fn wait_for<T>(&mut self, next: impl Future<Output = T>) -> Result<T, String> {
+    async fn wait_for<T>(&mut self, next: impl Future<Output = T>) -> Result<T, SlowBody> {
         let began = Instant::now();
         let next = tokio::time::timeout(self.left, next).await;
         self.left = self.left.saturating_sub(began.elapsed());
-        let patience = self.patience;
-        next.map_err(|_| {
-            format!("less than {PACE} bytes came in {patience:?}: send smaller parts, or faster")
-        })
+        next.map_err(|_| SlowBody { patience: self.patience })
     }
 
     fn came(&mut self, bytes: usize) {

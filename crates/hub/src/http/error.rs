@@ -10,7 +10,7 @@ use pumasi_core::{FilesRefusal, OrderState, Refusal, StepKind};
 
 use super::views;
 use crate::cell::CellError;
-use crate::drive::DriveError;
+use crate::drive::{DriveError, SlowBody};
 use crate::error::fault;
 use crate::limits::NoRoom;
 use crate::results::PartsError;
@@ -239,7 +239,12 @@ impl From<BlobError> for ApiError {
         let (status, code) = match error.reason() {
             BlobError::NotFound { .. } => (StatusCode::NOT_FOUND, "no_blob"),
             BlobError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            BlobError::Body { .. } => (StatusCode::BAD_REQUEST, "broken_upload"),
+            BlobError::Body { source } => match source.downcast_ref::<SlowBody>() {
+                Some(slow) => {
+                    return ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", slow.to_string());
+                }
+                None => (StatusCode::BAD_REQUEST, "broken_upload"),
+            },
             BlobError::DiskFull { .. } => return ApiError::disk_full(&error),
             _ if error.is_passing() => return ApiError::store_away(&error),
             _ => return ApiError::fault("storage", "read or write that file", &error),
