@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use pumasi_api::output::DecodeError;
-use pumasi_api::output::parts::{Finder, Parts};
+use pumasi_api::output::parts::{Finder, Parts, Streams};
+use pumasi_api::output::{DecodeError, Problem};
 use pumasi_blobs::BlobError;
 use pumasi_core::Bounds;
 use pumasi_types::{AccountId, ByteSize, Hash};
@@ -56,6 +56,19 @@ impl Hub {
             finder.give(&self.piece(output, wanted).await?)?;
         }
         Ok(finder.finish()?)
+    }
+
+    /// Where the streams of a stored output lie, whatever files are behind them.
+    pub(crate) async fn streams_of(&self, output: &Hash) -> Result<Streams, PartsError> {
+        let size = self.blobs.size(output)?.ok_or(BlobError::NotFound { hash: *output })?;
+        let mut finder = Finder::new(size.0);
+        loop {
+            if let Some(streams) = finder.streams() {
+                return Ok(streams);
+            }
+            let wanted = finder.wants().ok_or(DecodeError { problem: Problem::Truncated })?;
+            finder.give(&self.piece(output, wanted).await?)?;
+        }
     }
 
     async fn piece(&self, output: &Hash, range: Range<u64>) -> Result<Bytes, BlobError> {

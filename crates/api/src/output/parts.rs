@@ -21,6 +21,15 @@ pub struct Parts {
     pub files: Vec<(String, Range<u64>)>,
 }
 
+/// Where the streams of an output lie, in bytes from the beginning of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Streams {
+    /// Standard output.
+    pub stdout: Range<u64>,
+    /// Standard error.
+    pub stderr: Range<u64>,
+}
+
 impl Parts {
     /// Where the file of this path lies.
     pub fn file(&self, path: &str) -> Option<Range<u64>> {
@@ -40,6 +49,8 @@ enum Stage {
     Count,
     /// So many files.
     Files(u32),
+    /// So many that they are not looked for.
+    TooMany(u32),
 }
 
 /// Finds the parts of an output: give it the bytes that it wants until it wants none.
@@ -61,14 +72,14 @@ impl Finder {
 
     /// Which bytes it needs; none when all is found.
     pub fn wants(&self) -> Option<Range<u64>> {
-        let is_over = matches!(self.stage, Stage::Files(0));
+        let is_over = matches!(self.stage, Stage::Files(0) | Stage::TooMany(_));
         (!is_over).then(|| self.at..self.length.min(self.at + WINDOW))
     }
 
     /// Looks at the bytes that it wanted.
     ///
     /// # Errors
-    /// When they are not those of an output, or there are too many files.
+    /// When they are not those of an output.
     pub fn give(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         let begin = self.at;
         while self.wants().is_some() {
@@ -81,11 +92,21 @@ impl Finder {
         if self.at == begin { Err(Problem::Truncated.into()) } else { Ok(()) }
     }
 
+    /// The streams, as soon as they are found: they come first, and however many files are behind them.
+    pub fn streams(&self) -> Option<Streams> {
+        let found = !matches!(self.stage, Stage::Begin | Stage::Stderr);
+        let Parts { stdout, stderr, .. } = &self.parts;
+        found.then(|| Streams { stdout: stdout.clone(), stderr: stderr.clone() })
+    }
+
     /// The parts, when it wants nothing any more.
     ///
     /// # Errors
-    /// What [`TaskOutput::decode`](super::TaskOutput::decode) says of such an output.
+    /// What [`TaskOutput::decode`](super::TaskOutput::decode) says of such an output, or that there are too many files.
     pub fn finish(self) -> Result<Parts, DecodeError> {
+        if let Stage::TooMany(count) = self.stage {
+            return Err(Problem::TooManyFiles(count).into());
+        }
         if self.wants().is_some() {
             return Err(Problem::Truncated.into());
         }
@@ -121,12 +142,10 @@ impl Finder {
             }
             Stage::Count => {
                 let Some(count) = take::<4>(&mut rest).map(u32::from_le_bytes) else { return Ok(false) };
-                if count > FILES_MAX {
-                    return Err(Problem::TooManyFiles(count));
-                }
                 self.at += 4;
-                self.stage = Stage::Files(count);
+                self.stage = if count > FILES_MAX { Stage::TooMany(count) } else { Stage::Files(count) };
             }
+            Stage::TooMany(_) => return Ok(false),
             Stage::Files(left) => {
                 let Some(path_length) = take::<2>(&mut rest).map(u16::from_le_bytes) else {
                     return Ok(false);
@@ -216,6 +235,29 @@ mod tests {
         }
         let many = [&output(&[]).encode()[..21], &(FILES_MAX + 1).to_le_bytes()].concat();
         assert_eq!(find(&many).unwrap_err().problem, Problem::TooManyFiles(FILES_MAX + 1));
+    }
+
+    #[test]
+    fn streams_are_found_before_files_and_however_many_there_are() {
+        let empty = output(&[]).encode();
+        let streams = |stdout: &[u8], stderr: &[u8], files: u32| {
+            let length = |bytes: &[u8]| (bytes.len() as u64).to_le_bytes();
+            let head = [&empty[..5], &length(stdout), stdout, &length(stderr), stderr].concat();
+            let encoded = [&head[..], &files.to_le_bytes()].concat();
+            let mut finder = Finder::new(encoded.len() as u64);
+            while finder.streams().is_none() {
+                let wanted = finder.wants().unwrap();
+                finder.give(&encoded[wanted.start as usize..wanted.end as usize]).unwrap();
+            }
+            let Streams { stdout, stderr } = finder.streams().unwrap();
+            let cut = |range: Range<u64>| encoded[range.start as usize..range.end as usize].to_vec();
+            (cut(stdout), cut(stderr))
+        };
+        for files in [0, 1, FILES_MAX + 1] {
+            assert_eq!(streams(b"out", b"", files), (b"out".to_vec(), Vec::new()));
+            let long = vec![b'x'; 20_000];
+            assert_eq!(streams(&long, b"err", files), (long, b"err".to_vec()));
+        }
     }
 
     proptest! {

@@ -1,6 +1,5 @@
 //! Results that go to other jobs or into spaces without passing through whoever ordered them.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -172,17 +171,16 @@ async fn find(
         let size = hub.blobs.size(&output)?.ok_or(pumasi_blobs::BlobError::NotFound { hash: output })?;
         return Ok(Piece::Stored(output, 0..size.0));
     }
+    let path = match part {
+        ResultPart::Output => "",
+        ResultPart::Stdout => return Ok(Piece::Stored(output, hub.streams_of(&output).await?.stdout)),
+        ResultPart::Stderr => return Ok(Piece::Stored(output, hub.streams_of(&output).await?.stderr)),
+        ResultPart::File(path) => path,
+    };
     if last.as_ref().is_none_or(|(known, _)| *known != output) {
         *last = Some((output, hub.parts_of(&output).await?));
     }
-    let parts = last.as_ref().map(|(_, parts)| parts);
-    let range: Option<Range<u64>> = parts.and_then(|parts| match part {
-        ResultPart::Output => None,
-        ResultPart::Stdout => Some(parts.stdout.clone()),
-        ResultPart::Stderr => Some(parts.stderr.clone()),
-        ResultPart::File(path) => parts.file(path),
-    });
-    let path = if let ResultPart::File(path) = part { path } else { "" };
+    let range = last.as_ref().and_then(|(_, parts)| parts.file(path));
     range.map(|range| Piece::Stored(output, range)).ok_or_else(|| no_part(path))
 }
 

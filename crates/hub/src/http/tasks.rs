@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use pumasi_api::output::EMPTY;
-use pumasi_api::output::parts::Parts;
+use pumasi_api::output::parts::Streams;
 use pumasi_api::wire;
 use pumasi_types::{JobId, TaskIndex};
 use serde::Deserialize;
@@ -98,7 +98,7 @@ async fn part(
     hub: &Hub,
     caller: auth::Caller,
     (job, task): (JobId, TaskIndex),
-    choose: Option<fn(Parts) -> Range<u64>>,
+    choose: Option<fn(Streams) -> Range<u64>>,
 ) -> Result<Response, ApiError> {
     let found = find(hub, caller, job, task).await?;
     if found.ending.is_none() {
@@ -112,7 +112,7 @@ async fn part(
         let (size, pieces) = hub.blobs.stream(&output).await?;
         return Ok(raw(size.0, HttpBody::from_stream(pieces)));
     };
-    let range = choose(hub.parts_of(&output).await?);
+    let range = choose(hub.streams_of(&output).await?);
     let length = range.end - range.start;
     let pieces = hub.blobs.stream_range(&output, range).await?;
     Ok(raw(length, HttpBody::from_stream(pieces)))
@@ -149,7 +149,7 @@ pub(super) async fn stdout(
     Caller(caller): Caller,
     Path(task): Path<(JobId, TaskIndex)>,
 ) -> Result<Response, ApiError> {
-    part(&hub, caller, task, Some(|parts| parts.stdout)).await
+    part(&hub, caller, task, Some(|streams| streams.stdout)).await
 }
 
 /// What a task wrote to stderr.
@@ -161,5 +161,5 @@ pub(super) async fn stderr(
     Caller(caller): Caller,
     Path(task): Path<(JobId, TaskIndex)>,
 ) -> Result<Response, ApiError> {
-    part(&hub, caller, task, Some(|parts| parts.stderr)).await
+    part(&hub, caller, task, Some(|streams| streams.stderr)).await
 }
