@@ -384,9 +384,15 @@ async fn persevering<T, A: Future<Output = Result<T, ClientError>>>(
 fn may_pass(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } => true,
-        ClientError::Refused { status, .. } => matches!(status.as_u16(), 429 | 502..=504),
+        ClientError::Refused { status, .. } => is_for_now(status.as_u16()),
         _ => false,
     }
+}
+
+/// Whether a hub that answers so may answer otherwise later. One without room (507) has some again when its operator sees to
+/// it, or when reports that are on their way count what was sent before.
+fn is_for_now(status: u16) -> bool {
+    matches!(status, 429 | 502..=504 | 507)
 }
 
 /// A random span between half of `pause` and all of it, so that workers do not come back all at once.
@@ -404,6 +410,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hub_without_room_is_asked_again() {
+        assert!([429, 502, 503, 504, 507].into_iter().all(is_for_now));
+        assert!(![400, 403, 404, 413, 500, 505].into_iter().any(is_for_now));
+    }
 
     #[test]
     fn paths_clash_when_one_is_the_other_or_its_folder() {
