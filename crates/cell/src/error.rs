@@ -28,6 +28,17 @@ pub enum CellFailure {
         /// Why not.
         source: CodecError,
     },
+    /// Another version wrote the newest snapshot, and the log does not make its state anew.
+    #[error(
+        "the log begins at entry {first}, so the state cannot be made anew from it, and the newest {source}, or restore \
+         a log that was never trimmed"
+    )]
+    OtherVersion {
+        /// The oldest entry in the log.
+        first: Seq,
+        /// Which version.
+        source: CodecError,
+    },
     /// The log and its snapshots do not belong together.
     #[error(
         "the newest snapshot ends at entry {snapshot}, but the log ends at {log}: restore the log from a backup"

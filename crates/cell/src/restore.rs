@@ -37,7 +37,7 @@ pub fn restore<L: Log>(
     derived: Derived,
 ) -> Result<Restored<L>, CellFailure> {
     let mut notes: Vec<String> = derived.notes().collect();
-    let (state, snapshot) = load_snapshot(&snapshots, &mut notes)?;
+    let (state, snapshot) = load_snapshot(&snapshots, log.first(), &mut notes)?;
     if snapshot.seq > log.head().seq {
         return Err(CellFailure::LogBehindSnapshot { snapshot: snapshot.seq, log: log.head().seq });
     }
@@ -79,9 +79,10 @@ pub fn restore<L: Log>(
 }
 
 /// The newest snapshot's state, or the state before the first entry: a snapshot that another version of this
-/// program wrote is not read, because the log makes the same state.
+/// program wrote is not read, because the log makes the same state, if it still has its `first` entry.
 pub(crate) fn load_snapshot(
     snapshots: &SnapshotStore,
+    first: Seq,
     notes: &mut Vec<String>,
 ) -> Result<(State, Head), CellFailure> {
     let found = snapshots.newest()?;
@@ -89,6 +90,9 @@ pub(crate) fn load_snapshot(
     let Some(snapshot) = found.snapshot else { return Ok((State::new(), Head::default())) };
     match decode_state(snapshot.state_version, &snapshot.body) {
         Ok(state) => Ok((state, snapshot.head)),
+        Err(source @ CodecError::Version { .. }) if first > Seq(1) => {
+            Err(CellFailure::OtherVersion { first, source })
+        }
         Err(version @ CodecError::Version { .. }) => {
             notes.push(format!("{version}; replaying the log instead"));
             Ok((State::new(), Head::default()))
@@ -189,5 +193,28 @@ mod tests {
             assert!(said.contains(&format!("snapshot has version {version}")), "{said}");
             assert!(said.contains("replaying the log instead"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_snapshot_of_another_version_is_named_when_the_log_was_trimmed() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = FileLogOptions { segment_bytes: 8 << 10, ..FileLogOptions::new(CellId(0)) };
+        let mut log = FileLog::open(&dir.path().join("log"), options).unwrap().log;
+        let mut payload = Vec::new();
+        let tick = Request { caller: State::SYSTEM, id: None, command: Command::Tick };
+        (0..300).for_each(|_| encode_request(&mut payload, &tick));
+        for at in 1..=40 {
+            let seq = log.submit(Time(at), &payload).unwrap();
+            log.wait(seq).unwrap();
+        }
+        log.trim(Seq(30)).unwrap();
+        assert!(log.first() > Seq(1), "something is gone");
+        let snapshots = SnapshotStore::open(&dir.path().join("snapshots")).unwrap();
+        let write = |out: &mut dyn std::io::Write| out.write_all(b"in another layout");
+        snapshots.write(log.head(), STATE_VERSION - 1, write).unwrap();
+        let error = restore(log, snapshots, Derived::open(dir.path()).unwrap()).err().unwrap();
+        assert!(matches!(error, CellFailure::OtherVersion { .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.contains(&format!("snapshot has version {}", STATE_VERSION - 1)), "{said}");
     }
 }

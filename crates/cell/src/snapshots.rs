@@ -2,7 +2,7 @@
 //! through the same replay as a restart, and is written from there.
 
 use pumasi_core::{STATE_VERSION, State, write_state};
-use pumasi_log::{Entries, Head, SnapshotStore};
+use pumasi_log::{Entries, Head, Seq, SnapshotStore};
 
 use crate::restore::{Decoded, load_snapshot, replay};
 use crate::{CellFailure, Derived};
@@ -37,7 +37,8 @@ impl SnapshotWork {
     /// # Errors
     /// When log or disk refuse; the cell and the older snapshots are not affected.
     pub fn run(self) -> Result<(Head, u64), CellFailure> {
-        let (mut state, mut head) = load_snapshot(&self.store, &mut Vec::new())?;
+        // The cell began where these entries do.
+        let (mut state, mut head) = load_snapshot(&self.store, Seq(1), &mut Vec::new())?;
         for entry in self.entries {
             // What it leads to was written when it was applied the first time.
             (head, _) = replay(&mut state, head, &Decoded::new(entry?)?)?;
