@@ -175,22 +175,22 @@ impl Reported {
         self.outputs.iter().filter(|output| !output.is_empty())
     }
 
-    /// The outputs that did not come along, so that they must have been uploaded before.
-    pub fn uploaded(&self) -> impl Iterator<Item = Hash> {
+    /// The runs whose outputs did not come along, so that they must have been uploaded before.
+    pub fn uploaded(&self) -> impl Iterator<Item = (RunId, Hash)> {
         let rows = self.runs.iter().zip(&self.outputs);
         let absent = rows.filter(|(run, output)| output.is_empty() && run.result != output::EMPTY_HASH);
-        absent.map(|(run, _)| run.result)
+        absent.map(|(run, _)| (run.run, run.result))
     }
 
     /// Lets a run whose output is not what its hash says count as failed, and returns those. `stored` are the
-    /// hashes of [`Reported::carried`]; `has` tells whether an output was uploaded before.
-    pub fn doubt(&mut self, stored: Vec<Hash>, has: impl Fn(&Hash) -> bool) -> Vec<RunId> {
+    /// hashes of [`Reported::carried`]; `has` tells whether the output of a run was uploaded before.
+    pub fn doubt(&mut self, stored: Vec<Hash>, has: impl Fn(RunId, &Hash) -> bool) -> Vec<RunId> {
         let mut stored = stored.into_iter();
         let mut doubted = Vec::new();
         for (run, output) in self.runs.iter_mut().zip(&self.outputs) {
             let is_there = match output.is_empty() {
                 false => stored.next() == Some(run.result),
-                true => run.result == output::EMPTY_HASH || has(&run.result),
+                true => run.result == output::EMPTY_HASH || has(run.run, &run.result),
             };
             if !is_there && run.ending.is_deterministic() {
                 run.ending = Ending::Faulted;

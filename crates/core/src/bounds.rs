@@ -106,6 +106,10 @@ impl Bounds {
     pub const FILES: usize = 1_000;
     /// Files and folders that are copied at once.
     pub const COPIED: u64 = 10_000;
+    /// Bytes of what files that are copied at once say of themselves.
+    pub const COPIED_ABOUT: usize = 8 << 20;
+    /// Names that are tried for files of one command whose own are taken.
+    pub const NAMES_TRIED: usize = 16 * Bounds::FILES;
     /// Parts of an upload.
     pub const PARTS: u16 = 10_000;
     /// How long a claim of a blob lasts, in log time.
@@ -134,7 +138,7 @@ impl Bounds {
     pub const THINGS: u64 = 20_000_000;
     /// Members of a space.
     pub const MEMBERS: usize = 10_000;
-    /// Members of an account's spaces that are asked whether they have bytes that it need not send.
+    /// Makers of an account's spaces that are asked whether they have bytes that it need not send.
     pub const GROUP: usize = 10_000;
     /// How long bytes stay that were claimed, after the claim ended, so that a collection that began before misses nothing.
     pub const CLAIM_ROOT: Duration = Duration::from_secs(24 * 3600);

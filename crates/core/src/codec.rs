@@ -14,7 +14,7 @@ const ENTRY_VERSION: u8 = 2;
 /// The version whose jobs do not say whether owners are checked; they were not.
 const ENTRY_UNCHECKED: u8 = 1;
 /// Version of the state in a snapshot.
-pub const STATE_VERSION: u32 = 15;
+pub const STATE_VERSION: u32 = 16;
 
 /// Bytes that are not an entry or a snapshot of a version that this program reads.
 #[derive(Debug, thiserror::Error)]

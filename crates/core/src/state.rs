@@ -1,8 +1,8 @@
 //! The state and `apply`, the one way to change it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use pumasi_types::{AccountId, Amount, Hash, HoldId, JobId, RunId, Time, WorkerId};
+use pumasi_types::{AccountId, Amount, ByteSize, Hash, HoldId, JobId, RunId, Time, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Tokens;
@@ -127,8 +127,10 @@ impl State {
                     market.coupon_falls_due(coupon, &mut ctx);
                 }
                 Timer::Space(space) => self.files.expire(space, self.now, &mut steps, &mut self.timers),
-                Timer::Link(link) => self.files.end_link(link),
-                Timer::Upload(upload) => self.files.end_upload(upload, &mut self.timers),
+                Timer::Link(link) => self.files.end_link(link, &mut self.timers),
+                Timer::Upload(upload) => {
+                    steps = steps.saturating_sub(self.files.end_upload(upload, &mut self.timers));
+                }
                 Timer::Download(download) => self.files.forget_download(download, &mut self.timers),
             }
         }
@@ -347,6 +349,7 @@ impl State {
         let operator = self.has_role(caller, Role::Operator);
         let (compute, mut ctx) = self.compute(effects);
         let ctx = &mut ctx;
+        let mut kept = Vec::new();
         let answer = match command {
             Command::SubmitJob(spec) => compute.submit(caller, spec, ctx),
             Command::CancelJob { job } => compute.cancel(caller, operator, *job, ctx),
@@ -356,16 +359,15 @@ impl State {
             Command::SetWorker { worker, accepting, returned } => {
                 compute.set_worker(caller, *worker, *accepting, returned, ctx)
             }
-            Command::Report { worker, runs } => compute.report(caller, *worker, runs, ctx),
+            Command::Report { worker, runs } => compute.report(caller, *worker, runs, ctx).map(|reported| {
+                kept = reported.1;
+                reported.0
+            }),
             _ => Err(Refusal::HubOnly),
         };
-        if let (Command::Report { runs, .. }, Ok(Done::Reported { refused })) = (command, &answer)
-            && self.files.unfiled(caller).0 > 0
-        {
-            // An output that counted is its job's.
-            let refused: BTreeSet<RunId> = refused.iter().copied().collect();
-            let taken = runs.iter().filter(|run| !refused.contains(&run.run));
-            self.files.count_elsewhere(caller, taken.map(|run| run.result));
+        if self.files.unfiled(caller).0 > 0 {
+            // An output that a job keeps is the job's.
+            self.files.count_elsewhere(caller, kept);
         }
         answer
     }
@@ -452,6 +454,11 @@ impl State {
     /// Whether a machine of this account has a run of this job: it needs its inputs.
     pub fn works_on(&self, account: AccountId, job: JobId) -> bool {
         self.compute.works_on(account, job)
+    }
+
+    /// How many bytes stdout, stderr and files of a run may have together, if a worker has it.
+    pub fn output_limit(&self, worker: WorkerId, run: RunId) -> Option<ByteSize> {
+        self.compute.output_limit(worker, run)
     }
 
     /// The record of an account that lends machines or is vouched for.

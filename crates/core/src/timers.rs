@@ -54,6 +54,11 @@ impl Timers {
         self.0.contains(&(when, timer))
     }
 
+    /// All of them, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Time, Timer)> {
+        self.0.iter().copied()
+    }
+
     pub(crate) fn next(&self) -> Option<Time> {
         self.0.first().map(|(when, _)| *when)
     }

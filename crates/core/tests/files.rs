@@ -13,6 +13,10 @@ mod model;
 mod others;
 #[path = "files/roots.rs"]
 mod roots;
+#[path = "files/unfiled.rs"]
+mod unfiled;
+
+use std::collections::BTreeMap;
 
 use common::{BEGIN, ask, open};
 use model::{Content, Model, Refused, Removed, Thing};
@@ -167,6 +171,8 @@ struct Twins {
     world: World,
     ids: [SpaceId; 2],
     models: [Model; 2],
+    /// What was sent, and how long it is.
+    sent: BTreeMap<Hash, u64>,
 }
 
 impl Twins {
@@ -180,7 +186,7 @@ impl Twins {
             world.must(State::SYSTEM, Command::Files(change));
         }
         let models = [Model::new(Duration::from_secs(100), quota), Model::new(Duration(0), quota)];
-        Twins { world, ids, models }
+        Twins { world, ids, models, sent: BTreeMap::new() }
     }
 
     fn ask(&mut self, command: FilesCommand) -> Result<FilesDone, Refused> {
@@ -196,6 +202,7 @@ impl Twins {
             _ => Condition::Any,
         };
         self.world.claim(ANN, blob, size);
+        self.sent.insert(blob, size);
         let expected = self.models[at].may_put(path, condition, blob, size);
         let before = self.world.files().find(self.ids[at], &self::path(path)).map(|view| view.id);
         let files = vec![file_put(path, blob, condition)];
@@ -390,6 +397,9 @@ impl Twins {
     /// Everything that can be read is as the model has it.
     fn compare(&self) {
         let files = self.world.files();
+        let lies = |blob: &Hash| self.models.iter().any(|model| model.has(blob));
+        let unfiled = self.sent.iter().filter(|(blob, _)| !lies(blob)).map(|(_, size)| size).sum::<u64>();
+        assert_eq!(files.unfiled(ANN).0, unfiled, "what was sent and lies nowhere counts");
         for (space, model) in self.ids.into_iter().zip(&self.models) {
             assert_eq!(files.space(space).map(|space| space.used.0), Some(model.used()));
             let mut folders = vec![String::new()];
@@ -425,13 +435,18 @@ impl Twins {
                 model.trash.iter().map(|(id, removed)| (removed.at, *id, removed.path.clone())).collect();
             expected.sort_by_key(|(at, id, _)| std::cmp::Reverse((*at, *id)));
             for (_, _, path) in &expected {
-                let at: Vec<FileId> = files
-                    .removed_at(space, &self::path(path))
-                    .into_iter()
-                    .map(|trashed| trashed.file.id)
-                    .collect();
+                let from = |from| {
+                    let removed = files.removed_at(space, &self::path(path), from);
+                    removed.map(|trashed| trashed.file.id).collect::<Vec<FileId>>()
+                };
                 let there = expected.iter().filter(|(.., other)| other == path).map(|(_, id, _)| *id);
-                assert_eq!(at, there.collect::<Vec<_>>(), "what was removed from '{path}'");
+                let there: Vec<FileId> = there.filter(|id| !model.trash[id].is_folder).collect();
+                assert_eq!(from(None), there, "what was removed from '{path}'");
+                for (at, file) in there.iter().enumerate() {
+                    assert_eq!(from(Some(*file)), there[at..], "from {file} on");
+                    let version = files.versions(*file)[0].id;
+                    assert_eq!(files.removed_with(space, &self::path(path), version), Some(*file));
+                }
             }
             assert!(trash.into_iter().eq(expected.into_iter().map(|(_, id, path)| (id, path))));
         }

@@ -16,7 +16,7 @@ use pumasi_api::link::worker_link_server::WorkerLink;
 use pumasi_api::link::{FromHub, FromWorker, from_worker};
 use pumasi_blobs::BlobError;
 use pumasi_cell::link::{self, BadMessage, Heard, Reported};
-use pumasi_core::{Answer, Done, Request as Ask, Role};
+use pumasi_core::{Answer, Done, Request as Ask, Role, State};
 use pumasi_types::{AccountId, Hash, RunId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
@@ -30,6 +30,9 @@ use crate::tls::PeerMachine;
 
 /// Reports of one worker that wait for the log at most.
 const PIPELINE: usize = 64;
+/// What the encoding of an output without files adds to it in bytes, with room to spare; what it adds for a file, runs count
+/// as output.
+const HEAD: u64 = 64;
 /// How long a worker may take to say who it is.
 const HELLO: Duration = Duration::from_secs(10);
 
@@ -230,13 +233,25 @@ impl Link {
 
 impl Link {
     /// The runs whose outputs are not what their hashes say. What was not sent along must have come from the worker's own
-    /// account before: nobody reports as his what he only knows the name of.
+    /// account before: nobody reports as his what he only knows the name of. Nor is it longer than an output of the run can
+    /// be: from then on it counts as the job's, and not for who sent it.
     async fn doubt(&self, report: &mut Reported, stored: Vec<Hash>) -> Result<Vec<RunId>, CellError> {
-        let uploaded: Vec<Hash> = report.uploaded().collect();
-        let sizes = chunks::held(&self.hub.cell, self.owner, &uploaded).await?;
-        let held: HashSet<Hash> =
-            uploaded.into_iter().zip(sizes).filter_map(|(blob, size)| size.map(|_| blob)).collect();
-        Ok(report.doubt(stored, |blob| held.contains(blob)))
+        let uploaded: Vec<(RunId, Hash)> = report.uploaded().collect();
+        let mut held: HashSet<(RunId, Hash)> = HashSet::with_capacity(uploaded.len());
+        for uploaded in uploaded.chunks(chunks::LOOKED_AT) {
+            let (uploaded, owner, worker) = (uploaded.to_vec(), self.owner, self.worker);
+            let look = move |state: &State| -> Vec<(RunId, Hash)> {
+                let fits = |(run, blob): &(RunId, Hash)| {
+                    let size = state.files().claimed(owner, blob)?;
+                    // A run that is not the worker's changes nothing.
+                    let most = state.output_limit(worker, *run).map(|limit| limit.0.saturating_add(HEAD));
+                    most.is_none_or(|most| size.0 <= most).then_some((*run, *blob))
+                };
+                uploaded.iter().filter_map(fits).collect()
+            };
+            held.extend(self.hub.cell.read(look).await?);
+        }
+        Ok(report.doubt(stored, |run, blob| held.contains(&(run, *blob))))
     }
 }
 

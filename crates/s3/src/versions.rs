@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use pumasi_core::{Access, Bounds, FileKind, Files, FilesCommand, Placed, Trashed, Version};
+use pumasi_core::{Access, Bounds, FileKind, Files, FilesCommand, Placed, Version};
 use pumasi_types::{AccountId, Duration, FileId, FilePath, SpaceId, Time, VersionId};
 use s3s::dto::*;
 use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
@@ -78,19 +78,25 @@ pub(crate) enum Looked {
     NoVersion,
 }
 
-/// The file that lies at a path, and those that were removed from there, the last first.
-fn lay_at(files: &Files, space: SpaceId, path: &FilePath) -> (Option<FileId>, Vec<Trashed>) {
-    let lies = files.find(space, path).filter(|view| matches!(view.kind, FileKind::File(_)));
-    let mut removed = files.removed_at(space, path);
-    removed.retain(|trashed| matches!(trashed.file.kind, FileKind::File(_)));
-    (lies.map(|view| view.id), removed)
+/// The file that lies at a path.
+fn lies_at(files: &Files, space: SpaceId, path: &FilePath) -> Option<FileId> {
+    let view = files.find(space, path)?;
+    matches!(view.kind, FileKind::File(_)).then_some(view.id)
+}
+
+/// Whether a file was removed from a path.
+fn was_at(files: &Files, space: SpaceId, path: &FilePath, file: FileId) -> bool {
+    let removed = files.removed(space, file).map(|trashed| trashed.file);
+    removed.is_some_and(|view| view.path == *path && matches!(view.kind, FileKind::File(_)))
 }
 
 /// The file of a content that lay at a path.
 fn file_of(files: &Files, space: SpaceId, path: &FilePath, version: VersionId) -> Option<(FileId, Version)> {
-    let (lies, removed) = lay_at(files, space, path);
-    let all = lies.into_iter().chain(removed.iter().map(|trashed| trashed.file.id));
-    all.into_iter().find_map(|file| Some((file, files.version(file, version)?)))
+    let lies = lies_at(files, space, path).and_then(|file| Some((file, files.version(file, version)?)));
+    lies.or_else(|| {
+        let file = files.removed_with(space, path, version)?;
+        Some((file, files.version(file, version)?))
+    })
 }
 
 /// Looks for an object, or for a version of it.
@@ -109,15 +115,18 @@ pub(crate) fn look(files: &Files, space: SpaceId, key: Option<&Key>, named: Opti
         None => match (newest, versioned) {
             (Some(found), _) => Looked::Object(found),
             (None, true) => {
-                let last = lay_at(files, space, path).1.into_iter().next();
+                let last = files.removed_at(space, path, None).next();
                 last.map_or(Looked::NoKey, |trashed| Looked::Marker(trashed.file.id))
             }
             (None, false) => Looked::NoKey,
         },
         Some(VersionName::Null) => newest.filter(|_| !versioned).map_or(Looked::NoVersion, Looked::Object),
         Some(VersionName::Marker(file)) => {
-            let is_there = lay_at(files, space, path).1.iter().any(|trashed| trashed.file.id == file);
-            if is_there { Looked::Marker(file) } else { Looked::NoVersion }
+            if was_at(files, space, path, file) {
+                Looked::Marker(file)
+            } else {
+                Looked::NoVersion
+            }
         }
         Some(VersionName::Content(id)) => match file_of(files, space, path, id) {
             Some((_, version)) => {
@@ -182,15 +191,15 @@ pub(crate) fn deed(
         let command = |(file, _)| Deed::Version(FilesCommand::RemoveVersion { space, file, version });
         return Ok(found.map_or(Deed::Nothing, command));
     };
-    let (lies, removed) = lay_at(files, space, path);
-    let at = removed.iter().position(|trashed| trashed.file.id == file);
     let goes = files.versions(file).iter().all(|version| all.contains(&VersionName::Content(version.id)));
-    match at {
-        None => Ok(Deed::Nothing),
-        // It goes with the last of its versions.
-        Some(_) if goes => Ok(Deed::Nothing),
-        Some(0) if lies.is_none() => Ok(Deed::Version(FilesCommand::Restore { space, file, to: None })),
-        Some(_) => Err(error::not_offered("removing a delete marker that something came after")),
+    // It goes with the last of its versions.
+    if goes || !was_at(files, space, path, file) {
+        return Ok(Deed::Nothing);
+    }
+    let is_last = files.removed_at(space, path, None).next().is_some_and(|last| last.file.id == file);
+    match is_last && lies_at(files, space, path).is_none() {
+        true => Ok(Deed::Version(FilesCommand::Restore { space, file, to: None })),
+        false => Err(error::not_offered("removing a delete marker that something came after")),
     }
 }
 
@@ -213,10 +222,15 @@ struct Entry {
     content: Option<(String, u64)>,
 }
 
-/// What lay at a key, the newest first.
-fn entries(files: &Files, space: SpaceId, text: &str) -> Vec<Entry> {
-    let mut all = Vec::new();
-    let entry = |name, changed, by, content| Entry {
+/// What lay at a key, the newest first; found while it is listed, as it may be much. From a file on that was removed, if one is
+/// given.
+fn entries<'a>(
+    files: &'a Files,
+    space: SpaceId,
+    text: &'a str,
+    from: Option<FileId>,
+) -> impl Iterator<Item = Entry> + use<'a> {
+    let entry = move |name, changed, by, content| Entry {
         key: text.to_owned(),
         name,
         is_latest: false,
@@ -225,30 +239,52 @@ fn entries(files: &Files, space: SpaceId, text: &str) -> Vec<Entry> {
         content,
     };
     let versioned = has_versions(files, space);
-    let content = |version: Version| {
+    let content = move |version: Version| {
         let name = if versioned { VersionName::Content(version.id) } else { VersionName::Null };
         let content = Some((about::tag_of(&version), version.size.0));
         entry(name, version.put, Some(version.by), content)
     };
-    match Key::of_old(text) {
-        Some(Key::Folder(path)) => {
-            let view = find(files, space, &Key::Folder(path));
-            let folder = |changed| entry(VersionName::Null, changed, None, Some((EMPTY.to_owned(), 0)));
-            all.extend(view.map(|view| folder(view.changed)));
-        }
-        Some(Key::File(path)) => {
-            let (lies, removed) = lay_at(files, space, &path);
-            all.extend(lies.into_iter().flat_map(|file| files.versions(file)).map(content));
-            for trashed in removed {
-                let id = trashed.file.id;
-                all.push(entry(VersionName::Marker(id), trashed.removed, Some(trashed.by), None));
-                all.extend(files.versions(id).into_iter().map(content));
-            }
-        }
-        None => {}
-    }
-    all.first_mut().into_iter().for_each(|first| first.is_latest = true);
-    all
+    let (folder, path) = match Key::of_old(text) {
+        Some(Key::Folder(path)) => (find(files, space, &Key::Folder(path)), None),
+        Some(Key::File(path)) => (None, Some(path)),
+        None => (None, None),
+    };
+    let folder = folder.map(|view| entry(VersionName::Null, view.changed, None, Some((EMPTY.to_owned(), 0))));
+    let lies = path.as_ref().filter(|_| from.is_none()).and_then(|path| lies_at(files, space, path));
+    let lying = lies.into_iter().flat_map(|file| files.versions(file)).map(content);
+    let removed = path.map(|path| files.removed_at(space, &path, from)).into_iter().flatten();
+    let removed = removed.flat_map(move |trashed| {
+        let id = trashed.file.id;
+        let marker = entry(VersionName::Marker(id), trashed.removed, Some(trashed.by), None);
+        [marker].into_iter().chain(files.versions(id).into_iter().map(content))
+    });
+    let all = folder.into_iter().chain(lying).chain(removed).enumerate();
+    all.map(move |(at, entry)| Entry { is_latest: at == 0 && from.is_none(), ..entry })
+}
+
+/// What lay at a key, behind a version of it that was told; all if it is not there any more.
+fn behind<'a>(
+    files: &'a Files,
+    space: SpaceId,
+    text: &'a str,
+    told: Option<VersionName>,
+) -> impl Iterator<Item = Entry> + use<'a> {
+    let path = match Key::of_old(text) {
+        Some(Key::File(path)) => Some(path),
+        _ => None,
+    };
+    let from = path.zip(told).and_then(|(path, told)| match told {
+        VersionName::Marker(file) => Some(file).filter(|file| was_at(files, space, &path, *file)),
+        VersionName::Content(version) => files.removed_with(space, &path, version),
+        VersionName::Null => None,
+    });
+    let at = told.and_then(|told| {
+        // It lies in the first file that is looked at, so this is short.
+        let most = 2 + Bounds::VERSIONS;
+        entries(files, space, text, from).take(most).position(|entry| entry.name == told)
+    });
+    let from = from.filter(|_| at.is_some());
+    entries(files, space, text, from).skip(at.map_or(0, |at| at + 1))
 }
 
 /// What is to be listed.
@@ -317,9 +353,7 @@ impl Wanted {
                 continue;
             }
             let told = self.after.as_ref().filter(|(after, _)| *after == key).and_then(|(_, name)| *name);
-            let mut all = entries(files, space, &key);
-            let told = told.and_then(|told| all.iter().position(|entry| entry.name == told));
-            for entry in all.drain(told.map_or(0, |told| told + 1)..) {
+            for entry in behind(files, space, &key, told) {
                 if listed.entries.len() + listed.prefixes.len() >= self.most {
                     return Listed { next: last, ..listed };
                 }

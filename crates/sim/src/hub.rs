@@ -268,7 +268,7 @@ impl Hub {
             Heard::Report(mut report) => {
                 let stored: Vec<Hash> = report.carried().map(|output| Hash::of(output)).collect();
                 blobs.extend(&stored);
-                doubted.extend(report.doubt(stored, |hash| blobs.contains(hash)));
+                doubted.extend(report.doubt(stored, |_, hash| blobs.contains(hash)));
                 let id = report.id;
                 self.ask(report.request(owner, worker), Reply::Report(number, id));
             }

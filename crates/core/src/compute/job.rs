@@ -187,6 +187,13 @@ impl Job {
         (outputs, (end < started).then_some(TaskIndex(end as u32)))
     }
 
+    /// Whether this is among the outputs of a task.
+    pub(crate) fn keeps(&self, task: TaskIndex, output: Hash) -> bool {
+        let decided = self.tasks.get(task.0 as usize).is_some_and(|task| task.result == output);
+        let is_voted = |ballot: &Ballot| ballot.votes.iter().any(|vote| vote.finding.result == output);
+        decided || self.ballots.get(&task).is_some_and(is_voted)
+    }
+
     /// How many tasks were not started.
     fn unstarted(&self) -> u32 {
         self.counts.total - self.tasks.len() as u32

@@ -1,6 +1,6 @@
 //! What becomes of runs: findings are counted and paid, losses are tried again.
 
-use pumasi_types::{AccountId, Amount, Ending, Fuel, Hash, JobId, RunId, TaskIndex, WorkerId};
+use pumasi_types::{AccountId, Amount, ByteSize, Ending, Fuel, Hash, JobId, RunId, TaskIndex, WorkerId};
 
 use super::ballot::{Ballot, Finding, Vote};
 use super::trust::{Dispute, Purpose};
@@ -11,23 +11,43 @@ use crate::timers::Timer;
 use crate::{Refusal, RunReport};
 
 impl Compute {
+    /// Takes in what a worker reports; besides the answer, the results that their jobs keep.
     pub(crate) fn report(
         &mut self,
         owner: AccountId,
         id: WorkerId,
         reports: &[RunReport],
         ctx: &mut Context<'_>,
-    ) -> Result<Done, Refusal> {
+    ) -> Result<(Done, Vec<Hash>), Refusal> {
         check_runs(reports.len())?;
         self.own_worker(owner, id)?;
         self.touch_worker(id);
-        let mut refused = Vec::new();
+        let (mut refused, mut kept) = (Vec::new(), Vec::new());
         for report in reports {
+            let run = self.run_of(id, report.run);
             if !self.report_one(id, report, ctx) {
                 refused.push(report.run);
+            } else if run.is_some_and(|run| self.keeps(&run, report.result)) {
+                kept.push(report.result);
             }
         }
-        Ok(Done::Reported { refused })
+        Ok((Done::Reported { refused }, kept))
+    }
+
+    /// A run that a worker has.
+    fn run_of(&self, id: WorkerId, run: RunId) -> Option<Run> {
+        self.worker(id)?.runs.get(&run).copied()
+    }
+
+    /// How long the output of a run that a worker has can be, its encoding apart.
+    pub(crate) fn output_limit(&self, id: WorkerId, run: RunId) -> Option<ByteSize> {
+        let run = self.run_of(id, run)?;
+        Some(self.jobs.get(&run.job)?.spec.limits.output)
+    }
+
+    /// Whether the job of a run keeps this as a result of its task, decided or not.
+    fn keeps(&self, run: &Run, result: Hash) -> bool {
+        self.jobs.get(&run.job).is_some_and(|job| job.keeps(run.task, result))
     }
 
     /// Whether the report counted.

@@ -8,6 +8,7 @@ use super::trash::Doom;
 use super::tree::{Content, File, Folder, Packed, Tree, What};
 use super::{About, Condition, Files, FilesDone, FilesRefusal, Placed, Space};
 use crate::Bounds;
+use crate::timers::Timers;
 
 /// A space that is being changed by somebody who may.
 pub(super) struct Opened<'a> {
@@ -17,6 +18,7 @@ pub(super) struct Opened<'a> {
     pub(super) links: &'a mut Links,
     pub(super) doomed: &'a mut Vec<Doom>,
     pub(super) claims: &'a mut Claims,
+    pub(super) timers: &'a mut Timers,
     pub(super) now: Time,
 }
 
@@ -48,7 +50,7 @@ impl Opened<'_> {
     fn content(&mut self, fresh: Fresh) -> Content {
         let Fresh { blob, size, by, about } = fresh;
         // The quota counts its bytes from now on.
-        self.claims.set_unfiled(by, blob, false);
+        self.claims.file(by, blob);
         Content { id: self.tree.version(), blob, size, put: self.now, by, about }
     }
 
@@ -82,17 +84,6 @@ impl Opened<'_> {
         self.space.things += made;
         self.tree.rename(file, path.name().unwrap_or_default());
         self.tree.attach(file, folder);
-    }
-
-    /// The file at a path.
-    pub(super) fn file_at(&self, path: &FilePath) -> Result<FileId, FilesRefusal> {
-        match self.tree.seek(self.space.root, path)? {
-            None => Err(FilesRefusal::NoFile { path: path.clone() }),
-            Some(file) if self.tree.file(file).is_none() => {
-                Err(FilesRefusal::IsFolder { path: path.clone() })
-            }
-            Some(file) => Ok(file),
-        }
     }
 
     /// Gives the file at a path a new content, if what is there is as it must be.
@@ -179,7 +170,7 @@ impl Opened<'_> {
         let mut pruned = 0;
         let mut at = folder;
         while let Some(above) = self.tree.prune(at) {
-            self.links.forget_file(at);
+            self.links.forget_file(at, self.timers);
             (at, pruned) = (above, pruned + 1);
         }
         pruned
@@ -211,6 +202,7 @@ impl Opened<'_> {
     /// See [`FilesCommand::Move`](super::FilesCommand::Move).
     pub(super) fn rename(
         &mut self,
+        by: AccountId,
         from: &FilePath,
         to: &FilePath,
         replace: bool,
@@ -239,18 +231,27 @@ impl Opened<'_> {
         let folder = self.tree.detach(file);
         if let Some(there) = there {
             self.tree.detach(there);
-            self.absorb(file, there);
+            self.absorb(by, file, there);
         }
         self.lay(file, to);
         self.space.things -= self.prune(folder);
         Ok(file)
     }
 
+    /// Somebody gives a content of one file to another. A walk over the roots may be past the one and never come to the other,
+    /// so the contents become claims, to which it comes last.
+    fn hand_over(&mut self, by: AccountId, content: &Content) {
+        self.claims.read(by, (content.blob, content.size), content.by == by, self.now);
+    }
+
     /// Makes what was at a file's new place older versions of it; both lie nowhere.
-    fn absorb(&mut self, file: FileId, there: FileId) {
+    fn absorb(&mut self, by: AccountId, file: FileId, there: FileId) {
         self.links.redirect(there, file);
         self.space.things -= 1;
         let Some(What::File(other)) = self.tree.forget(there).map(|node| node.what) else { return };
+        if file < there {
+            other.contents().for_each(|content| self.hand_over(by, content));
+        }
         for (since, content) in other.older {
             self.space.older.remove(&(since, there, content.id));
             self.space.older.insert((since, file, content.id));
@@ -310,18 +311,19 @@ pub(super) struct CopyOrder<'a> {
 
 impl Files {
     /// See [`FilesCommand::Copy`](super::FilesCommand::Copy), for somebody who may.
-    pub(super) fn copy(&mut self, by: AccountId, order: &CopyOrder<'_>) -> Result<FilesDone, FilesRefusal> {
-        let CopyOrder { from_space, from, to_space, to, replace, about } = *order;
-        about.map_or(Ok(()), check_about)?;
+    pub(super) fn copy(
+        &mut self,
+        by: AccountId,
+        order: &CopyOrder<'_>,
+        timers: &mut Timers,
+    ) -> Result<FilesDone, FilesRefusal> {
+        let CopyOrder { from_space, from, to_space, to, .. } = *order;
+        order.about.map_or(Ok(()), check_about)?;
         let root = self.root(from_space)?;
         let found = self.tree.seek(root, from)?;
         let file = found.ok_or_else(|| FilesRefusal::NoFile { path: from.clone() })?;
-        if let Some(content) = self.tree.file(file).map(|file| &file.newest) {
-            let mut fresh = Fresh::of(content, by);
-            about.into_iter().for_each(|about| fresh.about = about.into());
-            let condition = if replace { Condition::Any } else { Condition::Absent };
-            let Placed { file, version } = self.open(to_space)?.place(to, condition, fresh)?;
-            return Ok(FilesDone::Copied { file, version, count: 1 });
+        if let Some(content) = self.tree.file(file).map(|file| file.newest.clone()) {
+            return self.copy_file(by, (file, &content), order, timers);
         }
         let totals = self.tree.folder(file).map(|folder| folder.totals).unwrap_or_default();
         let count = totals.files + totals.folders + 1;
@@ -337,8 +339,8 @@ impl Files {
             return Err(FilesRefusal::Exists { path: to.clone() });
         }
         self.tree.node(file).map_or(Ok(()), |node| node.fits(to))?;
-        let originals = self.originals(file, by);
-        let mut opened = self.open(to_space)?;
+        let originals = self.originals(file, by)?;
+        let mut opened = self.open(to_space, timers)?;
         opened.quota_for(totals.bytes, ByteSize(0))?;
         opened.room(count + to.names().count() as u64)?;
         let copy = opened.add_copies(originals, to);
@@ -346,21 +348,49 @@ impl Files {
         Ok(FilesDone::Copied { file, version: None, count })
     }
 
+    /// Copies one file, which has this content.
+    fn copy_file(
+        &mut self,
+        by: AccountId,
+        (original, content): (FileId, &Content),
+        order: &CopyOrder<'_>,
+        timers: &mut Timers,
+    ) -> Result<FilesDone, FilesRefusal> {
+        let CopyOrder { to_space, to, replace, about, .. } = *order;
+        let mut fresh = Fresh::of(content, by);
+        about.into_iter().for_each(|about| fresh.about = about.into());
+        let condition = if replace { Condition::Any } else { Condition::Absent };
+        let mut opened = self.open(to_space, timers)?;
+        let Placed { file, version } = opened.place(to, condition, fresh)?;
+        if file < original {
+            opened.hand_over(by, content);
+        }
+        Ok(FilesDone::Copied { file, version, count: 1 })
+    }
+
     /// A folder with all in it.
-    fn originals(&self, folder: FileId, by: AccountId) -> Vec<Original> {
+    fn originals(&self, folder: FileId, by: AccountId) -> Result<Vec<Original>, FilesRefusal> {
         let (mut originals, mut waiting) = (Vec::new(), vec![(folder, usize::MAX)]);
+        let mut about = 0;
         while let Some((id, folder)) = waiting.pop() {
             let Some(node) = self.tree.node(id) else { continue };
             let at = originals.len();
             let what = match &node.what {
-                What::File(file) => Ok(Fresh::of(&file.newest, by)),
+                What::File(file) => {
+                    about += file.newest.about.len();
+                    Ok(Fresh::of(&file.newest, by))
+                }
                 What::Folder(of) => {
                     waiting.extend(of.children.values().rev().map(|child| (*child, at)));
                     Err(of.stays)
                 }
             };
+            if about > Bounds::COPIED_ABOUT {
+                let what = "bytes of what files that are copied at once say of themselves".to_owned();
+                return Err(FilesRefusal::TooMany { what, limit: Bounds::COPIED_ABOUT as u64 });
+            }
             originals.push(Original { name: node.name().to_owned(), folder, what });
         }
-        originals
+        Ok(originals)
     }
 }

@@ -21,61 +21,82 @@ pub(super) struct Claims {
 struct Claim {
     size: ByteSize,
     made: Time,
-    /// Nothing else counts its bytes: no quota of a space, no larger blob, no job.
-    is_unfiled: bool,
+    /// How many contents of files and parts of uploads of the account have these bytes, as far as the claim saw them come:
+    /// quotas count each of them.
+    filed: u32,
+    /// Something else counts its bytes: a larger blob, a job, or a file of somebody else.
+    elsewhere: bool,
 }
 
 /// How old a claim is before it is worth while to renew it.
 const FRESH: Duration = Duration::from_secs(3600);
 
+impl Claim {
+    /// Its bytes, if nothing else counts them.
+    fn unfiled(&self) -> u128 {
+        if self.filed == 0 && !self.elsewhere { u128::from(self.size.0) } else { 0 }
+    }
+}
+
 impl Claims {
-    /// Makes or renews a claim. One that is renewed stays filed or not, as it was.
-    pub(super) fn add(
-        &mut self,
-        account: AccountId,
-        (blob, size): (Hash, ByteSize),
-        is_unfiled: bool,
-        now: Time,
-    ) {
-        let before = self.held.get(&(account, blob)).copied();
+    /// All of a blob came from the account, or was fetched for it: makes or renews a claim. It counts unless it is filed.
+    pub(super) fn send(&mut self, account: AccountId, (blob, size): (Hash, ByteSize), now: Time) {
+        self.renew(account, (blob, size), false, now);
+        self.change(account, blob, |claim| claim.elsewhere = false);
+    }
+
+    /// The account read a blob in a file, which counts it: for the account, if the content is its own.
+    pub(super) fn read(&mut self, account: AccountId, (blob, size): (Hash, ByteSize), own: bool, now: Time) {
+        self.renew(account, (blob, size), !own, now);
+        // The claim may not have seen it come.
+        self.change(account, blob, |claim| claim.filed = claim.filed.max(u32::from(own)));
+    }
+
+    /// Makes a claim, whose bytes something else counts or not, or renews one; what counts its bytes stays.
+    fn renew(&mut self, account: AccountId, (blob, size): (Hash, ByteSize), elsewhere: bool, now: Time) {
+        let key = (account, blob);
+        let before = self.held.get(&key).copied();
         if before.is_some_and(|claim| now.since(claim.made) < FRESH) {
             return;
         }
-        let is_unfiled = before.map_or(is_unfiled, |claim| claim.is_unfiled);
-        self.held.insert((account, blob), Claim { size, made: now, is_unfiled });
+        let (filed, elsewhere) = before.map_or((0, elsewhere), |claim| (claim.filed, claim.elsewhere));
+        let claim = Claim { size, made: now, filed, elsewhere };
+        self.held.insert(key, claim);
         self.order.push_back((now, account, blob));
-        if is_unfiled {
-            self.uncount(account, before.map_or(ByteSize(0), |claim| claim.size));
-            self.count(account, size);
-        }
+        self.recount(account, before.map_or(0, |claim| claim.unfiled()), claim.unfiled());
     }
 
-    /// From now on something else counts the bytes of a claim, or nothing does any more; does nothing without the claim.
-    pub(super) fn set_unfiled(&mut self, account: AccountId, blob: Hash, is_unfiled: bool) {
-        let Some(claim) = self.held.get_mut(&(account, blob)).filter(|claim| claim.is_unfiled != is_unfiled)
-        else {
+    /// A content or a part of the account came; does nothing without a claim, as all these.
+    pub(super) fn file(&mut self, account: AccountId, blob: Hash) {
+        self.change(account, blob, |claim| claim.filed = claim.filed.saturating_add(1));
+    }
+
+    /// A content or a part of the account went; it may have come before the claim did.
+    pub(super) fn unfile(&mut self, account: AccountId, blob: Hash) {
+        self.change(account, blob, |claim| claim.filed = claim.filed.saturating_sub(1));
+    }
+
+    /// Something else counts the bytes from now on, until they are sent again.
+    pub(super) fn count_elsewhere(&mut self, account: AccountId, blob: Hash) {
+        self.change(account, blob, |claim| claim.elsewhere = true);
+    }
+
+    fn change(&mut self, account: AccountId, blob: Hash, change: impl FnOnce(&mut Claim)) {
+        let Some(claim) = self.held.get_mut(&(account, blob)) else { return };
+        let before = claim.unfiled();
+        change(claim);
+        let after = claim.unfiled();
+        self.recount(account, before, after);
+    }
+
+    fn recount(&mut self, account: AccountId, before: u128, after: u128) {
+        if before == after {
             return;
-        };
-        claim.is_unfiled = is_unfiled;
-        let size = claim.size;
-        match is_unfiled {
-            true => self.count(account, size),
-            false => self.uncount(account, size),
         }
-    }
-
-    fn count(&mut self, account: AccountId, size: ByteSize) {
-        if size.0 > 0 {
-            *self.unfiled.entry(account).or_default() += u128::from(size.0);
-        }
-    }
-
-    fn uncount(&mut self, account: AccountId, size: ByteSize) {
-        if let Some(unfiled) = self.unfiled.get_mut(&account) {
-            *unfiled -= u128::from(size.0);
-            if *unfiled == 0 {
-                self.unfiled.remove(&account);
-            }
+        let unfiled = self.unfiled.entry(account).or_default();
+        *unfiled = *unfiled - before + after;
+        if *unfiled == 0 {
+            self.unfiled.remove(&account);
         }
     }
 
@@ -101,9 +122,8 @@ impl Claims {
             let key = (account, blob);
             if self.held.get(&key).is_some_and(|claim| claim.made == made)
                 && let Some(claim) = self.held.remove(&key)
-                && claim.is_unfiled
             {
-                self.uncount(account, claim.size);
+                self.recount(account, claim.unfiled(), 0);
             }
         }
     }
@@ -121,18 +141,19 @@ impl Claims {
         self.held.range((from, Unbounded)).map(|(key, _)| *key)
     }
 
-    pub(super) fn sanity_check(&self) {
+    /// Panics unless every invariant holds; `lying` says how many contents and parts of an account have a blob.
+    pub(super) fn sanity_check(&self, lying: &BTreeMap<(AccountId, Hash), u32>) {
         assert!(self.order.iter().is_sorted_by_key(|(made, ..)| made), "claims are forgotten in order");
         let current = self.order.iter().filter(|(made, account, blob)| {
             self.held.get(&(*account, *blob)).is_some_and(|claim| claim.made == *made)
         });
         assert_eq!(current.count(), self.held.len(), "every claim is forgotten some day");
         let mut unfiled: BTreeMap<AccountId, u128> = BTreeMap::new();
-        for ((account, _), claim) in
-            self.held.iter().filter(|(_, claim)| claim.is_unfiled && claim.size.0 > 0)
-        {
-            *unfiled.entry(*account).or_default() += u128::from(claim.size.0);
+        for (key, claim) in &self.held {
+            assert!(claim.filed <= lying.get(key).copied().unwrap_or_default(), "what is filed is there");
+            *unfiled.entry(key.0).or_default() += claim.unfiled();
         }
+        unfiled.retain(|_, bytes| *bytes > 0);
         assert_eq!(unfiled, self.unfiled, "what nothing else counts is counted here");
     }
 }

@@ -1,12 +1,14 @@
 //! Laying what was fetched where it was wanted, at most [`Bounds::FILES`](crate::Bounds::FILES) files at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pumasi_types::{ByteSize, DownloadId, FilePath, Time};
+use pumasi_types::{ByteSize, DownloadId, FileId, FilePath, Time};
 
 use super::change::{Fresh, check_about};
+use super::tree::Tree;
 use super::{Access, Brought, Condition, DownloadSpec, FetchedFile, Files, FilesRefusal, check_count};
 use crate::Bounds;
+use crate::timers::Timers;
 
 /// The n-th name of a file that has a name which is taken.
 fn numbered(path: &FilePath, n: u32) -> Option<FilePath> {
@@ -22,7 +24,7 @@ impl Files {
         id: DownloadId,
         files: &[FetchedFile],
         saved: ByteSize,
-        now: Time,
+        (now, timers): (Time, &mut Timers),
     ) -> Result<(), FilesRefusal> {
         check_count(files.len())?;
         let download = self.downloads.get_mut(id).ok_or(FilesRefusal::NoDownload { download: id })?;
@@ -31,16 +33,15 @@ impl Files {
         let sum = files.iter().try_fold(0_u64, |sum, (_, _, size, _)| sum.checked_add(size.0));
         let bytes = ByteSize(sum.unwrap_or(u64::MAX));
         let paths = self.paths_for(&spec, files)?;
-        let mut opened = self.open(spec.space)?;
+        let mut opened = self.open(spec.space, timers)?;
         opened.quota_for(bytes, ByteSize(0))?;
         files.iter().try_for_each(|(.., about)| check_about(about))?;
         opened.room(paths.iter().map(|path| path.names().count() as u64).sum())?;
         for (path, (_, blob, size, about)) in paths.iter().zip(files) {
+            // The claim comes first, so that it sees the file come.
+            opened.claims.send(by, (*blob, *size), now);
             let fresh = Fresh { blob: *blob, size: *size, by, about: about.into() };
             opened.place(path, Condition::Absent, fresh)?;
-        }
-        for (_, blob, size, _) in files {
-            self.claims.add(by, (*blob, *size), false, now);
         }
         if let Some(download) = self.downloads.get_mut(id) {
             let Brought { files: lying, bytes: all, saved: before } = download.brought;
@@ -56,43 +57,75 @@ impl Files {
 
     /// Where fetched files come, each at a path where nothing is and nothing in the way.
     fn paths_for(&self, spec: &DownloadSpec, files: &[FetchedFile]) -> Result<Vec<FilePath>, FilesRefusal> {
-        let root = self.root(spec.space)?;
-        let (mut paths, mut taken) = (Vec::with_capacity(files.len()), BTreeSet::new());
-        // Paths of folders that the files before make.
-        let mut folders = BTreeSet::new();
-        for (relative, ..) in files {
-            let whole = if spec.named && files.len() == 1 {
-                spec.path.clone()
-            } else {
-                let text = format!("{}/{relative}", spec.path);
-                let long = || FilesRefusal::TooMany {
-                    what: format!("bytes in the path of '{relative}'"),
-                    limit: FilePath::BYTES as u64,
-                };
-                text.trim_matches('/').parse::<FilePath>().map_err(|_| long())?
-            };
-            let free = |path: &FilePath| -> Result<bool, FilesRefusal> {
-                let own = !taken.contains(path) && !folders.contains(path);
-                Ok(own && !path.is_root() && self.tree.seek(root, path)?.is_none())
-            };
-            let mut path = whole.clone();
-            let mut n = 1;
-            while !free(&path)? {
-                n += 1;
-                let next = numbered(&whole, n).filter(|_| n <= Bounds::FILES as u32);
-                path = next.ok_or_else(|| FilesRefusal::Exists { path: whole.clone() })?;
+        let mut places = Places::new(&self.tree, self.root(spec.space)?);
+        let whole = |relative: &FilePath| {
+            if spec.named && files.len() == 1 {
+                return Ok(spec.path.clone());
             }
-            let mut above = path.parent();
-            while let Some(folder) = above.filter(|folder| !folder.is_root()) {
-                if taken.contains(&folder) {
-                    return Err(FilesRefusal::NotAFolder { path: folder });
-                }
-                above = folder.parent();
-                folders.insert(folder);
-            }
-            taken.insert(path.clone());
-            paths.push(path);
+            let text = format!("{}/{relative}", spec.path);
+            text.trim_matches('/').parse().map_err(|_| FilesRefusal::TooMany {
+                what: format!("bytes in the path of '{relative}'"),
+                limit: FilePath::BYTES as u64,
+            })
+        };
+        files.iter().map(|(relative, ..)| places.take(&whole(relative)?)).collect()
+    }
+}
+
+/// Where the files of one command come.
+struct Places<'a> {
+    tree: &'a Tree,
+    root: FileId,
+    taken: BTreeSet<FilePath>,
+    /// Paths of folders that the files before make.
+    folders: BTreeSet<FilePath>,
+    /// The last number that a file got, by the path that it would have had.
+    numbers: BTreeMap<FilePath, u32>,
+    /// How many numbers may be tried yet.
+    left: usize,
+}
+
+impl Places<'_> {
+    fn new(tree: &Tree, root: FileId) -> Places<'_> {
+        let (taken, folders) = (BTreeSet::new(), BTreeSet::new());
+        Places { tree, root, taken, folders, numbers: BTreeMap::new(), left: Bounds::NAMES_TRIED }
+    }
+
+    fn is_free(&self, path: &FilePath) -> Result<bool, FilesRefusal> {
+        let own = !self.taken.contains(path) && !self.folders.contains(path);
+        Ok(own && !path.is_root() && self.tree.seek(self.root, path)?.is_none())
+    }
+
+    /// This path, or the next one with a number that is free.
+    fn free(&mut self, whole: &FilePath) -> Result<FilePath, FilesRefusal> {
+        if self.is_free(whole)? {
+            return Ok(whole.clone());
         }
-        Ok(paths)
+        let mut n = self.numbers.get(whole).copied().unwrap_or(1);
+        let exists = || FilesRefusal::Exists { path: whole.clone() };
+        loop {
+            n += 1;
+            self.left = self.left.checked_sub(1).ok_or_else(exists)?;
+            let path = numbered(whole, n).ok_or_else(exists)?;
+            if self.is_free(&path)? {
+                self.numbers.insert(whole.clone(), n);
+                return Ok(path);
+            }
+        }
+    }
+
+    /// Takes a place for a file.
+    fn take(&mut self, whole: &FilePath) -> Result<FilePath, FilesRefusal> {
+        let path = self.free(whole)?;
+        let mut above = path.parent();
+        while let Some(folder) = above.filter(|folder| !folder.is_root()) {
+            if self.taken.contains(&folder) {
+                return Err(FilesRefusal::NotAFolder { path: folder });
+            }
+            above = folder.parent();
+            self.folders.insert(folder);
+        }
+        self.taken.insert(path.clone());
+        Ok(path)
     }
 }

@@ -283,9 +283,11 @@ impl Files {
                 let state = format!("at its file {}", download.brought.files);
                 return Err(FilesRefusal::WrongDownloadState { download: id, state });
             }
-            DownloadReport::Part { files, saved, .. } => return self.deliver(id, files, *saved, ctx.now),
+            DownloadReport::Part { files, saved, .. } => {
+                return self.deliver(id, files, *saved, (ctx.now, ctx.timers));
+            }
             DownloadReport::Done { files, saved } => {
-                self.deliver(id, files, *saved, ctx.now)?;
+                self.deliver(id, files, *saved, (ctx.now, &mut *ctx.timers))?;
                 DownloadState::Done { at: ctx.now, notice: self.downloads.notice() }
             }
         };

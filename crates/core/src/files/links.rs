@@ -52,23 +52,22 @@ impl Links {
         id
     }
 
-    pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
-        let link = self.links.remove(&id)?;
+    /// Forgets a link and its timer.
+    pub(super) fn remove(&mut self, id: LinkId, timers: &mut Timers) {
+        let Some(link) = self.links.remove(&id) else { return };
         self.by_secret.remove(&link.secret);
         self.by_file.remove(&(link.file, id));
         self.by_space.remove(&(link.space, id));
-        Some(link)
+        link.expires.inspect(|expires| timers.clear(*expires, Timer::Link(id)));
     }
 
     fn of_file(&self, file: FileId) -> Vec<LinkId> {
         self.by_file.range((file, LinkId(0))..=(file, LinkId(u64::MAX))).map(|(_, id)| *id).collect()
     }
 
-    /// The file is gone. What rings for its links finds none.
-    pub(super) fn forget_file(&mut self, file: FileId) {
-        for id in self.of_file(file) {
-            self.remove(id);
-        }
+    /// The file is gone, and its links with it.
+    pub(super) fn forget_file(&mut self, file: FileId, timers: &mut Timers) {
+        self.of_file(file).into_iter().for_each(|id| self.remove(id, timers));
     }
 
     /// One file takes the place of another.
@@ -80,7 +79,10 @@ impl Links {
         }
     }
 
-    pub(super) fn sanity_check(&self, lies: impl Fn(FileId) -> bool) {
+    pub(super) fn sanity_check(&self, timers: &Timers, lies: impl Fn(FileId) -> bool) {
+        let ends = self.links.iter().filter_map(|(id, link)| Some((link.expires?, Timer::Link(*id))));
+        let set = timers.iter().filter(|(_, timer)| matches!(timer, Timer::Link(_)));
+        assert_eq!(ends.collect::<BTreeSet<_>>(), set.collect(), "what rings for a link is its end");
         for (id, link) in &self.links {
             assert!(lies(link.file), "a link is to something");
             assert_eq!(self.by_secret.get(&link.secret), Some(id));
@@ -135,9 +137,7 @@ impl Files {
         if link.by != caller && self.check(caller, link.space, Access::Manage).is_err() {
             return Err(FilesRefusal::NoLink { link: id });
         }
-        if let Some(expires) = self.links.remove(id).and_then(|link| link.expires) {
-            timers.clear(expires, Timer::Link(id));
-        }
+        self.links.remove(id, timers);
         Ok(())
     }
 
@@ -155,8 +155,8 @@ impl Files {
     }
 
     /// The link's time has passed.
-    pub(crate) fn end_link(&mut self, id: LinkId) {
-        self.links.remove(id);
+    pub(crate) fn end_link(&mut self, id: LinkId, timers: &mut Timers) {
+        self.links.remove(id, timers);
     }
 
     /// The link with this hash of its secret, unless it is over or what it is to lies in the trash.

@@ -22,7 +22,7 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pumasi_types::{AccountId, ByteSize, FileId, FilePath, Hash, SpaceId, Time};
+use pumasi_types::{AccountId, ByteSize, FileId, FilePath, Hash, SpaceId, Time, UploadId};
 use serde::{Deserialize, Serialize};
 
 use self::change::{CopyOrder, Fresh, Opened, check_about};
@@ -150,8 +150,11 @@ impl Files {
                 self.check(caller, *to_space, Access::Write)?;
                 let (from_space, to_space, replace) = (*from_space, *to_space, *replace);
                 let about = about.as_ref();
-                let done =
-                    self.copy(caller, &CopyOrder { from_space, from, to_space, to, replace, about })?;
+                let done = self.copy(
+                    caller,
+                    &CopyOrder { from_space, from, to_space, to, replace, about },
+                    ctx.timers,
+                )?;
                 self.wind(to_space, ctx.timers);
                 Ok(Done::Files(done))
             }
@@ -240,45 +243,53 @@ impl Files {
         self.check(caller, space, Access::Write)?;
         if let Ask::PutFiles { files, .. } = command {
             check_count(files.len())?;
-            let placed = files.iter().map(|file| self.put(caller, space, file)).collect();
+            let placed = files.iter().map(|file| self.put(caller, space, file, ctx.timers)).collect();
             self.wind(space, ctx.timers);
             return Ok(Done::Files(FilesDone::Each(placed)));
         }
-        let mut opened = self.open(space)?;
+        let mut opened = self.open(space, ctx.timers)?;
         let done = opened.change(caller, command)?;
-        opened.space.wind(space, ctx.timers);
+        opened.space.wind(space, opened.timers);
         Ok(done.map_or(Done::Ok, Done::Files))
     }
 
-    fn put(&mut self, by: AccountId, space: SpaceId, file: &FilePut) -> Result<Placed, FilesRefusal> {
+    fn put(
+        &mut self,
+        by: AccountId,
+        space: SpaceId,
+        file: &FilePut,
+        timers: &mut Timers,
+    ) -> Result<Placed, FilesRefusal> {
         let size = self.claimed(by, &file.blob).ok_or(FilesRefusal::NotHeld { blob: file.blob })?;
         check_about(&file.about)?;
         let fresh = Fresh { blob: file.blob, size, by, about: (&file.about).into() };
-        self.open(space)?.place(&file.path, file.condition, fresh)
+        self.open(space, timers)?.place(&file.path, file.condition, fresh)
     }
 
     fn claim(&mut self, account: AccountId, blobs: &[(Hash, ByteSize)], ctx: &Context<'_>) -> Answer {
         ctx.ledger.account(account).ok_or(Refusal::NoAccount { account })?;
         for (blob, size) in blobs {
-            self.claims.add(account, (*blob, *size), true, ctx.now);
+            self.claims.send(account, (*blob, *size), ctx.now);
         }
         Ok(Done::Ok)
     }
 
     /// Something else counts the bytes of these claims from now on: a larger blob, or a job.
     pub(crate) fn count_elsewhere(&mut self, account: AccountId, blobs: impl IntoIterator<Item = Hash>) {
-        blobs.into_iter().for_each(|blob| self.claims.set_unfiled(account, blob, false));
+        blobs.into_iter().for_each(|blob| self.claims.count_elsewhere(account, blob));
     }
 
     fn claim_files(&mut self, caller: AccountId, space: SpaceId, paths: &[FilePath]) -> Answer {
         self.check(caller, space, Access::Read)?;
         check_count(paths.len())?;
+        let root = self.root(space)?;
         let claim = |path: &FilePath| {
-            let file = self.open(space)?.file_at(path)?;
-            let content = self.tree.file(file).map(|file| (file.newest.blob, file.newest.size));
-            let (blob, size) = content.ok_or_else(|| FilesRefusal::NoFile { path: path.clone() })?;
-            self.claims.add(caller, (blob, size), false, self.now);
-            Ok((blob, size))
+            let file = self.tree.file_at(root, path)?;
+            let content = self.tree.file(file).map(|file| &file.newest);
+            let content = content.ok_or_else(|| FilesRefusal::NoFile { path: path.clone() })?;
+            let claimed = (content.blob, content.size);
+            self.claims.read(caller, claimed, content.by == caller, self.now);
+            Ok(claimed)
         };
         Ok(Done::Files(FilesDone::Claimed(paths.iter().map(claim).collect())))
     }
@@ -288,8 +299,8 @@ impl Files {
         self.claims.size(account, blob, self.now)
     }
 
-    /// Bytes that an account sent and that count nowhere else: they lie in no file that it put, in no upload, and in no blob
-    /// that was put together of them; until its claims of them are forgotten.
+    /// Bytes that an account sent and that count nowhere else: they lie in no file that it put since, in no upload, and in no
+    /// blob that was put together of them; until its claims of them are forgotten.
     pub fn unfiled(&self, account: AccountId) -> ByteSize {
         self.claims.unfiled(account)
     }
@@ -297,11 +308,23 @@ impl Files {
     /// Panics unless every invariant holds. Walks everything.
     pub(crate) fn sanity_check(&self, timers: &Timers) {
         self.tree.sanity_check();
-        self.claims.sanity_check();
+        self.claims.sanity_check(&self.lying());
         self.uploads.sanity_check(timers);
         self.downloads.sanity_check(timers);
-        self.links.sanity_check(|file| self.tree.node(file).is_some());
+        self.links.sanity_check(timers, |file| self.tree.node(file).is_some());
         assert_eq!(self.names.len(), self.spaces.len(), "names of spaces are unique");
+        let made = self.spaces.iter().map(|(id, space)| (space.maker, *id));
+        assert_eq!(self.made, made.collect(), "spaces are found by who made them");
+        let members = |(id, space): (&SpaceId, &Space)| {
+            let id = *id;
+            space.members.keys().map(move |member| (*member, id)).collect::<Vec<_>>()
+        };
+        let memberships = self.spaces.iter().flat_map(members);
+        assert_eq!(self.memberships, memberships.collect(), "spaces are found by their members");
+        for (id, upload) in self.uploads.from(UploadId(0)) {
+            let space = self.spaces.get(&upload.space);
+            assert!(space.is_some_and(|space| space.uploads.contains(&id)), "an upload is of a space");
+        }
         let mut sums: BTreeMap<SpaceId, (u64, u64)> = BTreeMap::new();
         for (_, node) in self.tree.nodes().iter() {
             let (things, bytes) = sums.entry(node.space).or_default();
@@ -320,10 +343,20 @@ impl Files {
         assert!(sums.is_empty() || self.is_erasing(), "everything is of a space");
     }
 
+    /// How many contents and parts of each account have each blob.
+    fn lying(&self) -> BTreeMap<(AccountId, Hash), u32> {
+        let files = self.tree.nodes().iter().filter_map(|(_, node)| node.file());
+        let contents = files.flat_map(|file| file.contents()).map(|content| (content.by, content.blob));
+        let uploads = self.uploads.from(UploadId(0)).map(|(_, upload)| upload);
+        let parts = uploads.flat_map(|upload| upload.parts.values().map(|part| (upload.by, part.blob)));
+        let mut lying = BTreeMap::new();
+        contents.chain(parts).chain(self.doomed_parts()).for_each(|key| *lying.entry(key).or_default() += 1);
+        lying
+    }
+
     fn sanity_check_space(&self, id: SpaceId, space: &Space, timers: &Timers) {
         assert_eq!(self.names.get(&space.name), Some(&id));
         assert!(space.members.values().any(|access| *access == Access::Manage), "somebody manages it");
-        assert!(space.members.keys().all(|member| self.memberships.contains(&(*member, id))));
         assert!(space.due.is_none_or(|due| timers.has(due, Timer::Space(id))));
         assert!(space.due.is_some() || space.older.is_empty(), "older versions go some day");
         assert!(space.uploads.iter().all(|upload| self.upload(*upload).is_some()));
@@ -347,7 +380,7 @@ impl Opened<'_> {
             Ask::MakeFolder { path, .. } => self.make_folder(path)?,
             Ask::ReleaseFolder { path, .. } => self.release_folder(path)?,
             Ask::Move { from, to, replace, .. } => {
-                return self.rename(from, to, *replace).map(|file| Some(FilesDone::Moved(file)));
+                return self.rename(by, from, to, *replace).map(|file| Some(FilesDone::Moved(file)));
             }
             Ask::Remove { paths, recursive, forever, .. } => {
                 check_count(paths.len())?;

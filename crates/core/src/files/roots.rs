@@ -1,9 +1,11 @@
 //! All blobs that files, uploads, downloads and claims refer to, piece by piece.
 //!
-//! What refers to a blob changes while the pieces are taken: a claim becomes a file, a file is copied, removed, and claimed
-//! by its reader. Files are taken in the order of their ids, so a copy comes behind its original. Everything else that
-//! comes to refer to a blob has a claim of it, and claims come last: they count for [`Bounds::CLAIM_ROOT`](crate::Bounds)
-//! longer than anybody can use them, so that what was made of one shortly before it ended is not missed either.
+//! What refers to a blob changes while the pieces are taken: a claim becomes a file, a file is copied, moved over another,
+//! removed, and claimed by its reader. Files are taken in the order of their ids, so a new file that is a copy comes behind
+//! its original. A file that is given a content of one with a higher id may have been passed, and that one may be gone before
+//! it is reached: whoever moved or copied it gets a claim of the content then. Everything else that comes to refer to a blob
+//! has a claim of it, and claims come last: they count for [`Bounds::CLAIM_ROOT`](crate::Bounds) longer than anybody can use
+//! them, so that what was made of one shortly before it ended is not missed either.
 
 use pumasi_types::{AccountId, DownloadId, FileId, Hash, UploadId};
 

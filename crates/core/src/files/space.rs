@@ -50,10 +50,14 @@ impl Opened<'_> {
 
 impl Files {
     /// A space, to be changed by somebody who may.
-    pub(super) fn open(&mut self, id: SpaceId) -> Result<Opened<'_>, FilesRefusal> {
+    pub(super) fn open<'a>(
+        &'a mut self,
+        id: SpaceId,
+        timers: &'a mut Timers,
+    ) -> Result<Opened<'a>, FilesRefusal> {
         let Files { now, spaces, tree, links, doomed, claims, .. } = self;
         let space = spaces.get_mut(&id).ok_or_else(|| no_space(id))?;
-        Ok(Opened { id, space, tree, links, doomed, claims, now: *now })
+        Ok(Opened { id, space, tree, links, doomed, claims, timers, now: *now })
     }
 
     pub(super) fn root(&self, id: SpaceId) -> Result<pumasi_types::FileId, FilesRefusal> {
@@ -155,11 +159,7 @@ impl Files {
             return Err(FilesRefusal::SpaceNotEmpty);
         }
         let links: Vec<_> = self.links.of_space(id).map(|(link, _)| link).collect();
-        for link in links {
-            if let Some(expires) = self.links.remove(link).and_then(|link| link.expires) {
-                timers.clear(expires, crate::timers::Timer::Link(link));
-            }
-        }
+        links.into_iter().for_each(|link| self.links.remove(link, timers));
         let Some(space) = self.spaces.remove(&id) else { return Ok(()) };
         space.due.inspect(|due| timers.clear(*due, crate::timers::Timer::Space(id)));
         self.names.remove(&space.name);
@@ -169,8 +169,8 @@ impl Files {
         }
         // Uploads have many parts, and downloads may be many: they go little by little, as what lies in the trash does.
         for upload in &space.uploads {
-            let parts = self.uploads.remove(*upload, timers).map(|upload| Doom::Parts(upload.parts));
-            self.doomed.extend(parts);
+            let upload = self.uploads.remove(*upload, timers);
+            self.doomed.extend(upload.map(|upload| Doom::Parts(upload.by, upload.parts)));
         }
         self.doomed.extend([Doom::Downloads(id), Doom::Trash(space.trash)]);
         self.tree.forget(root);
@@ -234,11 +234,13 @@ impl Files {
         own.filter_map(|(_, id)| Some((*id, self.spaces.get(id)?)))
     }
 
-    /// Whether somebody who shares a space with this account, or the account itself, claimed a blob lately. Only
-    /// [`Bounds::GROUP`] members of its spaces are asked.
+    /// Whether the account itself claimed a blob lately, or a member of a space of its who made it and so let the account in.
+    /// Other members were perhaps never asked whether they share anything with it. [`Bounds::GROUP`] makers are asked.
     pub fn group_claims(&self, account: AccountId, blob: &Hash) -> bool {
-        let members = self.spaces_of(account).flat_map(|(_, space)| space.members.keys());
-        members.take(Bounds::GROUP).any(|member| self.claimed(*member, blob).is_some())
+        let spaces = self.spaces_of(account).map(|(_, space)| space);
+        let makers = spaces.filter(|space| space.members.contains_key(&space.maker)).map(|space| space.maker);
+        let asked: BTreeSet<AccountId> = makers.take(Bounds::GROUP).chain([account]).collect();
+        asked.into_iter().any(|member| self.claimed(member, blob).is_some())
     }
 
     /// All spaces, in the order of their ids.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
-use pumasi_types::{AccountId, ByteSize, FileId, FilePath, SpaceId, Time, VersionId};
+use pumasi_types::{AccountId, FileId, FilePath, Hash, SpaceId, Time, VersionId};
 use serde::{Deserialize, Serialize};
 
 use super::change::Opened;
-use super::tree::{Content, Node, What};
+use super::claims::Claims;
+use super::tree::{Content, File, Node, What};
 use super::{Files, FilesRefusal, Page, Space, Trashed, UploadPart};
 use crate::Bounds;
 use crate::timers::{Timer, Timers};
@@ -18,7 +19,7 @@ use crate::timers::{Timer, Timers};
 pub(super) struct Trash {
     entries: BTreeMap<FileId, Entry>,
     order: BTreeSet<(Time, FileId)>,
-    /// By where they were and when they were removed. A snapshot does not have them: each entry says it.
+    /// Files by where they were and when they were removed. A snapshot does not have them: each entry says it.
     #[serde(skip)]
     paths: BTreeSet<(String, Time, FileId)>,
 }
@@ -32,7 +33,7 @@ struct Stored {
 
 impl From<Stored> for Trash {
     fn from(Stored { entries, order }: Stored) -> Trash {
-        let paths = entries.iter().map(|(file, entry)| entry.place(*file)).collect();
+        let paths = entries.iter().filter_map(|(file, entry)| entry.place(*file)).collect();
         Trash { entries, order, paths }
     }
 }
@@ -44,11 +45,14 @@ pub(super) struct Entry {
     pub(super) by: AccountId,
     /// Where it was.
     pub(super) path: FilePath,
+    /// Whether it is a folder.
+    pub(super) is_folder: bool,
 }
 
 impl Entry {
-    fn place(&self, file: FileId) -> (String, Time, FileId) {
-        (self.path.as_str().to_owned(), self.removed, file)
+    /// Where a file was.
+    fn place(&self, file: FileId) -> Option<(String, Time, FileId)> {
+        (!self.is_folder).then(|| (self.path.as_str().to_owned(), self.removed, file))
     }
 }
 
@@ -59,8 +63,8 @@ pub(super) enum Doom {
     Node(FileId),
     /// A whole trash.
     Trash(Trash),
-    /// Parts of an upload that counts no more.
-    Parts(BTreeMap<u16, UploadPart>),
+    /// Parts of an upload of this account that is no more.
+    Parts(AccountId, BTreeMap<u16, UploadPart>),
     /// All downloads into a space that is gone.
     Downloads(SpaceId),
 }
@@ -68,7 +72,7 @@ pub(super) enum Doom {
 impl Trash {
     pub(super) fn insert(&mut self, file: FileId, entry: Entry) {
         self.order.insert((entry.removed, file));
-        self.paths.insert(entry.place(file));
+        self.paths.extend(entry.place(file));
         self.entries.insert(file, entry);
     }
 
@@ -79,7 +83,7 @@ impl Trash {
     pub(super) fn remove(&mut self, file: FileId) -> Option<Entry> {
         let entry = self.entries.remove(&file)?;
         self.order.remove(&(entry.removed, file));
-        self.paths.remove(&entry.place(file));
+        entry.place(file).inspect(|place| _ = self.paths.remove(place));
         Some(entry)
     }
 
@@ -97,7 +101,7 @@ impl Trash {
     pub(super) fn sanity_check(&self) {
         let order = self.entries.iter().map(|(file, entry)| (entry.removed, *file));
         assert!(order.collect::<BTreeSet<_>>() == self.order, "the trash is in order");
-        let paths = self.entries.iter().map(|(file, entry)| entry.place(*file));
+        let paths = self.entries.iter().filter_map(|(file, entry)| entry.place(*file));
         assert!(paths.collect::<BTreeSet<_>>() == self.paths, "the trash knows where everything was");
     }
 
@@ -105,27 +109,35 @@ impl Trash {
         self.entries.keys().copied()
     }
 
-    /// What was removed from a path, the last first.
-    pub(super) fn removed_at(&self, path: &str) -> impl Iterator<Item = FileId> {
-        let ends = |time, file| (path.to_owned(), time, file);
-        let all = self.paths.range(ends(Time(0), FileId(0))..=ends(Time(u64::MAX), FileId(u64::MAX)));
-        all.rev().map(|(.., file)| *file)
+    /// Files that were removed from a path, the last first; from this one on, if it is one of them.
+    fn removed_at<'a>(&'a self, path: &str, from: Option<FileId>) -> impl Iterator<Item = FileId> + use<'a> {
+        let place = |file| self.get(file).filter(|entry| entry.path.as_str() == path)?.place(file);
+        let end = |time, file| (path.to_owned(), time, file);
+        let last = from.and_then(place).unwrap_or_else(|| end(Time(u64::MAX), FileId(u64::MAX)));
+        self.paths.range(end(Time(0), FileId(0))..=last).rev().map(|(.., file)| *file)
     }
 
-    /// From where something was removed, in the order of the paths' bytes, from the one behind `after` on.
-    pub(super) fn paths(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = (&str, FileId)> {
-        let behind = |after: &str| Excluded((after.to_owned(), Time(u64::MAX), FileId(u64::MAX)));
+    /// From where files were removed, each path once, in the order of the paths' bytes, from the one behind `after` on.
+    fn paths(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = &str> {
+        let behind = |path: &str| Excluded((path.to_owned(), Time(u64::MAX), FileId(u64::MAX)));
         let begin = match after.filter(|after| *after >= prefix) {
             Some(after) => behind(after),
             None => Included((prefix.to_owned(), Time(0), FileId(0))),
         };
-        let all = self.paths.range((begin, Unbounded)).map(|(path, _, file)| (path.as_str(), *file));
+        let next = move |begin| self.paths.range((begin, Unbounded)).next().map(|(path, ..)| path.as_str());
+        let all = std::iter::successors(next(begin), move |last| next(behind(last)));
         let prefix = prefix.to_owned();
-        all.take_while(move |(path, _)| path.starts_with(&prefix))
+        all.take_while(move |path| path.starts_with(&prefix))
     }
 }
 
 impl Space {
+    /// A content that lay here is gone.
+    fn let_go(&mut self, content: &Content, claims: &mut Claims) {
+        self.used.0 -= content.size.0;
+        claims.unfile(content.by, content.blob);
+    }
+
     /// Whether what is removed or overwritten here is gone at once.
     pub(super) fn keeps_nothing(&self) -> bool {
         self.keep.0 == 0
@@ -151,19 +163,16 @@ impl Opened<'_> {
         if forever || self.space.keeps_nothing() {
             self.doomed.push(Doom::Node(file));
         } else {
-            self.space.trash.insert(file, Entry { removed: self.now, by, path });
+            let is_folder = self.tree.folder(file).is_some();
+            self.space.trash.insert(file, Entry { removed: self.now, by, path, is_folder });
         }
     }
 
     /// Keeps a content that was overwritten as an older version of a file, or not, if nothing is lost with it.
     pub(super) fn supersede(&mut self, file: FileId, before: Content) {
-        let newest = self.tree.file(file).map(|file| (file.newest.blob, file.newest.by));
-        let same = newest.is_some_and(|(blob, _)| blob == before.blob);
+        let same = self.tree.file(file).is_some_and(|file| file.newest.blob == before.blob);
         if same || self.space.keeps_nothing() {
-            self.space.used.0 -= before.size.0;
-            if newest != Some((before.blob, before.by)) {
-                self.claims.set_unfiled(before.by, before.blob, true);
-            }
+            self.space.let_go(&before, self.claims);
             return;
         }
         self.space.older.insert((self.now, file, before.id));
@@ -179,8 +188,7 @@ impl Opened<'_> {
         let over = node.older.len().saturating_sub(Bounds::VERSIONS);
         for (since, content) in node.older.drain(..over) {
             self.space.older.remove(&(since, file, content.id));
-            self.space.used.0 -= content.size.0;
-            self.claims.set_unfiled(content.by, content.blob, true);
+            self.space.let_go(&content, self.claims);
         }
     }
 
@@ -217,17 +225,15 @@ impl Opened<'_> {
         path: &FilePath,
         version: VersionId,
     ) -> Result<(), FilesRefusal> {
-        let file = self.file_at(path)?;
+        let file = self.tree.file_at(self.space.root, path)?;
         let no_version = || FilesRefusal::NoVersion { path: path.clone(), version };
         let older = self.tree.file_mut(file).map(|file| &mut file.older).ok_or_else(no_version)?;
         let at = older.iter().position(|(_, content)| content.id == version).ok_or_else(no_version)?;
         let (since, content) = older.remove(at);
         self.space.older.remove(&(since, file, version));
         let (id, now) = (self.tree.version(), self.now);
-        if content.by != by {
-            self.claims.set_unfiled(content.by, content.blob, true);
-            self.claims.set_unfiled(by, content.blob, false);
-        }
+        self.claims.file(by, content.blob);
+        self.claims.unfile(content.by, content.blob);
         let before = self.tree.write(file, Content { id, put: now, by, ..content });
         before.into_iter().for_each(|before| self.supersede(file, before));
         Ok(())
@@ -246,14 +252,11 @@ impl Opened<'_> {
             let at = of.older.iter().position(|(_, content)| content.id == version).ok_or_else(no_version)?;
             let (since, content) = of.older.remove(at);
             self.space.older.remove(&(since, file, version));
-            self.space.used.0 -= content.size.0;
-            self.claims.set_unfiled(content.by, content.blob, true);
+            self.space.let_go(&content, self.claims);
         } else if let Some((since, before)) = of.older.pop() {
             self.space.older.remove(&(since, file, before.id));
-            if let Some(gone) = self.tree.write(file, before) {
-                self.space.used.0 -= gone.size.0;
-                self.claims.set_unfiled(gone.by, gone.blob, true);
-            }
+            let gone = self.tree.write(file, before);
+            gone.into_iter().for_each(|gone| self.space.let_go(&gone, self.claims));
         } else {
             self.space.trash.remove(file);
             let folder = self.tree.detach(file);
@@ -265,15 +268,37 @@ impl Opened<'_> {
 }
 
 impl Files {
-    /// What was removed from a path of a space, the last first.
-    pub fn removed_at(&self, space: SpaceId, path: &FilePath) -> Vec<Trashed> {
-        let Some(space) = self.spaces.get(&space) else { return Vec::new() };
-        let trashed = |file| self.trashed(&space.trash, file);
-        space.trash.removed_at(path.as_str()).filter_map(trashed).collect()
+    /// Files that were removed from a path of a space and are in its trash, the last first; from this one on, if it is one
+    /// of them.
+    pub fn removed_at<'a>(
+        &'a self,
+        space: SpaceId,
+        path: &FilePath,
+        from: Option<FileId>,
+    ) -> impl Iterator<Item = Trashed> + use<'a> {
+        let trash = self.spaces.get(&space).map(|space| &space.trash);
+        let files = trash.map(|trash| {
+            let files = trash.removed_at(path.as_str(), from);
+            files.filter_map(move |file| self.trashed(trash, file))
+        });
+        files.into_iter().flatten()
+    }
+
+    /// The last file that was removed from a path of a space and has this content.
+    pub fn removed_with(&self, space: SpaceId, path: &FilePath, version: VersionId) -> Option<FileId> {
+        let mut removed = self.spaces.get(&space)?.trash.removed_at(path.as_str(), None);
+        let has = |file: &File| file.contents().any(|content| content.id == version);
+        removed.find(|file| self.tree.file(*file).is_some_and(has))
+    }
+
+    /// Something that was put into the trash of a space itself.
+    pub fn removed(&self, space: SpaceId, file: FileId) -> Option<Trashed> {
+        self.trashed(&self.spaces.get(&space)?.trash, file)
     }
 
     /// From where files of a space were removed that are in its trash, each path once, in the order of the paths' bytes as
-    /// [`Files::walk`] has it: those that begin with `prefix`, from behind `after` on, `limit` at most.
+    /// [`Files::walk`] has it: those that begin with `prefix`, from behind `after` on, `limit` at most. One step for each
+    /// path, however much was removed from there.
     pub fn removed_paths(
         &self,
         space: SpaceId,
@@ -282,11 +307,8 @@ impl Files {
         limit: usize,
     ) -> Page<String> {
         let trash = self.spaces.get(&space).map(|space| &space.trash);
-        let mut last = None;
         let paths = trash.into_iter().flat_map(|trash| trash.paths(prefix, after));
-        let files = paths.filter(|(_, file)| self.tree.file(*file).is_some()).map(|(path, _)| path);
-        let each_once = files.filter(|path| last.replace(*path) != Some(*path));
-        Page::of(each_once.map(str::to_owned), limit)
+        Page::of(paths.map(str::to_owned), limit)
     }
 
     fn trashed(&self, trash: &Trash, file: FileId) -> Option<Trashed> {
@@ -328,8 +350,7 @@ impl Files {
             let Some(file) = self.tree.file_mut(file) else { continue };
             let Some(at) = file.older.iter().position(|(_, content)| content.id == version) else { continue };
             let (_, content) = file.older.remove(at);
-            space.used.0 -= content.size.0;
-            self.claims.set_unfiled(content.by, content.blob, true);
+            space.let_go(&content, &mut self.claims);
         }
         space.wind(id, timers);
     }
@@ -345,11 +366,10 @@ impl Files {
                     Some(file) => self.doomed.push(Doom::Node(file)),
                     None => drop(self.doomed.pop()),
                 },
-                Doom::Parts(parts) => {
-                    if parts.pop_first().is_none() {
-                        self.doomed.pop();
-                    }
-                }
+                Doom::Parts(by, parts) => match parts.pop_first() {
+                    Some((_, part)) => self.claims.unfile(*by, part.blob),
+                    None => drop(self.doomed.pop()),
+                },
                 Doom::Downloads(space) => {
                     if !self.downloads.remove_one_of(*space, timers) {
                         self.doomed.pop();
@@ -361,31 +381,42 @@ impl Files {
                         self.doomed.push(Doom::Node(child));
                     } else {
                         self.doomed.pop();
-                        self.erase_one(file);
+                        self.erase_one(file, timers);
                     }
                 }
             }
         }
     }
 
-    fn erase_one(&mut self, id: FileId) {
+    fn erase_one(&mut self, id: FileId, timers: &mut Timers) {
         let Some(Node { space, what, .. }) = self.tree.forget(id) else { return };
-        self.links.forget_file(id);
+        self.links.forget_file(id, timers);
         let file = match what {
             What::File(file) => Some(file),
             What::Folder(_) => None,
         };
-        for content in file.iter().flat_map(|file| file.contents()) {
-            self.claims.set_unfiled(content.by, content.blob, true);
-        }
-        let Some(space) = self.spaces.get_mut(&space) else { return };
-        space.things -= 1;
+        let mut space = self.spaces.get_mut(&space);
+        space.iter_mut().for_each(|space| space.things -= 1);
         let Some(file) = file else { return };
-        let freed: u64 = file.contents().map(|content| content.size.0).sum();
-        space.used = ByteSize(space.used.0 - freed);
+        for content in file.contents() {
+            match &mut space {
+                Some(space) => space.let_go(content, &mut self.claims),
+                None => self.claims.unfile(content.by, content.blob),
+            }
+        }
+        let Some(space) = space else { return };
         for (since, content) in &file.older {
             space.older.remove(&(*since, id, content.id));
         }
+    }
+
+    /// Parts of uploads that are not erased yet, and whose they were.
+    pub(super) fn doomed_parts(&self) -> impl Iterator<Item = (AccountId, Hash)> {
+        let parts = self.doomed.iter().filter_map(|doom| match doom {
+            Doom::Parts(by, parts) => Some((*by, parts)),
+            _ => None,
+        });
+        parts.flat_map(|(by, parts)| parts.values().map(move |part| (by, part.blob)))
     }
 
     /// Something waits to be erased.

@@ -103,6 +103,11 @@ impl From<Packed> for About {
 }
 
 impl Packed {
+    /// Its bytes.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn unpacked(&self) -> About {
         postcard::from_bytes(&self.0).unwrap_or_default()
     }
@@ -287,6 +292,15 @@ impl Tree {
             return Ok(Some(from));
         }
         Ok(self.folder(at).and_then(|folder| folder.child(&text[begin..])))
+    }
+
+    /// The file at a path from a folder on.
+    pub(super) fn file_at(&self, from: FileId, path: &FilePath) -> Result<FileId, FilesRefusal> {
+        let found = self.seek(from, path)?.ok_or_else(|| FilesRefusal::NoFile { path: path.clone() })?;
+        match self.file(found) {
+            Some(_) => Ok(found),
+            None => Err(FilesRefusal::IsFolder { path: path.clone() }),
+        }
     }
 
     /// The topmost thing above something, itself if it lies nowhere, and its path from there.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Fresh, check_about};
 use super::space::Context;
+use super::trash::Doom;
 use super::{Access, FilePut, Files, FilesDone, FilesRefusal, Upload, UploadPart};
 use crate::timers::{Timer, Timers};
 use crate::{Bounds, Refusal};
@@ -106,14 +107,14 @@ impl Files {
         let size = self.claims.size(caller, &part.blob, ctx.now);
         let size = size.ok_or(FilesRefusal::NotHeld { blob: part.blob })?;
         let (space, replaced) = (upload.space, upload.parts.get(&number).map(|part| part.size));
-        let mut opened = self.open(space)?;
+        let mut opened = self.open(space, ctx.timers)?;
         opened.quota_for(size, replaced.unwrap_or_default())?;
         opened.take(replaced.unwrap_or_default(), size);
         if let Some(kept) = self.uploads.all.get_mut(&id) {
             let before = kept.upload.parts.insert(number, UploadPart { size, ..part });
             // The quota counts what is a part, and no longer what was.
-            before.into_iter().for_each(|before| self.claims.set_unfiled(caller, before.blob, true));
-            self.claims.set_unfiled(caller, part.blob, false);
+            self.claims.file(caller, part.blob);
+            before.into_iter().for_each(|before| self.claims.unfile(caller, before.blob));
             ctx.timers.clear(kept.ends, Timer::Upload(id));
             kept.ends = ctx.now.after(Bounds::UPLOAD_IDLE);
             ctx.timers.set(kept.ends, Timer::Upload(id));
@@ -139,7 +140,7 @@ impl Files {
             check_about(&file.about)?;
             let fresh = Fresh { blob: file.blob, size, by: caller, about: (&file.about).into() };
             // The file takes the place of its parts, if it comes at all.
-            let mut opened = self.open(space)?;
+            let mut opened = self.open(space, ctx.timers)?;
             opened.take(parts, ByteSize(0));
             let placed = opened.place(&file.path, file.condition, fresh);
             if placed.is_err() {
@@ -148,8 +149,8 @@ impl Files {
             placed
         });
         if placed.is_ok() {
-            self.uploads.remove(id, ctx.timers);
-            self.spaces.get_mut(&space).into_iter().for_each(|space| _ = space.uploads.remove(&id));
+            // Parts that the file was not made of count again.
+            self.drop_upload(id, ctx.timers);
             self.wind(space, ctx.timers);
         }
         Ok(FilesDone::Each(vec![placed]))
@@ -170,16 +171,21 @@ impl Files {
         Ok(())
     }
 
-    /// It is given up.
-    pub(crate) fn end_upload(&mut self, id: UploadId, timers: &mut Timers) {
+    /// It is given up; the steps that this took. The room of its parts comes back at once, and they are erased little by
+    /// little.
+    pub(crate) fn end_upload(&mut self, id: UploadId, timers: &mut Timers) -> usize {
+        let Some(upload) = self.uploads.get(id) else { return 0 };
+        let (space, size, parts) = (upload.space, upload.size(), upload.parts.len());
+        self.spaces.get_mut(&space).into_iter().for_each(|space| space.used.0 -= size.0);
+        self.drop_upload(id, timers);
+        parts
+    }
+
+    /// An upload is no more; its parts are erased little by little.
+    fn drop_upload(&mut self, id: UploadId, timers: &mut Timers) {
         let Some(upload) = self.uploads.remove(id, timers) else { return };
-        for part in upload.parts.values() {
-            self.claims.set_unfiled(upload.by, part.blob, true);
-        }
-        if let Some(space) = self.spaces.get_mut(&upload.space) {
-            space.uploads.remove(&id);
-            space.used.0 -= upload.size().0;
-        }
+        self.spaces.get_mut(&upload.space).into_iter().for_each(|space| _ = space.uploads.remove(&id));
+        self.doomed.push(Doom::Parts(upload.by, upload.parts));
     }
 
     /// An upload.

@@ -1,10 +1,12 @@
 //! No command makes the state grow without limit, and no entry does too much.
 
-use pumasi_core::{Bounds, Command, FileKind, FilesCommand, FilesDone, State};
+use pumasi_core::{
+    About, Bounds, Command, DownloadReport, FileKind, FilePut, FilesCommand, FilesDone, State,
+};
 use pumasi_types::{ByteSize, Duration, SpaceId, UploadId};
 
 use super::common::ask;
-use super::others::download;
+use super::others::{download, report};
 use super::{ANN, World, blob, file_put, path};
 
 /// Files that one entry may erase at most: steps of what is due, and what a command does at once.
@@ -154,6 +156,94 @@ fn a_folder_that_is_too_large_is_not_copied_at_once() {
     assert!(matches!(copied, Ok(FilesDone::Copied { count: 1_001, .. })), "{copied:?}");
     let view = world.files().find(space, &path("two")).expect("it is there");
     assert!(matches!(view.kind, FileKind::Folder(totals) if totals.files == 1_000 && totals.folders == 1));
+}
+
+#[test]
+fn files_that_say_much_of_themselves_are_not_copied_at_once() {
+    let mut world = World::new();
+    let space = world.space(ANN, "ann", 0);
+    world.claim(ANN, blob(0), 1);
+    let labels = [("a".to_owned(), "x".repeat(Bounds::ABOUT_BYTES - 1))].into();
+    let about = About { labels, ..About::default() };
+    let count = Bounds::COPIED_ABOUT / Bounds::ABOUT_BYTES;
+    for file in 0..=count {
+        let put =
+            FilePut { about: about.clone(), ..file_put(&format!("all/{file}"), blob(0), Default::default()) };
+        world.file(ANN, FilesCommand::PutFiles { space, files: vec![put] }).expect("it is put");
+    }
+    let copy = |from: &str, to: &str| {
+        let (from, to) = (path(from), path(to));
+        FilesCommand::Copy { from_space: space, from, to_space: space, to, replace: false, about: None }
+    };
+    assert_eq!(world.file(ANN, copy("all", "two")), Err("too_many"));
+    assert!(world.file(ANN, copy("all/0", "one")).is_ok());
+    let paths = (0..10).map(|file| path(&format!("all/{file}"))).collect();
+    let remove = FilesCommand::Remove { space, paths, recursive: false, forever: true };
+    world.file(ANN, remove).expect("some are removed");
+    assert!(world.file(ANN, copy("all", "two")).is_ok());
+}
+
+#[test]
+fn what_was_removed_from_one_path_again_and_again_takes_no_longer_to_page_through() {
+    let mut world = World::new();
+    let space = world.space(ANN, "ann", 3_600);
+    let count = 20_000;
+    world.claim(ANN, blob(0), 1);
+    for _ in 0..count {
+        let files = vec![file_put("often", blob(0), Default::default())];
+        let remove =
+            FilesCommand::Remove { space, paths: vec![path("often")], recursive: false, forever: false };
+        let asked = [FilesCommand::PutFiles { space, files }, remove];
+        world.state.apply(world.now, &asked.map(|command| ask(ANN, Command::Files(command))));
+    }
+    for at in ["never", "once"] {
+        world.put(ANN, space, at, (blob(0), 1)).expect("it is put");
+    }
+    let paths = vec![path("once")];
+    let remove = FilesCommand::Remove { space, paths, recursive: false, forever: false };
+    world.file(ANN, remove).expect("it is removed");
+    let begun = std::time::Instant::now();
+    for _ in 0..2_000 {
+        let page = world.files().removed_paths(space, "", None, 1);
+        assert_eq!((page.items, page.more), (vec!["often".to_owned()], true));
+        let last = world.files().removed_paths(space, "", Some("often"), 1);
+        assert_eq!((last.items, last.more), (vec!["once".to_owned()], false));
+        assert!(world.files().removed_at(space, &path("often"), None).next().is_some());
+    }
+    // It took a hundred times as long when all that was removed was looked at.
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    assert_eq!(world.files().removed_at(space, &path("often"), None).count(), count);
+}
+
+#[test]
+fn names_that_are_taken_are_not_tried_without_end() {
+    let mut world = World::new();
+    let space = world.space(ANN, "ann", 0);
+    world.claim(ANN, blob(0), 1);
+    let names = |count: u32| {
+        let number = |n: u32| if n == 1 { "x".to_owned() } else { format!("x ({n})") };
+        (1..=count).map(number).map(|name| format!("in/{name}")).collect::<Vec<_>>()
+    };
+    let put = |world: &mut World, names: &[String]| {
+        for names in names.chunks(1_000) {
+            let files = names.iter().map(|name| file_put(name, blob(0), Default::default())).collect();
+            world.file(ANN, FilesCommand::PutFiles { space, files }).expect("they are put");
+        }
+    };
+    let fetched = |count: usize, name: &str| {
+        let file = (path(name), blob(5), ByteSize(5), About::default());
+        DownloadReport::Part { from: 0, files: vec![file; count], saved: ByteSize(0) }
+    };
+    let id = download(&mut world, space, "in", false);
+    // A number is tried once for all files of a name.
+    put(&mut world, &names(900));
+    assert_eq!(report(&mut world, id, fetched(1_000, "x")), None);
+    let last = world.files().find(space, &path("in/x (1900)"));
+    assert!(last.is_some(), "the next thousand are taken");
+    put(&mut world, &names(Bounds::NAMES_TRIED as u32 + 1));
+    let id = download(&mut world, space, "in", false);
+    assert_eq!(report(&mut world, id, fetched(1, "x")), Some("exists"));
+    assert_eq!(report(&mut world, id, fetched(1, "y")), None);
 }
 
 #[test]

@@ -73,6 +73,17 @@ impl Model {
         sizes(&self.things) + self.trash.values().map(|removed| sizes(&removed.things)).sum::<u64>()
     }
 
+    /// Whether a content of something that lies here or in the trash has these bytes.
+    pub(crate) fn has(&self, blob: &Hash) -> bool {
+        let trash = self.trash.values().flat_map(|removed| removed.things.values());
+        self.things.values().chain(trash).any(|thing| match thing {
+            Thing::Folder => false,
+            Thing::File { newest, older, .. } => {
+                newest.blob == *blob || older.iter().any(|(_, content)| content.blob == *blob)
+            }
+        })
+    }
+
     pub(crate) fn pass(&mut self, now: Time) {
         let keep = self.keep;
         self.trash.retain(|_, removed| removed.at.after(keep) > now);

@@ -2,7 +2,7 @@
 
 use pumasi_core::{
     About, Access, Bounds, Command, Condition, DownloadControl, DownloadReport, DownloadSource, DownloadSpec,
-    DownloadState, FileKind, FilesCommand, FilesDone, STATE_VERSION, State, decode_state, encode_state,
+    DownloadState, FileKind, FilesCommand, FilesDone, State,
 };
 use pumasi_types::{
     AccountId, ByteSize, DownloadId, Duration, FileId, Hash, LinkId, SpaceId, Time, UploadId, VersionId,
@@ -194,7 +194,7 @@ fn only_operators_say_how_much_a_space_holds() {
     world.put(ANN, space, "c", (blob(4), 5)).expect("there is room at once");
 }
 
-fn link(
+pub(super) fn link(
     world: &mut World,
     at: &str,
     expires: Option<Time>,
@@ -255,14 +255,19 @@ fn a_link_to_what_is_overwritten_by_a_move_shows_the_new() {
     world.state.sanity_check();
 }
 
-fn begin(world: &mut World, space: SpaceId) -> UploadId {
+pub(super) fn begin(world: &mut World, space: SpaceId) -> UploadId {
     match world.file(ANN, FilesCommand::BeginUpload { space, path: path("big"), about: About::default() }) {
         Ok(FilesDone::Upload(upload)) => upload,
         other => panic!("{other:?}"),
     }
 }
 
-fn part(world: &mut World, upload: UploadId, number: u16, (blob, size): (Hash, u64)) -> Option<Refused> {
+pub(super) fn part(
+    world: &mut World,
+    upload: UploadId,
+    number: u16,
+    (blob, size): (Hash, u64),
+) -> Option<Refused> {
     world.claim(ANN, blob, size);
     world.file(ANN, FilesCommand::PutPart { upload, number, blob, md5: [7; 16] }).err()
 }
@@ -441,83 +446,42 @@ fn a_space_takes_along_what_is_of_it() {
 }
 
 #[test]
-fn what_was_sent_counts_until_something_else_counts_it() {
-    let mut world = World::new();
-    let (space, keeping) = (world.space(ANN, "lab", 0), world.space(ANN, "archive", 1_000));
-    let unfiled = |world: &World| {
-        world.state.sanity_check();
-        world.files().unfiled(ANN).0
-    };
-    world.claim(ANN, blob(1), 100);
-    world.claim(ANN, blob(1), 100);
-    assert_eq!(unfiled(&world), 100, "once");
-    world.put(ANN, space, "a", (blob(1), 100)).expect("it is put");
-    assert_eq!(unfiled(&world), 0, "the space's quota counts it");
-    world.put(ANN, space, "a", (blob(2), 20)).expect("it is put");
-    assert_eq!(unfiled(&world), 100, "nothing kept what was overwritten");
-    world.put(ANN, keeping, "a", (blob(1), 100)).expect("it is put");
-    world.put(ANN, keeping, "a", (blob(3), 3)).expect("it is put");
-    assert_eq!(unfiled(&world), 0, "an older version is kept");
-    let remove =
-        |space| FilesCommand::Remove { space, paths: vec![path("a")], recursive: false, forever: true };
-    world.file(ANN, remove(keeping)).expect("it is removed");
-    assert_eq!(unfiled(&world), 103);
-    // Whoever reads a file sent nothing.
-    let share = FilesCommand::SetMember { space, account: BOB, access: Some(Access::Write) };
-    world.file(ANN, share).expect("she shares it");
-    world.file(BOB, FilesCommand::ClaimFiles { space, paths: vec![path("a")] }).expect("he reads it");
-    assert_eq!(world.files().unfiled(BOB), ByteSize(0));
-    // Parts count with the upload, then once more when it is given up.
-    let upload = begin(&mut world, space);
-    assert_eq!(part(&mut world, upload, 1, (blob(4), 1_000)), None);
-    assert_eq!(part(&mut world, upload, 1, (blob(5), 2_000)), None);
-    assert_eq!(unfiled(&world), 1_103);
-    world.file(ANN, FilesCommand::AbortUpload { upload }).expect("it is given up");
-    assert_eq!(unfiled(&world), 3_103);
-    // What was put together counts as a whole.
-    world.claim(ANN, blob(6), 3_000);
-    let parts = vec![blob(4), blob(5), blob(99)];
-    assert_eq!(world.file(ANN, FilesCommand::Joined { account: ANN, parts: parts.clone() }), Err("hub_only"));
-    world.must(State::SYSTEM, Command::Files(FilesCommand::Joined { account: ANN, parts }));
-    assert_eq!(unfiled(&world), 3_103);
-    world.put(ANN, space, "big", (blob(6), 3_000)).expect("it is put");
-    assert_eq!(unfiled(&world), 103);
-    let before = encode_state(&world.state);
-    assert_eq!(decode_state(STATE_VERSION, &before).expect("it is read").files().unfiled(ANN), ByteSize(103));
-    pass(&mut world, Duration(Bounds::CLAIM.0 + Bounds::CLAIM_ROOT.0 - 1));
-    assert_eq!(unfiled(&world), 103, "it is on the disk still");
-    pass(&mut world, Duration(1));
-    assert_eq!(unfiled(&world), 0);
-}
-
-#[test]
-fn a_version_that_is_removed_for_good_counts_again() {
-    let mut world = World::new();
-    let space = world.space(ANN, "archive", 1_000);
-    let first = world.put(ANN, space, "a", (blob(1), 100)).expect("it is put");
-    let second = world.put(ANN, space, "a", (blob(2), 20)).expect("it is put");
-    world.put(ANN, space, "a", (blob(3), 3)).expect("it is put");
-    let newest = world.put(ANN, space, "a", (blob(4), 4)).expect("it is put").version;
-    assert_eq!(world.files().unfiled(ANN), ByteSize(0));
-    for (version, unfiled) in [(second.version, 20), (newest, 24), (first.version, 124)] {
-        let remove = FilesCommand::RemoveVersion { space, file: first.file, version: version.expect("one") };
-        world.file(ANN, remove).expect("it is removed");
-        assert_eq!(world.files().unfiled(ANN), ByteSize(unfiled));
-        world.state.sanity_check();
-    }
-}
-
-#[test]
-fn a_group_is_who_shares_a_space() {
+fn a_group_is_who_let_somebody_in() {
     let mut world = World::new();
     let space = world.space(ANN, "lab", 0);
     world.claim(ANN, blob(1), 100);
     assert!(world.files().group_claims(ANN, &blob(1)));
     assert!(!world.files().group_claims(BOB, &blob(1)));
-    let share = FilesCommand::SetMember { space, account: BOB, access: Some(Access::Read) };
-    world.file(ANN, share).expect("she shares it");
+    let share = |access| FilesCommand::SetMember { space, account: BOB, access };
+    world.file(ANN, share(Some(Access::Manage))).expect("she shares it");
     assert!(world.files().group_claims(BOB, &blob(1)));
     assert!(!world.files().group_claims(BOB, &blob(2)));
+    world.claim(BOB, blob(2), 100);
+    assert!(
+        !world.files().group_claims(ANN, &blob(2)),
+        "he was not asked whether he wants to be in her space"
+    );
+    world.file(ANN, FilesCommand::SetMember { space, account: ANN, access: None }).expect("she leaves");
+    assert!(!world.files().group_claims(BOB, &blob(1)), "she shares nothing with him any more");
+    world
+        .file(BOB, FilesCommand::SetMember { space, account: ANN, access: Some(Access::Read) })
+        .expect("back");
+    assert!(world.files().group_claims(BOB, &blob(1)));
     pass(&mut world, Bounds::CLAIM);
     assert!(!world.files().group_claims(BOB, &blob(1)), "she does not hold it any more");
+}
+
+#[test]
+fn nothing_rings_for_a_link_whose_file_went() {
+    let (mut world, space) = world();
+    let later = world.now.after(Duration::from_secs(3_600 * 24 * 365));
+    for at in ["a", "dir/b", "dir"] {
+        link(&mut world, at, Some(later), None).expect("it is made");
+    }
+    assert_eq!(world.state.next_due(), Some(later));
+    let paths = vec![path("a"), path("dir/b")];
+    let remove = FilesCommand::Remove { space, paths, recursive: true, forever: true };
+    world.file(ANN, remove).expect("they are removed, and the folder with what lay in it");
+    assert_eq!((world.files().links(space).len(), world.state.next_due()), (0, None));
+    world.state.sanity_check();
 }

@@ -21,7 +21,7 @@ pub(crate) use self::joins::Joins;
 /// Recipes and joins of one account at once: a few bytes of a recipe make the hub read many.
 const EACH: usize = 4;
 /// Blobs that are looked up in one look at the state.
-const LOOKED_AT: usize = 1_000;
+pub(crate) const LOOKED_AT: usize = 1_000;
 
 /// What transfers share.
 pub(crate) struct Chunks {

@@ -66,7 +66,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "PLACE")]
     store_at: Option<Bucket>,
     /// Whose stored bytes need not be sent again by who can show to have them; with `all`, whoever has a file learns
-    /// whether it is stored, with `group`, whether somebody who shares a space with him holds it
+    /// whether it is stored, with `group`, whether who made a space that he is a member of holds it
     #[arg(long, value_name = "WHOSE", value_enum, default_value_t = Deduplicate::Account)]
     deduplicate: Deduplicate,
     /// How long a machine may be silent before its connection counts as lost
@@ -174,7 +174,7 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
 enum Deduplicate {
     /// The caller's own
     Account,
-    /// Those held by whoever shares a space with the caller, too
+    /// Those held by whoever made a space that the caller is a member of, too
     Group,
     /// Everybody's
     All,
