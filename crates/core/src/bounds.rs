@@ -107,7 +107,7 @@ impl Bounds {
     /// Files and folders that are copied at once.
     pub const COPIED: u64 = 10_000;
     /// Bytes of what files that are copied at once say of themselves.
-    pub const COPIED_ABOUT: usize = 8 << 20;
+    pub const COPIED_ABOUT: u64 = 8 << 20;
     /// Names that are tried for files of one command whose own are taken.
     pub const NAMES_TRIED: usize = 16 * Bounds::FILES;
     /// Parts of an upload.
@@ -134,8 +134,10 @@ impl Bounds {
     pub const DOWNLOADS_OVER: usize = 10_000;
     /// How long a download that is over is remembered.
     pub const DOWNLOAD_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
-    /// Files and folders in one space, its trash included.
+    /// Files and folders in all spaces that one account makes, their trash included: a cell keeps them in memory.
     pub const THINGS: u64 = 20_000_000;
+    /// Bytes of what all contents of files there say of themselves.
+    pub const ABOUT_EACH: u64 = 4 << 30;
     /// Members of a space.
     pub const MEMBERS: usize = 10_000;
     /// Makers of an account's spaces that are asked whether they have bytes that it need not send.

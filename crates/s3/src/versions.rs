@@ -251,7 +251,7 @@ fn entries<'a>(
     };
     let folder = folder.map(|view| entry(VersionName::Null, view.changed, None, Some((EMPTY.to_owned(), 0))));
     let lies = path.as_ref().filter(|_| from.is_none()).and_then(|path| lies_at(files, space, path));
-    let lying = lies.into_iter().flat_map(|file| files.versions(file)).map(content);
+    let lying = lies.into_iter().flat_map(move |file| files.versions(file)).map(content);
     let removed = path.map(|path| files.removed_at(space, &path, from)).into_iter().flatten();
     let removed = removed.flat_map(move |trashed| {
         let id = trashed.file.id;

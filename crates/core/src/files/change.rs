@@ -19,7 +19,18 @@ pub(super) struct Opened<'a> {
     pub(super) doomed: &'a mut Vec<Doom>,
     pub(super) claims: &'a mut Claims,
     pub(super) timers: &'a mut Timers,
+    /// What its maker has in other spaces.
+    pub(super) others: Room,
     pub(super) now: Time,
+}
+
+/// What takes memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    /// Files and folders.
+    pub(super) things: u64,
+    /// Bytes of what contents say of themselves.
+    pub(super) about: u64,
 }
 
 /// A content that is about to lie somewhere.
@@ -40,6 +51,13 @@ pub(super) struct Original {
     what: Result<Fresh, bool>,
 }
 
+impl Original {
+    /// Bytes of what it says of itself.
+    fn about(&self) -> u64 {
+        self.what.as_ref().map_or(0, |fresh| fresh.about.len())
+    }
+}
+
 impl Fresh {
     fn of(content: &Content, by: AccountId) -> Fresh {
         Fresh { blob: content.blob, size: content.size, by, about: content.about.clone() }
@@ -51,6 +69,7 @@ impl Opened<'_> {
         let Fresh { blob, size, by, about } = fresh;
         // The quota counts its bytes from now on.
         self.claims.file(by, blob);
+        self.space.about += about.len();
         Content { id: self.tree.version(), blob, size, put: self.now, by, about }
     }
 
@@ -64,18 +83,28 @@ impl Opened<'_> {
         Err(FilesRefusal::QuotaExceeded { quota, left, needed })
     }
 
-    /// Whether there may be so many things more.
-    pub(super) fn room(&self, more: u64) -> Result<(), FilesRefusal> {
-        if self.space.things.saturating_add(more) <= Bounds::THINGS {
-            return Ok(());
+    /// Whether there may be so much more.
+    pub(super) fn room(&self, more: Room) -> Result<(), FilesRefusal> {
+        let Room { things, about } = self.others;
+        let too_many = |what: &str, limit: u64| Err(FilesRefusal::TooMany { what: what.to_owned(), limit });
+        if (things + self.space.things).saturating_add(more.things) > Bounds::THINGS {
+            return too_many(
+                "files and folders in the spaces of one account, their trash included",
+                Bounds::THINGS,
+            );
         }
-        let what = "files and folders in a space, its trash included".to_owned();
-        Err(FilesRefusal::TooMany { what, limit: Bounds::THINGS })
+        if more.about > 0 && (about + self.space.about).saturating_add(more.about) > Bounds::ABOUT_EACH {
+            return too_many(
+                "bytes of what files in the spaces of one account say of themselves",
+                Bounds::ABOUT_EACH,
+            );
+        }
+        Ok(())
     }
 
     /// Whether there may be something at a path, with the folders above it.
     pub(super) fn room_for(&self, path: &FilePath) -> Result<(), FilesRefusal> {
-        self.room(path.names().count() as u64)
+        self.room(Room { things: path.names().count() as u64, about: 0 })
     }
 
     /// Lays something that lies nowhere at a path where nothing is in the way.
@@ -99,7 +128,7 @@ impl Opened<'_> {
                 return Err(FilesRefusal::Changed { path: path_of() });
             }
             self.quota_for(fresh.size, ByteSize(0))?;
-            self.room_for(path)?;
+            self.room(Room { things: path.names().count() as u64, about: fresh.about.len() })?;
             return Ok(self.place_new(path, fresh));
         };
         let file = self.tree.file(id).ok_or_else(|| FilesRefusal::IsFolder { path: path_of() })?;
@@ -111,8 +140,12 @@ impl Opened<'_> {
             _ => {}
         }
         let goes = self.space.keeps_nothing() || file.newest.blob == fresh.blob;
-        let freed = if goes { file.newest.size } else { ByteSize(0) };
+        let (freed, said) = match goes {
+            true => (file.newest.size, file.newest.about.len()),
+            false => (ByteSize(0), 0),
+        };
         self.quota_for(fresh.size, freed)?;
+        self.room(Room { things: 0, about: fresh.about.len().saturating_sub(said) })?;
         let content = self.content(fresh);
         let (version, size) = (content.id, content.size);
         let before = self.tree.write(id, content);
@@ -342,7 +375,8 @@ impl Files {
         let originals = self.originals(file, by)?;
         let mut opened = self.open(to_space, timers)?;
         opened.quota_for(totals.bytes, ByteSize(0))?;
-        opened.room(count + to.names().count() as u64)?;
+        let about = originals.iter().map(Original::about).sum();
+        opened.room(Room { things: count + to.names().count() as u64, about })?;
         let copy = opened.add_copies(originals, to);
         let file = copy.ok_or_else(|| FilesRefusal::NoFile { path: from.clone() })?;
         Ok(FilesDone::Copied { file, version: None, count })
@@ -387,7 +421,7 @@ impl Files {
             };
             if about > Bounds::COPIED_ABOUT {
                 let what = "bytes of what files that are copied at once say of themselves".to_owned();
-                return Err(FilesRefusal::TooMany { what, limit: Bounds::COPIED_ABOUT as u64 });
+                return Err(FilesRefusal::TooMany { what, limit: Bounds::COPIED_ABOUT });
             }
             originals.push(Original { name: node.name().to_owned(), folder, what });
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pumasi_types::{ByteSize, DownloadId, FileId, FilePath, Time};
 
-use super::change::{Fresh, check_about};
-use super::tree::Tree;
+use super::change::{Fresh, Room, check_about};
+use super::tree::{Packed, Tree};
 use super::{Access, Brought, Condition, DownloadSpec, FetchedFile, Files, FilesRefusal, check_count};
 use crate::Bounds;
 use crate::timers::Timers;
@@ -36,11 +36,13 @@ impl Files {
         let mut opened = self.open(spec.space, timers)?;
         opened.quota_for(bytes, ByteSize(0))?;
         files.iter().try_for_each(|(.., about)| check_about(about))?;
-        opened.room(paths.iter().map(|path| path.names().count() as u64).sum())?;
-        for (path, (_, blob, size, about)) in paths.iter().zip(files) {
+        let things = paths.iter().map(|path| path.names().count() as u64).sum();
+        let abouts: Vec<Packed> = files.iter().map(|(.., about)| about.into()).collect();
+        opened.room(Room { things, about: abouts.iter().map(Packed::len).sum() })?;
+        for ((path, (_, blob, size, _)), about) in paths.iter().zip(files).zip(abouts) {
             // The claim comes first, so that it sees the file come.
             opened.claims.send(by, (*blob, *size), now);
-            let fresh = Fresh { blob: *blob, size: *size, by, about: about.into() };
+            let fresh = Fresh { blob: *blob, size: *size, by, about };
             opened.place(path, Condition::Absent, fresh)?;
         }
         if let Some(download) = self.downloads.get_mut(id) {

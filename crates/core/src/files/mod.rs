@@ -243,27 +243,15 @@ impl Files {
         self.check(caller, space, Access::Write)?;
         if let Ask::PutFiles { files, .. } = command {
             check_count(files.len())?;
-            let placed = files.iter().map(|file| self.put(caller, space, file, ctx.timers)).collect();
-            self.wind(space, ctx.timers);
+            let mut opened = self.open(space, ctx.timers)?;
+            let placed = files.iter().map(|file| opened.put(caller, file)).collect();
+            opened.space.wind(space, opened.timers);
             return Ok(Done::Files(FilesDone::Each(placed)));
         }
         let mut opened = self.open(space, ctx.timers)?;
         let done = opened.change(caller, command)?;
         opened.space.wind(space, opened.timers);
         Ok(done.map_or(Done::Ok, Done::Files))
-    }
-
-    fn put(
-        &mut self,
-        by: AccountId,
-        space: SpaceId,
-        file: &FilePut,
-        timers: &mut Timers,
-    ) -> Result<Placed, FilesRefusal> {
-        let size = self.claimed(by, &file.blob).ok_or(FilesRefusal::NotHeld { blob: file.blob })?;
-        check_about(&file.about)?;
-        let fresh = Fresh { blob: file.blob, size, by, about: (&file.about).into() };
-        self.open(space, timers)?.place(&file.path, file.condition, fresh)
     }
 
     fn claim(&mut self, account: AccountId, blobs: &[(Hash, ByteSize)], ctx: &Context<'_>) -> Answer {
@@ -325,15 +313,17 @@ impl Files {
             let space = self.spaces.get(&upload.space);
             assert!(space.is_some_and(|space| space.uploads.contains(&id)), "an upload is of a space");
         }
-        let mut sums: BTreeMap<SpaceId, (u64, u64)> = BTreeMap::new();
+        let mut sums: BTreeMap<SpaceId, (u64, u64, u64)> = BTreeMap::new();
         for (_, node) in self.tree.nodes().iter() {
-            let (things, bytes) = sums.entry(node.space).or_default();
+            let (things, bytes, about) = sums.entry(node.space).or_default();
             *things += 1;
-            let contents = node.file().into_iter().flat_map(|file| file.contents());
-            *bytes += contents.map(|content| content.size.0).sum::<u64>();
+            for content in node.file().into_iter().flat_map(|file| file.contents()) {
+                (*bytes, *about) = (*bytes + content.size.0, *about + content.about.len());
+            }
         }
         for (id, space) in &self.spaces {
-            let (things, bytes) = sums.remove(id).unwrap_or_default();
+            let (things, bytes, about) = sums.remove(id).unwrap_or_default();
+            assert_eq!(about, space.about, "space {id} knows how much its files say of themselves");
             let parts = space.uploads.iter().filter_map(|id| self.upload(*id)).map(|upload| upload.size().0);
             assert_eq!(ByteSize(bytes + parts.sum::<u64>()), space.used, "space {id} knows what it holds");
             // The root does not count.
@@ -374,6 +364,14 @@ impl Files {
 }
 
 impl Opened<'_> {
+    fn put(&mut self, by: AccountId, file: &FilePut) -> Result<Placed, FilesRefusal> {
+        let size = self.claims.size(by, &file.blob, self.now);
+        let size = size.ok_or(FilesRefusal::NotHeld { blob: file.blob })?;
+        check_about(&file.about)?;
+        let fresh = Fresh { blob: file.blob, size, by, about: (&file.about).into() };
+        self.place(&file.path, file.condition, fresh)
+    }
+
     fn change(&mut self, by: AccountId, command: &FilesCommand) -> Result<Option<FilesDone>, FilesRefusal> {
         use FilesCommand as Ask;
         match command {

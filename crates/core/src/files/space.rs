@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pumasi_types::{AccountId, ByteSize, Duration, Hash, SpaceId, Time};
 
-use super::change::Opened;
+use super::change::{Opened, Room};
 use super::trash::{Doom, Trash};
 use super::tree::{Folder, What};
 use super::{Access, Files, FilesDone, FilesRefusal, Space};
@@ -55,9 +55,21 @@ impl Files {
         id: SpaceId,
         timers: &'a mut Timers,
     ) -> Result<Opened<'a>, FilesRefusal> {
+        let others = self.others(id)?;
         let Files { now, spaces, tree, links, doomed, claims, .. } = self;
         let space = spaces.get_mut(&id).ok_or_else(|| no_space(id))?;
-        Ok(Opened { id, space, tree, links, doomed, claims, timers, now: *now })
+        Ok(Opened { id, space, tree, links, doomed, claims, timers, others, now: *now })
+    }
+
+    /// What the maker of a space has in others.
+    fn others(&self, id: SpaceId) -> Result<Room, FilesRefusal> {
+        let maker = self.spaces.get(&id).ok_or_else(|| no_space(id))?.maker;
+        let made = self.made.range((maker, SpaceId(0))..=(maker, SpaceId(u32::MAX)));
+        let others = made.filter(|(_, other)| *other != id).filter_map(|(_, other)| self.spaces.get(other));
+        Ok(others.fold(Room::default(), |sum, space| Room {
+            things: sum.things + space.things,
+            about: sum.about + space.about,
+        }))
     }
 
     pub(super) fn root(&self, id: SpaceId) -> Result<pumasi_types::FileId, FilesRefusal> {
@@ -113,6 +125,7 @@ impl Files {
             maker,
             root,
             things: 0,
+            about: 0,
             trash: Trash::default(),
             older: BTreeSet::new(),
             uploads: BTreeSet::new(),
@@ -246,5 +259,64 @@ impl Files {
     /// All spaces, in the order of their ids.
     pub fn spaces(&self) -> &BTreeMap<SpaceId, Space> {
         &self.spaces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FilePut, FilesCommand};
+
+    const ANN: AccountId = AccountId(1);
+
+    fn ask(files: &mut Files, command: &FilesCommand) -> Result<(), &'static str> {
+        let (ledger, mut timers) = (Ledger::new(), Timers::default());
+        let mut ctx = Context { now: Time(1), ledger: &ledger, timers: &mut timers };
+        match files.carry_out(ANN, false, command, &mut ctx) {
+            Ok(crate::effects::Done::Files(FilesDone::Each(each))) => {
+                each.into_iter().try_for_each(|one| one.map(drop).map_err(|refusal| refusal.code()))
+            }
+            done => done.map(drop).map_err(|refusal| refusal.code()),
+        }
+    }
+
+    #[test]
+    fn what_an_account_has_in_all_its_spaces_is_bounded() {
+        let mut files = Files::default();
+        for name in ["one", "two"] {
+            let make = FilesCommand::CreateSpace { name: name.to_owned(), keep: Duration(0) };
+            ask(&mut files, &make).expect("it is made");
+        }
+        let (one, two) = (SpaceId(1), SpaceId(2));
+        files.claims.send(ANN, (Hash::ZERO, ByteSize(1)), Time(1));
+        let put = |path: &str, label: usize| {
+            let labels = BTreeMap::from([("a".to_owned(), "x".repeat(label))]);
+            let about = crate::About { labels, ..crate::About::default() };
+            let path = path.parse().expect("a path");
+            let file = FilePut { path, blob: Hash::ZERO, about, condition: crate::Condition::Any };
+            FilesCommand::PutFiles { space: two, files: vec![file] }
+        };
+        let set = |files: &mut Files, things: u64, about: u64| {
+            let space = files.spaces.get_mut(&one).expect("it is there");
+            (space.things, space.about) = (things, about);
+        };
+        set(&mut files, Bounds::THINGS - 2, 0);
+        assert_eq!(ask(&mut files, &put("a/b/c", 0)), Err("too_many"));
+        assert_eq!(ask(&mut files, &put("a/b", 100)), Ok(()));
+        assert_eq!(ask(&mut files, &put("c", 0)), Err("too_many"));
+        set(&mut files, 0, Bounds::ABOUT_EACH - 200);
+        assert_eq!(ask(&mut files, &put("d", 100)), Err("too_many"));
+        assert_eq!(ask(&mut files, &put("a/b", 150)), Ok(()), "what was said before goes");
+        let copy = FilesCommand::Copy {
+            from_space: two,
+            from: "a".parse().expect("a path"),
+            to_space: two,
+            to: "copy".parse().expect("a path"),
+            replace: false,
+            about: None,
+        };
+        assert_eq!(ask(&mut files, &copy), Err("too_many"));
+        set(&mut files, 0, 0);
+        assert_eq!(ask(&mut files, &copy), Ok(()));
     }
 }

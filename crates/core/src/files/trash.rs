@@ -135,6 +135,7 @@ impl Space {
     /// A content that lay here is gone.
     fn let_go(&mut self, content: &Content, claims: &mut Claims) {
         self.used.0 -= content.size.0;
+        self.about -= content.about.len();
         claims.unfile(content.by, content.blob);
     }
 

@@ -104,8 +104,8 @@ impl From<Packed> for About {
 
 impl Packed {
     /// Its bytes.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    pub(super) fn len(&self) -> u64 {
+        self.0.len() as u64
     }
 
     pub(super) fn unpacked(&self) -> About {

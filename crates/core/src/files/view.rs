@@ -31,6 +31,8 @@ pub struct Space {
     pub root: FileId,
     /// How many files and folders it has, trash included, roots not.
     pub(super) things: u64,
+    /// Bytes of what all its contents say of themselves.
+    pub(super) about: u64,
     pub(super) trash: Trash,
     /// Older versions by when they were overwritten.
     pub(super) older: BTreeSet<(Time, FileId, VersionId)>,

@@ -165,7 +165,7 @@ fn files_that_say_much_of_themselves_are_not_copied_at_once() {
     world.claim(ANN, blob(0), 1);
     let labels = [("a".to_owned(), "x".repeat(Bounds::ABOUT_BYTES - 1))].into();
     let about = About { labels, ..About::default() };
-    let count = Bounds::COPIED_ABOUT / Bounds::ABOUT_BYTES;
+    let count = Bounds::COPIED_ABOUT / Bounds::ABOUT_BYTES as u64;
     for file in 0..=count {
         let put =
             FilePut { about: about.clone(), ..file_put(&format!("all/{file}"), blob(0), Default::default()) };
