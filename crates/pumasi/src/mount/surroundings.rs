@@ -14,6 +14,9 @@ use crate::keys::Closed;
 /// The key of a file; none when it is not encrypted, and why not when it cannot be told or is not here.
 pub(super) type Kept = Result<Option<Arc<Key>>, Closed>;
 
+/// Something, and when it was noted.
+type Noted<T> = (T, Instant);
+
 /// From so many paths on, those are forgotten that were left more than [`REMEMBERED`] ago.
 const PATHS: usize = 10_000;
 const REMEMBERED: Duration = Duration::from_secs(3_600);
@@ -22,9 +25,9 @@ const REMEMBERED: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Default)]
 pub(super) struct Surroundings {
     /// Where encrypted files lay that were moved away or removed, and what they are encrypted with.
-    left: Mutex<HashMap<FilePath, (Kept, Instant)>>,
+    left: Mutex<HashMap<FilePath, Noted<Kept>>>,
     /// By folder, the key of an encrypted file in it.
-    beside: Mutex<HashMap<u64, (Option<Arc<Key>>, Instant)>>,
+    beside: Mutex<HashMap<u64, Noted<Option<Arc<Key>>>>>,
 }
 
 impl Surroundings {
