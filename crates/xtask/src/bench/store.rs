@@ -207,6 +207,7 @@ fn measure_all(
         for turn in 0..programs.len() {
             let at = (turn + round) % programs.len();
             let (name, program) = &programs[at];
+            eprintln!("round {} of {rounds}: {name}", round + 1);
             let result = match program {
                 Ok(program) => {
                     let repository = dir.join("repository");
