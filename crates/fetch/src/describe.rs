@@ -13,7 +13,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -115,17 +114,7 @@ fn introduction(magnet: &Magnet) -> (Announce, Ours) {
         event: Event::Started,
         port: None,
     };
-    let ours = Ours {
-        info_hash,
-        peer_id,
-        pieces: None,
-        port: None,
-        exchanges: false,
-        wants: true,
-        share: None,
-        info: Bytes::new(),
-    };
-    (announce, ours)
+    (announce, Ours::before_the_description(info_hash, peer_id))
 }
 
 /// Works beside everything else: to read a description of 16 MiB takes a while.

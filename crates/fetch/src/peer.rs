@@ -76,6 +76,22 @@ pub(crate) struct Ours {
     pub(crate) info: Bytes,
 }
 
+impl Ours {
+    /// Of who knows nothing of a torrent but its hash.
+    pub(crate) fn before_the_description(info_hash: [u8; 20], peer_id: [u8; 20]) -> Ours {
+        Ours {
+            info_hash,
+            peer_id,
+            pieces: None,
+            port: None,
+            exchanges: false,
+            wants: true,
+            share: None,
+            info: Bytes::new(),
+        }
+    }
+}
+
 /// A peer that speaks of the same torrent.
 pub(crate) struct Peer<R = OwnedReadHalf> {
     from: BufReader<R>,
@@ -492,17 +508,7 @@ fn exchanged(body: &[u8]) -> Vec<SocketAddr> {
 /// messages made sense.
 pub async fn messages_of(said: &[u8]) -> usize {
     let (to, mut sent) = mpsc::channel(UNSENT);
-    let (info_hash, peer_id) = ([0; 20], [0; 20]);
-    let ours = Ours {
-        info_hash,
-        peer_id,
-        pieces: None,
-        port: None,
-        exchanges: true,
-        wants: true,
-        share: None,
-        info: Bytes::new(),
-    };
+    let ours = Ours { exchanges: true, ..Ours::before_the_description([0; 20], [0; 20]) };
     let mut peer = Peer::of(said, to, true, ours);
     let mut count = 0;
     while peer.listen(SILENCE).await.is_ok() {
@@ -551,16 +557,7 @@ mod tests {
     #[tokio::test]
     async fn what_came_already_is_heard_at_once() {
         let (to, _sent) = mpsc::channel(UNSENT);
-        let ours = Ours {
-            info_hash: [0; 20],
-            peer_id: [0; 20],
-            pieces: Some(9),
-            port: None,
-            exchanges: false,
-            wants: true,
-            share: None,
-            info: Bytes::new(),
-        };
+        let ours = Ours { pieces: Some(9), ..Ours::before_the_description([0; 20], [0; 20]) };
         let (mut said, from) = tokio::io::duplex(1 << 10);
         let mut peer = Peer::of(from, to, true, ours);
         let bytes = [message(5, &[0xff, 0xff]), vec![0; 4], message(1, &[])].concat();
@@ -589,16 +586,7 @@ mod tests {
             }
             said
         };
-        let ours = Ours {
-            info_hash,
-            peer_id: [0; 20],
-            pieces: None,
-            port: None,
-            exchanges: false,
-            wants: true,
-            share: None,
-            info: Bytes::new(),
-        };
+        let ours = Ours::before_the_description(info_hash, [0; 20]);
         let room = Semaphore::new(4);
         let (to, _sent) = mpsc::channel(UNSENT);
         let long = said(TORRENT_BYTES, 0);
