@@ -1,10 +1,11 @@
 //! Files and folders of this machine: into a store and out of it.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use pumasi_log::{DirectWriter, RealDisk};
 use pumasi_types::{ByteSize, Hash};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, statat};
+use rustix::io::Errno;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::ingest::Cut;
@@ -29,6 +32,8 @@ const BATCH_BYTES: u64 = 4 << 20;
 const READERS: usize = 2;
 /// Bytes of a large file that are read at once.
 const BLOCK: u64 = 4 << 20;
+/// Names of a folder that are looked up together.
+const LOOK_AT: usize = 512;
 /// Files that are written at the same time.
 const WRITERS: usize = 4;
 
@@ -75,7 +80,8 @@ pub async fn put(store: &BlobStore, path: &Path, progress: impl Fn(u64)) -> Resu
     let top = path.to_owned();
     let walk = tokio::task::spawn_blocking(move || {
         let mut walk = Walk { send, batch: Vec::new(), bytes: 0 };
-        walk.walk(&top)?;
+        let found = rustix::fs::lstat(&top).map_err(|e| BlobError::folder("look at", &top, e.into()))?;
+        walk.walk(&top, found)?;
         let _ = walk.send_batch();
         Ok(())
     });
@@ -99,6 +105,21 @@ pub async fn put(store: &BlobStore, path: &Path, progress: impl Fn(u64)) -> Resu
     let tally = putting.writer.finish().await?;
     let (files, skipped) = putting.counts;
     Ok(Stored { what: top.what, blob: top.blob, files, skipped, tally })
+}
+
+/// Puts what a reader brings as one file. Durable when it returns.
+///
+/// # Errors
+/// [`BlobError::Body`] when reading fails, else as [`crate::Writer::finish`].
+pub async fn put_from<R: Read>(
+    store: &BlobStore,
+    open: impl FnOnce() -> std::io::Result<R> + Send + 'static,
+    progress: impl Fn(u64),
+) -> Result<Stored, BlobError> {
+    let mut writer = store.writer();
+    let blocks = blocks_of(open).map(|block| block.inspect(|block| progress(block.len() as u64)));
+    let (blob, _) = writer.put_stream(blocks, ByteSize(u64::MAX)).await?;
+    Ok(Stored { what: What::File, blob, files: 1, skipped: 0, tally: writer.finish().await? })
 }
 
 /// Reads, cuts and looks up what is small.
@@ -132,17 +153,19 @@ fn read_whole(listed: &Listed, path: &Path) -> Result<Option<Bytes>, BlobError> 
     Ok((content.len() as u64 <= WHOLE_MAX).then(|| content.into()))
 }
 
-/// The blocks of a file, read by a thread of its own.
-fn blocks_of(path: PathBuf) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
+/// The blocks of what is opened and read by a thread of its own.
+fn blocks_of<R: Read>(
+    open: impl FnOnce() -> std::io::Result<R> + Send + 'static,
+) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
     let (send, blocks) = mpsc::channel(2);
     tokio::task::spawn_blocking(move || {
-        let mut file = match File::open(path) {
-            Ok(file) => file,
+        let mut input = match open() {
+            Ok(input) => input,
             Err(error) => return drop(send.blocking_send(Err(error))),
         };
         loop {
             let mut block = Vec::with_capacity(BLOCK as usize);
-            let sent = match (&mut file).take(BLOCK).read_to_end(&mut block) {
+            let sent = match input.by_ref().take(BLOCK).read_to_end(&mut block) {
                 Ok(0) => return,
                 Ok(_) => send.blocking_send(Ok(block.into())),
                 Err(error) => return drop(send.blocking_send(Err(error))),
@@ -188,7 +211,8 @@ impl<P: Fn(u64)> Putting<P> {
                 }
                 Ready::Large(listed, path) => {
                     let progress = &self.progress;
-                    let blocks = blocks_of(path.clone())
+                    let file = path.clone();
+                    let blocks = blocks_of(move || File::open(file))
                         .map(|block| block.inspect(|block| progress(block.len() as u64)));
                     let put = self.writer.put_stream(blocks, ByteSize(u64::MAX)).await;
                     let (blob, size) = put.map_err(|error| unwrap_body(error, &path))?;
@@ -234,19 +258,18 @@ struct Gone;
 
 impl Walk {
     /// Finds everything below `path` in the order of names. Ends early when nobody listens any more.
-    fn walk(&mut self, path: &Path) -> Result<(), BlobError> {
-        let meta = fs::symlink_metadata(path).map_err(|e| BlobError::folder("look at", path, e))?;
+    fn walk(&mut self, path: &Path, found: Stat) -> Result<(), BlobError> {
         let name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
         let listed = |what| Listed {
             name,
             what,
-            mode: meta.mode() & 0o7777,
-            mtime_ns: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
-            size: meta.size(),
+            mode: found.st_mode & 0o7777,
+            mtime_ns: found.st_mtime.saturating_mul(1_000_000_000).saturating_add(found.st_mtime_nsec as i64),
+            size: u64::try_from(found.st_size).unwrap_or_default(),
             blob: Hash::from_bytes([0; 32]),
         };
-        let kind = meta.file_type();
-        let sent = if kind.is_dir() {
+        let kind = FileType::from_raw_mode(found.st_mode);
+        let sent = if kind == FileType::Directory {
             let mut names = fs::read_dir(path)
                 .and_then(|entries| {
                     entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>()
@@ -256,13 +279,16 @@ impl Walk {
             if self.send(Found::Enter(listed(What::Folder))).is_err() {
                 return Ok(());
             }
-            names.into_iter().try_for_each(|name| self.walk(&path.join(name)))?;
+            for group in names.chunks(LOOK_AT) {
+                let found = look_at(path, group)?;
+                group.iter().zip(found).try_for_each(|(name, found)| self.walk(&path.join(name), found))?;
+            }
             self.send(Found::Leave)
-        } else if kind.is_symlink() {
+        } else if kind == FileType::Symlink {
             let target = fs::read_link(path).map_err(|e| BlobError::folder("read the link", path, e))?;
             let target = Bytes::from(target.into_os_string().into_vec());
             self.send(Found::Link(Listed { size: 0, ..listed(What::Link) }, target))
-        } else if kind.is_file() {
+        } else if kind == FileType::RegularFile {
             self.send(Found::File(listed(What::File), path.to_owned()))
         } else {
             self.send(Found::Skipped)
@@ -287,6 +313,15 @@ impl Walk {
         self.bytes = 0;
         self.send.blocking_send(std::mem::take(&mut self.batch)).map_err(|_| Gone)
     }
+}
+
+/// What the names in a folder stand for, looked up from the folder and not down the whole path each time.
+fn look_at(folder: &Path, names: &[OsString]) -> Result<Vec<Stat>, BlobError> {
+    let failed = |path: &Path, e: Errno| BlobError::folder("look at", path, e.into());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(folder, flags, Mode::empty()).map_err(|e| failed(folder, e))?;
+    let look = |name: &OsString| statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    names.iter().map(|name| look(name).map_err(|e| failed(&folder.join(name), e))).collect()
 }
 
 /// Something to be written, and where.

@@ -1,10 +1,12 @@
 //! The program as a process, for what needs no hub: exit codes, where results and messages go, damage.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use pumasi_types::Hash;
 use tempfile::TempDir;
 
 /// A home of its own, so that no profile of the person who tests is used or changed.
@@ -224,4 +226,72 @@ fn only_a_folder_with_keys_gets_new_ones() {
         assert!(code == 7 && error.contains("there are none"), "{error}");
     }
     assert!(!empty.exists());
+}
+
+#[test]
+fn a_store_needs_no_hub() {
+    let home = Home::new();
+    let store = |arguments: &[&str], input: &[u8]| {
+        let mut command = home.command(&["store"]);
+        let mut child = command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Whoever needs no input may have gone before it came.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        let output = child.wait_with_output().unwrap();
+        (output.status.code().unwrap(), output.stdout, String::from_utf8(output.stderr).unwrap())
+    };
+    let works = |arguments: &[&str], input: &[u8]| {
+        let (code, out, error) = store(arguments, input);
+        assert_eq!(code, 0, "{arguments:?}: {error}");
+        out
+    };
+    let json = |arguments: &[&str], input: &[u8]| -> serde_json::Value {
+        serde_json::from_slice(&works(&[arguments, &["--json"]].concat(), input)).unwrap()
+    };
+    let (code, _, error) = store(&["ls"], b"");
+    assert!(code == 7 && error.contains("pumasi-store"), "{error}");
+
+    home.file("data/a.txt", "the same");
+    home.file("data/below/b.txt", "the same");
+    assert_eq!(json(&["put", "data"], b"")["files"], 2);
+    let noise: Vec<u8> =
+        (0..5_000_000_u64).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect();
+    let put = json(&["put", "-", "--name", "noise"], &noise);
+    assert_eq!(put["hash"], Hash::of(&noise).to_string());
+    assert_eq!(json(&["put", "-", "--name", "again"], &noise)["new_bytes"], 0);
+    assert!(works(&["get", "noise", "-"], b"") == noise);
+    works(&["get", "data", "back"], b"");
+    assert_eq!(fs::read_to_string(home.path().join("back/below/b.txt")).unwrap(), "the same");
+    let names: Vec<_> =
+        json(&["ls"], b"").as_array().unwrap().iter().map(|named| named["name"].clone()).collect();
+    assert_eq!(names, ["again", "data", "noise"]);
+
+    for (arguments, wanted) in [
+        (&["put", "-"][..], "give one with --name"),
+        (&["get", "data", "-"], "is a folder"),
+        (&["get", "nobody", "x"], "nobody"),
+        (&["get", "noise", "back"], "back"),
+        (&["put", "nowhere"], "nowhere"),
+    ] {
+        let (code, out, error) = store(arguments, b"");
+        assert!(code != 0 && out.is_empty() && error.contains(wanted), "{arguments:?}: {code} {error}");
+    }
+    for name in ["noise", "again"] {
+        works(&["rm", name], b"");
+    }
+    assert!(json(&["gc", "--grace", "0"], b"")["bytes_removed"].as_u64().unwrap() > 30_000_000);
+    works(&["check", "--read-data"], b"");
+
+    let pack = fs::read_dir(home.path().join("pumasi-store/packs")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    let (code, out, _) = store(&["check", "--read-data"], b"");
+    let out = String::from_utf8(out).unwrap();
+    assert!(code == 1 && out.contains(pack.file_name().unwrap().to_str().unwrap()), "{code} {out}");
 }

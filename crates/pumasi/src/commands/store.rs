@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{Args, Subcommand};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use pumasi_blobs::listing::What;
 use pumasi_blobs::names::{self, Named};
 use pumasi_blobs::{BlobError, BlobStore, Bucket, Options, tree};
 use pumasi_types::{ByteSize, Duration, Hash};
 use serde_json::json;
 
+use crate::drive::send::blocking;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{Output, Table};
@@ -22,6 +23,8 @@ Examples:
   pumasi store put ~/data --dir /backup
   pumasi store ls --dir /backup
   pumasi store get data restored --dir /backup
+  pg_dump shop | pumasi store put - --name shop.sql --dir /backup
+  pumasi store get shop.sql - --dir /backup | psql shop
   pumasi store check --read-data --dir /backup
   pumasi store rm data --dir /backup
   pumasi store gc --dir /backup
@@ -51,7 +54,7 @@ pub(crate) struct StoreArgs {
 enum StoreCommand {
     /// Store a file, or a folder with everything below
     Put {
-        /// The file or folder
+        /// The file or folder, or `-` for standard input, which needs a name
         path: PathBuf,
         /// The name it gets; its own when absent
         #[arg(long)]
@@ -61,7 +64,7 @@ enum StoreCommand {
     Get {
         /// Its name, or the hash of a file
         name: String,
-        /// Where to; must not exist
+        /// Where to; must not exist. `-` for standard output, which gets a file, not a folder
         to: PathBuf,
     },
     /// List the names
@@ -137,8 +140,9 @@ async fn put(
     name: Option<String>,
     out: &Output,
 ) -> Result<Exit, CliError> {
+    let is_input = path == Path::new("-");
     let own = || path.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.or_else(own).unwrap_or_default();
+    let name = name.or_else(|| if is_input { None } else { own() }).unwrap_or_default();
     if !names::is_name(&name) {
         let why = "it needs a name of letters, digits, `.`, `_` and `-`: give one with --name";
         return Err(CliError::File {
@@ -148,7 +152,11 @@ async fn put(
         });
     }
     let progress = Progress::start(out, "storing", Count::Bytes, 0);
-    let stored = tree::put(store, path, counting(&progress)).await.map_err(failed(dir))?;
+    let stored = match is_input {
+        true => tree::put_from(store, || Ok(std::io::stdin()), counting(&progress)).await,
+        false => tree::put(store, path, counting(&progress)).await,
+    };
+    let stored = stored.map_err(failed(dir))?;
     progress.clear();
     let named = Named { name, what: stored.what, blob: stored.blob };
     names::set(dir, &named).map_err(failed(dir))?;
@@ -172,11 +180,33 @@ async fn get(store: &BlobStore, dir: &Path, name: &str, to: &Path, out: &Output)
         (None, Ok(hash)) => (What::File, hash),
         (None, Err(_)) => return Err(CliError::NoName { dir: dir.to_owned(), name: name.to_owned() }),
     };
+    if to == Path::new("-") {
+        return match what {
+            What::Folder => Err(CliError::usage(
+                format!("{name} is a folder, and standard output takes the bytes of a file"),
+                "name a folder that is to be made: `pumasi store get NAME FOLDER`",
+            )),
+            _ => write_out(store, dir, &blob, out).await.map(|()| Exit::Ok),
+        };
+    }
     let progress = Progress::start(out, "writing", Count::Bytes, 0);
     tree::get(store, what, blob, to, counting(&progress)).await.map_err(failed(dir))?;
     progress.clear();
     let value = json!({ "kind": kind(what), "hash": blob, "path": to.display().to_string() });
     out.told(&value, &to.display().to_string()).map(|()| Exit::Ok)
+}
+
+/// A file to standard output; the last bytes come only after all have proved right.
+async fn write_out(store: &BlobStore, dir: &Path, blob: &Hash, out: &Output) -> Result<(), CliError> {
+    let (_, pieces) = store.stream(blob).await.map_err(failed(dir))?;
+    let mut groups = pieces.ready_chunks(64);
+    let out = *out;
+    while let Some(group) = groups.next().await {
+        let group = group.into_iter().collect::<Result<Vec<_>, _>>().map_err(failed(dir))?;
+        // Beside this thread, so that Ctrl-C ends it when nobody reads.
+        blocking(move || group.iter().try_for_each(|piece| out.raw(piece))).await??;
+    }
+    Ok(())
 }
 
 fn kind(what: What) -> &'static str {

@@ -6,7 +6,7 @@ mod memory;
 mod sets;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -18,7 +18,7 @@ use self::sets::size_of;
 pub(crate) use self::sets::write_random;
 use super::{example, machine, median};
 use crate::Outcome;
-use crate::build::root;
+use crate::build::{self, Profile, root};
 
 /// How the benchmark is run.
 #[derive(clap::Args)]
@@ -53,6 +53,8 @@ pub(crate) struct Options {
     tree: Option<PathBuf>,
 }
 
+/// Size of the file that shows what the disk can do.
+const LIMIT_MIB: u64 = 1024;
 const PROGRAMS: [&str; 4] = ["pumasi", "restic", "borg", "rustic"];
 
 /// Whether a list of what is wanted, in which nothing stands for everything, has this.
@@ -130,7 +132,7 @@ fn measure_sets(dir: &Path, options: &Options) -> Outcome<Map<String, Value>> {
 /// Where a program is; one that is not there is said to be absent.
 fn find(name: &str) -> Outcome<PathBuf> {
     if name == "pumasi" {
-        return example("pumasi-blobs", "store");
+        return build::given_or(Profile::Release);
     }
     let on_path = || {
         let path = std::env::var_os("PATH")?;
@@ -168,23 +170,33 @@ fn middle(mut rounds: Vec<Value>) -> Value {
 
 /// What this machine can do at most, on one core where it is about computing.
 fn limits(dir: &Path) -> Outcome<Value> {
-    let file = dir.join("limit");
-    let block = vec![0x5a_u8; 4 << 20];
-    let begun = Instant::now();
-    let mut out = fs::File::create(&file)?;
-    for _ in 0..128 {
-        out.write_all(&block)?;
-    }
-    out.sync_all()?;
-    let write_mb_s = 512.0 * 1.048_576 / begun.elapsed().as_secs_f64();
-    let begun = Instant::now();
-    let (mut back, mut buffer) = (fs::File::open(&file)?, vec![0; 4 << 20]);
-    while back.read(&mut buffer)? > 0 {}
-    let read_mb_s = 512.0 * 1.048_576 / begun.elapsed().as_secs_f64();
+    let (file, copy) = (dir.join("limit"), dir.join("copy"));
+    let rate = |begun: Instant| json!((LIMIT_MIB as f64 * 1.048_576 / begun.elapsed().as_secs_f64()).round());
+    let read = || -> Outcome<Value> {
+        let begun = Instant::now();
+        let (mut back, mut buffer) = (fs::File::open(&file)?, vec![0; 4 << 20]);
+        while back.read(&mut buffer)? > 0 {}
+        Ok(rate(begun))
+    };
+    let copied = |from: &Path, to: &Path, option: &str| -> Outcome<Value> {
+        let begun = Instant::now();
+        let mut dd = Command::new("dd");
+        dd.arg("bs=4M").arg(option).args(
+            ["if", "of"].iter().zip([from, to]).map(|(name, path)| format!("{name}={}", path.display())),
+        );
+        contender::succeed(&mut dd)?;
+        Ok(rate(begun))
+    };
+    let mut limits = super::figures(&example("pumasi-blobs", "limits")?, &[])?;
+    sets::write_random(&file, LIMIT_MIB)?;
+    limits.insert("write_and_sync_mb_s".to_owned(), copied(&file, &copy, "conv=fsync")?);
+    limits.insert("read_cached_mb_s".to_owned(), read()?);
+    limits.insert("direct_write_mb_s".to_owned(), copied(&file, &copy, "oflag=direct")?);
+    limits.insert("direct_read_mb_s".to_owned(), copied(&copy, Path::new("/dev/null"), "iflag=direct")?);
+    contender::forget(dir)?;
+    limits.insert("read_from_disk_mb_s".to_owned(), read()?);
     fs::remove_file(&file)?;
-    let mut limits = super::figures(&example("pumasi-blobs", "store")?, &["-", "limits"])?;
-    limits.insert("write_and_sync_mb_s".to_owned(), json!(write_mb_s.round()));
-    limits.insert("read_cached_mb_s".to_owned(), json!(read_mb_s.round()));
+    fs::remove_file(&copy)?;
     Ok(Value::Object(limits))
 }
 
@@ -199,8 +211,8 @@ fn measure_all(
     let (files, bytes) = size_of(input)?;
     println!("\n{set}: {files} files, {} MB", bytes / 1_000_000);
     println!(
-        "{:>10} {:>9} {:>9} {:>9} {:>12} {:>9}",
-        "", "ingest", "again", "restore", "stored MB", "peak MB"
+        "{:>10} {:>9} {:>9} {:>9} {:>9} {:>12} {:>9}",
+        "", "ingest", "again", "restore", "from disk", "stored MB", "peak MB"
     );
     let mut measured = vec![Vec::new(); programs.len()];
     for round in 0..rounds {
@@ -229,10 +241,11 @@ fn measure_all(
         let stored =
             result["stored_bytes"].as_f64().map_or_else(|| "-".to_owned(), |n| format!("{:.1}", n / 1e6));
         println!(
-            "{name:>10} {:>9} {:>9} {:>9} {stored:>12} {:>9} {}",
+            "{name:>10} {:>9} {:>9} {:>9} {:>9} {stored:>12} {:>9} {}",
             cell("ingest_mb_s"),
             cell("again_mb_s"),
             cell("restore_mb_s"),
+            cell("restore_from_disk_mb_s"),
             cell("peak_rss_mb"),
             result.get("not_measured").or(result.get("edit_added_bytes")).unwrap_or(&Value::Null),
         );

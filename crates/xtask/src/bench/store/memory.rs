@@ -7,26 +7,26 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::contender::watched;
+use super::fs;
 use super::sets::Noise;
-use super::{example, fs};
 use crate::Outcome;
+use crate::build::{self, Profile};
 
 /// Bytes of the noise that are made at once.
 const BLOCK: usize = 1 << 20;
 
 /// Peak memory of storing and of restoring a tenth of so many MiB, and all of them.
 pub(super) fn measure(dir: &Path, mib: u64) -> Outcome<Value> {
-    let program = example("pumasi-blobs", "store")?;
+    let program = build::given_or(Profile::Release)?;
     println!("{:>10} {:>9} {:>9} {:>9} {:>9}", "MiB", "ingest", "restore", "peak in", "out MB");
     let mut all = Vec::new();
     for mib in [mib / 10, mib] {
         let repository = dir.join("repository");
         let mut put = Command::new(&program);
-        put.arg(&repository).args(["put", "-"]);
-        let (put_seconds, put_mb, stored) = watched(put, move |pipe| feed(pipe, mib), io::read_to_string)?;
-        let hash = stored.split_whitespace().nth(1).ok_or_else(|| format!("put printed '{stored}'"))?;
+        put.args(["store", "put", "-", "--name", "noise", "--dir"]).arg(&repository);
+        let (put_seconds, put_mb, _) = watched(put, move |pipe| feed(pipe, mib), io::read_to_string)?;
         let mut get = Command::new(&program);
-        get.arg(&repository).args(["get", "file", hash, "-"]);
+        get.args(["store", "get", "noise", "-", "--dir"]).arg(&repository);
         let (get_seconds, get_mb, ()) = watched(get, |_| Ok(()), move |pipe| compare(pipe, mib))?;
         fs::remove_dir_all(&repository)?;
         let rate = |seconds: f64| (mib as f64 * 1.048_576 / seconds).round();

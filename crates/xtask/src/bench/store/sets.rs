@@ -175,7 +175,8 @@ pub(super) fn size_of(path: &Path) -> Outcome<(u64, u64)> {
     Ok((files, bytes))
 }
 
-fn walk(path: &Path, each: &mut dyn FnMut(&Path, u64)) -> Outcome {
+/// Tells of each regular file and its length.
+pub(super) fn walk(path: &Path, each: &mut dyn FnMut(&Path, u64)) -> Outcome {
     let meta = fs::symlink_metadata(path)?;
     if meta.is_dir() {
         for entry in fs::read_dir(path)? {
