@@ -9,7 +9,8 @@ use std::time::Duration;
 use pumasi_fetch::address::Guard;
 use pumasi_fetch::{Client, FetchError, Magnet, Options, Progress, Torrent};
 
-use super::seeder::{Seeder, Shared, tracker};
+use super::giving::Kept;
+use super::seeder::{Seeder, Shared, compact, late_tracker, tracker};
 use super::server::{Server, Step, bytes, text};
 
 fn client(open: &[SocketAddr]) -> Client {
@@ -135,12 +136,7 @@ async fn who_names_peers_that_know_nothing_keeps_out_nobody() {
     // As many as are asked for a description, and nobody is there.
     let nowhere: Vec<SocketAddr> = (0..200).map(|n| SocketAddr::from(([127, 0, 1, n], 9))).collect();
     let liar = tracker(&nowhere).await;
-    let compact = [&[127, 0, 0, 1][..], &seeder.address.port().to_be_bytes()].concat();
-    let late = Server::start(move |_| {
-        let body = [&b"d5:peers6:"[..], &compact, b"e"].concat();
-        vec![Step::Wait(Duration::from_millis(500)), text("HTTP/1.1 200 OK\n\n"), Step::Send(body)]
-    })
-    .await;
+    let late = late_tracker(&[seeder.address], Duration::from_millis(500)).await;
     let guard = Guard { private: true, open: Vec::new() };
     let client = Client::new(Options { guard, ..Options::default() }).unwrap();
     let magnet = Magnet::parse(&shared.magnet(&liar.url("/"))).unwrap();
@@ -193,4 +189,49 @@ async fn whoever_stops_it_leaves_with_a_word() {
     let both = async { tokio::join!(fetching, stopping) };
     let (fetched, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("it ends");
     assert!(matches!(fetched, Err(FetchError::Stopped)) && progress.is_stopped(), "{fetched:?}");
+}
+
+/// A torrent whose one piece is as long as one may be: there is room for no other beside it.
+fn long_piece() -> Arc<Shared> {
+    Arc::new(Shared::new(&[("a.bin", &bytes(300_000, 1))], 64 << 20))
+}
+
+fn impatient(open: &[SocketAddr]) -> Client {
+    let guard = Guard { private: false, open: open.to_vec() };
+    let piece_patience = Duration::from_millis(200);
+    Client::new(Options { guard, piece_patience, ..Options::default() }).unwrap()
+}
+
+#[tokio::test]
+async fn a_peer_that_trickles_does_not_keep_a_long_piece_from_others() {
+    let shared = long_piece();
+    // Nineteen blocks: it would take a minute and a half.
+    let trickling = Seeder::slow(Arc::clone(&shared), Duration::from_secs(5)).await;
+    let good = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
+    let first = tracker(&[trickling.address]).await;
+    let later = late_tracker(&[good.address], Duration::from_millis(500)).await;
+    let client = impatient(&[trickling.address, good.address, first.address, later.address]);
+    let mut torrent = Torrent::parse(&shared.torrent(&first.url("/"))).unwrap();
+    torrent.trackers.push(later.url("/"));
+    let dir = tempfile::tempdir().unwrap();
+    let got = fetch(&client, &torrent, &[], dir.path());
+    let got = tokio::time::timeout(Duration::from_secs(30), got).await.expect("the good one has its turn");
+    assert!(got.unwrap() == shared.bytes);
+    let count = |seeder: &Seeder| (seeder.asked.load(Ordering::SeqCst), seeder.given.load(Ordering::SeqCst));
+    assert_eq!((count(&trickling), count(&good)), ((1, 1), (1, 19)));
+}
+
+#[tokio::test]
+async fn a_slow_peer_goes_on_as_long_as_nobody_waits() {
+    let shared = long_piece();
+    // A second, five times as long as one may take that others wait for.
+    let slow = Seeder::slow(Arc::clone(&shared), Duration::from_millis(50)).await;
+    let tracker = tracker(&[slow.address]).await;
+    let client = impatient(&[slow.address, tracker.address]);
+    let torrent = Torrent::parse(&shared.torrent(&tracker.url("/"))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let got = fetch(&client, &torrent, &[], dir.path());
+    let got = tokio::time::timeout(Duration::from_secs(30), got).await.expect("it comes");
+    assert!(got.unwrap() == shared.bytes);
+    assert_eq!((slow.asked.load(Ordering::SeqCst), slow.given.load(Ordering::SeqCst)), (1, 19));
 }
