@@ -175,6 +175,27 @@ impl Reported {
         self.outputs.iter().filter(|output| !output.is_empty())
     }
 
+    /// The runs whose outputs came along, and how long these are.
+    pub fn lengths(&self) -> impl Iterator<Item = (RunId, u64)> {
+        let rows = self.runs.iter().zip(&self.outputs).filter(|(_, output)| !output.is_empty());
+        rows.map(|(run, output)| (run.run, output.len() as u64))
+    }
+
+    /// Lets go of outputs that came along and are too long: such a run counts as failed. Returns those.
+    pub fn cut(&mut self, is_long: impl Fn(RunId, u64) -> bool) -> Vec<RunId> {
+        let mut cut = Vec::new();
+        for (run, output) in self.runs.iter_mut().zip(&mut self.outputs) {
+            if !output.is_empty() && is_long(run.run, output.len() as u64) {
+                *output = Bytes::new();
+                if run.ending.is_deterministic() {
+                    run.ending = Ending::Faulted;
+                }
+                cut.push(run.run);
+            }
+        }
+        cut
+    }
+
     /// The runs whose outputs did not come along, so that they must have been uploaded before.
     pub fn uploaded(&self) -> impl Iterator<Item = (RunId, Hash)> {
         let rows = self.runs.iter().zip(&self.outputs);
@@ -250,6 +271,18 @@ mod tests {
         let mut bad = report(1);
         bad.outputs = vec![vec![0; INLINE_BYTES_MAX + 1]];
         assert!(Reported::read(bad).is_err());
+    }
+
+    #[test]
+    fn outputs_that_are_too_long_are_let_go() {
+        let mut whole = Report { outputs: vec![vec![1; 100], Vec::new(), vec![1; 101]], ..report(3) };
+        whole.runs = vec![1, 2, 3];
+        let mut reported = Reported::read(whole).unwrap();
+        assert_eq!(reported.lengths().collect::<Vec<_>>(), [(RunId(1), 100), (RunId(3), 101)]);
+        assert_eq!(reported.cut(|_, length| length > 100), [RunId(3)]);
+        assert_eq!(reported.carried().map(Bytes::len).collect::<Vec<_>>(), [100]);
+        let faulted = reported.runs.iter().map(|run| run.ending == Ending::Faulted);
+        assert_eq!(faulted.collect::<Vec<_>>(), [false, false, true]);
     }
 
     #[test]

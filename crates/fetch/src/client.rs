@@ -27,6 +27,7 @@ use crate::giving::{Budget, Seeding};
 use crate::peer::BLOCK;
 use crate::place::{BadUrl, Place};
 use crate::reply;
+use crate::talk::PIECE_PATIENCE;
 use crate::tls::{BadRoots, trusting};
 
 /// Redirects that are followed.
@@ -64,6 +65,8 @@ pub struct Options {
     pub tracker_patience: Duration,
     /// How long a peer keeps its place that neither gives nor takes anything.
     pub peer_patience: Duration,
+    /// How long one piece may take at first that another peer waits for.
+    pub piece_patience: Duration,
     /// How much is given to peers.
     pub seeding: Seeding,
 }
@@ -82,6 +85,7 @@ impl Default for Options {
             dht: None,
             tracker_patience: Duration::from_secs(60),
             peer_patience: Duration::from_secs(300),
+            piece_patience: PIECE_PATIENCE,
             seeding: Seeding::default(),
         }
     }

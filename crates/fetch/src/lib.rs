@@ -33,6 +33,7 @@ mod pieces;
 mod place;
 mod progress;
 mod reply;
+mod room;
 mod swarm;
 mod talk;
 mod tls;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::address::{canonical, party};
@@ -26,6 +26,7 @@ use crate::finding::{Found, Knowing, News, Sources};
 use crate::giving::Share;
 use crate::peer::{Ours, Peer};
 use crate::progress::{GOODBYE, Progress};
+use crate::room::Room;
 use crate::talk::{Broken, Ended, Talk, piece_patience};
 use crate::torrent::Torrent;
 use crate::tracker::{Announce, Event};
@@ -130,7 +131,7 @@ struct Swarm<'a> {
     talks: JoinSet<Ended>,
     talking: HashSet<SocketAddr>,
     /// Room for pieces that are under way.
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     /// Trackers that know of us.
     trackers: HashSet<String>,
     /// When each tracker may be asked again.
@@ -168,7 +169,7 @@ impl<'a> Swarm<'a> {
             banned: HashSet::new(),
             talks: JoinSet::new(),
             talking: HashSet::new(),
-            room: Arc::new(Semaphore::new(pieces)),
+            room: Arc::new(Room::new(pieces, client.options.piece_patience)),
             trackers: HashSet::new(),
             due: HashMap::new(),
             asked: 0,
@@ -513,7 +514,7 @@ mod tests {
     #[test]
     fn a_place_is_not_room_for_a_piece() {
         with_swarm(|swarm| {
-            assert_eq!(swarm.room.available_permits(), PEERS);
+            assert_eq!(swarm.room.free(), PEERS);
             swarm.talking.extend(peers(0, PEERS as u32 - 1));
             assert!(swarm.has_place_for(at("1.1.1.1:1")));
         });
@@ -521,7 +522,7 @@ mod tests {
         let (client, dir) = (Client::new(Options::default()).unwrap(), tempfile::tempdir().unwrap());
         let board = Arc::new(Board::open(&torrent, &[], dir.path()).unwrap());
         let mut swarm = Swarm::join(&client, &torrent, 4, &board, 0);
-        assert_eq!(swarm.room.available_permits(), 1);
+        assert_eq!(swarm.room.free(), 1);
         swarm.talking.insert(at("1.1.1.1:1"));
         assert!(swarm.has_place_for(at("1.1.1.2:1")), "who takes shuts nobody out");
     }

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
-
 use crate::board::{Board, NotKept, Taken};
 use crate::finding::{Found, News};
 use crate::peer::Peer;
+use crate::room::Room;
 
 /// How long a peer may keep us waiting until it gives anything.
 const CHOKED: Duration = Duration::from_secs(120);
@@ -18,6 +17,8 @@ const OF_NO_USE: Duration = Duration::from_secs(60);
 /// How long one piece may take at least, and how many bytes must come in a second when it is a long one.
 pub(crate) const PIECE_PATIENCE: Duration = Duration::from_secs(120);
 const PIECE_PACE: u64 = 8 << 10;
+/// How long is listened to a peer that nothing is asked of, before it is looked again what could be.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a piece of so many bytes may take.
 pub(crate) fn piece_patience(bytes: u64) -> Duration {
@@ -28,8 +29,8 @@ pub(crate) fn piece_patience(bytes: u64) -> Duration {
 pub(crate) struct Talk {
     pub(crate) board: Arc<Board>,
     pub(crate) found: Found,
-    /// Room for pieces that are under way: each is in memory until it is whole.
-    pub(crate) room: Arc<Semaphore>,
+    /// Room for pieces that are under way.
+    pub(crate) room: Arc<Room>,
     /// How long a peer keeps its place that neither gives nor takes anything.
     pub(crate) patience: Duration,
 }
@@ -126,37 +127,45 @@ impl Talk {
                 if since.nothing_missing.elapsed() > OF_NO_USE && !peer.takes() {
                     return Ok(());
                 }
-                peer.listen_for(Duration::from_millis(200)).await?;
+                peer.listen_for(PAUSE).await?;
             }
         }
     }
 
-    /// Asks for a piece, if it has one that is missing and there is room for it; whether it has.
+    /// Asks for a piece, if it has one that is missing, or waits a little for room; whether it has.
     async fn take_one(&self, peer: &mut Peer, since: &mut Since) -> Result<bool, Broken> {
-        let Ok(_room) = self.room.try_acquire() else {
-            // It waits for us.
-            (since.nothing_missing, since.idle) = (Instant::now(), Instant::now());
-            return Ok(false);
-        };
         let Some(taken) = self.board.pick(peer.has()) else { return Ok(false) };
+        let Some(_place) = self.room.take() else {
+            // Others may be asked for it as long as this one waits for us.
+            drop(taken);
+            (since.nothing_missing, since.idle) = (Instant::now(), Instant::now());
+            let _waiting = self.room.wait();
+            peer.listen_for(PAUSE).await?;
+            return Ok(true);
+        };
         if self.take(peer, taken).await? {
             (since.nothing_missing, since.idle, since.gave) = (Instant::now(), Instant::now(), true);
         }
         Ok(true)
     }
 
-    /// Asks for this piece; whether it came.
+    /// Asks for this piece; whether it came. Who takes too long is left alone for a while: somebody else gets its place.
     async fn take(&self, peer: &mut Peer, taken: Taken<'_>) -> Result<bool, Broken> {
         let length = self.board.length(taken.piece);
-        let asked = peer.piece(taken.piece as u32, length);
-        let asked = tokio::time::timeout(piece_patience(length.into()), asked).await;
-        let Some(bytes) = asked.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))? else {
-            return Ok(false);
+        let begun = Instant::now();
+        let asked = tokio::select! {
+            asked = peer.piece(taken.piece as u32, length) => asked?,
+            () = self.room.late(piece_patience(length.into())) => {
+                return Err(io::Error::new(ErrorKind::TimedOut, "its piece takes too long").into());
+            }
         };
+        let Some(bytes) = asked else { return Ok(false) };
+        let took = begun.elapsed();
         self.board.keep(taken, bytes).await.map_err(|not| match not {
             NotKept::Wrong => Broken::Liar,
             NotKept::Disk(error) => Broken::Disk(error),
         })?;
+        self.room.came(took);
         Ok(true)
     }
 }

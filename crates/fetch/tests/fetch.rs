@@ -253,6 +253,25 @@ async fn who_is_silent_or_drips_keeps_no_place() {
 }
 
 #[tokio::test]
+async fn after_a_server_that_drips_the_rest_is_asked_for_anew() {
+    let body = vec![7; 200_000];
+    let served = body.clone();
+    let server = Server::start(move |asked| {
+        let (head, rest) = good(asked, &served, "\"v1\"");
+        let drips = Step::Forever(vec![7], Duration::from_millis(50));
+        let rest = if asked.number == 0 { drips } else { Step::Send(rest) };
+        vec![Step::Send(head.into_bytes()), rest]
+    })
+    .await;
+    let bench = Bench::new(&server, "/");
+    let fetched = tokio::time::timeout(Duration::from_secs(20), bench.fetch()).await.expect("it ends");
+    assert_eq!(fetched.unwrap(), Fetched::Body);
+    assert!(bench.body() == body);
+    let seen = server.seen();
+    assert!(seen.len() == 2 && seen[1].from() > Some(0), "what dripped stays: {seen:?}");
+}
+
+#[tokio::test]
 async fn every_redirect_is_checked() {
     // A server inside, which nobody allowed.
     let inside = Server::start(|_| vec![text("HTTP/1.1 200 OK\nContent-Length: 6\n\nsecret")]).await;

@@ -218,6 +218,9 @@ impl Link {
 
     /// Stores the outputs that came along and hands the report on.
     async fn report(&self, mut report: Reported) -> Result<(), Status> {
+        for run in self.cut(&mut report).await.map_err(unavailable)? {
+            tracing::warn!(worker = self.worker.0, run = run.0, "output is longer than its run may write");
+        }
         let carried: Vec<Bytes> = report.carried().cloned().collect();
         let stored = self.hub.blobs.put_many(carried).await.map_err(storage)?;
         for run in self.doubt(&mut report, stored).await.map_err(unavailable)? {
@@ -232,6 +235,26 @@ impl Link {
 }
 
 impl Link {
+    /// The runs whose outputs came along and are longer than theirs can be: nothing of them is stored.
+    async fn cut(&self, report: &mut Reported) -> Result<Vec<RunId>, CellError> {
+        // Most are short enough for any run, and nobody waits for a look at the state.
+        let long: Vec<(RunId, u64)> = report.lengths().filter(|(_, length)| *length > HEAD).collect();
+        let mut cut: HashSet<(RunId, u64)> = HashSet::new();
+        for long in long.chunks(chunks::LOOKED_AT) {
+            let (long, worker) = (long.to_vec(), self.worker);
+            let look = move |state: &State| -> Vec<(RunId, u64)> {
+                let is_long = |(run, length): &(RunId, u64)| {
+                    // A run that is not the worker's changes nothing.
+                    let most = state.output_limit(worker, *run);
+                    most.is_some_and(|limit| *length > limit.0.saturating_add(HEAD))
+                };
+                long.into_iter().filter(is_long).collect()
+            };
+            cut.extend(self.hub.cell.read(look).await?);
+        }
+        Ok(report.cut(|run, length| cut.contains(&(run, length))))
+    }
+
     /// The runs whose outputs are not what their hashes say. What was not sent along must have come from the worker's own
     /// account before: nobody reports as his what he only knows the name of. Nor is it longer than an output of the run can
     /// be: from then on it counts as the job's, and not for who sent it.

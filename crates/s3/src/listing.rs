@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pumasi_core::{Access, FileKind, FileView, Files};
-use pumasi_types::AccountId;
+use pumasi_types::{AccountId, FilePath};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
@@ -82,7 +82,7 @@ impl Wanted {
         let end =
             delimiter.zip(rest).and_then(|(delimiter, rest)| Some(rest.find(delimiter)? + delimiter.len()));
         match end {
-            Some(end) => format!("{}{}", &told[..self.prefix.len() + end], char::MAX),
+            Some(end) => behind_all(&told[..self.prefix.len() + end]),
             None => told,
         }
     }
@@ -102,6 +102,12 @@ fn folded<'a>(wanted: &Wanted, key: &'a str, view: &FileView) -> Option<&'a str>
 pub(crate) fn folded_at<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
     let end = prefix.len() + key.get(prefix.len()..)?.find(delimiter)? + delimiter.len();
     key.get(..end)
+}
+
+/// What lies behind all keys that begin with a prefix: it is longer than a key can be, of the last letter there is.
+pub(crate) fn behind_all(prefix: &str) -> String {
+    let last = char::MAX;
+    format!("{prefix}{}", last.to_string().repeat(FilePath::BYTES / last.len_utf8() + 1))
 }
 
 /// How many are wanted.
@@ -274,7 +280,8 @@ impl<B: Backend> Gateway<B> {
             told.take(most + 1).collect::<Vec<_>>()
         };
         let mut uploads = self.look_in(caller, &input.bucket, Access::Read, look).await?;
-        let more = uploads.len() > most;
+        // Nobody can go on behind nothing.
+        let more = uploads.len() > most && most > 0;
         uploads.truncate(most);
         let last = uploads.last().filter(|_| more).map(|(path, id, ..)| (path.clone(), id.to_string()));
         let (next_key_marker, next_upload_id_marker) = last.unzip();

@@ -164,7 +164,8 @@ impl<B: Backend> Gateway<B> {
         };
         let most = input.max_parts.and_then(|most| usize::try_from(most).ok()).unwrap_or(PARTS_TOLD);
         let most = most.min(PARTS_TOLD);
-        let marker = input.part_number_marker.and_then(|marker| u16::try_from(marker).ok()).unwrap_or(0);
+        let marker = input.part_number_marker.unwrap_or(0).max(0);
+        let marker = u16::try_from(marker).unwrap_or(u16::MAX);
         let behind = upload.parts.range((std::ops::Bound::Excluded(marker), std::ops::Bound::Unbounded));
         let more = behind.clone().count() > most;
         let told: Vec<(&u16, &UploadPart)> = behind.take(most).collect();
@@ -179,7 +180,8 @@ impl<B: Backend> Gateway<B> {
         let initiator = Initiator { display_name: Some(caller.to_string()), id: Some(caller.to_string()) };
         Ok(S3Response::new(ListPartsOutput {
             initiator: Some(initiator),
-            is_truncated: Some(more),
+            // Nobody can go on behind nothing.
+            is_truncated: Some(next.is_some()),
             max_parts: Some(most as i32),
             next_part_number_marker: next,
             owner: Some(owner(caller)),

@@ -23,7 +23,7 @@ use crate::conditions::{strong, timestamp};
 use crate::error;
 use crate::gateway::{Gateway, find};
 use crate::key::{Key, key_of};
-use crate::listing::{Encoding, folded_at, most};
+use crate::listing::{Encoding, behind_all, folded_at, most};
 use crate::objects::{EMPTY, Found};
 
 /// What the id of a version names.
@@ -311,7 +311,7 @@ impl Wanted {
         let limit = self.most + 1;
         let is_folded = |key: &str| self.folded(key).is_some_and(|prefix| prefix == key);
         let after = self.after.as_ref().map(|(key, _)| match is_folded(key) {
-            true => format!("{key}{}", char::MAX),
+            true => behind_all(key),
             false => key.clone(),
         });
         let lying = files.walk(space, &self.prefix, after.as_deref(), false, limit);

@@ -1,6 +1,6 @@
 //! Peers from a little DHT of real sockets, some of whose nodes mean no good.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use pumasi_fetch::{Client, DhtOptions, FetchError, Magnet, Options, Progress, Se
 use tokio::net::UdpSocket;
 
 use super::giving::Kept;
-use super::seeder::{Seeder, Shared, tracker};
+use super::seeder::{Seeder, Shared, compact, tracker};
 use super::server::bytes;
 
 type Id = [u8; 20];
@@ -49,15 +49,15 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-fn compact(address: SocketAddr) -> Vec<u8> {
-    let SocketAddr::V4(v4) = address else { panic!("an IPv4 address") };
-    [&v4.ip().octets()[..], &v4.port().to_be_bytes()].concat()
-}
-
 impl Node {
     /// So far from what is looked for: the first byte of the difference.
     async fn bind(target: Id, far: u8) -> Node {
-        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        Node::bind_at(Ipv4Addr::LOCALHOST.into(), target, far).await
+    }
+
+    /// The same, in the half of the DHT to which this address belongs.
+    async fn bind_at(host: IpAddr, target: Id, far: u8) -> Node {
+        let socket = Arc::new(UdpSocket::bind((host, 0)).await.unwrap());
         let mut id = target;
         id[0] ^= far;
         let address = socket.local_addr().unwrap();
@@ -67,10 +67,12 @@ impl Node {
     fn serve(&self, manner: Manner, known: &[(Id, SocketAddr)]) {
         let (socket, asked, peers, id) =
             (Arc::clone(&self.socket), Arc::clone(&self.asked), Arc::clone(&self.peers), self.id);
+        let host = self.address.ip();
+        let (nodes_key, peer_head) = if host.is_ipv6() { ("6:nodes6", "18:") } else { ("5:nodes", "6:") };
         let nodes: Vec<u8> =
             known.iter().flat_map(|(id, address)| [&id[..], &compact(*address)].concat()).collect();
         tokio::spawn(async move {
-            let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let other = UdpSocket::bind((host, 0)).await.unwrap();
             let mut buffer = vec![0; 2_048];
             while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
                 let question = &buffer[..length];
@@ -80,7 +82,7 @@ impl Node {
                     assert!(find(question, b"5:token3:tok").is_some(), "the token comes back");
                     let text = String::from_utf8_lossy(&question[at + 7..at + 13]).into_owned();
                     let port: u16 = text.split('e').next().unwrap().parse().unwrap();
-                    peers.lock().unwrap().push((Ipv4Addr::LOCALHOST, port).into());
+                    peers.lock().unwrap().push((host, port).into());
                 }
                 let at = find(question, b"1:t4:").unwrap() + 5;
                 let mut ticket = question[at..at + 4].to_vec();
@@ -93,12 +95,12 @@ impl Node {
                 }
                 let values: Vec<u8> = {
                     let peers = peers.lock().unwrap();
-                    peers.iter().flat_map(|peer| [&b"6:"[..], &compact(*peer)].concat()).collect()
+                    peers.iter().flat_map(|peer| [peer_head.as_bytes(), &compact(*peer)].concat()).collect()
                 };
                 let mut answer = [
                     &b"d1:rd2:id20:"[..],
                     &id,
-                    format!("5:nodes{}:", nodes.len()).as_bytes(),
+                    format!("{nodes_key}{}:", nodes.len()).as_bytes(),
                     &nodes,
                     b"5:token3:tok6:valuesl",
                     &values,
@@ -192,6 +194,52 @@ async fn a_magnet_link_without_trackers_finds_its_peers() {
     let second = client(open, dht(&[], Some(&file)));
     second.describe(&bare(&shared), &dir.path().join("2")).await.unwrap();
     assert_eq!(nodes[0].asked(), before, "the farthest is of no use any more");
+}
+
+/// Whether this machine has IPv6: some have not, and there is nothing to try there.
+async fn has_ipv6() -> bool {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok()
+}
+
+#[tokio::test]
+async fn the_half_of_ipv6_has_its_own_way() {
+    if !has_ipv6().await {
+        return;
+    }
+    let shared = shared();
+    let seeder = Seeder::start_v6(Arc::clone(&shared)).await;
+    let mut nodes = Vec::new();
+    for far in [0xff, 0x40, 0x10, 4, 1] {
+        nodes.push(Node::bind_at(Ipv6Addr::LOCALHOST.into(), shared.info_hash(), far).await);
+    }
+    // Each knows the next one; only the nearest knows the peer.
+    for (number, node) in nodes.iter().enumerate() {
+        let next: Vec<_> = nodes.iter().skip(number + 1).take(1).map(Node::known).collect();
+        node.serve(Manner::Honest, &next);
+    }
+    nodes[4].peers.lock().unwrap().push(seeder.address);
+    // The other half knows nobody.
+    let other = Node::bind(shared.info_hash(), 2).await;
+    other.serve(Manner::Honest, &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("nodes");
+    let mut open: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
+    open.extend([seeder.address, other.address]);
+    let first = client(open.clone(), dht(&[&nodes[0], &other], Some(&file)));
+    let torrent = first.describe(&bare(&shared), &dir.path().join("1")).await.unwrap();
+    let got = first.fetch_torrent(&torrent, &[], &dir.path().join("1"), &Progress::default()).await.unwrap();
+    assert!(std::fs::read(got).unwrap() == shared.bytes);
+
+    // Nodes of both halves were asked, and are kept.
+    let until = Instant::now() + Duration::from_secs(20);
+    while !std::fs::read_to_string(&file).is_ok_and(|kept| kept.lines().count() == nodes.len() + 1) {
+        assert!(Instant::now() < until, "{:?}", std::fs::read_to_string(&file));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let asked = nodes[4].asked();
+    let second = client(open, dht(&[], Some(&file)));
+    second.describe(&bare(&shared), &dir.path().join("2")).await.unwrap();
+    assert!(nodes[4].asked() > asked, "another process knows the way");
 }
 
 #[tokio::test]
@@ -295,14 +343,25 @@ async fn private_torrents_are_not_looked_for() {
 
 #[tokio::test]
 async fn who_gives_is_found_by_the_dht() {
+    found_by_the_dht(Ipv4Addr::LOCALHOST.into()).await;
+}
+
+#[tokio::test]
+async fn who_gives_is_found_by_the_dht_of_ipv6() {
+    if has_ipv6().await {
+        found_by_the_dht(Ipv6Addr::LOCALHOST.into()).await;
+    }
+}
+
+async fn found_by_the_dht(host: IpAddr) {
     let shared = shared();
-    let node = Node::bind(shared.info_hash(), 1).await;
+    let node = Node::bind_at(host, shared.info_hash(), 1).await;
     node.serve(Manner::Honest, &[]);
     let guard = Guard { private: false, open: vec![node.address] };
     let seeding = Seeding { ratio: 1.0, limit: None };
     let options = Options { guard, dht: Some(dht(&[&node], None)), seeding, ..Options::default() };
     let giver = Arc::new(Client::new(options).unwrap());
-    let address = giver.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = giver.listen((host, 0).into()).await.unwrap();
     let torrent = Torrent::parse(&[b"d4:info", &shared.info[..], b"e"].concat()).unwrap();
     let source = Arc::new(Kept(shared.bytes.clone()));
     let giving = tokio::spawn(async move {

@@ -1,9 +1,11 @@
 //! A seeder and a tracker for tests, the one honest or not.
+#![allow(dead_code, reason = "two test programs use it, each a part of it")]
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,16 +64,54 @@ pub(crate) struct Seeder {
     pub(crate) given: Arc<AtomicUsize>,
     /// Connections that were made to it.
     pub(crate) asked: Arc<AtomicUsize>,
+    manner: Manner,
+}
+
+/// How a seeder behaves.
+#[derive(Clone, Default)]
+struct Manner {
+    /// Blocks that it gives.
     most: usize,
     lies: bool,
+    /// How long it waits before each block.
+    pause: Duration,
+    /// What it says of other peers (BEP 11), to whoever does not get anything of it then.
+    told: Option<Vec<u8>>,
 }
 
 impl Seeder {
     /// One that gives at most so many blocks, wrong ones if it `lies`.
     pub(crate) async fn start(shared: Arc<Shared>, most: usize, lies: bool) -> Seeder {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Seeder::with("127.0.0.1:0", shared, Manner { most, lies, ..Manner::default() }).await
+    }
+
+    /// One of IPv6.
+    pub(crate) async fn start_v6(shared: Arc<Shared>) -> Seeder {
+        Seeder::with("[::1]:0", shared, Manner { most: usize::MAX, ..Manner::default() }).await
+    }
+
+    /// One that waits before each block.
+    pub(crate) async fn slow(shared: Arc<Shared>, pause: Duration) -> Seeder {
+        let manner = Manner { most: usize::MAX, pause, ..Manner::default() };
+        Seeder::with("127.0.0.1:0", shared, manner).await
+    }
+
+    /// One that gives nothing, and tells of others.
+    pub(crate) async fn telling(shared: Arc<Shared>, of: &[SocketAddr]) -> Seeder {
+        let of = |v6: bool| {
+            let kind = of.iter().filter(|peer| peer.is_ipv6() == v6);
+            kind.flat_map(|peer| compact(*peer)).collect::<Vec<u8>>()
+        };
+        let (v4, v6) = (of(false), of(true));
+        let heads = [format!("d5:added{}:", v4.len()), format!("6:added6{}:", v6.len())];
+        let told = [heads[0].as_bytes(), &v4, heads[1].as_bytes(), &v6, b"e"].concat();
+        Seeder::with("127.0.0.1:0", shared, Manner { told: Some(told), ..Manner::default() }).await
+    }
+
+    async fn with(at: &str, shared: Arc<Shared>, manner: Manner) -> Seeder {
+        let listener = TcpListener::bind(at).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seeder = Seeder { address, given: Arc::default(), asked: Arc::default(), most, lies };
+        let seeder = Seeder { address, given: Arc::default(), asked: Arc::default(), manner };
         let served = seeder.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -92,22 +132,30 @@ impl Seeder {
         let hello = format!("d1:md11:ut_metadatai7ee13:metadata_sizei{}ee", shared.info.len());
         send(&mut stream, 20, &[&[0], hello.as_bytes()].concat()).await?;
         send(&mut stream, 5, &vec![0xff; count.div_ceil(8)]).await?;
-        send(&mut stream, 1, &[]).await?;
+        if self.manner.told.is_none() {
+            send(&mut stream, 1, &[]).await?;
+        }
         loop {
             let length = stream.read_u32().await.ok()? as usize;
             let mut message = vec![0; length];
             stream.read_exact(&mut message).await.ok()?;
             match message.split_first() {
                 Some((6, request)) => {
-                    if self.given.fetch_add(1, Ordering::SeqCst) >= self.most {
+                    if self.given.fetch_add(1, Ordering::SeqCst) >= self.manner.most {
                         return None;
                     }
+                    tokio::time::sleep(self.manner.pause).await;
                     let number =
                         |at: usize| u32::from_be_bytes(request[at..at + 4].try_into().unwrap()) as usize;
                     let start = number(0) * shared.piece_bytes + number(4);
                     let mut block = shared.bytes[start..start + number(8)].to_vec();
-                    block[0] ^= u8::from(self.lies);
+                    block[0] ^= u8::from(self.manner.lies);
                     send(&mut stream, 7, &[&request[..8], &block].concat()).await?;
+                }
+                Some((20, [0, hello @ ..])) => {
+                    if let Some(told) = &self.manner.told {
+                        send(&mut stream, 20, &[&[exchange(hello)], told.as_slice()].concat()).await?;
+                    }
                 }
                 Some((20, [7, request @ ..])) => {
                     let text = String::from_utf8_lossy(request);
@@ -124,23 +172,44 @@ impl Seeder {
     }
 }
 
+/// What whoever says this calls messages about other peers; two, as it usually is, if it wants none.
+fn exchange(hello: &[u8]) -> u8 {
+    let hello = String::from_utf8_lossy(hello);
+    let number = hello.split_once("6:ut_pexi").and_then(|(_, rest)| rest.split_once('e')?.0.parse().ok());
+    number.unwrap_or(2)
+}
+
 async fn send(stream: &mut TcpStream, kind: u8, payload: &[u8]) -> Option<()> {
     let length = (payload.len() as u32 + 1).to_be_bytes();
     stream.write_all(&[&length[..], &[kind], payload].concat()).await.ok()
 }
 
+/// An address as trackers, nodes and peers write it.
+pub(crate) fn compact(address: SocketAddr) -> Vec<u8> {
+    let host = match address {
+        SocketAddr::V4(address) => address.ip().octets().to_vec(),
+        SocketAddr::V6(address) => address.ip().octets().to_vec(),
+    };
+    [host, address.port().to_be_bytes().to_vec()].concat()
+}
+
+/// What a tracker answers that knows these peers.
+pub(crate) fn known(peers: &[SocketAddr]) -> Step {
+    assert!(peers.iter().all(SocketAddr::is_ipv4), "IPv4 addresses");
+    let peers: Vec<u8> = peers.iter().flat_map(|peer| compact(*peer)).collect();
+    let body = [format!("d8:intervali60e5:peers{}:", peers.len()).as_bytes(), &peers, b"e"].concat();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    Step::Send([head.as_bytes(), &body].concat())
+}
+
 /// A tracker that knows these peers.
 pub(crate) async fn tracker(peers: &[SocketAddr]) -> Server {
-    let mut compact = Vec::new();
-    for peer in peers {
-        let SocketAddr::V4(peer) = peer else { panic!("an IPv4 address") };
-        compact.extend(peer.ip().octets());
-        compact.extend(peer.port().to_be_bytes());
-    }
-    let body = [format!("d8:intervali60e5:peers{}:", compact.len()).as_bytes(), &compact, b"e"].concat();
-    Server::start(move |_| {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-        vec![Step::Send([head.as_bytes(), &body].concat())]
-    })
-    .await
+    let peers = peers.to_vec();
+    Server::start(move |_| vec![known(&peers)]).await
+}
+
+/// The same, but it takes its time.
+pub(crate) async fn late_tracker(peers: &[SocketAddr], time: Duration) -> Server {
+    let peers = peers.to_vec();
+    Server::start(move |_| vec![Step::Wait(time), known(&peers)]).await
 }

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pumasi_fetch::address::Guard;
-use pumasi_fetch::{Client, FetchError, Magnet, Options, Progress, Torrent};
+use pumasi_fetch::{Client, FetchError, Magnet, Options, Progress, Seeding, Torrent};
+use tokio::net::UdpSocket;
 
-use super::seeder::{Seeder, Shared, tracker};
+use super::giving::Kept;
+use super::seeder::{Seeder, Shared, compact, late_tracker, tracker};
 use super::server::{Server, Step, bytes, text};
 
 fn client(open: &[SocketAddr]) -> Client {
@@ -135,12 +137,7 @@ async fn who_names_peers_that_know_nothing_keeps_out_nobody() {
     // As many as are asked for a description, and nobody is there.
     let nowhere: Vec<SocketAddr> = (0..200).map(|n| SocketAddr::from(([127, 0, 1, n], 9))).collect();
     let liar = tracker(&nowhere).await;
-    let compact = [&[127, 0, 0, 1][..], &seeder.address.port().to_be_bytes()].concat();
-    let late = Server::start(move |_| {
-        let body = [&b"d5:peers6:"[..], &compact, b"e"].concat();
-        vec![Step::Wait(Duration::from_millis(500)), text("HTTP/1.1 200 OK\n\n"), Step::Send(body)]
-    })
-    .await;
+    let late = late_tracker(&[seeder.address], Duration::from_millis(500)).await;
     let guard = Guard { private: true, open: Vec::new() };
     let client = Client::new(Options { guard, ..Options::default() }).unwrap();
     let magnet = Magnet::parse(&shared.magnet(&liar.url("/"))).unwrap();
@@ -193,4 +190,156 @@ async fn whoever_stops_it_leaves_with_a_word() {
     let both = async { tokio::join!(fetching, stopping) };
     let (fetched, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("it ends");
     assert!(matches!(fetched, Err(FetchError::Stopped)) && progress.is_stopped(), "{fetched:?}");
+}
+
+/// A torrent whose one piece is as long as one may be: there is room for no other beside it.
+fn long_piece() -> Arc<Shared> {
+    Arc::new(Shared::new(&[("a.bin", &bytes(300_000, 1))], 64 << 20))
+}
+
+fn impatient(open: &[SocketAddr]) -> Client {
+    let guard = Guard { private: false, open: open.to_vec() };
+    let piece_patience = Duration::from_millis(200);
+    Client::new(Options { guard, piece_patience, ..Options::default() }).unwrap()
+}
+
+#[tokio::test]
+async fn a_peer_that_trickles_does_not_keep_a_long_piece_from_others() {
+    let shared = long_piece();
+    // Nineteen blocks: it would take a minute and a half.
+    let trickling = Seeder::slow(Arc::clone(&shared), Duration::from_secs(5)).await;
+    let good = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
+    let first = tracker(&[trickling.address]).await;
+    let later = late_tracker(&[good.address], Duration::from_millis(500)).await;
+    let client = impatient(&[trickling.address, good.address, first.address, later.address]);
+    let mut torrent = Torrent::parse(&shared.torrent(&first.url("/"))).unwrap();
+    torrent.trackers.push(later.url("/"));
+    let dir = tempfile::tempdir().unwrap();
+    let got = fetch(&client, &torrent, &[], dir.path());
+    let got = tokio::time::timeout(Duration::from_secs(30), got).await.expect("the good one has its turn");
+    assert!(got.unwrap() == shared.bytes);
+    let count = |seeder: &Seeder| (seeder.asked.load(Ordering::SeqCst), seeder.given.load(Ordering::SeqCst));
+    assert_eq!((count(&trickling), count(&good)), ((1, 1), (1, 19)));
+}
+
+#[tokio::test]
+async fn a_slow_peer_goes_on_as_long_as_nobody_waits() {
+    let shared = long_piece();
+    // A second, five times as long as one may take that others wait for.
+    let slow = Seeder::slow(Arc::clone(&shared), Duration::from_millis(50)).await;
+    let tracker = tracker(&[slow.address]).await;
+    let client = impatient(&[slow.address, tracker.address]);
+    let torrent = Torrent::parse(&shared.torrent(&tracker.url("/"))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let got = fetch(&client, &torrent, &[], dir.path());
+    let got = tokio::time::timeout(Duration::from_secs(30), got).await.expect("it comes");
+    assert!(got.unwrap() == shared.bytes);
+    assert_eq!((slow.asked.load(Ordering::SeqCst), slow.given.load(Ordering::SeqCst)), (1, 19));
+}
+
+/// What a UDP tracker was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Said {
+    event: u32,
+    downloaded: u64,
+    left: u64,
+    wanted: u32,
+    port: u16,
+}
+
+/// A tracker of UDP (BEP 15) that knows a peer of this torrent; where it is, and what it was told.
+async fn udp_tracker(shared: &Shared, peer: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<Said>>>) {
+    const MAGIC: u64 = 0x0417_2710_1980;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (address, info_hash) = (socket.local_addr().unwrap(), shared.info_hash());
+    let all: Arc<Mutex<Vec<Said>>> = Arc::default();
+    let noted = Arc::clone(&all);
+    tokio::spawn(async move {
+        let mut buffer = [0; 200];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            let packet = &buffer[..length];
+            let long = |at: usize| u64::from_be_bytes(packet[at..at + 8].try_into().unwrap());
+            let short = |at: usize| u32::from_be_bytes(packet[at..at + 4].try_into().unwrap());
+            let (action, ticket) = (short(8), &packet[12..16]);
+            let answer = if (length, action, long(0)) == (16, 0, MAGIC) {
+                [&action.to_be_bytes()[..], ticket, b"conn", ticket].concat()
+            } else if (length, action) == (98, 1) && packet[..8] == [&b"conn"[..], ticket].concat() {
+                assert_eq!(packet[16..36], info_hash);
+                let port = u16::from_be_bytes(packet[96..98].try_into().unwrap());
+                let (event, wanted) = (short(80), short(92));
+                let said = Said { event, downloaded: long(56), left: long(64), wanted, port };
+                noted.lock().unwrap().push(said);
+                let counts = [1_800_u32, 1, 1].map(u32::to_be_bytes).concat();
+                [&action.to_be_bytes()[..], ticket, &counts, &compact(peer)].concat()
+            } else {
+                [&3_u32.to_be_bytes()[..], ticket, b"nobody opened that"].concat()
+            };
+            socket.send_to(&answer, from).await.unwrap();
+        }
+    });
+    (address, all)
+}
+
+#[tokio::test]
+async fn udp_trackers_are_told_of_begin_and_end() {
+    let shared = shared();
+    let seeder = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
+    let (tracker, told) = udp_tracker(&shared, seeder.address).await;
+    let torrent = Torrent::parse(&shared.torrent(&format!("udp://{tracker}"))).unwrap();
+    let (fetcher, dir) = (client(&[seeder.address, tracker]), tempfile::tempdir().unwrap());
+    let got = fetch(&fetcher, &torrent, &[], dir.path());
+    let got = tokio::time::timeout(Duration::from_secs(30), got).await.expect("it ends");
+    assert!(got.unwrap() == shared.bytes);
+    let total = shared.bytes.len() as u64;
+    let said = |event, downloaded, left, wanted, port| Said { event, downloaded, left, wanted, port };
+    // Started, completed and stopped, by who cannot be connected to.
+    assert_eq!(
+        *told.lock().unwrap(),
+        [said(2, 0, total, 200, 9), said(1, total, 0, 200, 9), said(3, total, 0, 0, 9)]
+    );
+
+    // Who gives takes its leave when its time is over.
+    let guard = Guard { private: false, open: vec![seeder.address, tracker] };
+    let seeding = Seeding { ratio: 1.0, limit: None };
+    let giver = Client::new(Options { guard, seeding, ..Options::default() }).unwrap();
+    let port = giver.listen("127.0.0.1:0".parse().unwrap()).await.unwrap().port();
+    let (kept, time) = (Arc::new(Kept(shared.bytes.clone())), Duration::from_secs(2));
+    giver.seed(&torrent, &[], kept, time, &Progress::default()).await.unwrap();
+    assert_eq!(told.lock().unwrap()[3..], [said(2, 0, 0, 200, port), said(3, 0, 0, 0, port)]);
+}
+
+#[tokio::test]
+async fn peers_tell_of_others_and_do_not_lead_inside() {
+    let shared = shared();
+    let good = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
+    let inside = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
+    let telling = Seeder::telling(Arc::clone(&shared), &[inside.address, good.address]).await;
+    let tracker = tracker(&[telling.address]).await;
+    let client = client(&[telling.address, good.address, tracker.address]);
+    let torrent = Torrent::parse(&shared.torrent(&tracker.url("/"))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let got = fetch(&client, &torrent, &[], dir.path());
+    let got = tokio::time::timeout(Duration::from_secs(30), got).await.expect("it hears of the good one");
+    assert!(got.unwrap() == shared.bytes);
+    let asked = [&telling, &good, &inside].map(|seeder| seeder.asked.load(Ordering::SeqCst));
+    assert_eq!(asked, [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn of_peers_of_a_private_torrent_nobody_tells_but_its_trackers() {
+    let mut shared = Shared::new(&[("a", &bytes(300_000, 3))], 1 << 15);
+    assert_eq!(shared.info.pop(), Some(b'e'));
+    shared.info.extend(b"7:privatei1ee");
+    let shared = Arc::new(shared);
+    let told = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
+    let telling = Seeder::telling(Arc::clone(&shared), &[told.address]).await;
+    // Slow enough that there is time to ask the other one.
+    let slow = Seeder::slow(Arc::clone(&shared), Duration::from_millis(50)).await;
+    let tracker = tracker(&[telling.address, slow.address]).await;
+    let client = client(&[told.address, telling.address, slow.address, tracker.address]);
+    let torrent = Torrent::parse(&shared.torrent(&tracker.url("/"))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    assert!(fetch(&client, &torrent, &[], dir.path()).await.unwrap() == shared.bytes);
+    let asked = [&telling, &slow, &told].map(|seeder| seeder.asked.load(Ordering::SeqCst));
+    assert_eq!(asked, [1, 1, 0]);
 }

@@ -386,3 +386,70 @@ async fn what_a_torrent_brought_is_given_back_if_the_operator_lets_it() {
     assert!(taken(&shared, free, &dir.path().join("3")).await.is_none());
     hub.running.stop().await.unwrap();
 }
+
+/// Torrents that are given at once.
+const GIVEN: usize = 64;
+
+/// Which torrents a tracker was told by those who give them that they begin or stop, in its order; and at which place.
+fn told_by_givers(tracker: &Server, all: &[String], event: &str) -> Vec<(usize, usize)> {
+    let seen = tracker.seen();
+    let event = format!("&event={event}");
+    let from_giver = |path: &str| path.contains("&downloaded=0&left=0&") && path.ends_with(&event);
+    let told = seen.iter().enumerate().filter(|(_, asked)| from_giver(&asked.path));
+    let which = |path: &str| all.iter().position(|hash| path.contains(hash)).unwrap();
+    told.map(|(place, asked)| (which(&asked.path), place)).collect()
+}
+
+#[tokio::test]
+async fn so_many_torrents_are_given_at_once_and_the_next_when_one_took_its_leave() {
+    let (mut all, mut seeders) = (Vec::new(), Vec::new());
+    for n in 0..GIVEN as u64 + 2 {
+        let shared = Arc::new(Shared::new(&[("a.bin", &bytes(1_000, 100 + n))], 1 << 15));
+        seeders.push(Seeder::start(Arc::clone(&shared), usize::MAX, false).await.address);
+        all.push(shared);
+    }
+    let asked_for = |shared: &Arc<Shared>| {
+        let hash = shared.info_hash().iter().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
+        format!("info_hash={hash}&")
+    };
+    let hashes: Vec<String> = all.iter().map(asked_for).collect();
+    let (named, peers) = (hashes.clone(), seeders.clone());
+    let tracker = Server::start(move |asked| {
+        let number = named.iter().position(|hash| asked.path.contains(hash)).unwrap();
+        vec![seeder::known(&peers[number..=number])]
+    })
+    .await;
+    let hub = TestHub::with(|options| {
+        options.downloads.from = [&seeders[..], &[tracker.address]].concat();
+        options.downloads.seed_ratio = 100.0;
+        options.downloads.each = 16;
+    })
+    .await;
+    let kim = user(&hub, "kim").await;
+    let mut ids = Vec::new();
+    for (n, shared) in all.iter().enumerate() {
+        let torrent = put(&kim, &shared.torrent(&tracker.url("/"))).await;
+        let path = format!("in/{n}").parse().unwrap();
+        let one = NewDownload { url: None, torrent: Some(torrent), path, ..new("") };
+        ids.push(kim.add_download(&one, None).await.unwrap().id);
+    }
+    for id in &ids {
+        let done = over(&kim, *id).await;
+        assert_eq!(done.state, DownloadState::Done, "{done:?}");
+    }
+    let seeds = hub.data().join("downloads/seeds");
+    eventually("all are to be given", async || {
+        files(&seeds).iter().filter(|file| file.extension().is_some_and(|kind| kind == "json")).count()
+            == all.len()
+    })
+    .await;
+    let began = || told_by_givers(&tracker, &hashes, "started");
+    eventually("as many are given as may be", async || began().len() >= GIVEN).await;
+    let (first, _) = began()[0];
+    kim.cancel_download(ids[first]).await.unwrap();
+    eventually("the next one has its turn", async || began().len() > GIVEN).await;
+    let stopped = told_by_givers(&tracker, &hashes, "stopped");
+    assert!(stopped.len() == 1 && stopped[0].0 == first, "{stopped:?}");
+    assert!(stopped[0].1 < began()[GIVEN].1, "its tracker heard of it before the next one began");
+    hub.running.stop().await.unwrap();
+}

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use bytes::Bytes;
-use pumasi_api::client::HubClient;
+use pumasi_api::client::{HubClient, ListOf};
 use pumasi_api::output::{EMPTY, OutputFile, TaskOutput};
 use pumasi_api::wire;
 use pumasi_api::wire::files::{NewSpace, PutFile, PutFiles, StoredBlobs};
@@ -211,5 +211,72 @@ async fn results_are_their_owners() {
     for path in [format!("/v1/jobs/{job}/results"), "/v1/spaces/~/results".to_owned()] {
         let answer = hub.raw("POST", &path, &[("content-type", "application/json")], b"{}").await;
         answer.expect(401, "unknown_token");
+    }
+}
+
+/// What a task with many files left, in the order of their paths' bytes; some are empty, and some names are odd.
+fn many(task: u32) -> TaskOutput {
+    let folders = ["a", "a b", "a-b", "a/b", "\u{bb3c}", "~", "%41"];
+    let file = |n: usize| OutputFile {
+        path: format!("{}/{n}", folders[n % folders.len()]),
+        bytes: format!("{task} {n} ").repeat(n % 9).into(),
+    };
+    let mut files: Vec<OutputFile> = (0..1_200).map(file).collect();
+    files.sort();
+    TaskOutput { stdout: Bytes::from_static(b"done"), files, ..TaskOutput::default() }
+}
+
+#[tokio::test]
+async fn outputs_of_many_files_come_whole_and_in_their_order() {
+    let hub = TestHub::new().await;
+    let (alice, owner) = (hub.researcher("alice", "200").await, hub.owner("owner").await);
+    let job = submit(&alice, 2, "100").await.id;
+    let mut worker = FakeWorker::attach(&owner, hello(1, 2)).await;
+    for run in worker.runs(2).await {
+        let result = put(&owner, &many(run.task).encode()).await;
+        let finding = Finding { ending: Ending::Exited { code: 0 }, fuel: 1_000, result, output: Vec::new() };
+        assert_eq!(worker.report(&[(run.run, finding)]).await, Vec::<u64>::new());
+    }
+    alice.make_space(&NewSpace { name: "lab".to_owned(), keep_ms: None }, None).await.unwrap();
+    let put = deliver(&alice, "lab", job, &[(0, "t/0"), (1, "t/1")]).await;
+    assert!(put.iter().all(|put| (put.files, code(&put.error)) == (1_201, "")), "{put:?}");
+    for task in 0..2 {
+        let expected = many(task);
+        let whole = alice.get_bytes(&format!("/v1/jobs/{job}/tasks/{task}/output"), 1 << 24).await.unwrap();
+        assert!(TaskOutput::decode(whole).unwrap() == expected);
+
+        // Each by itself.
+        let part = |file: &OutputFile| (task, ResultPart::File(file.path.clone()));
+        let claimed = claim(&alice, job, &expected.files.iter().map(part).collect::<Vec<_>>()).await;
+        assert_eq!(claimed.len(), expected.files.len());
+        for (number, (claimed, file)) in claimed.iter().zip(&expected.files).enumerate() {
+            let (hash, size) = (Hash::of(&file.bytes), file.bytes.len() as u64);
+            assert_eq!((claimed.blob, claimed.size), (Some(hash), Some(size)), "{}", file.path);
+            if number % 40 == 0 {
+                let bytes = alice.get_bytes(&format!("/v1/blobs/{hash}"), 1 << 20).await.unwrap();
+                assert_eq!(bytes, file.bytes, "{}", file.path);
+            }
+        }
+
+        // As files, page by page.
+        let (below, mut listed, mut after) = (format!("t/{task}.files/"), Vec::new(), None::<String>);
+        loop {
+            let list = ListOf { after: after.as_deref(), limit: Some(170) };
+            let page = alice.walk_files("lab", &below, list).await.unwrap();
+            listed.extend(page.entries);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let paths: Vec<FilePath> =
+            expected.files.iter().map(|file| path(&format!("{below}{}", file.path))).collect();
+        assert!(listed.iter().map(|entry| &entry.path).eq(&paths), "in order, and each once");
+        for (paths, files) in paths.chunks(1_000).zip(expected.files.chunks(1_000)) {
+            let mut read = alice.read_files("lab", paths.to_vec()).await.unwrap();
+            for file in files {
+                assert_eq!(read.next(1 << 20).await.unwrap().as_ref(), Some(&file.bytes), "{}", file.path);
+            }
+        }
     }
 }

@@ -127,6 +127,40 @@ async fn an_output_that_is_not_what_its_hash_says_is_a_fault() {
 }
 
 #[tokio::test]
+async fn an_output_that_is_longer_than_its_run_may_write_is_a_fault() {
+    let hub = TestHub::new().await;
+    let (alice, bob) = (hub.researcher("alice", "100").await, hub.owner("bob").await);
+    let mut order = job(put(&alice, MODULE).await, 1, "10");
+    order.limits.output_bytes = Some(1_000);
+    let ordered: wire::Job = alice.post("/v1/jobs", &order, None).await.unwrap();
+    let operator = hub.operator();
+    let stored = async || operator.store_stats().await.unwrap().unique_bytes;
+    let before = stored().await;
+    // In its report, of which nothing is stored.
+    let mut worker = FakeWorker::attach(&bob, hello(1, 1)).await;
+    let long = Finding::printed(FUEL, &"x".repeat(1_100));
+    let run = worker.run().await;
+    worker.report(&[(run.run, long.clone())]).await;
+    assert_eq!(stored().await, before);
+    // And ahead of it.
+    let run = worker.run().await;
+    put(&bob, &long.output).await;
+    worker.report(&[(run.run, Finding { output: Vec::new(), ..long })]).await;
+    let task: wire::Task = alice.get(&format!("/v1/jobs/{}/tasks/0", ordered.id)).await.unwrap();
+    assert_eq!((task.state.as_str(), task.losses), ("open", 2));
+    let output = alice.get_bytes(&format!("/v1/jobs/{}/tasks/0/output", ordered.id), 1 << 20).await;
+    assert_eq!(refusal(output).1, "no_output");
+    assert_eq!(money(&bob).await.0, "", "nothing is paid for it");
+    // As long as it may be.
+    let (run, before) = (worker.run().await, stored().await);
+    worker.report(&[(run.run, Finding::printed(FUEL, &"y".repeat(1_000)))]).await;
+    assert_eq!(wait(&alice, &ordered).await.state, "succeeded");
+    assert!(stored().await > before);
+    let stdout = alice.get_bytes(&format!("/v1/jobs/{}/tasks/0/stdout", ordered.id), 1 << 20).await.unwrap();
+    assert_eq!(stdout.len(), 1_000);
+}
+
+#[tokio::test]
 async fn runs_of_others_and_repeated_reports_change_nothing() {
     let hub = TestHub::new().await;
     let (alice, bob, carol) =

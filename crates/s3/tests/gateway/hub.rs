@@ -137,6 +137,24 @@ impl Backend for Memory {
     }
 }
 
+/// As a signature wants it in a query.
+pub(crate) fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(one).collect()
+}
+
+/// Where a key of the bucket `bucket` lies.
+pub(crate) fn key_path(key: &str) -> String {
+    format!("/bucket/{}", encoded(key).replace("%2F", "/"))
+}
+
+/// A text as it stood before it was written into XML.
+pub(crate) fn unescaped(text: &str) -> String {
+    let marks = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
+    marks.iter().fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
+}
+
 /// Somebody who speaks S3.
 pub(crate) struct Client {
     pub(crate) service: S3Service,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use crate::hub::{Client, Memory};
+use crate::hub::{Client, Memory, encoded, key_path, unescaped};
 
 /// What a listing should say: keys and prefixes in order, all pages together.
 fn expected(
@@ -27,13 +27,6 @@ fn expected(
         }
     }
     (objects, prefixes)
-}
-
-/// As a signature wants it in a query.
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(one).collect()
 }
 
 /// What is told, page by page.
@@ -62,15 +55,15 @@ async fn listed(
         let keys = page.elements("Key");
         let folded = page.elements("CommonPrefixes");
         let folded = folded.iter().map(|text| text.replace("<Prefix>", "").replace("</Prefix>", ""));
-        let folded: Vec<String> = folded.collect();
+        let folded: Vec<String> = folded.map(|text| unescaped(&text)).collect();
         assert!(keys.len() + folded.len() <= most);
-        objects.extend(keys.into_iter().map(str::to_owned));
+        objects.extend(keys.into_iter().map(unescaped));
         prefixes.extend(folded);
         if page.element("IsTruncated") == "false" {
             return (objects, prefixes);
         }
         let next = if two { "NextContinuationToken" } else { "NextMarker" };
-        from = page.element(next).to_owned();
+        from = unescaped(page.element(next));
         assert!(!from.is_empty(), "{page:?}");
     }
     panic!("a listing without end");
@@ -78,7 +71,8 @@ async fn listed(
 
 /// Keys of which no one lies below another.
 fn keys() -> impl Strategy<Value = BTreeSet<String>> {
-    let name = prop::sample::select(vec!["a", "b", "a-", "a.b", "ab", "물", "0"]);
+    let names = vec!["a", "b", "a-", "a.b", "ab", "물", "0", "a b+", "<&>", "%41", "\u{10ffff}"];
+    let name = prop::sample::select(names);
     let key = prop::collection::vec(name, 1..4).prop_map(|names| names.join("/"));
     let is_folder = prop::bool::weighted(0.2);
     let all = prop::collection::vec((key, is_folder), 0..25);
@@ -104,27 +98,58 @@ proptest! {
     #[test]
     fn listings_are_those_of_flat_keys(
         keys in keys(),
-        prefix in prop::sample::select(vec!["", "a", "a/", "a/b", "b/a/", "a-", "물/", "x"]),
-        delimiter in prop::sample::select(vec!["", "/", "b", "a/"]),
+        prefix in prop::sample::select(vec!["", "a", "a/", "a/b", "b/a/", "a-", "물/", "x", "<&>/", "\u{10ffff}/"]),
+        delimiter in prop::sample::select(vec!["", "/", "b", "a/", "+", "\u{10ffff}"]),
         most in prop::sample::select(vec![1_usize, 2, 3, 1000]),
         after in prop::sample::select(vec!["", "a", "a/", "a/b", "b"]),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let client = Memory::new(&["ann"]).client("ann");
-            client.put("/bucket", "").await.ok();
-            for key in &keys {
-                client.put(&format!("/bucket/{}", encoded(key).replace("%2F", "/")), "").await.ok();
-            }
+            let client = bucket(&keys).await;
             let expected_all = expected(&keys, prefix, delimiter, "");
             prop_assert_eq!(listed(&client, true, prefix, delimiter, most).await, expected_all.clone());
             prop_assert_eq!(listed(&client, false, prefix, delimiter, most).await, expected_all);
             let to = format!("/bucket?list-type=2&prefix={}&start-after={}", encoded(prefix), encoded(after));
             let told = client.get(&to).await.ok();
-            let told: Vec<String> = told.elements("Key").into_iter().map(str::to_owned).collect();
+            let told: Vec<String> = told.elements("Key").into_iter().map(unescaped).collect();
             prop_assert_eq!(told, expected(&keys, prefix, "", after).0);
             Ok(())
         })?;
+    }
+}
+
+/// A bucket with these keys.
+async fn bucket(keys: &BTreeSet<String>) -> Client {
+    let client = Memory::new(&["ann"]).client("ann");
+    client.put("/bucket", "").await.ok();
+    for key in keys {
+        client.put(&key_path(key), "").await.ok();
+    }
+    client
+}
+
+#[tokio::test]
+async fn more_prefixes_than_fit_into_a_page_are_told_once_each() {
+    // Some have several keys, and other keys lie between them.
+    let mut keys: BTreeSet<String> = (0..1_010).map(|n| format!("p/{n}/x")).collect();
+    keys.extend((0..1_010).step_by(10).flat_map(|n| [format!("p/{n}/y"), format!("p/{n}-z")]));
+    let client = bucket(&keys).await;
+    let expected = expected(&keys, "p/", "/", "");
+    assert_eq!((expected.0.len(), expected.1.len()), (101, 1_010));
+    for (two, most) in [(true, 7), (false, 7), (true, 1_000), (false, 1_000)] {
+        assert_eq!(listed(&client, two, "p/", "/", most).await, expected, "{most} in a page");
+    }
+    let page = client.get("/bucket?delimiter=%2F&list-type=2&prefix=p%2F").await.ok();
+    assert_eq!((page.element("KeyCount"), page.element("IsTruncated")), ("1000", "true"));
+}
+
+#[tokio::test]
+async fn what_begins_with_the_last_letter_there_is_lies_below_its_prefix() {
+    let keys = BTreeSet::from(["xb1", "xb\u{10ffff}\u{10ffff}", "xb\u{10ffff}z", "y"].map(str::to_owned));
+    let client = bucket(&keys).await;
+    for two in [true, false] {
+        let told = listed(&client, two, "", "b", 1).await;
+        assert_eq!(told, (vec!["y".to_owned()], vec!["xb".to_owned()]));
     }
 }
 

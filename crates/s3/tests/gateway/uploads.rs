@@ -1,6 +1,6 @@
 //! Objects that come in parts.
 
-use crate::hub::{Client, Memory};
+use crate::hub::{Client, Memory, encoded, key_path, unescaped};
 
 const PART: usize = 5 << 20;
 
@@ -114,4 +114,75 @@ async fn parts_are_copied_from_objects() {
     let tag = copied.element("ETag").to_owned();
     client.send("POST", &format!("/bucket/k?uploadId={id}"), &[], list(&[(1, &tag)])).await.ok();
     assert_eq!(client.get("/bucket/k").await.body, "234");
+}
+
+/// What is listed of all uploads below a prefix, by pages of this size: keys and ids.
+async fn listed(client: &Client, prefix: &str, most: usize) -> Vec<(String, String)> {
+    let (mut all, mut next) = (Vec::new(), None::<(String, String)>);
+    for _ in 0..100 {
+        // Parameters stand in the order of their names, for the signature.
+        let (from, behind) = next.map_or_else(Default::default, |(key, id)| {
+            (format!("key-marker={}&", encoded(&key)), format!("upload-id-marker={id}&"))
+        });
+        let query = format!("{from}max-uploads={most}&prefix={}&{behind}uploads=", encoded(prefix));
+        let page = client.get(&format!("/bucket?{query}")).await.ok();
+        let (keys, ids) = (page.elements("Key"), page.elements("UploadId"));
+        assert!(keys.len() == ids.len() && keys.len() <= most, "{page:?}");
+        all.extend(keys.into_iter().map(unescaped).zip(ids.into_iter().map(str::to_owned)));
+        if page.element("IsTruncated") == "false" {
+            return all;
+        }
+        let id = page.element("NextUploadIdMarker").to_owned();
+        next = Some((unescaped(page.element("NextKeyMarker")), id));
+    }
+    panic!("a listing without end");
+}
+
+#[tokio::test]
+async fn uploads_are_told_once_each_whatever_fits_into_a_page() {
+    let client = Memory::new(&["ann"]).client("ann");
+    client.put("/bucket", "").await.ok();
+    let mut begun = Vec::new();
+    for key in ["b/c", "a", "물", "a-b", "a b+", "\u{10ffff}", "<&>", "a", "b/c", "a"] {
+        let answer = client.send("POST", &format!("{}?uploads=", key_path(key)), &[], "").await.ok();
+        begun.push((key.to_owned(), answer.element("UploadId").to_owned()));
+    }
+    // By key, and those of one key as they were begun.
+    begun.sort_by(|one, other| one.0.cmp(&other.0));
+    for prefix in ["", "a", "b/", "<", "x"] {
+        let expected: Vec<_> = begun.iter().filter(|(key, _)| key.starts_with(prefix)).cloned().collect();
+        for most in [1, 2, 3, 1_000] {
+            assert_eq!(listed(&client, prefix, most).await, expected, "{most} of {prefix:?}");
+        }
+    }
+    let behind = client.get("/bucket?key-marker=a&uploads=").await.ok();
+    assert_eq!(behind.element("Key"), "a b+", "behind all of that key");
+    let none = client.get("/bucket?max-uploads=0&uploads=").await.ok();
+    assert_eq!((none.elements("Key").len(), none.element("IsTruncated")), (0, "false"));
+}
+
+#[tokio::test]
+async fn parts_are_told_once_each_whatever_fits_into_a_page() {
+    let (client, id) = begin().await;
+    for number in [7, 1, 10_000, 2, 3] {
+        part(&client, &id, number, vec![b'x']).await;
+    }
+    for most in [1, 2, 4, 5, 6] {
+        let (mut all, mut behind) = (Vec::new(), "0".to_owned());
+        while !behind.is_empty() {
+            let query = format!("max-parts={most}&part-number-marker={behind}&uploadId={id}");
+            let page = client.get(&format!("/bucket/k?{query}")).await.ok();
+            let parts = page.elements("PartNumber");
+            assert!(parts.len() <= most, "{page:?}");
+            all.extend(parts.into_iter().map(str::to_owned));
+            assert!(all.len() <= 5, "{all:?}");
+            behind = page.element("NextPartNumberMarker").to_owned();
+            assert_eq!(page.element("IsTruncated") == "true", !behind.is_empty(), "{page:?}");
+        }
+        assert_eq!(all, ["1", "2", "3", "7", "10000"], "{most} in a page");
+    }
+    for query in ["max-parts=0&", "part-number-marker=10000&", "part-number-marker=70000&"] {
+        let page = client.get(&format!("/bucket/k?{query}uploadId={id}")).await.ok();
+        assert_eq!((page.elements("PartNumber").len(), page.element("IsTruncated")), (0, "false"), "{query}");
+    }
 }

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Content, View};
+use crate::drive::below::Below;
 use crate::drive::hashes::state_folder;
 use crate::drive::place::Place;
 use crate::error::CliError;
@@ -68,8 +69,10 @@ impl Base {
         self.kept.files.remove(path);
     }
 
-    /// Writes it, whole or not at all.
-    pub(crate) fn save(&mut self) -> Result<(), CliError> {
+    /// Writes it, whole or not at all, when all that was written to the folder is on the disk: a file that a power cut emptied
+    /// must not look as if somebody had changed it here.
+    pub(crate) fn save(&mut self, folder: &Below) -> Result<(), CliError> {
+        folder.sync()?;
         // A folder is the same on both sides when something in it is, whoever made it.
         let above: Vec<FilePath> = self.kept.files.keys().flat_map(folders_above).collect();
         self.kept.files.extend(above.into_iter().map(|folder| (folder, Content::Folder)));
@@ -94,6 +97,25 @@ pub(crate) fn folders_above(path: &FilePath) -> Vec<FilePath> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_remembered_that_is_not_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("base.json");
+        let lock = File::create(dir.path().join("base.lock")).unwrap();
+        let mut base = Base { path: path.clone(), kept: Kept::default(), _lock: lock };
+        base.set("a".parse().unwrap(), Content::Folder);
+        let below = Below::open(dir.path()).unwrap();
+        base.save(&below).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        base.set("b/c".parse().unwrap(), Content::Folder);
+        assert!(base.save(&Below::failing(dir.path())).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), before, "as if nothing had been done");
+        base.save(&below).unwrap();
+        let kept: Kept = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let paths: Vec<String> = kept.files.keys().map(ToString::to_string).collect();
+        assert_eq!(paths, ["a", "b", "b/c"]);
+    }
 
     #[test]
     fn all_folders_above_a_file() {

@@ -87,10 +87,8 @@ pub(crate) async fn sync(
     }
     let sync = Sync { client, place, folder, below: below.clone(), hashes, sides, wishes };
     let done = sync.carry_out(out, plan, &mut base).await;
-    // A file that a power cut emptied must not look as if somebody had changed it here.
-    blocking(move || below.sync()).await??;
     // What was done until it broke off is remembered, too.
-    base.save()?;
+    blocking(move || base.save(&below)).await??;
     Ok((done?, Vec::new()))
 }
 
