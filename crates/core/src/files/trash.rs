@@ -238,8 +238,9 @@ impl Opened<'_> {
         let (since, content) = older.remove(at);
         self.space.older.remove(&(since, file, version));
         let (id, now) = (self.tree.version(), self.now);
-        self.claims.file(by, content.blob);
+        // First what goes: the claim may not have seen it come.
         self.claims.unfile(content.by, content.blob);
+        self.claims.file(by, content.blob);
         let before = self.tree.write(file, Content { id, put: now, by, ..content });
         before.into_iter().for_each(|before| self.supersede(file, before));
         Ok(())

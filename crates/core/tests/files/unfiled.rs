@@ -125,6 +125,12 @@ fn what_is_put_again_where_it_lies_does_not_count() {
         world.put(ANN, space, "a", (blob(1), 100)).expect("it is put again");
         assert_eq!(unfiled(&world), 0, "{name}");
     }
+    let space = world.space(ANN, "parts", 0);
+    let upload = begin(&mut world, space);
+    assert_eq!(part(&mut world, upload, 1, (blob(2), 10)), None);
+    pass(&mut world, Duration(Bounds::CLAIM.0 + Bounds::CLAIM_ROOT.0));
+    assert_eq!(part(&mut world, upload, 1, (blob(2), 10)), None);
+    assert_eq!(unfiled(&world), 0, "a part");
 }
 
 #[test]
