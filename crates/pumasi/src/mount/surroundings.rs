@@ -14,7 +14,7 @@ use crate::keys::Closed;
 /// The key of a file; none when it is not encrypted, and why not when it cannot be told or is not here.
 pub(super) type Kept = Result<Option<Arc<Key>>, Closed>;
 
-/// From so many paths on, those are forgotten that were left more than [`REMEMBERED`] ago.
+/// From so many paths on, and whenever they have doubled, those are forgotten that were left more than [`REMEMBERED`] ago.
 const PATHS: usize = 10_000;
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 /// What was found in a folder is believed so many times as long as looking took, so that files are not made the more slowly the
@@ -24,10 +24,18 @@ const REST: u32 = 10;
 /// What is known of the places at which files are made.
 #[derive(Debug, Default)]
 pub(super) struct Surroundings {
-    /// Where encrypted files lay that were moved away or removed, what they are encrypted with, and when that was.
-    left: Mutex<HashMap<FilePath, (Kept, Instant)>>,
+    left: Mutex<Left>,
     /// By folder, the key of an encrypted file in it, and until when that is believed.
     beside: Mutex<HashMap<u64, (Option<Arc<Key>>, Instant)>>,
+}
+
+/// Where encrypted files lay that were moved away or removed.
+#[derive(Debug, Default)]
+struct Left {
+    /// What they are encrypted with, and when they were left.
+    paths: HashMap<FilePath, (Kept, Instant)>,
+    /// When there are so many, it is time to forget some.
+    many: usize,
 }
 
 impl Surroundings {
@@ -37,15 +45,16 @@ impl Surroundings {
             return;
         }
         let mut left = held(&self.left);
-        if left.len() >= PATHS {
-            left.retain(|_, (_, when)| when.elapsed() < REMEMBERED);
+        if left.paths.len() >= left.many {
+            left.paths.retain(|_, (_, when)| when.elapsed() < REMEMBERED);
+            left.many = PATHS.max(2 * left.paths.len());
         }
-        left.insert(path, (kept, Instant::now()));
+        left.paths.insert(path, (kept, Instant::now()));
     }
 
     /// What lay at a path.
     pub(super) fn lay_at(&self, path: &FilePath) -> Kept {
-        held(&self.left).get(path).map_or(Ok(None), |(kept, _)| kept.clone())
+        held(&self.left).paths.get(path).map_or(Ok(None), |(kept, _)| kept.clone())
     }
 
     /// What was said of a folder lately.
