@@ -370,8 +370,12 @@ impl Drive {
         self.client.move_file(&self.space, &what, None).await?;
         held(&self.tree).rename(from, to);
         held(&self.said).clear();
+        // Which keys lie in a folder does not change with a file that has none: programs save every file by moving it.
+        let is_plain = !seen.folder && matches!(kept, Ok(None));
         self.surroundings.leave(path, kept);
-        self.surroundings.moved();
+        if !is_plain {
+            self.surroundings.moved();
+        }
         self.keep(from.0).await
     }
 

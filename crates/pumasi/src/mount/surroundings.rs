@@ -14,6 +14,9 @@ use crate::keys::Closed;
 /// The key of a file; none when it is not encrypted, and why not when it cannot be told or is not here.
 pub(super) type Kept = Result<Option<Arc<Key>>, Closed>;
 
+/// The key of an encrypted file in a folder, and until when that is believed.
+type Believed = (Option<Arc<Key>>, Instant);
+
 /// From so many paths on, and whenever they have doubled, those are forgotten that were left more than [`REMEMBERED`] ago.
 const PATHS: usize = 10_000;
 const REMEMBERED: Duration = Duration::from_secs(3_600);
@@ -25,8 +28,8 @@ const REST: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Surroundings {
     left: Mutex<Left>,
-    /// By folder, the key of an encrypted file in it, and until when that is believed.
-    beside: Mutex<HashMap<u64, (Option<Arc<Key>>, Instant)>>,
+    /// By folder, what lies in it.
+    beside: Mutex<HashMap<u64, Believed>>,
 }
 
 /// Where encrypted files lay that were moved away or removed.
@@ -69,7 +72,7 @@ impl Surroundings {
         held(&self.beside).insert(folder, (key, Instant::now() + believed));
     }
 
-    /// Files lie elsewhere now.
+    /// Encrypted files lie elsewhere now.
     pub(super) fn moved(&self) {
         held(&self.beside).clear();
     }
