@@ -138,7 +138,11 @@ impl Receiver<'_> {
         }
         let works = stream::iter(together(wanted));
         let works = works.map(|work| async move {
-            if work.len() > 1 { self.small(work).await? } else { self.large_ones(work).await? }
+            if work.len() > 1 {
+                self.small(work).await?
+            } else {
+                self.large_ones(work).await?
+            }
             let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).len();
             if fresh >= SETTLED_AT_ONCE { self.settle().await } else { Ok(()) }
         });
