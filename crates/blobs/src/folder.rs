@@ -53,7 +53,7 @@ pub(crate) fn clear(dir: &Path) -> Result<(), BlobError> {
     sync(dir)
 }
 
-/// Writes a large object, first under a name that [`clear`] removes after a crash. Nothing is left of it when that fails.
+/// Writes a large object, first under a name that [`clear`] removes after a crash. Nothing is left of what cannot be written.
 pub(crate) fn write_large(
     dir: &Path,
     object: &object_store::path::Path,

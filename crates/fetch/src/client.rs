@@ -16,10 +16,10 @@ use pumasi_types::ByteSize;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use crate::address::{self, Guard};
+use crate::describe::Room;
 use crate::dht::{Dht, DhtOptions};
 use crate::doors::Doors;
 use crate::error::FetchError;
@@ -39,7 +39,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// What is read at once of a connection that brings nothing but a file, in bytes.
 const READ_BYTES: usize = 64 << 10;
 
-/// Bytes of descriptions that are under way at once, of all magnet links together.
+/// Bytes of descriptions that are under way at once, of all magnet links together; one may be beyond.
 const DESCRIBING: usize = 64 << 20;
 
 /// How is fetched.
@@ -98,8 +98,8 @@ pub struct Client {
     pub(crate) dht: Option<Arc<Dht>>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) doors: Arc<Doors>,
-    /// Room for descriptions that are under way, in blocks: many peers may say that theirs is the longest.
-    pub(crate) describing: Arc<Semaphore>,
+    /// Room for descriptions that are under way.
+    pub(crate) describing: Arc<Room>,
 }
 
 impl Client {
@@ -110,7 +110,7 @@ impl Client {
     pub fn new(options: Options) -> Result<Client, BadRoots> {
         let dht = options.dht.clone().map(|dht| Arc::new(Dht::new(dht, options.guard.clone())));
         let budget = Arc::new(Budget::new(options.seeding.limit));
-        let describing = Arc::new(Semaphore::new(DESCRIBING / BLOCK as usize));
+        let describing = Arc::new(Room::new(DESCRIBING / BLOCK as usize));
         let tls = trusting(options.roots.as_deref())?;
         Ok(Client { tls, options, dht, budget, doors: Arc::default(), describing })
     }

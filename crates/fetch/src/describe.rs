@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 
 use crate::client::Client;
@@ -30,6 +30,46 @@ use crate::tracker::{Announce, Event};
 /// has it: peers which know nothing must not keep out those that do.
 const DESCRIBERS: usize = 200;
 const OF_ONE: usize = 50;
+
+/// Room for descriptions that are under way, in blocks: many peers may say that theirs is the longest. Those that hold some of
+/// it and wait for more would wait for each other, so one of them always goes on without.
+#[derive(Debug)]
+pub(crate) struct Room {
+    blocks: Semaphore,
+    beyond: Semaphore,
+}
+
+/// What one description takes of it.
+#[derive(Debug, Default)]
+pub(crate) struct Held<'a> {
+    blocks: Vec<SemaphorePermit<'a>>,
+    beyond: Option<SemaphorePermit<'a>>,
+}
+
+impl Room {
+    pub(crate) fn new(blocks: usize) -> Room {
+        Room { blocks: Semaphore::new(blocks), beyond: Semaphore::new(1) }
+    }
+
+    /// Waits until there is room for one more block.
+    pub(crate) async fn take<'a>(&'a self, held: &mut Held<'a>) -> io::Result<()> {
+        if held.beyond.is_some() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            block = self.blocks.acquire() => held.blocks.push(block.map_err(io::Error::other)?),
+            beyond = self.beyond.acquire() => held.beyond = Some(beyond.map_err(io::Error::other)?),
+        }
+        Ok(())
+    }
+
+    /// How many blocks have room.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.blocks.available_permits()
+    }
+}
 
 impl Client {
     /// The description of a torrent that a magnet link names, from its swarm; kept in `dir`.

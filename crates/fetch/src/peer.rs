@@ -11,11 +11,12 @@ use ring::digest;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::bencode::Value;
 use crate::bits::Bits;
+use crate::describe::{Held, Room};
 use crate::doors::Caller;
 use crate::giving::{Block, Share, Taker, send_all};
 use crate::torrent::TORRENT_BYTES;
@@ -283,9 +284,8 @@ impl<R: AsyncRead + Unpin> Peer<R> {
         std::mem::take(&mut self.told)
     }
 
-    /// The description of the torrent. There is room for so many blocks of all that are under way; it grows as it comes, so
-    /// that no peer takes room by what it says.
-    pub(crate) async fn description(&mut self, room: &Semaphore) -> io::Result<Vec<u8>> {
+    /// The description of the torrent. It takes room as it comes, so that no peer takes any by what it says.
+    pub(crate) async fn description(&mut self, room: &Room) -> io::Result<Vec<u8>> {
         let (id, length) = loop {
             match self.metadata {
                 (Some(id), Some(length)) => break (id, length),
@@ -293,9 +293,9 @@ impl<R: AsyncRead + Unpin> Peer<R> {
                 _ => return Err(strange("it cannot describe the torrent")),
             }
         };
-        let (mut all, mut held) = (Vec::new(), Vec::new());
+        let (mut all, mut held) = (Vec::new(), Held::default());
         for piece in 0..length.div_ceil(BLOCK as usize) {
-            held.push(room.acquire().await.map_err(io::Error::other)?);
+            room.take(&mut held).await?;
             self.extended(id, format!("d8:msg_typei0e5:piecei{piece}ee").as_bytes()).await?;
             let expected = (length - all.len()).min(BLOCK as usize);
             loop {
@@ -587,7 +587,7 @@ mod tests {
             said
         };
         let ours = Ours::before_the_description(info_hash, [0; 20]);
-        let room = Semaphore::new(4);
+        let room = Room::new(4);
         let (to, _sent) = mpsc::channel(UNSENT);
         let long = said(TORRENT_BYTES, 0);
         let (mut silent, from) = tokio::io::duplex(1 << 20);
@@ -595,7 +595,7 @@ mod tests {
         let mut liar = Peer::of(from, to.clone(), true, ours.clone());
         let lying = liar.description(&room);
         let good = said(info.len(), 3);
-        let mut honest = Peer::of(&good[..], to, true, ours);
+        let mut honest = Peer::of(&good[..], to, true, ours.clone());
         let described = tokio::time::timeout(Duration::from_secs(5), async {
             tokio::select! {
                 biased;
@@ -604,7 +604,12 @@ mod tests {
             }
         });
         assert_eq!(described.await.unwrap(), info);
-        assert_eq!(room.available_permits(), 4, "all room is free again");
+        assert_eq!(room.free(), 4, "all room is free again");
+        // Though there is too little for it, one goes on.
+        let (to, _sent) = mpsc::channel(UNSENT);
+        let (mut alone, room) = (Peer::of(&good[..], to, true, ours), Room::new(1));
+        let described = tokio::time::timeout(Duration::from_secs(5), alone.description(&room));
+        assert_eq!(described.await.expect("it waits for nobody").unwrap(), info);
     }
 
     #[test]

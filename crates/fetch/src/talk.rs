@@ -119,6 +119,8 @@ impl Talk {
                 if since.choked.elapsed() > CHOKED && !peer.takes() {
                     return Err(io::Error::from(ErrorKind::TimedOut).into());
                 }
+                // What it has that is missing shows when it gives.
+                since.nothing_missing = Instant::now();
                 peer.listen_for(Duration::from_secs(1)).await?;
                 continue;
             }
@@ -144,8 +146,9 @@ impl Talk {
             return Ok(true);
         };
         if self.take(peer, taken).await? {
-            (since.nothing_missing, since.idle, since.gave) = (Instant::now(), Instant::now(), true);
+            (since.idle, since.gave) = (Instant::now(), true);
         }
+        since.nothing_missing = Instant::now();
         Ok(true)
     }
 

@@ -85,6 +85,9 @@ pub enum Failure {
     /// The bytes that were sent ended too early, or are not those that were announced.
     #[error("the body broke off: {0}")]
     Body(BoxError),
+    /// The bytes came so slowly that nobody waited for the rest.
+    #[error("{0}")]
+    Slow(String),
     /// The hub's disk is full.
     #[error("the hub's disk is full: tell its operator, and send it again later")]
     Full,

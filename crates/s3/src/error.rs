@@ -30,6 +30,7 @@ impl From<Failure> for S3Error {
             }
             Failure::TooLarge { .. } => S3Error::with_message(S3ErrorCode::EntityTooLarge, text),
             Failure::Body(_) => S3Error::with_message(body_code(&text), text),
+            Failure::Slow(_) => S3Error::with_message(S3ErrorCode::RequestTimeout, text),
             Failure::Full => custom("InsufficientStorage", http::StatusCode::INSUFFICIENT_STORAGE, text),
             Failure::Unavailable(_) => S3Error::with_message(S3ErrorCode::ServiceUnavailable, text),
             Failure::Broken(_) => S3Error::with_message(S3ErrorCode::InternalError, text),
@@ -90,4 +91,16 @@ pub(crate) fn files(refusal: FilesRefusal) -> S3Error {
 /// The hub answered a command with what belongs to another: a fault of ours.
 pub(crate) fn unexpected(answer: &dyn std::fmt::Debug) -> S3Error {
     s3_error!(InternalError, "unexpected answer {answer:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sends_too_slowly_may_try_again_and_who_breaks_off_is_told_so() {
+        let code = |failure: Failure| S3Error::from(failure).code().as_str().to_owned();
+        assert_eq!(code(Failure::Slow("slow".to_owned())), "RequestTimeout");
+        assert_eq!(code(Failure::Body("cut".into())), "IncompleteBody");
+    }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::Client;
@@ -122,7 +122,11 @@ struct Server(Client<Connector, HttpRequestBody>);
 impl HttpService for Server {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let answer = timeout(ANSWER_MAX, self.0.request(request)).await.map_err(again)?.map_err(again)?;
-        let (head, body) = answer.into_parts();
+        let (mut head, body) = answer.into_parts();
+        if head.status == StatusCode::RANGE_NOT_SATISFIABLE {
+            // The object ends before: what is asked for is not there, and is not a server's trouble that passes.
+            head.status = StatusCode::NOT_FOUND;
+        }
         if !is_document(&head.headers) {
             return Ok(HttpResponse::from_parts(head, HttpResponseBody::new(patient(body))));
         }
@@ -153,4 +157,39 @@ fn patient(body: Incoming) -> impl Body<Data = Bytes, Error = HttpError> + Send 
 /// What went wrong on the way. Whether the request was carried out does not matter: it can be sent again.
 fn again(error: impl Into<Box<dyn Error + Send + Sync>>) -> HttpError {
     HttpError::new_boxed(HttpErrorKind::Request, error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::aws::AmazonS3Builder;
+    use object_store::{GetOptions, GetRange, ObjectStore};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_lies_behind_the_end_of_an_object_is_not_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut line, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 4096];
+            assert!(line.read(&mut asked).await.unwrap() > 0);
+            let answer = b"HTTP/1.1 416 Range Not Satisfiable\r\ncontent-length: 0\r\n\r\n";
+            line.write_all(answer).await.unwrap();
+        });
+        let objects = AmazonS3Builder::new()
+            .with_bucket_name("packs")
+            .with_endpoint(server)
+            .with_access_key_id("key")
+            .with_secret_access_key("secret")
+            .with_allow_http(true)
+            .with_http_connector(Connector::trusting(None).unwrap())
+            .build()
+            .unwrap();
+        let options = GetOptions::new().with_range(Some(GetRange::Bounded(10..20)));
+        let error = objects.get_opts(&"a.pack".into(), options).await.map(drop).unwrap_err();
+        assert!(matches!(error, object_store::Error::NotFound { .. }), "{error}");
+    }
 }

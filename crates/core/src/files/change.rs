@@ -87,7 +87,7 @@ impl Opened<'_> {
     pub(super) fn room(&self, more: Room) -> Result<(), FilesRefusal> {
         let Room { things, about } = self.others;
         let too_many = |what: &str, limit: u64| Err(FilesRefusal::TooMany { what: what.to_owned(), limit });
-        if (things + self.space.things).saturating_add(more.things) > Bounds::THINGS {
+        if more.things > 0 && (things + self.space.things).saturating_add(more.things) > Bounds::THINGS {
             return too_many(
                 "files and folders in the spaces of one account, their trash included",
                 Bounds::THINGS,

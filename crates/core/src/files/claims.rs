@@ -48,8 +48,14 @@ impl Claims {
     /// The account read a blob in a file, which counts it: for the account, if the content is its own.
     pub(super) fn read(&mut self, account: AccountId, (blob, size): (Hash, ByteSize), own: bool, now: Time) {
         self.renew(account, (blob, size), !own, now);
-        // The claim may not have seen it come.
-        self.change(account, blob, |claim| claim.filed = claim.filed.max(u32::from(own)));
+        if own {
+            self.lies(account, blob);
+        }
+    }
+
+    /// A content of the account has the bytes, which the claim may not have seen come.
+    pub(super) fn lies(&mut self, account: AccountId, blob: Hash) {
+        self.change(account, blob, |claim| claim.filed = claim.filed.max(1));
     }
 
     /// Makes a claim, whose bytes something else counts or not, or renews one; what counts its bytes stays.

@@ -304,6 +304,8 @@ mod tests {
         assert_eq!(ask(&mut files, &put("a/b/c", 0)), Err("too_many"));
         assert_eq!(ask(&mut files, &put("a/b", 100)), Ok(()));
         assert_eq!(ask(&mut files, &put("c", 0)), Err("too_many"));
+        set(&mut files, Bounds::THINGS, 0);
+        assert_eq!(ask(&mut files, &put("a/b", 100)), Ok(()), "it takes nothing more");
         set(&mut files, 0, Bounds::ABOUT_EACH - 200);
         assert_eq!(ask(&mut files, &put("d", 100)), Err("too_many"));
         assert_eq!(ask(&mut files, &put("a/b", 150)), Ok(()), "what was said before goes");

@@ -171,9 +171,14 @@ impl Opened<'_> {
 
     /// Keeps a content that was overwritten as an older version of a file, or not, if nothing is lost with it.
     pub(super) fn supersede(&mut self, file: FileId, before: Content) {
-        let same = self.tree.file(file).is_some_and(|file| file.newest.blob == before.blob);
+        let newest = self.tree.file(file).map(|file| (file.newest.blob, file.newest.by));
+        let same = newest.is_some_and(|(blob, _)| blob == before.blob);
         if same || self.space.keeps_nothing() {
             self.space.let_go(&before, self.claims);
+            if newest == Some((before.blob, before.by)) {
+                // The claim may be younger than the one that goes: then it takes that for the one that stays.
+                self.claims.lies(before.by, before.blob);
+            }
             return;
         }
         self.space.older.insert((self.now, file, before.id));
@@ -233,8 +238,9 @@ impl Opened<'_> {
         let (since, content) = older.remove(at);
         self.space.older.remove(&(since, file, version));
         let (id, now) = (self.tree.version(), self.now);
-        self.claims.file(by, content.blob);
+        // First what goes: the claim may not have seen it come.
         self.claims.unfile(content.by, content.blob);
+        self.claims.file(by, content.blob);
         let before = self.tree.write(file, Content { id, put: now, by, ..content });
         before.into_iter().for_each(|before| self.supersede(file, before));
         Ok(())

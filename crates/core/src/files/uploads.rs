@@ -112,9 +112,9 @@ impl Files {
         opened.take(replaced.unwrap_or_default(), size);
         if let Some(kept) = self.uploads.all.get_mut(&id) {
             let before = kept.upload.parts.insert(number, UploadPart { size, ..part });
-            // The quota counts what is a part, and no longer what was.
-            self.claims.file(caller, part.blob);
+            // The quota counts what is a part, and no longer what was; first what goes, which the claim may not have seen come.
             before.into_iter().for_each(|before| self.claims.unfile(caller, before.blob));
+            self.claims.file(caller, part.blob);
             ctx.timers.clear(kept.ends, Timer::Upload(id));
             kept.ends = ctx.now.after(Bounds::UPLOAD_IDLE);
             ctx.timers.set(kept.ends, Timer::Upload(id));

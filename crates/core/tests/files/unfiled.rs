@@ -115,6 +115,25 @@ fn what_another_file_has_too_does_not_count() {
 }
 
 #[test]
+fn what_is_put_again_where_it_lies_does_not_count() {
+    let mut world = World::new();
+    for (name, keep) in [("lab", 0), ("archive", 1_000)] {
+        let space = world.space(ANN, name, keep);
+        world.put(ANN, space, "a", (blob(1), 100)).expect("it is put");
+        // What she claimed is forgotten, as it is between two backups.
+        pass(&mut world, Duration(Bounds::CLAIM.0 + Bounds::CLAIM_ROOT.0));
+        world.put(ANN, space, "a", (blob(1), 100)).expect("it is put again");
+        assert_eq!(unfiled(&world), 0, "{name}");
+    }
+    let space = world.space(ANN, "parts", 0);
+    let upload = begin(&mut world, space);
+    assert_eq!(part(&mut world, upload, 1, (blob(2), 10)), None);
+    pass(&mut world, Duration(Bounds::CLAIM.0 + Bounds::CLAIM_ROOT.0));
+    assert_eq!(part(&mut world, upload, 1, (blob(2), 10)), None);
+    assert_eq!(unfiled(&world), 0, "a part");
+}
+
+#[test]
 fn what_was_fetched_counts_when_it_is_removed() {
     let mut world = World::new();
     let space = world.space(ANN, "ann", 0);

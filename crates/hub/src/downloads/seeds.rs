@@ -231,8 +231,11 @@ pub(super) async fn check(hub: &Arc<Hub>) -> Option<()> {
         given.into_iter().filter(|id| !is_done(id)).collect::<Vec<_>>()
     };
     let gone = hub.cell.read(gone).await.ok()?;
+    let forget = || gone.iter().for_each(|id| remove(hub, *id));
+    // Before they end, so that nobody takes them for some that wait, and behind it, as they may have noted what was given.
+    forget();
     join_all(gone.iter().map(|id| end(hub, *id))).await;
-    gone.iter().for_each(|id| remove(hub, *id));
+    forget();
     if !gone.is_empty() {
         resume(hub);
     }

@@ -13,7 +13,7 @@ use pumasi_types::{AccountId, ByteSize, Hash};
 
 use crate::auth::Caller;
 use crate::cell::CellError;
-use crate::drive::DriveError;
+use crate::drive::{DriveError, SlowBody};
 use crate::error::fault;
 use crate::server::Hub;
 
@@ -127,7 +127,10 @@ fn stopped(error: CellError) -> Failure {
 fn failed(error: BlobError) -> Failure {
     match error {
         BlobError::TooLarge { limit } => Failure::TooLarge { limit },
-        BlobError::Body { source } => Failure::Body(source),
+        BlobError::Body { source } => match source.downcast_ref::<SlowBody>() {
+            Some(slow) => Failure::Slow(slow.to_string()),
+            None => Failure::Body(source),
+        },
         error if matches!(error.reason(), BlobError::DiskFull { .. }) => {
             tracing::error!("{error}");
             Failure::Full

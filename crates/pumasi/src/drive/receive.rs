@@ -30,7 +30,7 @@ const SMALL: u64 = 512 << 10;
 const TOGETHER: u64 = 8 << 20;
 /// Transfers at once.
 const AT_ONCE: usize = 4;
-/// From so many files on they are written to the disk before others are fetched.
+/// So many files are written to the disk and remembered while others are still fetched.
 const SETTLED_AT_ONCE: usize = 20_000;
 /// Bytes that are written at once.
 const PIECE: usize = 1 << 20;
@@ -138,11 +138,15 @@ impl Receiver<'_> {
         }
         let works = stream::iter(together(wanted));
         let works = works.map(|work| async move {
-            if work.len() > 1 { self.small(work).await } else { self.large_ones(work).await }
+            if work.len() > 1 {
+                self.small(work).await?
+            } else {
+                self.large_ones(work).await?
+            }
+            let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).len();
+            if fresh >= SETTLED_AT_ONCE { self.settle().await } else { Ok(()) }
         });
-        works.buffer_unordered(AT_ONCE).try_for_each(|()| async { Ok(()) }).await?;
-        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).len();
-        if fresh >= SETTLED_AT_ONCE { self.settle().await } else { Ok(()) }
+        works.buffer_unordered(AT_ONCE).try_for_each(|()| async { Ok(()) }).await
     }
 
     /// Remembers what was written. It is on the disk before: after a power cut it could be empty and look whole. To be done

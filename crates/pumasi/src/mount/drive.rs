@@ -180,9 +180,13 @@ impl Drive {
 
     /// The key of an encrypted file in a folder. One whose key is not here does not count: nobody can have its text here.
     async fn key_beside(&self, folder: u64) -> Result<Option<Arc<Key>>, Trouble> {
+        if self.ciphers.keys.all().is_empty() {
+            return Ok(None);
+        }
         if let Some(known) = self.surroundings.beside(folder) {
             return Ok(known);
         }
+        let began = Instant::now();
         let path = held(&self.tree).path(folder).ok_or(Trouble::Missing)?;
         let mut after: Option<String> = None;
         let found = loop {
@@ -194,7 +198,7 @@ impl Drive {
                 break found;
             }
         };
-        self.surroundings.note(folder, found.clone());
+        self.surroundings.note(folder, found.clone(), began.elapsed());
         Ok(found)
     }
 
@@ -366,8 +370,12 @@ impl Drive {
         self.client.move_file(&self.space, &what, None).await?;
         held(&self.tree).rename(from, to);
         held(&self.said).clear();
+        // Which keys lie in a folder does not change with a file that has none: programs save every file by moving it.
+        let is_plain = !seen.folder && matches!(kept, Ok(None));
         self.surroundings.leave(path, kept);
-        self.surroundings.moved();
+        if !is_plain {
+            self.surroundings.moved();
+        }
         self.keep(from.0).await
     }
 
@@ -411,7 +419,7 @@ impl Drive {
         let key = self.new_key(folder, &path).await?;
         if key.is_some() {
             // It is not on the hub yet, and what is made beside it meanwhile may be of it.
-            self.surroundings.note(folder, key.clone());
+            self.surroundings.note(folder, key.clone(), Duration::ZERO);
         }
         let number = held(&self.tree).number(folder, name);
         let body = Arc::new(tokio::sync::Mutex::new(Body::empty(executable, key)?));
