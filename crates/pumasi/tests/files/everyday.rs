@@ -198,6 +198,49 @@ fn a_link_is_made_listed_and_ended() {
 }
 
 #[test]
+fn the_log_tells_who_did_what() {
+    let scene = Scene::new();
+    let (alice, bob) = (scene.person("alice"), scene.person("bob"));
+    alice.write("a", "x");
+    alice.ok(&["space", "make", "lab", "--keep", "7d"]);
+    alice.ok(&["put", "a", "lab:a"]);
+    alice.ok(&["space", "member", "lab", "bob", "write"]);
+    bob.ok(&["mv", "lab:a", "lab:b"]);
+    let link = alice.json(&["share", "lab:b"]);
+    let url = link["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let (hub, page) = url.split_once('/').unwrap();
+    let mut stream = std::net::TcpStream::connect(hub).unwrap();
+    write!(stream, "GET /{page}/raw HTTP/1.1\r\nhost: {hub}\r\nconnection: close\r\n\r\n").unwrap();
+    let answer = std::io::read_to_string(stream).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nx"), "{answer}");
+    bob.ok(&["rm", "lab:b"]);
+    alice.ok(&["undo", "lab:b"]);
+
+    let text = alice.ok(&["log", "show", scene.hub_folder().to_str().unwrap(), "--json"]);
+    let entries = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let requests = entries.flat_map(|entry| entry["requests"].as_array().unwrap().clone());
+    let of_files = |request: serde_json::Value| {
+        let kind = request["command"]["Files"].as_object()?.keys().next()?.clone();
+        Some((request["caller"].as_u64()?, kind))
+    };
+    let did: Vec<(u64, String)> = requests.filter_map(of_files).collect();
+    let number = |account: serde_json::Value| account["id"].as_u64().unwrap();
+    let (a, b) = (number(alice.json(&["account"])), number(bob.json(&["account"])));
+    for (who, what) in [
+        (a, "CreateSpace"),
+        (a, "PutFiles"),
+        (a, "SetMember"),
+        (b, "Move"),
+        (a, "AddLink"),
+        (b, "Remove"),
+        (a, "Restore"),
+    ] {
+        assert!(did.iter().any(|(by, kind)| *by == who && kind == what), "{who} {what}: {did:?}");
+    }
+    assert!(did.iter().any(|(_, kind)| kind == "UseLink"), "{did:?}");
+}
+
+#[test]
 fn bytes_without_a_place_have_only_their_hash() {
     let scene = Scene::new();
     let (alice, eve) = (scene.person("alice"), scene.person("eve"));
