@@ -350,6 +350,48 @@ async fn small(endpoint: &Endpoint, method: &str, next: &std::sync::atomic::Atom
     Ok(0)
 }
 
+/// Requests that are under way at once, each on a connection of its own.
+const CROWD: usize = 10_000;
+
+#[test]
+fn ten_thousand_requests_at_once_are_all_answered() {
+    let shop = Shop::open(&["--no-tls", "--requests-per-s", "1000000"]);
+    let endpoint = shop.endpoint();
+    // Where a process may have fewer connections, there are fewer.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let count = limit.map_or(CROWD, |limit| CROWD.min(limit.saturating_sub(500) as usize));
+    let done: Outcome = block_on(async {
+        endpoint.connect().await?.ask("PUT", "/crowd", "", b"").await?.done()?;
+        let mut links = Vec::with_capacity(count);
+        for _ in 0..count {
+            links.push(endpoint.connect().await?);
+        }
+        for method in ["PUT", "GET"] {
+            let asked = links.iter_mut().enumerate().map(|(n, link)| crowded(link, method, n));
+            let answered = futures_util::future::join_all(asked).await;
+            let failed: Vec<String> = answered.into_iter().filter_map(Result::err).collect();
+            let some = &failed[..failed.len().min(3)];
+            assert!(failed.is_empty(), "{} of {count} were not done: {some:?}", failed.len());
+        }
+        Ok(())
+    });
+    done.expect("a bucket and connections");
+    println!("{count} at once");
+    shop.check_log();
+}
+
+/// One request among many.
+async fn crowded(link: &mut Link, method: &str, n: usize) -> Result<(), String> {
+    let (path, body) = (format!("/crowd/{}/{n}", n % 100), format!("object {n} of a crowd"));
+    let sent = if method == "PUT" { body.as_bytes() } else { b"" };
+    let got = link.ask(method, &path, "", sent).await.and_then(|answer| answer.done());
+    match got {
+        Ok(got) if method == "PUT" || got == body.as_bytes() => Ok(()),
+        Ok(_) => Err(format!("{path} has other bytes")),
+        Err(error) => Err(format!("{method} {path}: {error}")),
+    }
+}
+
 /// The parts of an object, sent; id, and the list that completes it.
 async fn send_parts(link: &mut Link, path: &str, parts: &[Vec<u8>]) -> Outcome<(String, String)> {
     let begun = String::from_utf8(link.ask("POST", path, "uploads=", b"").await?.done()?)?;
