@@ -476,6 +476,37 @@ fn a_hub_killed_while_parts_come_keeps_those_that_it_acknowledged() {
 }
 
 #[test]
+fn a_client_killed_in_the_middle_of_a_part_leaves_nothing_of_it() {
+    let shop = Shop::open(&["--no-tls"]);
+    let endpoint = shop.endpoint();
+    let [first, other, second] = ["first", "other", "second"].map(|name| noise(name, 5 << 20));
+    let (path, whole) = ("/halves/object", [&first[..], &second].concat());
+    let done: Outcome = block_on(async {
+        let mut link = endpoint.connect().await?;
+        link.ask("PUT", "/halves", "", b"").await?.done()?;
+        let id = begin_parts(&mut link, path).await?;
+        send_part(&mut link, path, &id, 0, &first).await?;
+        // One that is there already, and one that is not.
+        for (number, part) in [(1, &other), (2, &second)] {
+            let query = format!("partNumber={number}&uploadId={id}");
+            endpoint.connect().await?.break_off("PUT", path, &query, part).await?;
+        }
+        // If there were anything of them, it would come about now.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (listed, _) = list_parts(&mut link, path, &id).await?;
+        assert_eq!(listed, [1]);
+        send_part(&mut link, path, &id, 1, &second).await?;
+        let (_, list) = list_parts(&mut link, path, &id).await?;
+        link.ask("POST", path, &format!("uploadId={id}"), list.as_bytes()).await?.done()?;
+        let read = link.ask("GET", path, "", b"").await?.done()?;
+        assert!(read == whole, "the object has other bytes");
+        Ok(())
+    });
+    done.expect("it goes on");
+    shop.check_log();
+}
+
+#[test]
 fn a_hub_killed_while_it_completes_an_object_has_all_of_it_or_none() {
     let mut shop = Shop::open(&["--no-tls"]);
     let parts: Vec<Vec<u8>> = (0..8).map(|n| noise(&format!("part {n}"), 6 << 20)).collect();
