@@ -25,7 +25,6 @@ use crate::job::upload;
 use crate::job::watch::Interrupt;
 use crate::keys::{EncryptArgs, Keys};
 use crate::output::{Output, Table};
-use crate::progress::{Count, Progress};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -172,9 +171,8 @@ async fn put_one(
     let scan = send::blocking(move || Scan::of(&from)).await??;
     let hashes = Arc::new(Hashes::of(root)?);
     let there = there(client, &to, &scan).await?;
-    let progress = Progress::start(out, "putting", Count::Bytes, scan.bytes);
     let files = scan.found.iter().filter(|found| !matches!(found.kind, Kind::Folder { .. })).count();
-    let tally = Tally::new(progress, files as u64);
+    let tally = Tally::of(out, "putting", scan.bytes, files as u64);
     let (mut jobs, mut folders) = (Vec::new(), Vec::new());
     if scan.found.is_empty() && !to.path.is_root() {
         folders.push(to.path.clone());
