@@ -224,7 +224,10 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
         "manifests": stats.manifests,
     });
     if names {
-        let told = |(name, Share { logical_bytes, own_bytes }): &(String, Share)| json!({ "name": name, "logical_bytes": logical_bytes, "own_bytes": own_bytes });
+        let told = |(name, share): &(String, Share)| {
+            let Share { logical_bytes, own_bytes } = share;
+            json!({ "name": name, "logical_bytes": logical_bytes, "own_bytes": own_bytes })
+        };
         value["names"] = shares.iter().map(told).collect();
     }
     out.show(&value, "", || {
