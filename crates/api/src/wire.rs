@@ -49,6 +49,9 @@ pub struct HubInfo {
     pub time_ms: u64,
     /// SHA-256 of the hub's certificate, hexadecimal; empty without TLS.
     pub fingerprint: String,
+    /// The longest file that can be put; hubs before this was told leave it out.
+    #[serde(default)]
+    pub max_upload_bytes: Option<u64>,
 }
 
 /// An account.

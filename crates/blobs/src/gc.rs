@@ -87,7 +87,7 @@ impl Marks {
 }
 
 /// What to do with what a blob needs.
-trait Visit {
+pub(crate) trait Visit {
     /// Called for each entry; whether to go on to what it names.
     fn visit(&mut self, location: &Location) -> bool;
 }
@@ -279,7 +279,8 @@ impl BlobStore {
         self.inner().epochs.condemn(condemned);
     }
 
-    async fn walk_if_there(&self, blob: &Hash, visit: &mut impl Visit) -> Result<bool, BlobError> {
+    /// Visits what a blob needs; whether all of it is there.
+    pub(crate) async fn walk_if_there(&self, blob: &Hash, visit: &mut impl Visit) -> Result<bool, BlobError> {
         match self.walk(blob, visit).await {
             Ok(()) => Ok(true),
             Err(BlobError::NotFound { .. }) => Ok(false),

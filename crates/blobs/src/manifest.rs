@@ -224,6 +224,25 @@ mod tests {
         assert_eq!(decode_list(&[], 0), Err(ManifestFault::Count(0)));
     }
 
+    /// A TiB, and the most that is promised, though all chunks are as short as can be.
+    #[test]
+    fn huge_blobs_have_manifests() {
+        let [shortest, longest] =
+            [chunker::CHUNK_MIN, chunker::CHUNK_MAX].map(|chunk| (LIST_MAX * chunk) as u64);
+        assert!(u32::try_from(longest).is_ok(), "a list fits into a part");
+        let manifest = |length: u64| {
+            let part = Part { name: Hash::from_bytes([7; 32]), length: shortest as u32 };
+            Manifest { lists: true, length, parts: vec![part; length.div_ceil(shortest) as usize] }
+        };
+        for length in [1 << 40, 16 << 40] {
+            let bytes = manifest(length).encode();
+            assert!(bytes.len() < crate::frame::FRAME_MAX as usize, "it is stored as one entry");
+            assert_eq!(Manifest::decode(&bytes), Ok(manifest(length)));
+        }
+        let beyond = manifest((16 << 40) + shortest).encode();
+        assert_eq!(Manifest::decode(&beyond), Err(ManifestFault::Count(LISTS_MAX as u64 + 1)));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_decode_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -156,6 +156,29 @@ async fn the_same_bytes_are_kept_once() {
     assert!(store.put_many(vec![]).await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn what_each_needs_alone_is_told() {
+    let (_dir, store) = open().await;
+    let (shared, tail, other) = (noise(1, 2 << 20), noise(2, 1 << 20), noise(3, 1 << 20));
+    let first = store.put([&shared[..], &tail].concat().into()).await.unwrap();
+    let second = store.put([&shared[..], &other].concat().into()).await.unwrap();
+    let small = store.put(noise(4, 100)).await.unwrap();
+    let needs = [vec![first, first], vec![second, small], vec![Hash::of(b"not here"), small], vec![]];
+    let shares = store.shares(&needs).await.unwrap();
+    let logical: Vec<u64> = shares.iter().map(|share| share.logical_bytes).collect();
+    assert_eq!(logical, [6 << 20, (3 << 20) + 100, 100, 0]);
+    // Its end, the chunk in which that begins, and the list of its chunks.
+    for share in &shares[..2] {
+        assert!((1 << 20..(1 << 20) + 200_000).contains(&share.own_bytes), "{shares:?}");
+    }
+    assert_eq!((shares[2].own_bytes, shares[3].own_bytes), (0, 0), "the small one is needed twice");
+    let alone = store.shares(&[vec![first], vec![small]]).await.unwrap();
+    assert!(alone[0].own_bytes >= 3 << 20 && alone[1].own_bytes == 100, "{alone:?}");
+    // What several need is nobody's own, in whatever order they are asked.
+    let all = store.shares(&[vec![second], vec![first], vec![first], vec![second]]).await.unwrap();
+    assert!(all.iter().all(|share| share.own_bytes == 0), "{all:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_puts_of_one_blob_agree() {
     let (dir, store) = open().await;

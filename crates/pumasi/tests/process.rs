@@ -229,7 +229,7 @@ fn only_a_folder_with_keys_gets_new_ones() {
 }
 
 #[test]
-fn a_store_needs_no_hub() {
+fn a_store_takes_and_gives_streams() {
     let home = Home::new();
     let store = |arguments: &[&str], input: &[u8]| {
         let mut command = home.command(&["store"]);
@@ -281,17 +281,73 @@ fn a_store_needs_no_hub() {
         let (code, out, error) = store(arguments, b"");
         assert!(code != 0 && out.is_empty() && error.contains(wanted), "{arguments:?}: {code} {error}");
     }
-    for name in ["noise", "again"] {
-        works(&["rm", name], b"");
-    }
-    assert!(json(&["gc", "--grace", "0"], b"")["bytes_removed"].as_u64().unwrap() > 30_000_000);
-    works(&["check", "--read-data"], b"");
+}
 
-    let pack = fs::read_dir(home.path().join("pumasi-store/packs")).unwrap().next().unwrap().unwrap().path();
+/// Numbers that compress a little, in lines.
+fn numbers(from: u32, count: u32) -> String {
+    (from..from + count).map(|n| format!("{n}\n")).collect()
+}
+
+#[test]
+fn a_store_tells_who_saves_what_and_names_damage() {
+    let home = Home::new();
+    let run = |arguments: &[&str]| home.run(&[&["store"][..], arguments, &["--dir", "s"]].concat());
+    let ok = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let stats = || serde_json::from_str::<serde_json::Value>(&ok(&["stats", "--names", "--json"])).unwrap();
+    home.file("a/own", &numbers(300_000, 300_000));
+    for shared in ["a/same", "b/same"] {
+        home.file(shared, &numbers(100_000, 100_000));
+    }
+    for name in ["a", "b"] {
+        ok(&["put", name]);
+    }
+    let told = stats();
+    let number = |value: &serde_json::Value| value.as_u64().unwrap_or_else(|| panic!("{told}"));
+    assert!(
+        number(&told["logical_bytes"]) > 3_500_000 && number(&told["unique_bytes"]) < 3_000_000,
+        "{told}"
+    );
+    assert!(number(&told["stored_bytes"]) < number(&told["unique_bytes"]), "{told}");
+    let (a, b) = (&told["names"][0], &told["names"][1]);
+    assert_eq!((&a["name"], &b["name"]), (&"a".into(), &"b".into()));
+    assert!(number(&a["logical_bytes"]) > 2_800_000 && number(&b["logical_bytes"]) > 700_000, "{told}");
+    assert!((2_100_000..2_200_000).contains(&number(&a["own_bytes"])), "{told}");
+    assert!(number(&b["own_bytes"]) < 1_000, "all but its listing is in `a` as well: {told}");
+    assert!(ok(&["stats", "--names"]).contains("SAVES"));
+
+    ok(&["check", "--read-data"]);
+    let packs = fs::read_dir(home.path().join("s/packs")).unwrap().map(|pack| pack.unwrap().path());
+    let pack = packs.max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
     let mut bytes = fs::read(&pack).unwrap();
-    bytes[0] ^= 1;
+    bytes[1_000] ^= 1;
     fs::write(&pack, bytes).unwrap();
-    let (code, out, _) = store(&["check", "--read-data"], b"");
-    let out = String::from_utf8(out).unwrap();
-    assert!(code == 1 && out.contains(pack.file_name().unwrap().to_str().unwrap()), "{code} {out}");
+    ok(&["check"]);
+    let damaged = run(&["check", "--read-data"]);
+    let said = String::from_utf8(damaged.stdout).unwrap();
+    let object = format!("packs/{}", pack.file_name().unwrap().to_str().unwrap());
+    assert_eq!(damaged.status.code(), Some(1), "{said}");
+    assert!(said.contains("problem: ") && said.contains(&object), "{said}");
+    let repaired = run(&["repair"]);
+    assert_eq!(repaired.status.code(), Some(1), "something is lost: {repaired:?}");
+    assert!(home.path().join("s/damaged").join(pack.file_name().unwrap()).exists());
+    ok(&["check", "--read-data"]);
+    for name in ["a", "b"] {
+        ok(&["put", name]);
+        ok(&["get", name, &format!("{name}-back")]);
+    }
+    for file in ["own", "same"] {
+        let read = |folder: &str| fs::read(home.path().join(folder).join(file)).unwrap();
+        assert!(read("a") == read("a-back"), "{file} comes back when it was put again");
+    }
+
+    ok(&["rm", "a"]);
+    assert_eq!(run(&["rm", "a"]).status.code(), Some(6));
+    ok(&["gc", "--grace", "0"]);
+    assert!(stats()["unique_bytes"].as_u64() < Some(1_000_000), "{}", stats());
+    ok(&["check", "--read-data"]);
+    ok(&["get", "b", "b-again"]);
 }

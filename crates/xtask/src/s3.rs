@@ -54,15 +54,7 @@ impl Link {
         query: &str,
         body: &[u8],
     ) -> Outcome<Answer> {
-        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let address = &self.endpoint.address;
-        let mark = if query.is_empty() { "" } else { "?" };
-        let mut head = format!("{method} {path}{mark}{query} HTTP/1.1\r\nhost: {address}\r\n");
-        for (name, value) in self.endpoint.signer.sign(method, address, path, query, &time) {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-        let mut request = head.into_bytes();
+        let mut request = self.head(method, path, query, body.len()).into_bytes();
         // A small body goes with its head.
         let rest = if body.len() <= 64 << 10 {
             request.extend_from_slice(body);
@@ -73,6 +65,29 @@ impl Link {
         self.stream.get_mut().write_all(&request).await?;
         self.stream.get_mut().write_all(rest).await?;
         self.answer().await
+    }
+
+    /// The signed head of a request with a body of so many bytes.
+    fn head(&self, method: &str, path: &str, query: &str, length: usize) -> String {
+        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let address = &self.endpoint.address;
+        let mark = if query.is_empty() { "" } else { "?" };
+        let mut head = format!("{method} {path}{mark}{query} HTTP/1.1\r\nhost: {address}\r\n");
+        for (name, value) in self.endpoint.signer.sign(method, address, path, query, &time) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("content-length: {length}\r\n\r\n"));
+        head
+    }
+
+    /// Sends a request with half of its body and goes away, as a client that is killed.
+    #[cfg(test)]
+    pub(crate) async fn break_off(mut self, method: &str, path: &str, query: &str, body: &[u8]) -> Outcome {
+        let head = self.head(method, path, query, body.len());
+        self.stream.get_mut().write_all(head.as_bytes()).await?;
+        self.stream.get_mut().write_all(&body[..body.len() / 2]).await?;
+        self.stream.get_mut().shutdown().await?;
+        Ok(())
     }
 
     async fn answer(&mut self) -> Outcome<Answer> {

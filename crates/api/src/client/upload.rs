@@ -14,17 +14,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::Method;
+use http::{Method, StatusCode};
 use pumasi_chunks::chunker::cut;
 use pumasi_chunks::delta::Known;
 use pumasi_chunks::list::PAGE;
 use pumasi_chunks::outline::{Outline, Outliner, Segment};
 use pumasi_chunks::possession::{self, SLICE_BYTES};
-use pumasi_types::Hash;
+use pumasi_types::{ByteSize, Hash};
 
 use super::{Call, ClientError, HubClient, JSON_BYTES_MAX, Progress, Source};
-use crate::wire::StoredBlob;
 use crate::wire::chunks::{AskChallenge, AskHeld, Challenge, Held, JoinBlobs, Joined, Linked, Possession};
+use crate::wire::{ErrorBody, HubInfo, StoredBlob};
 
 /// Smaller files are sent whole as well, in bytes: there is little to go on with.
 pub const UPLOAD_MIN: u64 = 32 << 20;
@@ -139,6 +139,8 @@ impl HubClient {
         content: Arc<dyn Content>,
         upload: &Upload,
     ) -> Result<Uploaded, ClientError> {
+        let length = blocking(&content, |content| content.open().map(|(_, length)| length)).await?;
+        self.takes(length).await?;
         let outline = blocking(&content, outline).await?;
         let Outline { hash, length, segments } = &outline;
         let nothing_sent = Uploaded { hash: *hash, size: *length, sent: 0 };
@@ -166,6 +168,27 @@ impl HubClient {
             self.join(names, *hash).await?;
         }
         Ok(Uploaded { sent, ..nothing_sent })
+    }
+
+    /// Whether the hub takes a file of so many bytes: asked before such a file is read, which takes long, and sent in
+    /// segments, each of which would be taken.
+    ///
+    /// # Errors
+    /// When it is too long, or the hub cannot be reached.
+    pub async fn takes(&self, length: u64) -> Result<(), ClientError> {
+        if length < UPLOAD_MIN {
+            return Ok(());
+        }
+        let info: HubInfo = self.get("/v1/hub").await?;
+        let Some(most) = info.max_upload_bytes.filter(|most| length > *most) else { return Ok(()) };
+        let message = format!(
+            "it has {}, and this hub takes no file of more than {}, see `serve --max-upload`",
+            ByteSize(length),
+            ByteSize(most)
+        );
+        let code = "too_large".to_owned();
+        let body = ErrorBody { code, message, number: None, state: None, possible: None };
+        Err(ClientError::Refused { status: StatusCode::PAYLOAD_TOO_LARGE, body: Box::new(body) })
     }
 
     /// Which of these blobs the caller holds, in their order.

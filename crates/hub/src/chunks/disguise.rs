@@ -2,7 +2,8 @@
 //! keep.
 //!
 //! Putting known bytes ends sooner: there is nothing to write. So a put of which the store knew a part waits, from when
-//! its last byte came, as long as a put of that length lately took that was all new. New bytes wait for nothing.
+//! its last byte came, as long as a put of that length lately took that was all new. New bytes wait for nothing. What a
+//! download brought lies here as a whole before it is put: that is timed from its beginning, by its length.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,22 +25,31 @@ const SUPPOSED_PER_BYTE: Duration = Duration::from_nanos(10);
 
 /// How long puts of new bytes took lately, from their last byte on.
 #[derive(Debug)]
-pub(crate) struct Disguise(Mutex<Vec<Recent>>);
+pub(crate) struct Disguise {
+    recent: Mutex<Vec<Recent>>,
+    /// Whether long puts take longer the longer they are, because their bytes are all here when they begin.
+    grows: bool,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Recent {
-    times: Vec<Duration>,
+    /// Lengths, and how long they took.
+    times: Vec<(u64, Duration)>,
     /// Which is replaced next.
     next: usize,
 }
 
-impl Default for Disguise {
-    fn default() -> Disguise {
-        Disguise(Mutex::new(vec![Recent::default(); CLASSES]))
-    }
-}
-
 impl Disguise {
+    /// Of puts that end soon after their last byte came.
+    pub(crate) fn of_coming() -> Disguise {
+        Disguise { recent: Mutex::new(vec![Recent::default(); CLASSES]), grows: false }
+    }
+
+    /// Of puts of what is here when they begin.
+    pub(crate) fn of_whole() -> Disguise {
+        Disguise { grows: true, ..Disguise::of_coming() }
+    }
+
     /// Waits until a put of new bytes would be over; remembers how long that took if it was one.
     pub(crate) async fn settle(&self, last: &LastByte, put: &Tally) {
         let since = last.get();
@@ -53,26 +63,28 @@ impl Disguise {
     }
 
     fn remember(&self, bytes: u64, took: Duration) {
-        let mut classes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut classes = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = &mut classes[class(bytes)];
         match recent.times.get_mut(recent.next) {
-            Some(time) => *time = took,
-            None => recent.times.push(took),
+            Some(time) => *time = (bytes, took),
+            None => recent.times.push((bytes, took)),
         }
         recent.next = (recent.next + 1) % REMEMBERED;
     }
 
     /// How long one of the last puts of about this length took that were all new, whichever `random` says.
     fn usual(&self, bytes: u64, random: u32) -> Duration {
-        let classes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let classes = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let class = class(bytes);
         // Those of a neighbouring length are better than none.
         let near = [class, class.saturating_sub(1), (class + 1).min(CLASSES - 1)];
         let known = near.iter().map(|class| &classes[*class].times).find(|times| !times.is_empty());
-        match known {
+        let (length, took) = match known {
             Some(times) => times[random as usize % times.len()],
-            None => SUPPOSED + SUPPOSED_PER_BYTE * (1_u32 << class.min(24)),
-        }
+            None => (1 << class, SUPPOSED + SUPPOSED_PER_BYTE * (1_u32 << class)),
+        };
+        let is_long = class == CLASSES - 1;
+        if self.grows && is_long { took.mul_f64(bytes as f64 / length as f64) } else { took }
     }
 }
 
@@ -133,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn known_bytes_take_as_long_as_new_ones_and_new_ones_no_longer_than_they_do() {
-        let disguise = Disguise::default();
+        let disguise = Disguise::of_coming();
         assert!(put(&disguise, 5_000, 0).await >= SUPPOSED, "even before anything new was put");
         for millis in [40, 60] {
             disguise.remember(5_000, Duration::from_millis(millis));
@@ -150,7 +162,7 @@ mod tests {
 
     #[test]
     fn only_the_latest_times_count_and_each_length_has_its_own() {
-        let disguise = Disguise::default();
+        let disguise = Disguise::of_coming();
         for millis in 0..200 {
             disguise.remember(100, Duration::from_millis(millis));
         }
@@ -160,5 +172,16 @@ mod tests {
         assert_eq!(all.iter().max(), Some(&Duration::from_millis(199)));
         assert_eq!(disguise.usual(1 << 30, 7), Duration::from_secs(9), "the ends of long puts are alike");
         assert!(disguise.usual(1 << 15, 0) < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_is_here_when_it_begins_takes_as_long_as_it_is() {
+        let disguise = Disguise::of_whole();
+        let supposed = |bytes: u32| SUPPOSED + SUPPOSED_PER_BYTE * bytes;
+        assert_eq!(disguise.usual(3 << 24, 0), supposed(1 << 24) * 3);
+        assert_eq!(disguise.usual(1_000, 0), supposed(1_024), "short ones wait for the disk");
+        disguise.remember(1 << 28, Duration::from_secs(2));
+        assert_eq!(disguise.usual(1 << 29, 0), Duration::from_secs(4));
+        assert_eq!(disguise.usual(1 << 40, 0), Duration::from_secs(2 << 12));
     }
 }

@@ -27,6 +27,8 @@ pub(crate) const LOOKED_AT: usize = 1_000;
 pub(crate) struct Chunks {
     /// How puts of known bytes are made to look like puts of new ones.
     pub(crate) disguise: Disguise,
+    /// The same of what downloads bring.
+    pub(crate) fetched: Disguise,
     /// Challenges that were not answered yet.
     pub(crate) challenges: Challenges,
     /// Blobs that are put together.
@@ -38,7 +40,8 @@ pub(crate) struct Chunks {
 impl Chunks {
     pub(crate) fn new() -> Chunks {
         Chunks {
-            disguise: Disguise::default(),
+            disguise: Disguise::of_coming(),
+            fetched: Disguise::of_whole(),
             challenges: Challenges::default(),
             joins: Joins::default(),
             places: Shares::new(EACH),

@@ -12,6 +12,7 @@ use pumasi_types::{ByteSize, DownloadId, Hash};
 
 use super::origins::Note;
 use super::{Task, Trouble, bytes, known};
+use crate::chunks::LastByte;
 use crate::server::Hub;
 
 /// What is put into the store before it is made durable, in bytes: as long as it is not, nothing is collected.
@@ -35,8 +36,8 @@ pub(super) struct Delivery<'a> {
     files: Vec<FetchedFile>,
     saved: u64,
     notes: Vec<Note>,
-    /// What puts bytes into the store now, and how many it was given.
-    writer: Option<(Writer, u64)>,
+    /// What puts bytes into the store now, how many it was given, and when it began.
+    writer: Option<(Writer, u64, LastByte)>,
     /// Blobs that were here.
     links: Vec<Hash>,
 }
@@ -61,17 +62,20 @@ impl<'a> Delivery<'a> {
         start: u64,
         length: u64,
     ) -> Result<(Hash, Hash), Trouble> {
-        if self.writer.as_ref().is_some_and(|(_, given)| *given >= AT_ONCE) {
+        if self.writer.as_ref().is_some_and(|(_, given, _)| *given >= AT_ONCE) {
             self.make_durable().await?;
         }
-        let (writer, given) = self.writer.get_or_insert_with(|| (self.hub.blobs.writer(), 0));
+        let begin = || (self.hub.blobs.writer(), 0, LastByte::now());
+        let (writer, given, _) = self.writer.get_or_insert_with(begin);
         *given = given.saturating_add(length);
         bytes::keep(writer, path, start, length).await
     }
 
     async fn make_durable(&mut self) -> Result<(), Trouble> {
-        if let Some((writer, _)) = self.writer.take() {
-            writer.finish().await.map_err(|error| Trouble::of_hub(&error))?;
+        if let Some((writer, _, begun)) = self.writer.take() {
+            let tally = writer.finish().await.map_err(|error| Trouble::of_hub(&error))?;
+            // Whoever has it fetched what he guesses must not tell from the time whether somebody keeps it.
+            self.hub.chunks.fetched.settle(&begun, &tally).await;
         }
         Ok(())
     }

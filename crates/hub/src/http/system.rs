@@ -25,6 +25,7 @@ pub(super) async fn hub(State(hub): State<Arc<Hub>>) -> Json<wire::HubInfo> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         time_ms: cell::now().0 / 1_000_000,
         fingerprint: hub.fingerprint.clone(),
+        max_upload_bytes: Some(hub.options.max_upload.0),
     })
 }
 

@@ -253,6 +253,53 @@ async fn a_group_links_what_its_members_hold() {
 }
 
 #[tokio::test]
+async fn what_is_too_long_is_refused_before_any_of_it_is_read() {
+    let hub = TestHub::with(|options| options.max_upload.0 = 100 << 20).await;
+    let alice = hub.researcher("alice", "1").await;
+    let path = hub.dir.path().join("file");
+    std::fs::File::create(&path).unwrap().set_len(200 << 20).unwrap();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let options = Upload::new(Arc::new(move |now| tell.lock().unwrap().push(now)));
+    let refused = refusal(alice.upload(&Source::File(path), &options).await);
+    assert_eq!((refused.0, refused.1.as_str()), (413, "too_large"));
+    assert!(refused.2.contains("it has 200 MiB") && refused.2.contains("100 MiB"), "{refused:?}");
+    assert!(told.lock().unwrap().is_empty(), "no segment was sent");
+}
+
+/// How long a put waits at least from its last byte on of which a part was known, when none as long was all new before:
+/// 15 ms, and 10 ns for each byte of the power of two above it, 16 MiB at most.
+fn supposed(bytes: usize) -> Duration {
+    Duration::from_millis(15) + Duration::from_nanos(10) * (bytes + 1).next_power_of_two().min(1 << 24) as u32
+}
+
+#[tokio::test]
+async fn known_bytes_are_acknowledged_no_sooner_than_new_ones_by_every_way() {
+    let hub = TestHub::new().await;
+    hub.researcher("alice", "1").await;
+    let token = hub.new_token("alice").await;
+    let bearer = format!("Bearer {token}");
+    // All of its chunks but one are known.
+    let zeros = vec![0; 6 << 20];
+    let framed = [&(zeros.len() as u64).to_le_bytes()[..], &zeros].concat();
+    let mut recipe = Encoder::new(&[]);
+    recipe.data(&zeros);
+    let recipe = recipe.finish();
+    for (method, path, body) in [
+        ("POST", "/v1/blobs", &zeros[..]),
+        ("POST", "/v1/blobs/many", &framed[..]),
+        ("POST", "/v1/blobs/composed", &recipe[..]),
+        ("PUT", "/v1/spaces/~/content?path=zeros", &zeros[..]),
+    ] {
+        let begun = Instant::now();
+        let answer = hub.raw(method, path, &[("authorization", &bearer)], body).await;
+        let took = begun.elapsed();
+        assert!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
+        assert!(took >= supposed(zeros.len()), "{method} {path} tells that its bytes were known: {took:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_join_that_takes_long_is_asked_for_again() {
     let hub = TestHub::with(|options| options.join_wait = Duration::from_millis(1)).await;
     let alice = hub.researcher("alice", "1").await;

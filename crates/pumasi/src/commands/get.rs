@@ -121,8 +121,7 @@ async fn get(
     let below = Arc::new(Below::open(root)?);
     let hashes = Arc::new(Hashes::of(root)?);
     let totals = totals(&entry);
-    let progress = Progress::start(out, "getting", Count::Bytes, totals.bytes);
-    let tally = Tally::new(progress, totals.files);
+    let tally = Tally::of(out, "getting", totals.bytes, totals.files);
     let written = |_: &Job, _| {};
     let (space, below_) = (place.space(), below.clone());
     let How { links, keys } = how;

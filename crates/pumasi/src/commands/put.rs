@@ -25,7 +25,6 @@ use crate::job::upload;
 use crate::job::watch::Interrupt;
 use crate::keys::{EncryptArgs, Keys};
 use crate::output::{Output, Table};
-use crate::progress::{Count, Progress};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -172,9 +171,8 @@ async fn put_one(
     let scan = send::blocking(move || Scan::of(&from)).await??;
     let hashes = Arc::new(Hashes::of(root)?);
     let there = there(client, &to, &scan).await?;
-    let progress = Progress::start(out, "putting", Count::Bytes, scan.bytes);
     let files = scan.found.iter().filter(|found| !matches!(found.kind, Kind::Folder { .. })).count();
-    let tally = Tally::new(progress, files as u64);
+    let tally = Tally::of(out, "putting", scan.bytes, files as u64);
     let (mut jobs, mut folders) = (Vec::new(), Vec::new());
     if scan.found.is_empty() && !to.path.is_root() {
         folders.push(to.path.clone());
@@ -247,8 +245,12 @@ async fn there(
     }
 }
 
-/// Refuses before anything is sent what cannot have room.
+/// Refuses before anything is read and sent what is too long or cannot have room.
 async fn room(client: &HubClient, to: &Place, jobs: &[Job]) -> Result<(), CliError> {
+    if let Some(longest) = jobs.iter().max_by_key(|job| job.sent()) {
+        let taken = client.takes(longest.sent()).await;
+        taken.map_err(CliError::hub(format!("put {}{}", to.prefix(), longest.target)))?;
+    }
     // One of the same size may be the same.
     let is_new = |job: &&Job| job.there.as_ref().is_none_or(|there| there.size != job.sent());
     let needed: u64 = jobs.iter().filter(is_new).map(Job::sent).sum();

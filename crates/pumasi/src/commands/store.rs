@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
 use pumasi_blobs::listing::What;
 use pumasi_blobs::names::{self, Named};
-use pumasi_blobs::{BlobError, BlobStore, Bucket, Options, tree};
+use pumasi_blobs::{BlobError, BlobStore, Bucket, Options, Share, tree};
 use pumasi_types::{ByteSize, Duration, Hash};
 use serde_json::json;
 
@@ -25,6 +25,7 @@ Examples:
   pumasi store get data restored --dir /backup
   pg_dump shop | pumasi store put - --name shop.sql --dir /backup
   pumasi store get shop.sql - --dir /backup | psql shop
+  pumasi store stats --names --dir /backup
   pumasi store check --read-data --dir /backup
   pumasi store rm data --dir /backup
   pumasi store gc --dir /backup
@@ -75,7 +76,11 @@ enum StoreCommand {
         name: String,
     },
     /// Show how much is stored, and how much the sharing of equal bytes saves
-    Stats,
+    Stats {
+        /// Also show what each name needs, and how much of it nothing else does
+        #[arg(long)]
+        names: bool,
+    },
     /// Look whether everything is there
     Check {
         /// Read and verify every byte
@@ -114,7 +119,7 @@ impl StoreArgs {
                 true => out.told(&json!({ "removed": name }), &format!("{name} is gone")).map(|()| Exit::Ok),
                 false => Err(CliError::NoName { dir, name }),
             },
-            StoreCommand::Stats => stats(&store, &dir, out).await,
+            StoreCommand::Stats { names } => stats(&store, &dir, names, out).await,
             StoreCommand::Check { read_data } => check(&store, &dir, read_data, out).await,
             StoreCommand::Repair => repair(&store, &dir, out).await,
             StoreCommand::Gc { .. } => collect(&store, &dir, out).await,
@@ -238,15 +243,23 @@ async fn roots(store: &BlobStore, dir: &Path) -> Result<Vec<Hash>, CliError> {
     Ok(roots)
 }
 
-async fn stats(store: &BlobStore, dir: &Path, out: &Output) -> Result<Exit, CliError> {
+async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Result<Exit, CliError> {
     let roots = roots(store, dir).await?;
     let logical = store.logical_bytes(stream::iter(roots)).await.map_err(failed(dir))?;
     let stats = store.stats().map_err(failed(dir))?;
-    let value = json!({
+    let shares = if names { shares(store, dir).await? } else { Vec::new() };
+    let mut value = json!({
         "logical_bytes": logical, "unique_bytes": stats.unique_bytes, "stored_bytes": stats.stored_bytes,
         "index_bytes": stats.index_bytes, "packs": stats.packs, "chunks": stats.chunks,
         "manifests": stats.manifests,
     });
+    if names {
+        let told = |(name, share): &(String, Share)| {
+            let Share { logical_bytes, own_bytes } = share;
+            json!({ "name": name, "logical_bytes": logical_bytes, "own_bytes": own_bytes })
+        };
+        value["names"] = shares.iter().map(told).collect();
+    }
     out.show(&value, "", || {
         Table::facts([
             ("named", format!("{}", ByteSize(logical))),
@@ -255,7 +268,29 @@ async fn stats(store: &BlobStore, dir: &Path, out: &Output) -> Result<Exit, CliE
             ("index", format!("{} for {} chunks", ByteSize(stats.index_bytes), stats.chunks)),
         ])
     })?;
+    if shares.is_empty() || out.json {
+        return Ok(Exit::Ok);
+    }
+    let mut table = Table::new(&[">NEEDS", ">ALONE", ">SAVES", "NAME"]);
+    for (name, Share { logical_bytes, own_bytes }) in shares {
+        let saved = logical_bytes.saturating_sub(own_bytes);
+        let size = |bytes| ByteSize(bytes).to_string();
+        table.row([size(logical_bytes), size(own_bytes), size(saved), name]);
+    }
+    out.line("")?;
+    out.table(&table)?;
     Ok(Exit::Ok)
+}
+
+/// What each name needs, and how much of it no other does.
+async fn shares(store: &BlobStore, dir: &Path) -> Result<Vec<(String, Share)>, CliError> {
+    let all = names::all(dir).map_err(failed(dir))?;
+    let mut needs = Vec::with_capacity(all.len());
+    for named in &all {
+        needs.push(tree::needed(store, named.what, named.blob).await.map_err(failed(dir))?);
+    }
+    let shares = store.shares(&needs).await.map_err(failed(dir))?;
+    Ok(all.into_iter().map(|named| named.name).zip(shares).collect())
 }
 
 async fn check(store: &BlobStore, dir: &Path, read_data: bool, out: &Output) -> Result<Exit, CliError> {

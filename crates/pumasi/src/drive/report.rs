@@ -12,7 +12,7 @@ use super::scan::LeftOut;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::progress::Progress;
+use crate::progress::{Count, Progress};
 
 /// How many of the files that did not go well are named; `--json` names all.
 const NAMED: usize = 10;
@@ -24,6 +24,8 @@ struct Inner {
     counts: Mutex<Counts>,
     progress: Progress,
     files: u64,
+    /// Whether progress is told in files, because they have no bytes.
+    by_files: bool,
 }
 
 /// A file that is under way, for progress only; it counts until it is dropped.
@@ -83,7 +85,15 @@ pub(crate) struct NotDone {
 impl Tally {
     /// Begins to count up to so many files.
     pub(crate) fn new(progress: Progress, files: u64) -> Tally {
-        Tally(Arc::new(Inner { counts: Mutex::default(), progress, files }))
+        Tally(Arc::new(Inner { counts: Mutex::default(), progress, files, by_files: false }))
+    }
+
+    /// Begins to count up to so many bytes in so many files, and to show it.
+    pub(crate) fn of(out: &Output, what: &str, bytes: u64, files: u64) -> Tally {
+        let by_files = bytes == 0;
+        let (count, total) = if by_files { (Count::Things, files) } else { (Count::Bytes, bytes) };
+        let progress = Progress::start(out, what, count, total);
+        Tally(Arc::new(Inner { counts: Mutex::default(), progress, files, by_files }))
     }
 
     /// A file was brought over; `moved` bytes of it travelled.
@@ -146,7 +156,11 @@ impl Inner {
 
     fn show(&self, counts: &Counts) {
         let files = format!("{}/{} files", counts.files_over, self.files);
-        self.progress.set(counts.over + counts.under_way, &files);
+        self.progress.set(self.how_far(counts), &files);
+    }
+
+    fn how_far(&self, counts: &Counts) -> u64 {
+        if self.by_files { counts.files_over } else { counts.over + counts.under_way }
     }
 }
 
@@ -227,4 +241,20 @@ impl Counts {
 
 fn name(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_bytes_is_counted_by_its_files() {
+        let out = Output::new(false, true);
+        for (bytes, expected) in [(0, 2), (9, 5)] {
+            let tally = Tally::of(&out, "putting", bytes, 3);
+            tally.done(bytes.min(5), 0);
+            tally.same(0);
+            assert_eq!(tally.0.how_far(&tally.0.counts()), expected);
+        }
+    }
 }

@@ -148,6 +148,25 @@ fn what_does_not_fit_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn what_is_too_long_for_the_hub_is_refused_before_it_is_sent() {
+    let scene = Scene::with(&["--max-upload", "40MiB"]);
+    let alice = scene.person("alice");
+    alice.write("d/small", "fits");
+    fs::File::create(alice.path("d/large")).unwrap().set_len(64 << 20).unwrap();
+    let (code, error) = alice.fails(&["put", "d", ":d"]);
+    assert_eq!(code, 5, "{error}");
+    assert!(
+        error.contains(":d/large") && error.contains("it has 64 MiB") && error.contains("40 MiB"),
+        "{error}"
+    );
+    assert!(error.contains("--max-upload") && error.contains("hint: "), "{error}");
+    assert_eq!((scene.received(), alice.names(":").len()), (0, 0));
+    fs::remove_file(alice.path("d/large")).unwrap();
+    alice.ok(&["put", "d", ":d"]);
+    assert_eq!(alice.names(":"), ["d/small"]);
+}
+
+#[test]
 fn a_link_is_made_listed_and_ended() {
     let scene = Scene::new();
     let alice = scene.person("alice");
@@ -157,10 +176,68 @@ fn a_link_is_made_listed_and_ended() {
     assert!(link["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{link}");
     let links = alice.json(&["links"]);
     assert_eq!((&links["links"][0]["left"], &links["links"][0]["path"]), (&3.into(), &"a".into()), "{links}");
+    // The password is a line on standard input where there is no terminal.
+    let mut share = alice.command(&["share", ":a", "--password", "--json"]);
+    let mut child = share.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all("물개\n".as_bytes()).unwrap();
+    let made = child.wait_with_output().unwrap();
+    let closed: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    let links = alice.json(&["links"]);
+    let has_password = |id: &serde_json::Value| {
+        let links = links["links"].as_array().unwrap();
+        links.iter().find(|link| link["id"] == *id).unwrap()["password"].clone()
+    };
+    assert_eq!((has_password(&closed["id"]), has_password(&link["id"])), (true.into(), false.into()));
+    assert_eq!(alice.fails(&["share", ":a", "--password"]).0, 2, "without one there is no link");
+    alice.ok(&["unshare", &format!(":{}", closed["id"])]);
+
     let number = format!(":{}", link["id"]);
     alice.ok(&["unshare", &number]);
     assert_eq!(alice.json(&["links"])["links"], serde_json::json!([]));
     assert_ne!(alice.fails(&["unshare", &number]).0, 0);
+}
+
+#[test]
+fn the_log_tells_who_did_what() {
+    let scene = Scene::new();
+    let (alice, bob) = (scene.person("alice"), scene.person("bob"));
+    alice.write("a", "x");
+    alice.ok(&["space", "make", "lab", "--keep", "7d"]);
+    alice.ok(&["put", "a", "lab:a"]);
+    alice.ok(&["space", "member", "lab", "bob", "write"]);
+    bob.ok(&["mv", "lab:a", "lab:b"]);
+    let link = alice.json(&["share", "lab:b"]);
+    let url = link["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let (hub, page) = url.split_once('/').unwrap();
+    let mut stream = std::net::TcpStream::connect(hub).unwrap();
+    write!(stream, "GET /{page}/raw HTTP/1.1\r\nhost: {hub}\r\nconnection: close\r\n\r\n").unwrap();
+    let answer = std::io::read_to_string(stream).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nx"), "{answer}");
+    bob.ok(&["rm", "lab:b"]);
+    alice.ok(&["undo", "lab:b"]);
+
+    let text = alice.ok(&["log", "show", scene.hub_folder().to_str().unwrap(), "--json"]);
+    let entries = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let requests = entries.flat_map(|entry| entry["requests"].as_array().unwrap().clone());
+    let of_files = |request: serde_json::Value| {
+        let kind = request["command"]["Files"].as_object()?.keys().next()?.clone();
+        Some((request["caller"].as_u64()?, kind))
+    };
+    let did: Vec<(u64, String)> = requests.filter_map(of_files).collect();
+    let number = |account: serde_json::Value| account["id"].as_u64().unwrap();
+    let (a, b) = (number(alice.json(&["account"])), number(bob.json(&["account"])));
+    for (who, what) in [
+        (a, "CreateSpace"),
+        (a, "PutFiles"),
+        (a, "SetMember"),
+        (b, "Move"),
+        (a, "AddLink"),
+        (b, "Remove"),
+        (a, "Restore"),
+    ] {
+        assert!(did.iter().any(|(by, kind)| *by == who && kind == what), "{who} {what}: {did:?}");
+    }
+    assert!(did.iter().any(|(_, kind)| kind == "UseLink"), "{did:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod clock;
 mod damage;
 mod disk;
 mod faults;
+mod folders;
 mod guests;
 mod hostile;
 mod http2;

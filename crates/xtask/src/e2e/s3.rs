@@ -350,19 +350,160 @@ async fn small(endpoint: &Endpoint, method: &str, next: &std::sync::atomic::Atom
     Ok(0)
 }
 
+/// Requests that are under way at once, each on a connection of its own.
+const CROWD: usize = 10_000;
+
+#[test]
+fn ten_thousand_requests_at_once_are_all_answered() {
+    let shop = Shop::open(&["--no-tls", "--requests-per-s", "1000000"]);
+    let endpoint = shop.endpoint();
+    // Where a process may have fewer connections, there are fewer.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let count = limit.map_or(CROWD, |limit| CROWD.min(limit.saturating_sub(500) as usize));
+    let done: Outcome = block_on(async {
+        endpoint.connect().await?.ask("PUT", "/crowd", "", b"").await?.done()?;
+        let mut links = Vec::with_capacity(count);
+        for _ in 0..count {
+            links.push(endpoint.connect().await?);
+        }
+        for method in ["PUT", "GET"] {
+            let asked = links.iter_mut().enumerate().map(|(n, link)| crowded(link, method, n));
+            let answered = futures_util::future::join_all(asked).await;
+            let failed: Vec<String> = answered.into_iter().filter_map(Result::err).collect();
+            let some = &failed[..failed.len().min(3)];
+            assert!(failed.is_empty(), "{} of {count} were not done: {some:?}", failed.len());
+        }
+        Ok(())
+    });
+    done.expect("a bucket and connections");
+    println!("{count} at once");
+    shop.check_log();
+}
+
+/// One request among many.
+async fn crowded(link: &mut Link, method: &str, n: usize) -> Result<(), String> {
+    let (path, body) = (format!("/crowd/{}/{n}", n % 100), format!("object {n} of a crowd"));
+    let sent = if method == "PUT" { body.as_bytes() } else { b"" };
+    let got = link.ask(method, &path, "", sent).await.and_then(|answer| answer.done());
+    match got {
+        Ok(got) if method == "PUT" || got == body.as_bytes() => Ok(()),
+        Ok(_) => Err(format!("{path} has other bytes")),
+        Err(error) => Err(format!("{method} {path}: {error}")),
+    }
+}
+
+/// Begins an upload in parts; its id.
+async fn begin_parts(link: &mut Link, path: &str) -> Outcome<String> {
+    let begun = String::from_utf8(link.ask("POST", path, "uploads=", b"").await?.done()?)?;
+    let id = begun.split("<UploadId>").nth(1).and_then(|rest| rest.split('<').next());
+    Ok(id.ok_or("no id")?.to_owned())
+}
+
+/// Sends part `n`, from 0.
+async fn send_part(link: &mut Link, path: &str, id: &str, n: usize, part: &[u8]) -> Outcome {
+    link.ask("PUT", path, &format!("partNumber={}&uploadId={id}", n + 1), part).await?.done().map(drop)
+}
+
+/// The parts that came, as the hub lists them, and the list that completes an object of them.
+async fn list_parts(link: &mut Link, path: &str, id: &str) -> Outcome<(Vec<usize>, String)> {
+    let told = String::from_utf8(link.ask("GET", path, &format!("uploadId={id}"), b"").await?.done()?)?;
+    let between = |open: &str, close: &str| -> Vec<String> {
+        let found = told.split(open).skip(1).filter_map(|rest| rest.split(close).next());
+        found.map(str::to_owned).collect()
+    };
+    let (numbers, tags) = (between("<PartNumber>", "</PartNumber>"), between("<ETag>", "</ETag>"));
+    let part = |(n, tag)| format!("<Part><PartNumber>{n}</PartNumber><ETag>{tag}</ETag></Part>");
+    let list: String = numbers.iter().zip(tags).map(part).collect();
+    let numbers = numbers.iter().map(|n| n.parse()).collect::<Result<Vec<usize>, _>>()?;
+    Ok((numbers, format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>")))
+}
+
 /// The parts of an object, sent; id, and the list that completes it.
 async fn send_parts(link: &mut Link, path: &str, parts: &[Vec<u8>]) -> Outcome<(String, String)> {
-    let begun = String::from_utf8(link.ask("POST", path, "uploads=", b"").await?.done()?)?;
-    let id =
-        begun.split("<UploadId>").nth(1).and_then(|rest| rest.split('<').next()).ok_or("no id")?.to_owned();
+    let id = begin_parts(link, path).await?;
     for (n, part) in parts.iter().enumerate() {
-        link.ask("PUT", path, &format!("partNumber={}&uploadId={id}", n + 1), part).await?.done()?;
+        send_part(link, path, &id, n, part).await?;
     }
-    let told = String::from_utf8(link.ask("GET", path, &format!("uploadId={id}"), b"").await?.done()?)?;
-    let tags = told.split("<ETag>").skip(1).filter_map(|rest| rest.split("</ETag>").next());
-    let part = |(n, tag)| format!("<Part><PartNumber>{}</PartNumber><ETag>{tag}</ETag></Part>", n + 1);
-    let list: String = tags.enumerate().map(part).collect();
-    Ok((id, format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>")))
+    let (_, list) = list_parts(link, path, &id).await?;
+    Ok((id, list))
+}
+
+#[test]
+fn a_hub_killed_while_parts_come_keeps_those_that_it_acknowledged() {
+    let mut shop = Shop::open(&["--no-tls"]);
+    let parts: Vec<Vec<u8>> = (0..6).map(|n| noise(&format!("piece {n}"), 5 << 20)).collect();
+    let endpoint = shop.endpoint();
+    let made: Outcome =
+        block_on(async { endpoint.connect().await?.ask("PUT", "/parts", "", b"").await?.done().map(drop) });
+    made.expect("a bucket");
+    for (round, wait) in [15, 50, 90, 140, 200, 300].into_iter().enumerate() {
+        let path = format!("/parts/object-{round}");
+        let id = block_on(async { begin_parts(&mut endpoint.connect().await?, &path).await });
+        let id = id.expect("an upload begins");
+        let sending = {
+            let (endpoint, path, id, parts) = (endpoint.clone(), path.clone(), id.clone(), parts.clone());
+            // How many were acknowledged before the hub died.
+            std::thread::spawn(move || {
+                let is_sent = |(n, part): (usize, &Vec<u8>)| {
+                    let send = async { send_part(&mut endpoint.connect().await?, &path, &id, n, part).await };
+                    block_on(send).is_ok()
+                };
+                parts.iter().enumerate().take_while(|one| is_sent(*one)).count()
+            })
+        };
+        std::thread::sleep(Duration::from_millis(wait));
+        shop.pool.hub().expect("a hub").kill().expect("it was alive");
+        let told = sending.join().expect("no panic");
+        shop.pool.start_hub().expect("it starts again");
+        let whole: Outcome<Vec<u8>> = block_on(async {
+            let mut link = endpoint.connect().await?;
+            let (listed, _) = list_parts(&mut link, &path, &id).await?;
+            assert!(
+                (1..=told).all(|n| listed.contains(&n)),
+                "{told} were acknowledged, there are {listed:?}"
+            );
+            for (n, part) in parts.iter().enumerate().skip(told) {
+                send_part(&mut link, &path, &id, n, part).await?;
+            }
+            let (_, list) = list_parts(&mut link, &path, &id).await?;
+            link.ask("POST", &path, &format!("uploadId={id}"), list.as_bytes()).await?.done()?;
+            link.ask("GET", &path, "", b"").await?.done()
+        });
+        assert!(whole.expect("it goes on") == parts.concat(), "round {round}: other bytes");
+        println!("killed after {wait} ms: {told} of {} parts had come", parts.len());
+    }
+    shop.check_log();
+}
+
+#[test]
+fn a_client_killed_in_the_middle_of_a_part_leaves_nothing_of_it() {
+    let shop = Shop::open(&["--no-tls"]);
+    let endpoint = shop.endpoint();
+    let [first, other, second] = ["first", "other", "second"].map(|name| noise(name, 5 << 20));
+    let (path, whole) = ("/halves/object", [&first[..], &second].concat());
+    let done: Outcome = block_on(async {
+        let mut link = endpoint.connect().await?;
+        link.ask("PUT", "/halves", "", b"").await?.done()?;
+        let id = begin_parts(&mut link, path).await?;
+        send_part(&mut link, path, &id, 0, &first).await?;
+        // One that is there already, and one that is not.
+        for (number, part) in [(1, &other), (2, &second)] {
+            let query = format!("partNumber={number}&uploadId={id}");
+            endpoint.connect().await?.break_off("PUT", path, &query, part).await?;
+        }
+        // If there were anything of them, it would come about now.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (listed, _) = list_parts(&mut link, path, &id).await?;
+        assert_eq!(listed, [1]);
+        send_part(&mut link, path, &id, 1, &second).await?;
+        let (_, list) = list_parts(&mut link, path, &id).await?;
+        link.ask("POST", path, &format!("uploadId={id}"), list.as_bytes()).await?.done()?;
+        let read = link.ask("GET", path, "", b"").await?.done()?;
+        assert!(read == whole, "the object has other bytes");
+        Ok(())
+    });
+    done.expect("it goes on");
+    shop.check_log();
 }
 
 #[test]
