@@ -156,10 +156,9 @@ mod tests {
         let Village { state, shelves, time, .. } = village;
         shelves.check(&state).expect("all is there");
         let spaces = state.files().spaces().iter();
-        let managed = spaces
+        let mut managed = spaces
             .flat_map(|(id, space)| space.members.iter().map(move |(member, has)| (*id, *member, *has)));
-        let (space, caller, _) =
-            managed.into_iter().find(|(.., has)| *has == Access::Manage).expect("there is one");
+        let (space, caller, _) = managed.find(|(.., has)| *has == Access::Manage).expect("there is one");
         let path: FilePath = "new".parse().expect("a path");
         let silent = [
             FilesCommand::MakeFolder { space, path: path.clone() },
@@ -181,7 +180,7 @@ mod tests {
             changed += 1;
             assert!(shelves.check(&state).is_err());
         }
-        assert!(changed > 2, "some of them change something");
+        assert!(changed >= 2, "folders and uploads can be made");
         for command in [
             FilesCommand::RemoveSpace { space: SpaceId(1_000) },
             FilesCommand::UseLink { link: LinkId(1_000_000) },
