@@ -5,10 +5,11 @@ use std::sync::Arc;
 use pumasi_core::{Answer, Checks, Command, Done, JobSpec, OrderAnswer, Role, Roles};
 use pumasi_types::{
     AccountId, Amount, ByteSize, Currency, Duration, EngineId, Fuel, Hash, HoldId, JobId, Limits, OrderId,
-    Price, RequestId, Time,
+    Price, RequestId, SpaceId, Time,
 };
 
 use crate::dice::{Dice, mix};
+use crate::files::Neighbours;
 use crate::truth::FUEL_MAX;
 use crate::{files, market};
 
@@ -95,8 +96,8 @@ impl Client {
         }
     }
 
-    /// The next request, if it wants something now; `clock` is the hub's and `accounts` are the known ones.
-    pub(crate) fn next(&mut self, clock: Time, accounts: &[AccountId]) -> Option<&Asked> {
+    /// The next request, if it wants something now; `clock` is the hub's and `near` are the known ones.
+    pub(crate) fn next(&mut self, clock: Time, near: Neighbours<'_>) -> Option<&Asked> {
         if self.asked.is_some() || self.account.is_none() {
             return None;
         }
@@ -106,7 +107,7 @@ impl Client {
             None if self.part == Part::Merchant => {
                 (self.fresh_id(), market::trade(self.account?, &mut self.dice)?)
             }
-            None => self.wish(clock, accounts)?,
+            None => self.wish(clock, near)?,
         };
         self.requests += 1;
         let number = self.requests;
@@ -119,7 +120,8 @@ impl Client {
     }
 
     /// What a researcher does when nothing has to be done.
-    fn wish(&mut self, clock: Time, accounts: &[AccountId]) -> Option<(RequestId, Command)> {
+    fn wish(&mut self, clock: Time, near: Neighbours<'_>) -> Option<(RequestId, Command)> {
+        let accounts = near.accounts;
         let id = self.fresh_id();
         let currency = Currency::CREDIT;
         let amount = Amount(self.dice.spread(1, 1_000_000) as i64);
@@ -154,7 +156,7 @@ impl Client {
             }
             23..=24 if !self.orders.is_empty() => market::follow_up(&self.orders, &mut self.dice),
             20..=22 => market::shopping(self.account?, &mut self.keys, &mut self.dice),
-            26..=33 => files::wish(&self.belongings, &mut self.dice),
+            26..=33 => files::wish(&mut self.belongings, near, clock, &mut self.dice),
             _ => return None,
         };
         Some((id, command))
@@ -216,11 +218,16 @@ impl Client {
             Ok(Done::Job(job)) => self.jobs.push(*job),
             Ok(Done::Hold(hold)) => self.holds.push(*hold),
             Ok(Done::Orders(answers)) => self.orders.extend(answers.iter().filter_map(OrderAnswer::placed)),
-            Ok(Done::Files(done)) => self.belongings.told(&asked.command, done),
-            _ => {}
+            Ok(done) => self.belongings.told(&asked.command, done),
+            Err(_) => {}
         }
         self.record.push((asked.id, asked.command.clone(), answer.clone()));
         Some((asked.id, asked.command))
+    }
+
+    /// Somebody let it into a space.
+    pub(crate) fn let_in(&mut self, space: SpaceId) {
+        self.belongings.let_in(space);
     }
 
     pub(crate) fn chance(&mut self) -> &mut Dice {

@@ -179,7 +179,7 @@ impl Hub {
         self.ask(Request { caller: State::SYSTEM, id: None, command }, Reply::Own);
     }
 
-    /// What became of something that it fetches.
+    /// Something that it did or would like to do, and that may be refused: of what it fetches, and of visitors.
     pub(crate) fn report(&mut self, command: Command) {
         self.ask(Request { caller: State::SYSTEM, id: None, command }, Reply::Fetching);
     }

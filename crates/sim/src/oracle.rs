@@ -126,6 +126,7 @@ impl Oracle {
         let placed = self.sales.placed() as usize;
         let applied = self.state.apply(head.time, &requests);
         self.head = head;
+        self.shelves.pass(self.state.now());
         let mut steps = Vec::new();
         for (request, answer) in requests.iter().zip(&applied.answers) {
             let key = request.id.map(|id| (request.caller, id));
@@ -143,9 +144,9 @@ impl Oracle {
             if let Ok(done) = answer {
                 self.sales.follow(&self.state, request.caller, &request.command, done)?;
                 self.letters.follow(&self.state, &request.command, done);
-                if is_new {
-                    self.shelves.follow(&request.command, done);
-                }
+            }
+            if is_new {
+                self.shelves.follow(request, answer)?;
             }
             self.judge.reported(&self.state, &records, (request, answer), truth)?;
         }

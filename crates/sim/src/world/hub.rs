@@ -298,7 +298,8 @@ impl World {
         Ok(())
     }
 
-    /// The hub brings events to webhooks and fetches files, and reports on the way to the log what came of them.
+    /// The hub brings events to webhooks, fetches files and lets visitors in, and reports on the way to the log what came
+    /// of it.
     pub(crate) fn carry(&mut self, life: u64) {
         if life != self.hub_life || self.hub.is_none() {
             return;
@@ -306,11 +307,12 @@ impl World {
         let clock = self.hub_clock();
         let reports = self.oracle.carry(clock, &mut self.told);
         let fetched = files::report(&self.oracle.state, &mut self.told);
+        let visit = files::visit(&self.oracle.state, &mut self.told);
         let Some(hub) = &mut self.hub else { return };
         if !reports.is_empty() {
             hub.tell(Command::ReportWebhooks(reports));
         }
-        fetched.into_iter().for_each(|report| hub.report(report));
+        fetched.into_iter().chain(visit).for_each(|report| hub.report(report));
         self.wake_hub();
         let wait = self.told.spread(S, 300 * S);
         self.plan_in(wait, Event::Carry { life });

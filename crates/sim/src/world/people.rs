@@ -1,13 +1,13 @@
 //! Owners, researchers and the operator: who they are, and their requests on the way.
 
-use pumasi_core::{Answer, Command, Done, MarketTerms, Rate, Request, Role, Roles, State};
+use pumasi_core::{Answer, Command, Done, FilesCommand, MarketTerms, Rate, Request, Role, Roles, State};
 use pumasi_types::{Amount, Currency, JobId, RequestId};
 
 use super::{Event, MS, S, World};
 use crate::client::{MERCHANT, Part, owner, token};
 use crate::dice::Dice;
 use crate::faults::Kind;
-use crate::files;
+use crate::files::{self, Neighbours};
 use crate::hub::{Attempt, Reply};
 use crate::machine::{Character, Machine};
 use crate::oracle::{Holds, require};
@@ -99,8 +99,11 @@ impl World {
         if self.clients[client].part == Part::Operator && !is_resting && self.chaos.once_in(3) {
             self.change_mind();
         }
+        let researchers = self.clients.iter().filter(|one| one.part == Part::Researcher);
+        let researchers: Vec<_> = researchers.filter_map(|one| one.account).collect();
+        let near = Neighbours { accounts: &self.accounts, researchers: &researchers };
         let one = &mut self.clients[client];
-        if !(is_resting && one.plan.is_empty()) && one.next(clock, &self.accounts).is_some() {
+        if !(is_resting && one.plan.is_empty()) && one.next(clock, near).is_some() {
             self.try_again(client);
         }
         let wait = match (self.clients[client].plan.is_empty(), self.clients[client].part) {
@@ -165,8 +168,8 @@ impl World {
         if late {
             self.tally.seen(Kind::RequestTwice);
         }
-        if let Some(claim) = files::seen(&request) {
-            hub.tell(claim);
+        for command in files::seen(hub.cell.state(), &request) {
+            hub.tell(command);
         }
         hub.ask(request, Reply::Client(attempt));
         self.wake_hub();
@@ -212,6 +215,10 @@ impl World {
                     hub.wait_for(job, attempt);
                     self.wake_hub();
                 }
+            }
+            (Command::Files(FilesCommand::SetMember { space, account, access: Some(_) }), Ok(_)) => {
+                let member = self.clients.iter_mut().filter(|client| client.account == Some(*account));
+                member.for_each(|client| client.let_in(*space));
             }
             _ => {}
         }
