@@ -182,7 +182,7 @@ impl BlobStore {
             if read_data {
                 checked.bytes_read += index.length;
                 for name in self.examine(&info.id, index).await?.damaged {
-                    self.damaged_mut().names.insert(name);
+                    self.damaged_mut().names.insert(name, None);
                     checked.problems.push(Problem::DamagedEntry { object: object.clone(), name });
                 }
             }

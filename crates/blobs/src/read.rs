@@ -248,18 +248,27 @@ impl BlobStore {
         Err(None)
     }
 
-    /// A pack that was missing is there: its server had lost sight of it for a while. One in a folder may be cut, and only
-    /// a repair tells.
+    /// A pack that was missing is there, and what failed only for want of it: its server had lost sight of it for a while.
+    /// One in a folder may be cut, and only a repair tells.
     fn found_there(&self, pack: PackNumber) {
         if !self.inner().is_local && self.damaged().packs.contains(&pack) {
-            self.damaged_mut().packs.remove(&pack);
+            let mut damaged = self.damaged_mut();
+            damaged.packs.remove(&pack);
+            damaged.names.retain(|_, missed| *missed != Some(pack));
         }
     }
 
     /// Remembers that something cannot be read, and says so.
     pub(crate) fn found_damaged(&self, blob: &Hash, name: &Hash, location: &Location) -> BlobError {
         self.inner().cache.forget(location.pack, location.place.start);
-        self.damaged_mut().names.extend([*blob, *name]);
+        let mut damaged = self.damaged_mut();
+        let missed = damaged.packs.get(&location.pack).copied();
+        for name in [blob, name] {
+            // What is altered stays so when a pack comes back.
+            let why = damaged.names.entry(*name).or_insert(missed);
+            *why = why.and(missed);
+        }
+        drop(damaged);
         let object = self.object_of(location).map_or_else(|| "a pack".to_owned(), |path| path.to_string());
         BlobError::Damaged { hash: *blob, object }
     }

@@ -94,8 +94,8 @@ pub(crate) struct Inner {
 /// What is known not to be readable: it counts as missing, so that storing it again repairs it.
 #[derive(Debug, Default)]
 pub(crate) struct Damaged {
-    /// Chunks and blobs that once failed to read.
-    pub(crate) names: HashSet<Hash>,
+    /// Chunks and blobs that once failed to read; and the pack, when they failed only because that was not there.
+    pub(crate) names: HashMap<Hash, Option<PackNumber>>,
     /// Packs that are gone or have another length than they should.
     pub(crate) packs: HashSet<PackNumber>,
 }
@@ -334,7 +334,7 @@ impl BlobStore {
     /// Whether something can be read as far as is known.
     pub(crate) fn is_sound(&self, name: &Hash, location: &Location) -> bool {
         let damaged = self.damaged();
-        (damaged.names.is_empty() || !damaged.names.contains(name))
+        (damaged.names.is_empty() || !damaged.names.contains_key(name))
             && (damaged.packs.is_empty() || !damaged.packs.contains(&location.pack))
     }
 

@@ -4,10 +4,13 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use common::noise;
-use futures_util::stream;
+use futures_util::{TryStreamExt, stream};
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use pumasi_blobs::{BlobError, BlobStore, Options, Problem};
 use pumasi_types::Hash;
 
@@ -114,6 +117,36 @@ async fn missing_and_cut_packs_are_named_and_what_they_held_is_forgotten() {
     let tally = writer.finish().await.unwrap();
     assert!(tally.new_bytes < 36 << 20, "what was left is used: {tally:?}");
     assert!(store.get(&hash).await.unwrap() == large);
+}
+
+#[tokio::test]
+async fn what_failed_only_for_want_of_a_pack_is_sound_when_that_is_there_again() {
+    let (dir, objects) = (tempfile::tempdir().unwrap(), Arc::new(InMemory::new()));
+    let store = BlobStore::open_on(dir.path(), objects.clone(), Options::default()).await.unwrap();
+    let large = noise(1, 3 << 20);
+    let hash = store.put(large.clone()).await.unwrap();
+    let packs: Vec<_> = objects.list(Some(&"packs".into())).try_collect().await.unwrap();
+    let chunks = packs.into_iter().max_by_key(|pack| pack.size).unwrap().location;
+    let whole = objects.get(&chunks).await.unwrap().bytes().await.unwrap();
+
+    objects.delete(&chunks).await.unwrap();
+    assert!(matches!(store.get(&hash).await, Err(BlobError::Damaged { .. })));
+    assert!(matches!(store.link(&hash).await, Err(BlobError::NotFound { .. })));
+    objects.put(&chunks, PutPayload::from_bytes(whole.clone())).await.unwrap();
+    assert!(store.get(&hash).await.unwrap() == large);
+    store.link(&hash).await.unwrap();
+
+    let mut altered = whole.to_vec();
+    altered[100] ^= 1;
+    objects.put(&chunks, PutPayload::from(altered)).await.unwrap();
+    assert!(matches!(store.get(&hash).await, Err(BlobError::Damaged { .. })));
+    objects.delete(&chunks).await.unwrap();
+    assert!(matches!(store.get(&hash).await, Err(BlobError::Damaged { .. })));
+    objects.put(&chunks, PutPayload::from_bytes(whole)).await.unwrap();
+    assert!(store.get(&hash).await.unwrap() == large);
+    assert!(!store.contains(&hash).unwrap(), "it failed for another reason, too");
+    store.put(large).await.unwrap();
+    store.link(&hash).await.unwrap();
 }
 
 #[tokio::test]
