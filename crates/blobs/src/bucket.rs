@@ -38,7 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The bucket, and the folder in it, where a store keeps its packs: `s3://BUCKET[/PREFIX]`.
 ///
 /// The server and the keys are taken from the environment, as other programs take them: `AWS_ACCESS_KEY_ID`,
-/// `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL` (Amazon's own servers without it), `AWS_REGION` and `AWS_CA_BUNDLE`.
+/// `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL` (Amazon's own servers without it), `AWS_REGION` and `AWS_CA_BUNDLE`; and
+/// `AWS_CONDITIONAL_PUT=disabled` for one that cannot write on a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
     name: String,
@@ -110,7 +111,16 @@ impl Bucket {
 
     /// Opens the place for the store in `dir`, and makes it its own when it belongs to nobody.
     pub(crate) async fn open(&self, dir: &Path) -> Result<Arc<dyn ObjectStore>, BlobError> {
-        let (objects, home) = (self.connect()?, Home::read(dir)?);
+        self.claim(self.connect()?, dir).await
+    }
+
+    /// The same of a place that is connected to.
+    async fn claim(
+        &self,
+        objects: Arc<dyn ObjectStore>,
+        dir: &Path,
+    ) -> Result<Arc<dyn ObjectStore>, BlobError> {
+        let home = Home::read(dir)?;
         let object = path::Path::from(OWNER);
         let failed = |operation| move |e| BlobError::object(operation, OWNER, e);
         let owner = async || match objects.get(&object).await {
@@ -133,10 +143,11 @@ impl Bucket {
                 let put = objects.put_opts(&object, payload.clone(), PutMode::Create.into()).await;
                 match put {
                     Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+                    // Conditions were switched off by who runs this.
                     Err(object_store::Error::NotImplemented { .. }) => {
                         objects.put(&object, payload).await.map_err(failed("write"))?;
                     }
-                    Err(error) => return Err(failed("write")(error)),
+                    Err(error) => return Err(self.unclaimed(error)),
                 }
                 // Another store that was started at the same time may have been first.
                 owner().await?
@@ -146,6 +157,18 @@ impl Bucket {
             true => Ok(objects),
             false => Err(BlobError::Owned { place: self.to_string(), dir: dir.to_owned() }),
         }
+    }
+
+    /// Why nobody could be made the owner of this place.
+    fn unclaimed(&self, error: object_store::Error) -> BlobError {
+        let Some(reason) = http::Unconditional::behind(&error) else {
+            return BlobError::object("write", OWNER, error);
+        };
+        let problem = format!(
+            "{reason}, so two stores could take this place at the same time; use a server that does, or, if surely no \
+             other store is given this place, set AWS_CONDITIONAL_PUT=disabled and start again"
+        );
+        BlobError::Bucket { place: self.to_string(), problem }
     }
 }
 

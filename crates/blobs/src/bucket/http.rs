@@ -114,6 +114,29 @@ async fn dial(tls: &TlsConnector, uri: &Uri) -> io::Result<Box<dyn Line>> {
     Ok(Box::new(tls.connect(name, stream).await?))
 }
 
+/// A server cannot write on a condition. It is no trouble that passes, so it is asked only once.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the server {server} does not write on the condition that nothing is there (If-None-Match: it answers 501)"
+)]
+pub(super) struct Unconditional {
+    server: String,
+}
+
+impl Unconditional {
+    /// The reason of a failure, if this is it.
+    pub(super) fn behind(error: &object_store::Error) -> Option<&Unconditional> {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
 /// A server that speaks S3.
 #[derive(Debug)]
 struct Server(Client<Connector, HttpRequestBody>);
@@ -121,8 +144,15 @@ struct Server(Client<Connector, HttpRequestBody>);
 #[async_trait]
 impl HttpService for Server {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let condition = request.headers().contains_key(header::IF_NONE_MATCH).then(|| request.uri().clone());
         let answer = timeout(ANSWER_MAX, self.0.request(request)).await.map_err(again)?.map_err(again)?;
         let (mut head, body) = answer.into_parts();
+        if head.status == StatusCode::NOT_IMPLEMENTED
+            && let Some(uri) = condition
+        {
+            let server = uri.authority().map_or_else(String::new, |authority| authority.to_string());
+            return Err(HttpError::new(HttpErrorKind::Unknown, Unconditional { server }));
+        }
         if head.status == StatusCode::RANGE_NOT_SATISFIABLE {
             // The object ends before: what is asked for is not there, and is not a server's trouble that passes.
             head.status = StatusCode::NOT_FOUND;
@@ -161,12 +191,27 @@ fn again(error: impl Into<Box<dyn Error + Send + Sync>>) -> HttpError {
 
 #[cfg(test)]
 mod tests {
-    use object_store::aws::AmazonS3Builder;
+    use std::sync::Arc;
+
+    use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
     use object_store::{GetOptions, GetRange, ObjectStore};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    use super::super::Bucket;
     use super::*;
+    use crate::BlobError;
+
+    /// The bucket `packs` of a server.
+    fn packs(server: &str) -> AmazonS3Builder {
+        AmazonS3Builder::new()
+            .with_bucket_name("packs")
+            .with_endpoint(server)
+            .with_access_key_id("key")
+            .with_secret_access_key("secret")
+            .with_allow_http(true)
+            .with_http_connector(Connector::trusting(None).unwrap())
+    }
 
     #[tokio::test]
     async fn what_lies_behind_the_end_of_an_object_is_not_there() {
@@ -179,17 +224,63 @@ mod tests {
             let answer = b"HTTP/1.1 416 Range Not Satisfiable\r\ncontent-length: 0\r\n\r\n";
             line.write_all(answer).await.unwrap();
         });
-        let objects = AmazonS3Builder::new()
-            .with_bucket_name("packs")
-            .with_endpoint(server)
-            .with_access_key_id("key")
-            .with_secret_access_key("secret")
-            .with_allow_http(true)
-            .with_http_connector(Connector::trusting(None).unwrap())
-            .build()
-            .unwrap();
+        let objects = packs(&server).build().unwrap();
         let options = GetOptions::new().with_range(Some(GetRange::Bounded(10..20)));
         let error = objects.get_opts(&"a.pack".into(), options).await.map(drop).unwrap_err();
         assert!(matches!(error, object_store::Error::NotFound { .. }), "{error}");
+    }
+
+    /// A server of one object, which has the length of a store's id. It knows no conditions.
+    async fn unconditional(listener: TcpListener) {
+        let mut object = None;
+        loop {
+            let (mut line, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            let (head, body) = loop {
+                assert!(line.read_buf(&mut asked).await.unwrap() > 0);
+                let text = std::str::from_utf8(&asked).unwrap();
+                if let Some((head, body)) = text.split_once("\r\n\r\n")
+                    && (head.starts_with("GET") || body.len() == 32)
+                {
+                    break (head.to_ascii_lowercase(), body.to_owned());
+                }
+            };
+            let (status, sent) = match head.starts_with("get") {
+                true => object.clone().map_or(("404 Not Found", String::new()), |object| ("200 OK", object)),
+                false if head.contains("if-none-match") => ("501 Not Implemented", String::new()),
+                false => {
+                    object = Some(body);
+                    ("200 OK", String::new())
+                }
+            };
+            let length = sent.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\netag: \"1\"\r\n\
+                 last-modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n{sent}"
+            );
+            line.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_without_conditions_is_named_at_once_and_taken_only_by_who_says_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(unconditional(listener));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("packs")).unwrap();
+        let bucket: Bucket = "s3://packs".parse().unwrap();
+        let builder = packs(&format!("http://{address}"));
+        let objects = Arc::new(builder.clone().build().unwrap());
+        let error = bucket.claim(objects, dir.path()).await.map(drop).unwrap_err();
+        assert!(matches!(error, BlobError::Bucket { .. }), "{error:?}");
+        let told = error.to_string();
+        assert!(
+            told.contains(&address.to_string()) && told.contains("AWS_CONDITIONAL_PUT=disabled"),
+            "{told}"
+        );
+
+        let objects = builder.with_conditional_put(S3ConditionalPut::Disabled).build().unwrap();
+        bucket.claim(Arc::new(objects), dir.path()).await.unwrap();
     }
 }
