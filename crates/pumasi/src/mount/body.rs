@@ -148,8 +148,9 @@ impl Body {
         Ok(())
     }
 
-    /// What lies at its path must not be replaced by what nobody compared with it: it has to be opened again.
-    fn changeable(&self) -> Result<(), Trouble> {
+    /// What lies at its path must not be replaced by what nobody compared with it, nor moved in its stead: it has to be
+    /// opened again.
+    pub(super) fn changeable(&self) -> Result<(), Trouble> {
         if self.elsewhere { Err(Trouble::Changed) } else { Ok(()) }
     }
 

@@ -363,8 +363,10 @@ impl Drive {
             self.remove(to.0, to.1, true).await?;
         }
         if let Some(body) = self.body(seen.number) {
+            let mut body = body.lock().await;
             // So that there is something to be moved.
-            self.store_body(&path, &mut *body.lock().await).await?;
+            self.store_body(&path, &mut body).await?;
+            body.changeable()?;
         }
         let what = MoveFile { from: path.clone(), to: target, replace };
         self.client.move_file(&self.space, &what, None).await?;

@@ -110,8 +110,11 @@ fn a_change_of_somebody_else_is_not_lost() {
     // Not before: a process that is started closes its copies of open files, and each close stores what was written.
     file.write_all(b"mine ").unwrap();
     file.sync_all().unwrap();
-    // What is written now would take the place of what nobody here has seen.
-    assert_eq!(file.write_all(b"more").unwrap_err().kind(), std::io::ErrorKind::StaleNetworkFileHandle);
+    // What is written now would take the place of what nobody here has seen, and what is moved is not what was written.
+    let stale = std::io::ErrorKind::StaleNetworkFileHandle;
+    assert_eq!(file.write_all(b"more").unwrap_err().kind(), stale);
+    let (from, to) = (mount.dir.join("a.txt"), mount.dir.join("b.txt"));
+    assert_eq!(fs::rename(from, to).unwrap_err().kind(), stale);
     drop(file);
     assert_eq!(alice.ok(&["cat", ":a.txt"]), "theirs");
     assert!(alice.run(&["cat", ":a.txt", "--raw"]).stdout.starts_with(b"PUMASISL"));
