@@ -13,8 +13,8 @@ use pumasi_api::wire::results::{
     ResultsPut,
 };
 use pumasi_api::wire::{self, ErrorBody};
-use pumasi_core::{About, Access, Bounds, Condition, FileKind, FilePut, Files, Refusal};
-use pumasi_types::{AccountId, FilePath, Hash, JobId, SpaceId, TaskIndex};
+use pumasi_core::{About, Access, Bounds, Condition, FileKind, FilePut, Files, FilesRefusal, Refusal};
+use pumasi_types::{AccountId, FilePath, Hash, JobId, SpaceId, TaskIndex, VersionId};
 
 use super::extract::{Body, Caller, Path};
 use super::tasks::no_output;
@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes and tasks that are worked on between two looks at the clock.
 const ROUND_BYTES: u64 = 64 << 20;
 const ROUND: usize = 100;
+/// How often it is looked again, one time after the other, when others changed everything that was to be replaced.
+const IN_VAIN: u32 = 8;
 
 /// The label of a file that its writer encrypted.
 const SEALED: &str = "sealed";
@@ -211,32 +213,63 @@ impl Round {
         for files in self.files.chunks(Bounds::FILES) {
             let pieces: Vec<Piece> = files.iter().map(|(.., piece)| piece.clone()).collect();
             let stored = hub.store_pieces(caller, &pieces).await?;
-            let named: Vec<(FilePath, Hash)> =
-                files.iter().zip(stored).map(|((_, path, _), (blob, _))| (path.clone(), blob)).collect();
-            let there = named.clone();
-            let look = move |state: &pumasi_core::State| -> Vec<There> {
-                there.iter().map(|(path, blob)| lies(state.files(), space, path, blob)).collect()
-            };
-            let found = hub.cell.read(look).await?;
-            let mut lacking = Vec::new();
-            for (((number, ..), (path, blob)), there) in files.iter().zip(named).zip(found) {
-                match there {
-                    There::Same => self.tasks[*number].same += 1,
-                    There::Sealed => note(&mut self.tasks[*number], Some(sealed(&path))),
-                    There::Other => {
-                        let file = FilePut { path, blob, about: About::default(), condition: Condition::Any };
-                        lacking.push((*number, file));
-                    }
-                }
-            }
-            let (numbers, lacking): (Vec<usize>, Vec<FilePut>) = lacking.into_iter().unzip();
-            let placed = hub.put_files(caller, space, lacking, None).await?;
-            for (number, placed) in numbers.into_iter().zip(placed) {
-                note(&mut self.tasks[number], placed.err().map(file_views::refused));
-            }
+            let named = files.iter().zip(stored);
+            let wanted = named.map(|((task, path, _), (blob, _))| (*task, path.clone(), blob)).collect();
+            put_plain(hub, (caller, space), wanted, &mut self.tasks).await?;
         }
         Ok(self.tasks)
     }
+}
+
+/// Puts files of tasks, and notes what became of each. A file is put only in place of what was looked at, so that what
+/// somebody encrypts meanwhile stays; what changed since is looked at again, as the same results may be put twice at once.
+async fn put_plain(
+    hub: &Hub,
+    (caller, space): (AccountId, SpaceId),
+    mut wanted: Vec<(usize, FilePath, Hash)>,
+    tasks: &mut [ResultPut],
+) -> Result<(), ApiError> {
+    let mut in_vain = 0;
+    while !wanted.is_empty() {
+        let named: Vec<(FilePath, Hash)> =
+            wanted.iter().map(|(_, path, blob)| (path.clone(), *blob)).collect();
+        let look = move |state: &pumasi_core::State| -> Vec<There> {
+            named.iter().map(|(path, blob)| lies(state.files(), space, path, blob)).collect()
+        };
+        let found = hub.cell.read(look).await?;
+        let (mut lacking, mut files) = (Vec::new(), Vec::new());
+        for ((task, path, blob), there) in wanted.drain(..).zip(found) {
+            let condition = match there {
+                There::Same => {
+                    tasks[task].same += 1;
+                    continue;
+                }
+                There::Sealed => {
+                    note(&mut tasks[task], Some(sealed(&path)));
+                    continue;
+                }
+                There::Plain(version) => Condition::Version(version),
+                There::Nothing => Condition::Absent,
+            };
+            files.push(FilePut { path: path.clone(), blob, about: About::default(), condition });
+            lacking.push((task, path, blob));
+        }
+        if files.is_empty() {
+            break;
+        }
+        let count = files.len();
+        let placed = hub.put_files(caller, space, files, None).await?;
+        for (file, placed) in lacking.into_iter().zip(placed) {
+            match placed {
+                Err(FilesRefusal::Changed { .. } | FilesRefusal::Exists { .. }) if in_vain < IN_VAIN => {
+                    wanted.push(file);
+                }
+                placed => note(&mut tasks[file.0], placed.err().map(file_views::refused)),
+            }
+        }
+        in_vain = if wanted.len() < count { 0 } else { in_vain + 1 };
+    }
+    Ok(())
 }
 
 /// Notes a file that was put, or the first reason why one was not.
@@ -253,15 +286,18 @@ enum There {
     Same,
     /// One that was encrypted: a plain one must not take its place unasked.
     Sealed,
-    /// Anything else, or nothing.
-    Other,
+    /// Any other file.
+    Plain(VersionId),
+    /// Nothing; a folder is told of by the put.
+    Nothing,
 }
 
 fn lies(files: &Files, space: SpaceId, path: &FilePath, blob: &Hash) -> There {
     match files.find(space, path).map(|view| view.kind) {
         Some(FileKind::File(version)) if version.blob == *blob => There::Same,
         Some(FileKind::File(version)) if version.about.labels.contains_key(SEALED) => There::Sealed,
-        _ => There::Other,
+        Some(FileKind::File(version)) => There::Plain(version.id),
+        Some(FileKind::Folder(_)) | None => There::Nothing,
     }
 }
 

@@ -185,6 +185,46 @@ async fn results_are_put_into_a_space_as_files() {
 }
 
 #[tokio::test]
+async fn what_is_put_or_encrypted_at_the_same_time_is_neither_lost_nor_refused() {
+    let hub = TestHub::new().await;
+    let alice = hub.researcher("alice", "200").await;
+    let job = done_job(&hub, &alice).await;
+    alice.make_space(&NewSpace { name: "lab".to_owned(), keep_ms: None }, None).await.unwrap();
+    let blob = alice.put_blobs(&[Bytes::from_static(b"x")]).await.unwrap()[0].hash;
+    for n in 0..10 {
+        let at = format!("at/{n}");
+        let tasks = [(2, at.as_str())];
+        let sealed = PutFile {
+            path: path(&format!("{at}.out")),
+            blob,
+            modified_ns: None,
+            executable: false,
+            labels: [("sealed".to_owned(), "by its writer".to_owned())].into(),
+            condition: Default::default(),
+        };
+        let files = PutFiles { files: vec![sealed] };
+        let (put, done) =
+            tokio::join!(alice.put_files("lab", &files, None), deliver(&alice, "lab", job, &tasks));
+        put.unwrap();
+        let there = alice.find_file("lab", &path(&format!("{at}.out"))).await.unwrap().file.unwrap();
+        assert_eq!(there.blob, blob, "put before or refused: {done:?}");
+
+        let twice = format!("twice/{n}");
+        let tasks = [(1, twice.as_str()), (2, "many/z")];
+        let (first, second) =
+            tokio::join!(deliver(&alice, "lab", job, &tasks), deliver(&alice, "lab", job, &tasks));
+        for put in first.iter().chain(&second) {
+            assert_eq!((put.files + put.same, code(&put.error)), (1, ""));
+        }
+    }
+    // One path for two: the second finds what the first put.
+    let done = deliver(&alice, "lab", job, &[(2, "one"), (1, "one")]).await;
+    assert!(done.iter().all(|put| put.files + put.same == 1 && put.error.is_none()), "{done:?}");
+    let last = alice.find_file("lab", &path("one.out")).await.unwrap().file.unwrap();
+    assert_eq!(last.blob, Hash::of(&outputs()[1].stdout));
+}
+
+#[tokio::test]
 async fn results_are_their_owners() {
     let hub = TestHub::new().await;
     let alice = hub.researcher("alice", "200").await;
