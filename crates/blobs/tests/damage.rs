@@ -133,7 +133,7 @@ async fn what_failed_only_for_want_of_a_pack_is_sound_when_that_is_there_again()
     assert!(matches!(store.get(&hash).await, Err(BlobError::Damaged { .. })));
     assert!(matches!(store.link(&hash).await, Err(BlobError::NotFound { .. })));
     objects.put(&chunks, PutPayload::from_bytes(whole.clone())).await.unwrap();
-    assert_eq!(store.get(&hash).await.unwrap(), large);
+    assert!(store.get(&hash).await.unwrap() == large);
     store.link(&hash).await.unwrap();
 
     let mut altered = whole.to_vec();
@@ -143,7 +143,7 @@ async fn what_failed_only_for_want_of_a_pack_is_sound_when_that_is_there_again()
     objects.delete(&chunks).await.unwrap();
     assert!(matches!(store.get(&hash).await, Err(BlobError::Damaged { .. })));
     objects.put(&chunks, PutPayload::from_bytes(whole)).await.unwrap();
-    assert_eq!(store.get(&hash).await.unwrap(), large);
+    assert!(store.get(&hash).await.unwrap() == large);
     assert!(!store.contains(&hash).unwrap(), "it failed for another reason, too");
     store.put(large).await.unwrap();
     store.link(&hash).await.unwrap();

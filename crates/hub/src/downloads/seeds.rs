@@ -8,7 +8,7 @@
 //! Who cancels a download ends this as well, and so does a file that is not stored any more. So many are given at once; others
 //! wait as what lies in the folder until one ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -47,7 +47,24 @@ pub(super) struct Giving {
 }
 
 /// Torrents that are given.
-pub(super) type All = HashMap<DownloadId, Giving>;
+#[derive(Default)]
+pub(super) struct All {
+    now: HashMap<DownloadId, Giving>,
+    /// Those that ended and could not be removed: what lies in the folder of them does not wait.
+    left: HashSet<DownloadId>,
+    /// The hub stops: none begins any more.
+    stopping: bool,
+}
+
+impl All {
+    /// Those that can begin, of some that lie in the folder.
+    fn next(&self, mut found: Vec<DownloadId>) -> Vec<DownloadId> {
+        found.sort_unstable();
+        found.retain(|id| !self.now.contains_key(id) && !self.left.contains(id));
+        found.truncate(if self.stopping { 0 } else { AT_ONCE.saturating_sub(self.now.len()) });
+        found
+    }
+}
 
 /// What stands in `ID.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -125,8 +142,15 @@ fn write(hub: &Hub, id: DownloadId, note: &Note) -> io::Result<()> {
 
 fn remove(hub: &Hub, id: DownloadId) {
     for kind in ["json", "torrent"] {
-        // What is not there need not be removed.
-        let _ = std::fs::remove_file(folder(hub).join(format!("{id}.{kind}")));
+        let path = folder(hub).join(format!("{id}.{kind}"));
+        match std::fs::remove_file(&path) {
+            // What is not there need not be removed.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("cannot remove {}: {error}", path.display());
+                hub.downloads.giving().left.insert(id);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -152,14 +176,9 @@ pub(super) fn begin(hub: &Arc<Hub>, id: DownloadId, seed: Seed, given: u64) {
 pub(super) fn resume(hub: &Arc<Hub>) {
     let found = std::fs::read_dir(folder(hub)).into_iter().flatten().flatten();
     let ids = found.filter_map(|item| item.file_name().to_str()?.strip_suffix(".json")?.parse().ok());
-    let mut waiting: Vec<DownloadId> = ids.collect();
-    waiting.sort_unstable();
-    {
-        let all = hub.downloads.giving();
-        waiting.retain(|id| !all.contains_key(id));
-        waiting.truncate(AT_ONCE.saturating_sub(all.len()));
-    }
-    for id in waiting {
+    let found: Vec<DownloadId> = ids.collect();
+    let next = hub.downloads.giving().next(found);
+    for id in next {
         match read(hub, id).filter(|_| hub.options.downloads.seed_ratio > 0.0) {
             Some((seed, note)) => start(hub, id, seed, note),
             None => remove(hub, id),
@@ -180,11 +199,11 @@ fn start(hub: &Arc<Hub>, id: DownloadId, seed: Seed, note: Note) {
     // The task waits for this lock before it takes itself out again.
     let mut all = hub.downloads.giving();
     // Another one that ended may have made this one begin, too.
-    if all.len() >= AT_ONCE || all.contains_key(&id) {
+    if all.next(vec![id]).is_empty() {
         return;
     }
     let task = tokio::spawn(give(Arc::clone(hub), id, seed, note, Arc::clone(&progress)));
-    all.insert(id, Giving { progress, task });
+    all.now.insert(id, Giving { progress, task });
 }
 
 async fn give(hub: Arc<Hub>, id: DownloadId, seed: Seed, mut note: Note, progress: Arc<Progress>) {
@@ -213,13 +232,13 @@ async fn give(hub: Arc<Hub>, id: DownloadId, seed: Seed, mut note: Note, progres
         return;
     }
     remove(&hub, id);
-    hub.downloads.giving().remove(&id);
+    hub.downloads.giving().now.remove(&id);
     resume(&hub);
 }
 
 /// Ends what is given of downloads that were cancelled or forgotten. `None` when the cell has stopped.
 pub(super) async fn check(hub: &Arc<Hub>) -> Option<()> {
-    let given: Vec<DownloadId> = hub.downloads.giving().keys().copied().collect();
+    let given: Vec<DownloadId> = hub.downloads.giving().now.keys().copied().collect();
     if given.is_empty() {
         return Some(());
     }
@@ -244,7 +263,12 @@ pub(super) async fn check(hub: &Arc<Hub>) -> Option<()> {
 
 /// Ends all until the hub starts again.
 pub(super) async fn stop(hub: &Hub) {
-    let all: Vec<DownloadId> = hub.downloads.giving().keys().copied().collect();
+    let all: Vec<DownloadId> = {
+        let mut all = hub.downloads.giving();
+        // One that ends by itself meanwhile makes room for nobody.
+        all.stopping = true;
+        all.now.keys().copied().collect()
+    };
     // At once, because each takes leave of its trackers.
     let given = join_all(all.iter().map(|id| end(hub, *id))).await;
     for (id, given) in all.into_iter().zip(given) {
@@ -259,7 +283,7 @@ pub(super) async fn stop(hub: &Hub) {
 
 /// Ends one; how much of it was given.
 async fn end(hub: &Hub, id: DownloadId) -> Option<u64> {
-    let Giving { progress, task } = hub.downloads.giving().remove(&id)?;
+    let Giving { progress, task } = hub.downloads.giving().now.remove(&id)?;
     progress.stop().await;
     task.abort();
     // An error means that it was ended, as it should be.
@@ -269,5 +293,27 @@ async fn end(hub: &Hub, id: DownloadId) -> Option<u64> {
 
 /// How much of a download was given, if it is given now.
 pub(super) fn given(all: &All, id: DownloadId) -> Option<u64> {
-    Some(all.get(&id)?.progress.given.load(Ordering::Relaxed))
+    Some(all.now.get(&id)?.progress.given.load(Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_waits_begins_as_far_as_there_is_room_until_the_hub_stops() {
+        let found = || (0..=AT_ONCE as u64).rev().map(DownloadId).collect::<Vec<_>>();
+        let mut all = All::default();
+        assert_eq!(all.next(found()).len(), AT_ONCE);
+        let giving = Giving { progress: Arc::default(), task: tokio::spawn(async {}) };
+        all.now.insert(DownloadId(0), giving);
+        // It ended, and its files are there still: it would end again and again.
+        all.left.insert(DownloadId(2));
+        let next = all.next(found());
+        assert_eq!(next[..2], [DownloadId(1), DownloadId(3)]);
+        assert_eq!(next.len(), AT_ONCE - 1);
+        assert!(all.next(vec![DownloadId(2)]).is_empty());
+        all.stopping = true;
+        assert!(all.next(found()).is_empty());
+    }
 }
