@@ -172,11 +172,18 @@ async fn what_each_needs_alone_is_told() {
         assert!((1 << 20..(1 << 20) + 200_000).contains(&share.own_bytes), "{shares:?}");
     }
     assert_eq!((shares[2].own_bytes, shares[3].own_bytes), (0, 0), "the small one is needed twice");
+    // Whoever shares the same shares as much of it; what one has twice is shared with nobody.
+    assert_eq!(shares[1].shared_bytes, shares[0].shared_bytes + 100, "{shares:?}");
+    assert!(shares[0].shared_bytes + shares[0].own_bytes < 3_200_000, "{shares:?}");
+    assert_eq!((shares[2].shared_bytes, shares[3].shared_bytes), (100, 0));
+    assert_eq!(shares[0].saved_bytes(), (6 << 20) - shares[0].own_bytes);
     let alone = store.shares(&[vec![first], vec![small]]).await.unwrap();
     assert!(alone[0].own_bytes >= 3 << 20 && alone[1].own_bytes == 100, "{alone:?}");
     // What several need is nobody's own, in whatever order they are asked.
     let all = store.shares(&[vec![second], vec![first], vec![first], vec![second]]).await.unwrap();
     assert!(all.iter().all(|share| share.own_bytes == 0), "{all:?}");
+    // Its bytes, and one list of their chunks.
+    assert!(all.iter().all(|share| (3 << 20..3_200_000).contains(&share.shared_bytes)), "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -38,7 +38,7 @@ pub use command::{Checks, Command, InputFile, JobSpec, Request, RunReport, Worke
 pub use compute::{Job, JobCounts, JobOutcome, JobState, Owner, Standing, Task, TaskState, Worker};
 pub use effects::{Action, Assignment, Cause, Done, Effects, Transfer};
 pub use files::{
-    About, Access, Brought, Condition, Download, DownloadControl, DownloadReport, DownloadSource,
+    About, Access, Brought, Condition, Contents, Download, DownloadControl, DownloadReport, DownloadSource,
     DownloadSpec, DownloadState, FetchedFile, FileKind, FilePut, FileView, Files, FilesCommand, FilesDone,
     FilesRefusal, Link, Page, Placed, RootCursor, Roots as BlobRoots, Space, Totals, Trashed, Upload,
     UploadPart, Version,

@@ -35,6 +35,7 @@ mod results;
 mod s3;
 mod server;
 mod session;
+mod space_shares;
 mod tls;
 mod webhooks;
 

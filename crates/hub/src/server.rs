@@ -32,6 +32,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::orders::WaitingRoom;
 use crate::proof::{self, Prover};
+use crate::space_shares::Counter;
 use crate::webhooks::Courier;
 use crate::{ServeError, ServeOptions, idle, s3, tls};
 
@@ -104,6 +105,8 @@ pub(crate) struct Hub {
     pub(crate) link_passes: LinkPasses,
     /// Lets the store go of what nothing refers to.
     pub(crate) collector: Collector,
+    /// Tells what each space needs of the store.
+    pub(crate) space_shares: Counter,
     /// Transfers that send only what is lacking.
     pub(crate) chunks: Chunks,
     /// What accounts have in the store that no file has.
@@ -391,6 +394,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         live: Live::new(),
         link_passes,
         collector: Collector::default(),
+        space_shares: Counter::default(),
         chunks: Chunks::new(),
         unfiled: UnfiledRoom::default(),
         stopping: watch::Sender::new(false),

@@ -358,6 +358,17 @@ impl HubClient {
         self.get("/v1/store").await
     }
 
+    /// A page of what spaces need of the hub's store, behind the space `after`; operators only. Counted anew without `count`;
+    /// ask again with that of the answer while that has no spaces yet, and for the next page.
+    pub async fn store_spaces(
+        &self,
+        count: Option<u64>,
+        after: Option<SpaceId>,
+    ) -> Result<StoreSpaces, ClientError> {
+        let target = Target::new("/v1/store/spaces".to_owned()).with("count", count);
+        self.get(&target.with("after", after).path).await
+    }
+
     /// Removes from the hub's store what nobody needs any more; operators only. Others can go on meanwhile.
     pub async fn collect_store(&self) -> Result<Collected, ClientError> {
         loop {

@@ -525,6 +525,44 @@ pub struct StoreStats {
     pub blobs: u64,
 }
 
+/// What spaces need of the store; operators only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoreSpaces {
+    /// Which count this is: give it as `count` to wait for the end of it, and to read on in it.
+    pub count: u64,
+    /// A page of the spaces in which something lies, by number; absent while it is counted: ask again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spaces: Option<Vec<SpaceShare>>,
+    /// Give this as `after` to read on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>)]
+    pub next: Option<SpaceId>,
+}
+
+/// What a space needs of the store. Own and shared bytes are counted before compression, each chunk once, with the lists
+/// of chunks that long files need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SpaceShare {
+    /// Its number.
+    #[schema(value_type = u32)]
+    pub id: SpaceId,
+    /// Its name.
+    pub name: String,
+    /// The account that made it.
+    #[schema(value_type = u64)]
+    pub owner: AccountId,
+    /// The name of that.
+    pub owner_name: String,
+    /// Bytes of all that lies in it, each time it does: versions, the trash and parts of uploads.
+    pub logical_bytes: u64,
+    /// Bytes that no other space needs.
+    pub own_bytes: u64,
+    /// Bytes that other spaces need as well.
+    pub shared_bytes: u64,
+    /// Bytes that need not be kept for it alone, because others or it itself have the same: all but its own.
+    pub saved_bytes: u64,
+}
+
 /// A collection; operators only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Collection {

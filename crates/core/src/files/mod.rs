@@ -42,7 +42,7 @@ pub use command::{
     FilePut, FilesCommand, FilesDone, Placed,
 };
 pub use refusal::FilesRefusal;
-pub use roots::{RootCursor, Roots};
+pub use roots::{Contents, RootCursor, Roots};
 pub(crate) use space::Context;
 pub use view::{
     Brought, Download, DownloadState, FileKind, FileView, Link, Page, Space, Totals, Trashed, Upload,

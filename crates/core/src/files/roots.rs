@@ -1,4 +1,4 @@
-//! All blobs that files, uploads, downloads and claims refer to, piece by piece.
+//! All blobs that files, uploads, downloads and claims refer to, piece by piece; and which of them lie in which space.
 //!
 //! What refers to a blob changes while the pieces are taken: a claim becomes a file, a file is copied, moved over another,
 //! removed, and claimed by its reader. Files are taken in the order of their ids, so a new file that is a copy comes behind
@@ -7,7 +7,7 @@
 //! has a claim of it, and claims come last: they count for [`Bounds::CLAIM_ROOT`](crate::Bounds) longer than anybody can use
 //! them, so that what was made of one shortly before it ended is not missed either.
 
-use pumasi_types::{AccountId, DownloadId, FileId, Hash, UploadId};
+use pumasi_types::{AccountId, DownloadId, FileId, Hash, SpaceId, UploadId};
 
 use super::Files;
 use super::tree::What;
@@ -43,6 +43,15 @@ pub struct Roots {
     pub next: Option<RootCursor>,
 }
 
+/// A piece of what lies in spaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Blobs with the spaces they lie in, as often as they do: as versions, in the trash, as parts of uploads.
+    pub blobs: Vec<(SpaceId, Hash)>,
+    /// Where to go on; `None`: these were the last.
+    pub next: Option<RootCursor>,
+}
+
 impl Files {
     /// Blobs that something refers to, piece by piece: pass the last one's `next` as `from`. Nothing that is referred
     /// to during the whole walk is left out, whatever changes between the pieces, as long as they take less than
@@ -53,10 +62,11 @@ impl Files {
         while left > 0
             && let Some(behind) = at
         {
+            let mut found = |_: SpaceId, blob: Hash| blobs.push(blob);
             at = match behind {
-                At::File(last) => Some(self.roots_in_files(last, &mut left, &mut blobs)),
-                At::Upload(last) => Some(self.roots_in_uploads(last, None, &mut left, &mut blobs)),
-                At::Part(last, part) => Some(self.roots_in_uploads(last, Some(part), &mut left, &mut blobs)),
+                At::File(last) => Some(self.roots_in_files(last, &mut left, &mut found)),
+                At::Upload(last) => Some(self.roots_in_uploads(last, None, &mut left, &mut found)),
+                At::Part(last, part) => Some(self.roots_in_uploads(last, Some(part), &mut left, &mut found)),
                 At::Download(last) => Some(self.roots_in_downloads(last, &mut left, &mut blobs)),
                 At::Claim(last) => self.roots_in_claims(last, &mut left, &mut blobs),
             };
@@ -64,14 +74,40 @@ impl Files {
         Roots { blobs, next: at.map(RootCursor) }
     }
 
-    fn roots_in_files(&self, last: FileId, left: &mut usize, blobs: &mut Vec<Hash>) -> At {
+    /// What lies in spaces, piece by piece as [`Files::roots`]. What is put, moved, copied or removed during the walk may be
+    /// told or not. Some `limit` things are looked at.
+    pub fn contents(&self, from: RootCursor, limit: usize) -> Contents {
+        let (mut blobs, mut left) = (Vec::new(), limit.max(1));
+        let mut found = |space: SpaceId, blob: Hash| {
+            // What is erased little by little may be of a space that is gone.
+            if self.spaces.contains_key(&space) {
+                blobs.push((space, blob));
+            }
+        };
+        let mut at = Some(from.0);
+        while left > 0
+            && let Some(behind) = at
+        {
+            at = match behind {
+                At::File(last) => Some(self.roots_in_files(last, &mut left, &mut found)),
+                At::Upload(last) => Some(self.roots_in_uploads(last, None, &mut left, &mut found)),
+                At::Part(last, part) => Some(self.roots_in_uploads(last, Some(part), &mut left, &mut found)),
+                At::Download(_) | At::Claim(_) => None,
+            };
+        }
+        Contents { blobs, next: at.map(RootCursor) }
+    }
+
+    fn roots_in_files(&self, last: FileId, left: &mut usize, found: &mut impl FnMut(SpaceId, Hash)) -> At {
         let mut last = last.0;
         while let Some(id) = self.tree.nodes().next_after(last) {
             if *left == 0 {
                 return At::File(FileId(last));
             }
-            if let Some(What::File(file)) = self.tree.node(FileId(id)).map(|node| &node.what) {
-                blobs.extend(file.contents().map(|content| content.blob));
+            if let Some(node) = self.tree.node(FileId(id))
+                && let What::File(file) = &node.what
+            {
+                file.contents().for_each(|content| found(node.space, content.blob));
                 *left = left.saturating_sub(file.older.len());
             }
             *left = left.saturating_sub(1);
@@ -85,7 +121,7 @@ impl Files {
         last: UploadId,
         part: Option<u16>,
         left: &mut usize,
-        blobs: &mut Vec<Hash>,
+        found: &mut impl FnMut(SpaceId, Hash),
     ) -> At {
         let first = if part.is_some() { last } else { UploadId(last.0.saturating_add(1)) };
         for (id, upload) in self.uploads.from(first) {
@@ -95,7 +131,7 @@ impl Files {
                     return At::Part(id, number - 1);
                 }
                 *left -= 1;
-                blobs.push(part.blob);
+                found(upload.space, part.blob);
             }
             if *left == 0 {
                 return At::Upload(id);

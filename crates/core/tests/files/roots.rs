@@ -245,3 +245,34 @@ fn parts_torrents_and_the_trash_are_roots() {
         assert_eq!(named, expected, "in pieces of {limit}");
     }
 }
+
+#[test]
+fn what_lies_in_spaces_is_told_once_in_pieces_of_any_size() {
+    for seed in 0..40 {
+        let mut dice = Dice(seed);
+        let mut world = World::new();
+        let spaces = [world.space(ANN, "ann", 3_600 * 24), world.space(ANN, "two", 3_600 * 24)];
+        for _ in 0..120 {
+            let space = spaces[dice.below(2) as usize];
+            change(&mut world, space, &mut dice);
+        }
+        let whole = world.files().contents(RootCursor::default(), usize::MAX);
+        assert_eq!(whole.next, None, "seed {seed}");
+        for limit in 1..6 {
+            let (mut told, mut next) = (Vec::new(), Some(RootCursor::default()));
+            while let Some(from) = next {
+                let piece = world.files().contents(from, limit);
+                told.extend(piece.blobs);
+                next = piece.next;
+            }
+            assert_eq!(told, whole.blobs, "seed {seed} in pieces of {limit}");
+        }
+        let all = all(&world);
+        assert!(whole.blobs.iter().all(|(_, blob)| all.contains(blob)), "seed {seed}: they are roots");
+        for space in spaces {
+            let lie = whole.blobs.iter().filter(|(of, _)| *of == space).count();
+            let used = world.files().space(space).map(|space| space.used);
+            assert_eq!(Some(ByteSize(lie as u64)), used, "seed {seed}: each blob has one byte");
+        }
+    }
+}

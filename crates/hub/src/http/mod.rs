@@ -140,6 +140,7 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         pages::open,
         pages::raw,
         store::stats,
+        store::spaces,
         store::collect,
         chunks::held,
         chunks::list,
@@ -355,6 +356,7 @@ fn spaces() -> Router<Arc<Hub>> {
         .route("/s/{secret}", get(pages::get).post(pages::open))
         .route("/s/{secret}/raw", get(pages::raw))
         .route("/v1/store", get(store::stats))
+        .route("/v1/store/spaces", get(store::spaces))
         .route("/v1/store/collect", post(store::collect))
 }
 

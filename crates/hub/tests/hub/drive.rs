@@ -358,3 +358,54 @@ async fn the_store_lets_go_of_what_nothing_refers_to_and_of_nothing_else() {
     assert!(lost.iter().all(|blob| !store.contains(blob).unwrap()), "it was kept");
     assert_eq!(store.check(true).await.unwrap().problems, []);
 }
+
+#[tokio::test]
+async fn operators_see_what_each_space_needs_alone_and_members_do_not() {
+    let hub = TestHub::new().await;
+    let (alice, bob) = (hub.researcher("alice", "1").await, hub.researcher("bob", "1").await);
+    // Each is one chunk, so no list of chunks is counted.
+    let [both, twice] = [noise("both", 20_000), noise("twice", 10_000)];
+    for (at, bytes) in [
+        ("both", &both),
+        ("a", &twice),
+        ("b", &twice),
+        ("v", &noise("older", 5_000)),
+        ("v", &noise("newer", 6_000)),
+        ("gone", &noise("trash", 3_000)),
+    ] {
+        assert!(put_at(&alice, HOME, at, bytes).await.error.is_none(), "{at}");
+    }
+    let remove = RemoveFiles { paths: vec![path("gone")], recursive: false, forever: false };
+    alice.remove_files(HOME, &remove, None).await.unwrap();
+    put_at(&bob, HOME, "also", &both).await;
+    put_at(&bob, HOME, "own", &noise("own", 7_000)).await;
+    // What somebody only sent is in no space.
+    put(&bob, &twice).await;
+
+    let operator = hub.operator();
+    let counted = operator.store_spaces(None, None).await.unwrap();
+    let told = |spaces: &[SpaceShare]| -> Vec<(String, String, [u64; 4])> {
+        let bytes = |of: &SpaceShare| [of.logical_bytes, of.own_bytes, of.shared_bytes, of.saved_bytes];
+        spaces.iter().map(|of| (of.name.clone(), of.owner_name.clone(), bytes(of))).collect()
+    };
+    let row = |name: &str, bytes| (name.to_owned(), name.to_owned(), bytes);
+    let [alices, bobs] =
+        [row("alice", [54_000, 24_000, 20_000, 30_000]), row("bob", [27_000, 7_000, 20_000, 20_000])];
+    let spaces = counted.spaces.unwrap();
+    assert_eq!((told(&spaces), counted.next), (vec![alices, bobs.clone()], None));
+
+    // Pages are of the count that was begun; whoever names none has it counted anew.
+    put_at(&bob, HOME, "a", &twice).await;
+    let same = operator.store_spaces(Some(counted.count), Some(spaces[0].id)).await.unwrap();
+    assert_eq!((same.count, told(&same.spaces.unwrap())), (counted.count, vec![bobs]));
+    let anew = operator.store_spaces(None, None).await.unwrap();
+    assert!(anew.count > counted.count);
+    let both = [row("alice", [54_000, 14_000, 30_000, 40_000]), row("bob", [37_000, 7_000, 30_000, 30_000])];
+    assert_eq!(told(&anew.spaces.unwrap()), both);
+    let unknown = operator.store_spaces(Some(anew.count + 7), None).await.unwrap();
+    assert_eq!((unknown.count, told(&unknown.spaces.unwrap())), (anew.count + 1, both.to_vec()));
+
+    for count in [None, Some(anew.count)] {
+        assert_eq!(refusal(alice.store_spaces(count, None).await).0, 403);
+    }
+}

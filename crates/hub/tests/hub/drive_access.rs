@@ -69,6 +69,7 @@ const ROUTES: &[(&str, &str, &str, &str, Needs)] = &[
     ("post", "/v1/blobs/{hash}/challenge", "", r#"{"length":6}"#, Needs::AccountAndMore),
     ("post", "/v1/blobs/{hash}/proof", "", r#"{"nonce":"BLOB","answer":"BLOB"}"#, Needs::AccountAndMore),
     ("get", "/v1/store", "", "", Needs::Operator),
+    ("get", "/v1/store/spaces", "", "", Needs::Operator),
     ("post", "/v1/store/collect", "", "null", Needs::Operator),
     ("put", "/v1/spaces/{space}", "quota", r#"{"quota_bytes":1000000}"#, Needs::Operator),
 ];

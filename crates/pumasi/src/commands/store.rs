@@ -255,8 +255,11 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
     });
     if names {
         let told = |(name, share): &(String, Share)| {
-            let Share { logical_bytes, own_bytes } = share;
-            json!({ "name": name, "logical_bytes": logical_bytes, "own_bytes": own_bytes })
+            let Share { logical_bytes, own_bytes, shared_bytes } = share;
+            json!({
+                "name": name, "logical_bytes": logical_bytes, "own_bytes": own_bytes,
+                "shared_bytes": shared_bytes,
+            })
         };
         value["names"] = shares.iter().map(told).collect();
     }
@@ -271,11 +274,11 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
     if shares.is_empty() || out.json {
         return Ok(Exit::Ok);
     }
-    let mut table = Table::new(&[">NEEDS", ">ALONE", ">SAVES", "NAME"]);
-    for (name, Share { logical_bytes, own_bytes }) in shares {
-        let saved = logical_bytes.saturating_sub(own_bytes);
+    let mut table = Table::new(&[">NEEDS", ">ALONE", ">SHARED", ">SAVES", "NAME"]);
+    for (name, share) in shares {
         let size = |bytes| ByteSize(bytes).to_string();
-        table.row([size(logical_bytes), size(own_bytes), size(saved), name]);
+        let (needs, alone) = (size(share.logical_bytes), size(share.own_bytes));
+        table.row([needs, alone, size(share.shared_bytes), size(share.saved_bytes()), name]);
     }
     out.line("")?;
     out.table(&table)?;

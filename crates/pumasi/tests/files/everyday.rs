@@ -241,6 +241,30 @@ fn the_log_tells_who_did_what() {
 }
 
 #[test]
+fn an_operator_sees_who_saves_how_much() {
+    let scene = Scene::new();
+    let (alice, bob, operator) = (scene.person("alice"), scene.person("bob"), scene.operator());
+    for person in [&alice, &bob] {
+        person.write("same", noise(1, 30_000));
+        person.ok(&["put", "same", ":same"]);
+    }
+    bob.write("own", noise(2, 10_000));
+    bob.ok(&["put", "own", ":own"]);
+    let told = operator.json(&["hub-store", "stats", "--spaces"]);
+    assert_eq!(told["logical_bytes"], 70_000, "{told}");
+    let keys = ["name", "owner_name", "logical_bytes", "own_bytes", "shared_bytes", "saved_bytes"];
+    let row = |space: &serde_json::Value| keys.map(|key| space[key].to_string()).join(" ");
+    let rows: Vec<String> = told["spaces"].as_array().unwrap().iter().map(row).collect();
+    let alices = r#""alice" "alice" 30000 0 30000 30000"#;
+    assert_eq!(rows, [alices, r#""bob" "bob" 40000 10000 30000 30000"#], "{told}");
+    let shown = operator.ok(&["hub-store", "stats", "--spaces"]);
+    assert!(shown.contains("stored") && shown.contains("SAVES") && shown.contains("bob"), "{shown}");
+    assert_eq!(operator.json(&["hub-store", "stats"]).get("spaces"), None);
+    let (_, error) = alice.fails(&["hub-store", "stats", "--spaces"]);
+    assert!(error.contains("operators"), "{error}");
+}
+
+#[test]
 fn bytes_without_a_place_have_only_their_hash() {
     let scene = Scene::new();
     let (alice, eve) = (scene.person("alice"), scene.person("eve"));
