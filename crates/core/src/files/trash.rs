@@ -337,7 +337,7 @@ impl Files {
 
     /// Lets go what was kept in a space for long enough; takes the steps that this took.
     pub(crate) fn expire(&mut self, id: SpaceId, now: Time, steps: &mut usize, timers: &mut Timers) {
-        let Some(space) = self.spaces.get_mut(&id) else { return };
+        let Some(mut space) = self.spaces.get_mut(&id) else { return };
         // It has just rung.
         space.due = None;
         while *steps > 0
@@ -411,7 +411,7 @@ impl Files {
                 None => self.claims.unfile(content.by, content.blob),
             }
         }
-        let Some(space) = space else { return };
+        let Some(mut space) = space else { return };
         for (since, content) in &file.older {
             space.older.remove(&(*since, id, content.id));
         }
