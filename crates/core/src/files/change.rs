@@ -254,9 +254,11 @@ impl Opened<'_> {
         let folder = self.tree.detach(file);
         if let Some(there) = there {
             self.tree.detach(there);
-            self.absorb(by, file, there);
         }
         self.lay(file, to);
+        if let Some(there) = there {
+            self.absorb(by, file, there);
+        }
         self.space.things -= self.prune(folder);
         Ok(file)
     }
@@ -267,7 +269,7 @@ impl Opened<'_> {
         self.claims.read(by, (content.blob, content.size), content.by == by, self.now);
     }
 
-    /// Makes what was at a file's new place older versions of it; both lie nowhere.
+    /// Makes what was at a file's new place, and lies nowhere now, older versions of it.
     fn absorb(&mut self, by: AccountId, file: FileId, there: FileId) {
         self.links.redirect(there, file);
         self.space.things -= 1;
