@@ -408,6 +408,7 @@ impl Twins {
                 let Thing::File { id, newest, older } = thing else { continue };
                 let view = files.find(space, &path(key)).expect("it is there");
                 assert_eq!((view.id, files.by_id(*id)), (*id, Some((space, view.clone()))));
+                assert_eq!(files.removed_with(space, &path(key), newest.version), None, "{key} is there");
                 let versions: Vec<Content> = files
                     .versions(*id)
                     .into_iter()
@@ -444,8 +445,10 @@ impl Twins {
                 assert_eq!(from(None), there, "what was removed from '{path}'");
                 for (at, file) in there.iter().enumerate() {
                     assert_eq!(from(Some(*file)), there[at..], "from {file} on");
-                    let version = files.versions(*file)[0].id;
-                    assert_eq!(files.removed_with(space, &self::path(path), version), Some(*file));
+                    for version in files.versions(*file) {
+                        let with = |path: &str| files.removed_with(space, &self::path(path), version.id);
+                        assert_eq!((with(path), with("elsewhere")), (Some(*file), None), "its {version:?}");
+                    }
                 }
             }
             assert!(trash.into_iter().eq(expected.into_iter().map(|(_, id, path)| (id, path))));

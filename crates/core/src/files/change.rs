@@ -4,33 +4,23 @@ use pumasi_types::{AccountId, ByteSize, FileId, FilePath, Hash, SpaceId, Time};
 
 use super::claims::Claims;
 use super::links::Links;
+use super::rooms::{Counted, Room};
 use super::trash::Doom;
 use super::tree::{Content, File, Folder, Packed, Tree, What};
-use super::{About, Condition, Files, FilesDone, FilesRefusal, Placed, Space};
+use super::{About, Condition, Files, FilesDone, FilesRefusal, Placed};
 use crate::Bounds;
 use crate::timers::Timers;
 
 /// A space that is being changed by somebody who may.
 pub(super) struct Opened<'a> {
     pub(super) id: SpaceId,
-    pub(super) space: &'a mut Space,
+    pub(super) space: Counted<'a>,
     pub(super) tree: &'a mut Tree,
     pub(super) links: &'a mut Links,
     pub(super) doomed: &'a mut Vec<Doom>,
     pub(super) claims: &'a mut Claims,
     pub(super) timers: &'a mut Timers,
-    /// What its maker has in other spaces.
-    pub(super) others: Room,
     pub(super) now: Time,
-}
-
-/// What takes memory.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Room {
-    /// Files and folders.
-    pub(super) things: u64,
-    /// Bytes of what contents say of themselves.
-    pub(super) about: u64,
 }
 
 /// A content that is about to lie somewhere.
@@ -85,7 +75,7 @@ impl Opened<'_> {
 
     /// Whether there may be so much more.
     pub(super) fn room(&self, more: Room) -> Result<(), FilesRefusal> {
-        let Room { things, about } = self.others;
+        let Room { things, about } = self.space.others();
         let too_many = |what: &str, limit: u64| Err(FilesRefusal::TooMany { what: what.to_owned(), limit });
         if more.things > 0 && (things + self.space.things).saturating_add(more.things) > Bounds::THINGS {
             return too_many(
@@ -264,9 +254,11 @@ impl Opened<'_> {
         let folder = self.tree.detach(file);
         if let Some(there) = there {
             self.tree.detach(there);
-            self.absorb(by, file, there);
         }
         self.lay(file, to);
+        if let Some(there) = there {
+            self.absorb(by, file, there);
+        }
         self.space.things -= self.prune(folder);
         Ok(file)
     }
@@ -277,7 +269,7 @@ impl Opened<'_> {
         self.claims.read(by, (content.blob, content.size), content.by == by, self.now);
     }
 
-    /// Makes what was at a file's new place older versions of it; both lie nowhere.
+    /// Makes what was at a file's new place, and lies nowhere now, older versions of it.
     fn absorb(&mut self, by: AccountId, file: FileId, there: FileId) {
         self.links.redirect(there, file);
         self.space.things -= 1;

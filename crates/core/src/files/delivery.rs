@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pumasi_types::{ByteSize, DownloadId, FileId, FilePath, Time};
 
-use super::change::{Fresh, Room, check_about};
+use super::change::{Fresh, check_about};
+use super::rooms::Room;
 use super::tree::{Packed, Tree};
 use super::{Access, Brought, Condition, DownloadSpec, FetchedFile, Files, FilesRefusal, check_count};
 use crate::Bounds;
@@ -45,6 +46,7 @@ impl Files {
             let fresh = Fresh { blob: *blob, size: *size, by, about };
             opened.place(path, Condition::Absent, fresh)?;
         }
+        drop(opened);
         if let Some(download) = self.downloads.get_mut(id) {
             let Brought { files: lying, bytes: all, saved: before } = download.brought;
             download.brought = Brought {

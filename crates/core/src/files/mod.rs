@@ -2,8 +2,8 @@
 //! and downloads.
 //!
 //! Nobody gets from a hash to bytes but through a claim (`claims.rs`). `tree.rs` is how files lie, `change.rs` what
-//! writers do with them, `trash.rs` what becomes of what they removed, `walk.rs` how everything is found and listed, and
-//! `roots.rs` which bytes the store must keep.
+//! writers do with them, `trash.rs` what becomes of what they removed, `rooms.rs` how much of all that an account has,
+//! `walk.rs` how everything is found and listed, and `roots.rs` which bytes the store must keep.
 
 mod change;
 mod claims;
@@ -12,6 +12,7 @@ mod delivery;
 mod downloads;
 mod links;
 mod refusal;
+mod rooms;
 mod roots;
 mod space;
 mod trash;
@@ -29,6 +30,7 @@ use self::change::{CopyOrder, Fresh, Opened, check_about};
 use self::claims::Claims;
 use self::downloads::Downloads;
 use self::links::Links;
+use self::rooms::Spaces;
 use self::trash::Doom;
 use self::tree::Tree;
 use self::uploads::Uploads;
@@ -54,7 +56,7 @@ pub use view::{
 pub struct Files {
     /// Log time of the last entry.
     now: Time,
-    spaces: BTreeMap<SpaceId, Space>,
+    spaces: Spaces,
     names: BTreeMap<String, SpaceId>,
     /// Spaces by who made them.
     made: BTreeSet<(AccountId, SpaceId)>,
@@ -296,6 +298,7 @@ impl Files {
     /// Panics unless every invariant holds. Walks everything.
     pub(crate) fn sanity_check(&self, timers: &Timers) {
         self.tree.sanity_check();
+        self.spaces.sanity_check();
         self.claims.sanity_check(&self.lying());
         self.uploads.sanity_check(timers);
         self.downloads.sanity_check(timers);
@@ -321,7 +324,7 @@ impl Files {
                 (*bytes, *about) = (*bytes + content.size.0, *about + content.about.len());
             }
         }
-        for (id, space) in &self.spaces {
+        for (id, space) in self.spaces.iter() {
             let (things, bytes, about) = sums.remove(id).unwrap_or_default();
             assert_eq!(about, space.about, "space {id} knows how much its files say of themselves");
             let parts = space.uploads.iter().filter_map(|id| self.upload(*id)).map(|upload| upload.size().0);

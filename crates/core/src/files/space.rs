@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pumasi_types::{AccountId, ByteSize, Duration, Hash, SpaceId, Time};
 
-use super::change::{Opened, Room};
+use super::change::Opened;
 use super::trash::{Doom, Trash};
 use super::tree::{Folder, What};
 use super::{Access, Files, FilesDone, FilesRefusal, Space};
@@ -55,21 +55,9 @@ impl Files {
         id: SpaceId,
         timers: &'a mut Timers,
     ) -> Result<Opened<'a>, FilesRefusal> {
-        let others = self.others(id)?;
         let Files { now, spaces, tree, links, doomed, claims, .. } = self;
         let space = spaces.get_mut(&id).ok_or_else(|| no_space(id))?;
-        Ok(Opened { id, space, tree, links, doomed, claims, timers, others, now: *now })
-    }
-
-    /// What the maker of a space has in others.
-    fn others(&self, id: SpaceId) -> Result<Room, FilesRefusal> {
-        let maker = self.spaces.get(&id).ok_or_else(|| no_space(id))?.maker;
-        let made = self.made.range((maker, SpaceId(0))..=(maker, SpaceId(u32::MAX)));
-        let others = made.filter(|(_, other)| *other != id).filter_map(|(_, other)| self.spaces.get(other));
-        Ok(others.fold(Room::default(), |sum, space| Room {
-            things: sum.things + space.things,
-            about: sum.about + space.about,
-        }))
+        Ok(Opened { id, space, tree, links, doomed, claims, timers, now: *now })
     }
 
     pub(super) fn root(&self, id: SpaceId) -> Result<pumasi_types::FileId, FilesRefusal> {
@@ -78,7 +66,7 @@ impl Files {
 
     /// Sets the timer of a space anew.
     pub(super) fn wind(&mut self, id: SpaceId, timers: &mut Timers) {
-        self.spaces.get_mut(&id).into_iter().for_each(|space| space.wind(id, timers));
+        self.spaces.get_mut(&id).into_iter().for_each(|mut space| space.wind(id, timers));
     }
 
     /// Whether an account may do this there; what it is refused otherwise. Whoever is no member is told that there is no
@@ -153,7 +141,7 @@ impl Files {
             return Err(Refusal::WrongRole { needed: crate::Role::Operator });
         }
         keep.map_or(Ok(()), check_keep)?;
-        let space = self.spaces.get_mut(&id).ok_or_else(|| no_space(id))?;
+        let mut space = self.spaces.get_mut(&id).ok_or_else(|| no_space(id))?;
         space.keep = keep.unwrap_or(space.keep);
         space.quota = quota.unwrap_or(space.quota);
         space.wind(id, timers);
@@ -211,7 +199,7 @@ impl Files {
             let what = "members of a space".to_owned();
             return Err(FilesRefusal::TooMany { what, limit: Bounds::MEMBERS as u64 }.into());
         }
-        let Some(space) = self.spaces.get_mut(&id) else { return Ok(()) };
+        let Some(mut space) = self.spaces.get_mut(&id) else { return Ok(()) };
         match access {
             Some(access) => {
                 space.members.insert(account, access);
@@ -297,7 +285,7 @@ mod tests {
             FilesCommand::PutFiles { space: two, files: vec![file] }
         };
         let set = |files: &mut Files, things: u64, about: u64| {
-            let space = files.spaces.get_mut(&one).expect("it is there");
+            let mut space = files.spaces.get_mut(&one).expect("it is there");
             (space.things, space.about) = (things, about);
         };
         set(&mut files, Bounds::THINGS - 2, 0);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::Opened;
 use super::claims::Claims;
-use super::tree::{Content, File, Node, What};
+use super::tree::{Content, Node, What};
 use super::{Files, FilesRefusal, Page, Space, Trashed, UploadPart};
 use crate::Bounds;
 use crate::timers::{Timer, Timers};
@@ -232,10 +232,8 @@ impl Opened<'_> {
         version: VersionId,
     ) -> Result<(), FilesRefusal> {
         let file = self.tree.file_at(self.space.root, path)?;
-        let no_version = || FilesRefusal::NoVersion { path: path.clone(), version };
-        let older = self.tree.file_mut(file).map(|file| &mut file.older).ok_or_else(no_version)?;
-        let at = older.iter().position(|(_, content)| content.id == version).ok_or_else(no_version)?;
-        let (since, content) = older.remove(at);
+        let cut = self.tree.cut(file, version);
+        let (since, content) = cut.ok_or_else(|| FilesRefusal::NoVersion { path: path.clone(), version })?;
         self.space.older.remove(&(since, file, version));
         let (id, now) = (self.tree.version(), self.now);
         // First what goes: the claim may not have seen it come.
@@ -256,8 +254,7 @@ impl Opened<'_> {
         let of = self.tree.file_mut(file).filter(|_| is_here);
         let of = of.ok_or_else(no_version)?;
         if of.newest.id != version {
-            let at = of.older.iter().position(|(_, content)| content.id == version).ok_or_else(no_version)?;
-            let (since, content) = of.older.remove(at);
+            let (since, content) = self.tree.cut(file, version).ok_or_else(no_version)?;
             self.space.older.remove(&(since, file, version));
             self.space.let_go(&content, self.claims);
         } else if let Some((since, before)) = of.older.pop() {
@@ -291,11 +288,12 @@ impl Files {
         files.into_iter().flatten()
     }
 
-    /// The last file that was removed from a path of a space and has this content.
+    /// The file that was removed from a path of a space and has this content; found by the content, however much was
+    /// removed from there.
     pub fn removed_with(&self, space: SpaceId, path: &FilePath, version: VersionId) -> Option<FileId> {
-        let mut removed = self.spaces.get(&space)?.trash.removed_at(path.as_str(), None);
-        let has = |file: &File| file.contents().any(|content| content.id == version);
-        removed.find(|file| self.tree.file(*file).is_some_and(has))
+        let file = self.tree.loose(version)?;
+        let entry = self.spaces.get(&space)?.trash.get(file)?;
+        (entry.path == *path).then_some(file)
     }
 
     /// Something that was put into the trash of a space itself.
@@ -337,7 +335,7 @@ impl Files {
 
     /// Lets go what was kept in a space for long enough; takes the steps that this took.
     pub(crate) fn expire(&mut self, id: SpaceId, now: Time, steps: &mut usize, timers: &mut Timers) {
-        let Some(space) = self.spaces.get_mut(&id) else { return };
+        let Some(mut space) = self.spaces.get_mut(&id) else { return };
         // It has just rung.
         space.due = None;
         while *steps > 0
@@ -354,9 +352,7 @@ impl Files {
         {
             *steps -= 1;
             space.older.pop_first();
-            let Some(file) = self.tree.file_mut(file) else { continue };
-            let Some(at) = file.older.iter().position(|(_, content)| content.id == version) else { continue };
-            let (_, content) = file.older.remove(at);
+            let Some((_, content)) = self.tree.cut(file, version) else { continue };
             space.let_go(&content, &mut self.claims);
         }
         space.wind(id, timers);
@@ -411,7 +407,7 @@ impl Files {
                 None => self.claims.unfile(content.by, content.blob),
             }
         }
-        let Some(space) = space else { return };
+        let Some(mut space) = space else { return };
         for (since, content) in &file.older {
             space.older.remove(&(*since, id, content.id));
         }

@@ -15,6 +15,10 @@ use crate::table::Table;
 pub(super) struct Tree {
     nodes: Table<Node>,
     last_version: VersionId,
+    /// Files that lie nowhere, as they were removed themselves or are being erased, by their contents. A snapshot does not
+    /// have them: each file says it.
+    #[serde(skip)]
+    loose: BTreeMap<VersionId, FileId>,
 }
 
 /// A file or a folder.
@@ -245,6 +249,7 @@ impl Tree {
         self.node(id)?.file()
     }
 
+    /// A file, to be changed; its contents only while it lies somewhere, but for [`Tree::write`] and [`Tree::cut`].
     pub(super) fn file_mut(&mut self, id: FileId) -> Option<&mut File> {
         match &mut self.nodes.get_mut(id.0)?.what {
             What::File(file) => Some(file),
@@ -256,13 +261,37 @@ impl Tree {
         &self.nodes
     }
 
+    /// The file that lies nowhere and has this content.
+    pub(super) fn loose(&self, version: VersionId) -> Option<FileId> {
+        self.loose.get(&version).copied()
+    }
+
+    /// Lets a file that lies nowhere be found by its contents.
+    fn index(&mut self, id: FileId) {
+        let Some(file) = self.nodes.get(id.0).and_then(Node::file) else { return };
+        self.loose.extend(file.contents().map(|content| (content.id, id)));
+    }
+
+    /// Lets it no longer be found by them.
+    fn unindex(&mut self, id: FileId) {
+        let Some(file) = self.nodes.get(id.0).and_then(Node::file) else { return };
+        file.contents().for_each(|content| _ = self.loose.remove(&content.id));
+    }
+
+    /// All files that lie nowhere, by their contents.
+    fn all_loose(&self) -> BTreeMap<VersionId, FileId> {
+        let loose = self.nodes.iter().filter(|(_, node)| node.parent == FileId(0));
+        let files = loose.filter_map(|(id, node)| Some((FileId(id), node.file()?)));
+        files.flat_map(|(id, file)| file.contents().map(move |content| (content.id, id))).collect()
+    }
+
     /// A new version's id.
     pub(super) fn version(&mut self) -> VersionId {
         self.last_version.0 += 1;
         self.last_version
     }
 
-    /// Adds something that lies nowhere yet.
+    /// Adds something that lies nowhere yet; a file is attached at once, so it is not indexed.
     pub(super) fn add(&mut self, space: SpaceId, name: &str, what: What) -> FileId {
         let key = key_of(name, matches!(what, What::Folder(_)));
         FileId(self.nodes.push(Node { space, parent: FileId(0), key, what }))
@@ -270,6 +299,7 @@ impl Tree {
 
     /// Forgets something that lies nowhere and in which nothing lies.
     pub(super) fn forget(&mut self, id: FileId) -> Option<Node> {
+        self.unindex(id);
         self.nodes.remove(id.0)
     }
 
@@ -327,6 +357,7 @@ impl Tree {
 
     /// Lays something that lies nowhere into a folder, which must not have its name.
     pub(super) fn attach(&mut self, id: FileId, parent: FileId) {
+        self.unindex(id);
         let Some(node) = self.nodes.get_mut(id.0) else { return };
         node.parent = parent;
         let (key, totals, mut reach) = (node.key.clone(), node.totals(), node.reach());
@@ -356,6 +387,7 @@ impl Tree {
             folder.children.remove(&key);
         }
         self.upwards(parent, |folder| folder.totals.subtract(totals));
+        self.index(id);
         parent
     }
 
@@ -369,6 +401,7 @@ impl Tree {
         if let Some(folder) = self.nodes.get_mut(id.0).and_then(Node::folder_mut) {
             folder.totals.subtract(totals);
         }
+        self.index(child);
         Some(child)
     }
 
@@ -418,12 +451,25 @@ impl Tree {
 
     /// Gives a file a new content; the one before.
     pub(super) fn write(&mut self, id: FileId, content: Content) -> Option<Content> {
-        let size = content.size;
+        let (version, size) = (content.id, content.size);
         let file = self.file_mut(id)?;
         let before = std::mem::replace(&mut file.newest, content);
         let parent = self.node(id)?.parent;
+        if parent == FileId(0) {
+            self.loose.remove(&before.id);
+            self.loose.insert(version, id);
+        }
         self.upwards(parent, |folder| folder.totals.bytes.0 = folder.totals.bytes.0 - before.size.0 + size.0);
         Some(before)
+    }
+
+    /// Takes an older content out of a file, with when it was overwritten.
+    pub(super) fn cut(&mut self, id: FileId, version: VersionId) -> Option<(Time, Content)> {
+        let older = &mut self.file_mut(id)?.older;
+        let at = older.iter().position(|(_, content)| content.id == version)?;
+        let cut = older.remove(at);
+        self.loose.remove(&version);
+        Some(cut)
     }
 
     pub(super) fn view(&self, id: FileId, path: FilePath) -> Option<FileView> {
@@ -431,7 +477,7 @@ impl Tree {
         Some(FileView { id, path, kind: node.kind(), changed: node.changed() })
     }
 
-    /// Panics unless each folder has what says that it lies in it, and their sums.
+    /// Panics unless each folder has what says that it lies in it, and their sums, and what lies nowhere is found.
     pub(super) fn sanity_check(&self) {
         for (id, node) in self.nodes.iter() {
             let Some(folder) = node.folder() else {
@@ -454,6 +500,7 @@ impl Tree {
             node.parent == FileId(0) || folder.is_some_and(|folder| folder.children.contains_key(&node.key))
         };
         assert!(self.nodes.iter().all(|(_, node)| lies(node)), "everything lies in its folder");
+        assert!(self.all_loose() == self.loose, "files that lie nowhere are found by their contents");
     }
 }
 
@@ -472,7 +519,8 @@ impl TryFrom<Stored> for Tree {
     type Error = &'static str;
 
     fn try_from(stored: Stored) -> Result<Tree, &'static str> {
-        let mut tree = Tree { nodes: stored.nodes, last_version: stored.last_version };
+        let Stored { nodes, last_version } = stored;
+        let mut tree = Tree { nodes, last_version, loose: BTreeMap::new() };
         let ids: Vec<FileId> = tree.nodes.iter().map(|(id, _)| FileId(id)).collect();
         for id in &ids {
             tree.lay(*id)?;
@@ -480,6 +528,7 @@ impl TryFrom<Stored> for Tree {
         for id in ids {
             tree.count(id)?;
         }
+        tree.loose = tree.all_loose();
         Ok(tree)
     }
 }

@@ -69,7 +69,7 @@ impl Files {
         if upload.path.is_root() {
             return Err(FilesRefusal::IsFolder { path: upload.path });
         }
-        let space = self.spaces.get_mut(&upload.space).ok_or_else(|| no_space(upload.space))?;
+        let mut space = self.spaces.get_mut(&upload.space).ok_or_else(|| no_space(upload.space))?;
         if space.uploads.len() >= Bounds::UPLOADS {
             let what = "uploads in a space that are not finished".to_owned();
             return Err(FilesRefusal::TooMany { what, limit: Bounds::UPLOADS as u64 });
@@ -110,6 +110,7 @@ impl Files {
         let mut opened = self.open(space, ctx.timers)?;
         opened.quota_for(size, replaced.unwrap_or_default())?;
         opened.take(replaced.unwrap_or_default(), size);
+        drop(opened);
         if let Some(kept) = self.uploads.all.get_mut(&id) {
             let before = kept.upload.parts.insert(number, UploadPart { size, ..part });
             // The quota counts what is a part, and no longer what was; first what goes, which the claim may not have seen come.
@@ -176,7 +177,7 @@ impl Files {
     pub(crate) fn end_upload(&mut self, id: UploadId, timers: &mut Timers) -> usize {
         let Some(upload) = self.uploads.get(id) else { return 0 };
         let (space, size, parts) = (upload.space, upload.size(), upload.parts.len());
-        self.spaces.get_mut(&space).into_iter().for_each(|space| space.used.0 -= size.0);
+        self.spaces.get_mut(&space).into_iter().for_each(|mut space| space.used.0 -= size.0);
         self.drop_upload(id, timers);
         parts
     }
@@ -184,7 +185,7 @@ impl Files {
     /// An upload is no more; its parts are erased little by little.
     fn drop_upload(&mut self, id: UploadId, timers: &mut Timers) {
         let Some(upload) = self.uploads.remove(id, timers) else { return };
-        self.spaces.get_mut(&upload.space).into_iter().for_each(|space| _ = space.uploads.remove(&id));
+        self.spaces.get_mut(&upload.space).into_iter().for_each(|mut space| _ = space.uploads.remove(&id));
         self.doomed.push(Doom::Parts(upload.by, upload.parts));
     }
 

@@ -1,9 +1,10 @@
 //! No command makes the state grow without limit, and no entry does too much.
 
 use pumasi_core::{
-    About, Bounds, Command, DownloadReport, FileKind, FilePut, FilesCommand, FilesDone, State,
+    About, Bounds, Command, DownloadReport, FileKind, FilePut, FilesCommand, FilesDone, STATE_VERSION, State,
+    decode_state, encode_state,
 };
-use pumasi_types::{ByteSize, Duration, SpaceId, UploadId};
+use pumasi_types::{ByteSize, Duration, FileId, SpaceId, UploadId};
 
 use super::common::ask;
 use super::others::{download, report};
@@ -27,6 +28,13 @@ fn filled(keep: u64, files: u64) -> (World, SpaceId) {
 
 fn used(world: &World, space: SpaceId) -> u64 {
     world.files().space(space).map_or(0, |space| space.used.0)
+}
+
+/// All invariants hold, and the state is the same when it was written and read.
+fn check_and_read_back(world: &World) {
+    world.state.sanity_check();
+    let back = decode_state(STATE_VERSION, &encode_state(&world.state)).expect("encoded here");
+    assert!(back == world.state, "what a snapshot does not have is made again");
 }
 
 /// Entries until nothing is behind; each erases a bounded part.
@@ -79,8 +87,42 @@ fn a_space_whose_trash_is_large_goes_at_once() {
     let gone = Command::Files(FilesCommand::RemoveSpace { space });
     assert!(world.state.apply(world.now, &[ask(ANN, gone)]).answers[0].is_ok());
     assert!(world.files().space(space).is_none() && world.state.is_behind());
+    check_and_read_back(&world);
     world.must(State::SYSTEM, Command::Tick);
     world.state.sanity_check();
+}
+
+#[test]
+fn what_waits_to_be_erased_is_not_found_by_its_contents() {
+    let (mut world, space) = filled(10, 5_000);
+    // The last that is erased.
+    let at = path("all/4/999");
+    world.put(ANN, space, at.as_str(), (blob(1), 1)).expect("it is overwritten");
+    world.now = world.now.after(Duration::from_secs(5));
+    for folder in 0..5 {
+        let paths = (0..1_000).map(|file| path(&format!("all/{folder}/{file}"))).collect();
+        let remove = FilesCommand::Remove { space, paths, recursive: false, forever: false };
+        world.file(ANN, remove).expect("they are removed");
+    }
+    let removed = world.files().removed_at(space, &at, None).next().expect("it was removed").file.id;
+    let versions: Vec<_> = world.files().versions(removed).iter().map(|version| version.id).collect();
+    let found = |world: &World| -> Vec<Option<FileId>> {
+        versions.iter().map(|version| world.files().removed_with(space, &at, *version)).collect()
+    };
+    assert_eq!(found(&world), [Some(removed); 2], "an older version, too");
+    check_and_read_back(&world);
+    let empty = Command::Files(FilesCommand::EmptyTrash { space, file: None });
+    assert!(world.state.apply(world.now, &[ask(ANN, empty)]).answers[0].is_ok());
+    assert!(world.state.is_behind(), "it goes little by little");
+    assert_eq!(found(&world), [None; 2]);
+    check_and_read_back(&world);
+    // The time of the older version passes meanwhile.
+    world.now = world.now.after(Duration::from_secs(5));
+    while world.state.is_behind() || world.state.next_due().is_some_and(|due| due <= world.now) {
+        world.state.apply(world.now, &[]);
+        check_and_read_back(&world);
+    }
+    assert_eq!(used(&world, space), 0);
 }
 
 #[test]
@@ -202,6 +244,8 @@ fn what_was_removed_from_one_path_again_and_again_takes_no_longer_to_page_throug
     let paths = vec![path("once")];
     let remove = FilesCommand::Remove { space, paths, recursive: false, forever: false };
     world.file(ANN, remove).expect("it is removed");
+    let first = world.files().removed_at(space, &path("often"), None).last().expect("it was removed").file;
+    let FileKind::File(version) = first.kind else { panic!("it is a file") };
     // So often that looking at all that was removed would take minutes.
     for _ in 0..2_000 {
         let page = world.files().removed_paths(space, "", None, 1);
@@ -209,6 +253,9 @@ fn what_was_removed_from_one_path_again_and_again_takes_no_longer_to_page_throug
         let last = world.files().removed_paths(space, "", Some("often"), 1);
         assert_eq!((last.items, last.more), (vec!["once".to_owned()], false));
         assert!(world.files().removed_at(space, &path("often"), None).next().is_some());
+        assert_eq!(world.files().removed_with(space, &path("often"), version.id), Some(first.id));
+        let behind = world.files().removed_at(space, &path("often"), Some(first.id));
+        assert_eq!(behind.count(), 1, "a page begins where the last one ended");
     }
     assert_eq!(world.files().removed_at(space, &path("often"), None).count(), count);
 }
