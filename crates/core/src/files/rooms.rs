@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(bytes, postcard::to_stdvec(&*spaces).expect("it is written"));
         let back: Spaces = postcard::from_bytes(&bytes).expect("it is read");
         assert_eq!(back, spaces);
-        let mut all = spaces.all.clone();
+        let mut all = spaces.all;
         all.insert(SpaceId(4), space(ANN, u64::MAX, 0));
         let bytes = postcard::to_stdvec(&all).expect("it is written");
         assert!(postcard::from_bytes::<Spaces>(&bytes).is_err(), "nothing has so many files");

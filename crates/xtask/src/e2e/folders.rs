@@ -74,7 +74,7 @@ fn a_hundred_thousand_files_go_on_where_they_were_cut_off() {
     };
     let (source, target) = (from.to_string_lossy(), back.to_string_lossy());
 
-    let there = cut(command(&["put", &source, ":many"]), &in_space);
+    let there = cut(command(&["put", &source, ":many"]), in_space);
     let put = json(&["put", &source, ":many"]);
     assert_eq!(number(&put["files"]) + number(&put["same"]), FILES, "{put}");
     assert!(number(&put["same"]) >= there, "what lay there was sent again: {there}, {put}");

@@ -22,6 +22,9 @@ pub(super) struct Contender {
 /// What borg is told to leave out.
 const BORG_LESS: [&str; 3] = ["--noxattrs", "--noacls", "--noflags"];
 
+/// How long is waited at most until the disk rests.
+const REST_MAX: Duration = Duration::from_secs(60);
+
 /// How a command went.
 pub(super) struct Ran {
     pub(super) seconds: f64,
@@ -39,6 +42,7 @@ impl Contender {
         (files, bytes): (u64, u64),
     ) -> Outcome<Value> {
         let _ = fs::remove_dir_all(&self.repository);
+        settle()?;
         self.prepare(dir)?;
         let rate = |seconds: f64| (bytes as f64 / 1e6 / seconds * 10.0).round() / 10.0;
         let files_s = |seconds: f64| (files as f64 / seconds).round();
@@ -207,9 +211,21 @@ pub(super) fn watched<T: Send + 'static>(
     Ok((seconds, (peak_kib * 1024).div_ceil(1_000_000), taken))
 }
 
-/// What one wrote to the disk must not slow down the next.
+/// What one wrote to the disk, or removed from it, must not slow down the next: waits until the disk has nothing to do,
+/// because what is freed may be given back to it long after that was acknowledged.
 pub(super) fn settle() -> Outcome {
-    succeed(&mut Command::new("sync"))
+    succeed(&mut Command::new("sync"))?;
+    let begun = Instant::now();
+    let mut seen = fs::read_to_string("/proc/diskstats")?;
+    while begun.elapsed() < REST_MAX {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = fs::read_to_string("/proc/diskstats")?;
+        if now == seen {
+            break;
+        }
+        seen = now;
+    }
+    Ok(())
 }
 
 /// Takes what lies in a folder out of the page cache, so that whoever reads it next reads the disk.
