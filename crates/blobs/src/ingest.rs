@@ -20,8 +20,9 @@ use crate::work::{join, off_runtime};
 
 /// Bytes that are cut and hashed at once.
 const BLOCK: usize = 4 << 20;
-/// When manifests have grown to this, everything so far is made durable.
+/// When manifests have grown to this, or blobs wait that many, everything so far is made durable.
 const MANIFESTS_MAX: usize = 8 << 20;
+const BLOBS_MAX: usize = 1 << 16;
 
 /// What a writer did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -241,7 +242,7 @@ impl Writer {
         if let (true, [only]) = (parts.lists.is_empty(), parts.parts.as_slice()) {
             debug_assert_eq!(only.name, id);
             self.again.extend(parts.first_known.map(|location| (id, location)));
-            return Ok(());
+            return self.bound().await;
         }
         if !parts.lists.is_empty() && !parts.parts.is_empty() {
             let list = parts.close_list();
@@ -259,7 +260,12 @@ impl Writer {
                 self.packing.manifest(id, length, manifest.into());
             }
         }
-        if self.packing.manifest_bytes() > MANIFESTS_MAX {
+        self.bound().await
+    }
+
+    /// Makes what is put so far durable when it has become much.
+    async fn bound(&mut self) -> Result<(), BlobError> {
+        if self.packing.manifest_bytes() > MANIFESTS_MAX || self.blobs.len() >= BLOBS_MAX {
             self.make_durable().await?;
         }
         Ok(())

@@ -519,3 +519,20 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn more_blobs_than_wait_for_their_acknowledgement_are_all_put() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    let blobs: Vec<Bytes> = (0..70_000_u32).map(|n| Bytes::copy_from_slice(&n.to_le_bytes())).collect();
+    for new_bytes in [280_000, 0] {
+        let mut writer = store.writer();
+        for some in blobs.chunks(1_000) {
+            writer.put_many(some.to_vec()).await.unwrap();
+        }
+        let tally = writer.finish().await.unwrap();
+        assert_eq!((tally.blobs, tally.bytes, tally.new_bytes), (70_000, 280_000, new_bytes));
+    }
+    assert!(blobs.iter().all(|blob| store.contains(&Hash::of(blob)).unwrap()));
+    assert!(store.check(true).await.unwrap().problems.is_empty());
+}

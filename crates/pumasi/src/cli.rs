@@ -98,6 +98,11 @@ impl Cli {
         Output::new(self.json, self.quiet)
     }
 
+    /// Whether it hands much memory from thread to thread.
+    pub(crate) fn fills_memory(&self) -> bool {
+        matches!(self.command, Command::Store(_))
+    }
+
     /// Whether it has work for all cores; anything else is quicker on one thread.
     pub(crate) fn uses_all_cores(&self) -> bool {
         #[cfg(feature = "mount")]

@@ -1,5 +1,6 @@
 //! `pumasi`: the one program for researchers, owners of machines and operators.
 
+mod arenas;
 mod cli;
 mod commands;
 mod connect;
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
         compile_guest(arguments);
     }
     let cli = cli::Cli::parse();
+    if cli.fills_memory() {
+        arenas::share();
+    }
     let out = cli.output();
     let mut builder = match cli.uses_all_cores() {
         true => tokio::runtime::Builder::new_multi_thread(),

@@ -1,0 +1,24 @@
+//! glibc's malloc gives threads arenas of their own, up to eight for each core, and what is freed stays in its arena: storing a
+//! million files then takes three times the memory that it needs. How many there may be is read from the environment when a
+//! program begins, so this one begins again.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// What glibc reads (mallopt(3)).
+const ARENAS: &str = "MALLOC_ARENA_MAX";
+
+/// Begins this program again with two arenas, unless somebody has said how many. Where that fails it goes on as it is.
+pub(crate) fn share() {
+    if std::env::var_os(ARENAS).is_some() {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut arguments = std::env::args_os();
+    let mut again = Command::new(program);
+    if let Some(name) = arguments.next() {
+        again.arg0(name);
+    }
+    // Only a failure returns.
+    let _ = again.args(arguments).env(ARENAS, "2").exec();
+}
