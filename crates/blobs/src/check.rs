@@ -248,11 +248,7 @@ impl BlobStore {
 
     /// Reads a whole pack and verifies every entry.
     async fn examine(&self, id: &Hash, index: PackIndex) -> Result<Examined, BlobError> {
-        let body = index.length - index.tail_len();
-        let stored = match body {
-            0 => Bytes::new(),
-            _ => self.read_object(&pack_path(id), 0..body).await?,
-        };
+        let stored = self.read_body(id, &index).await?;
         Ok(join(tokio::task::spawn_blocking(move || examine(&stored, index.kind, index.places))).await)
     }
 

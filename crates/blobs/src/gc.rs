@@ -417,8 +417,7 @@ impl BlobStore {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let body = index.length - index.tail_len();
-        let stored = self.read_object(&pack_path(&info.id), 0..body).await?;
+        let stored = self.read_body(&info.id, index).await?;
         let kind = info.kind;
         let Examined { sound, damaged } =
             join(tokio::task::spawn_blocking(move || examine(&stored, kind, wanted))).await;

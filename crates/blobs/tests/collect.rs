@@ -3,16 +3,18 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use common::{Unreliable, noise};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use proptest::prelude::*;
 use pumasi_blobs::{BlobError, BlobStore, Options, Writer};
 use pumasi_types::{ByteSize, Duration, Hash, Time};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const GRACE: Duration = Duration(10 * HOUR.0);
@@ -179,7 +181,14 @@ impl World {
             self.objects.fail_after(Some(changes.into()));
         }
         let store = self.store().clone();
-        let collecting = tokio::spawn(async move { store.collect(stream::iter(named)).await });
+        // What is acknowledged before a collection listens may go with it.
+        let (listens, listening) = oneshot::channel();
+        let naming = stream::once(async move {
+            let _ = listens.send(());
+            stream::iter(named)
+        });
+        let collecting = tokio::spawn(async move { store.collect(pin!(naming.flatten())).await });
+        listening.await.unwrap();
         for (n, (blob, link)) in meanwhile.into_iter().enumerate() {
             for _ in 0..n * 3 {
                 tokio::task::yield_now().await;
@@ -279,6 +288,23 @@ async fn what_nobody_needs_goes_and_what_is_left_is_packed_again() {
     let none = store.collect(stream::iter([Hash::of(b"a root that is not here")])).await.unwrap();
     assert_eq!((none.roots, none.missing_roots), (1, 1));
     assert_eq!(store.stats().unwrap().stored_bytes, 0);
+    assert_eq!(store.check(true).await.unwrap().problems, []);
+}
+
+/// The empty blob has no frame, and a server gives no empty range.
+#[tokio::test]
+async fn the_empty_blob_survives_among_small_packs_that_are_put_together() {
+    let (dir, objects) = (tempfile::tempdir().unwrap(), Arc::new(Unreliable::new()));
+    let store = BlobStore::open_on(dir.path(), objects, options(Duration(0))).await.unwrap();
+    let mut roots = Vec::new();
+    for n in 0..12 {
+        roots.push(store.put(noise(n, n as usize)).await.unwrap());
+    }
+    let collected = store.collect(stream::iter(roots.clone())).await.unwrap();
+    assert!(collected.packs_removed >= 12, "{collected:?}");
+    for (n, hash) in (0..).zip(&roots) {
+        assert_eq!(store.get(hash).await.unwrap(), noise(n, n as usize));
+    }
     assert_eq!(store.check(true).await.unwrap().problems, []);
 }
 

@@ -11,11 +11,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pumasi_core::{ArchivePlace, Archived, ArchivedOrder};
 use pumasi_log::disk::Mode;
-use pumasi_log::{Disk, DiskFile, RealDisk, remedy};
+use pumasi_log::{Disk, DiskFile, FirstFailure, RealDisk, remedy};
 use pumasi_types::OrderId;
 
 const MAGIC: &[u8; 8] = b"PUMASIOA";
@@ -89,8 +88,8 @@ pub struct Archive {
     index_path: Arc<Path>,
     /// Whether the index was not whole when it was opened.
     index_is_new: bool,
-    /// Whether a sync failed.
-    unsynced: Arc<AtomicBool>,
+    /// Why a sync failed.
+    unsynced: FirstFailure,
 }
 
 impl Archive {
@@ -117,7 +116,7 @@ impl Archive {
             // A snapshot relies on the records, so their files' names must last as long.
             disk.sync_dir(dir).map_err(|source| io_error("sync", dir, source))?;
         }
-        let (path, index_path, unsynced) = (path.into(), index_path.into(), Arc::default());
+        let (path, index_path, unsynced) = (path.into(), index_path.into(), FirstFailure::default());
         Ok(Archive { records, path, index, index_path, index_is_new, unsynced })
     }
 
@@ -164,10 +163,7 @@ impl Archive {
     pub fn sync(&self) -> Result<(), ArchiveError> {
         self.check()?;
         for (file, path) in [(&self.records, &self.path), (&self.index, &self.index_path)] {
-            file.sync().map_err(|source| {
-                self.unsynced.store(true, Ordering::Release);
-                io_error("sync", path, source)
-            })?;
+            file.sync().map_err(|source| io_error("sync", path, self.unsynced.note(source)))?;
         }
         Ok(())
     }
@@ -177,11 +173,7 @@ impl Archive {
     /// # Errors
     /// When a sync failed: systems may drop what it covered, even from memory.
     pub(crate) fn check(&self) -> Result<(), ArchiveError> {
-        if self.unsynced.load(Ordering::Acquire) {
-            let source = io::Error::other("an earlier sync failed; start the hub again");
-            return Err(io_error("sync", &self.path, source));
-        }
-        Ok(())
+        self.unsynced.check().map_err(|source| io_error("sync", &self.path, source))
     }
 
     /// Makes sure that everything up to a place is there, and the index that finds it.

@@ -11,10 +11,9 @@ use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pumasi_core::{Event, SalesHour, Transfer};
-use pumasi_log::{Disk, Growing, RealDisk, remedy};
+use pumasi_log::{Disk, FirstFailure, Growing, RealDisk, remedy};
 use pumasi_types::{EventId, Hash, SalesId, TransferId};
 
 /// Bytes of a record's check.
@@ -216,8 +215,8 @@ pub struct Journal<T> {
     version: u32,
     /// Where an older version was put.
     aside: Option<Arc<Path>>,
-    /// Whether a sync failed.
-    unsynced: Arc<AtomicBool>,
+    /// Why a sync failed.
+    unsynced: FirstFailure,
     kept: PhantomData<fn() -> T>,
 }
 
@@ -228,7 +227,7 @@ impl<T> Clone for Journal<T> {
             path: Arc::clone(&self.path),
             version: self.version,
             aside: self.aside.clone(),
-            unsynced: Arc::clone(&self.unsynced),
+            unsynced: self.unsynced.clone(),
             kept: PhantomData,
         }
     }
@@ -268,7 +267,7 @@ impl<T: Kept> Journal<T> {
             path: Arc::new(path.to_owned()),
             version: T::VERSIONS[0],
             aside: None,
-            unsynced: Arc::new(AtomicBool::new(false)),
+            unsynced: FirstFailure::default(),
             kept: PhantomData,
         };
         let mut header = vec![0; Self::RECORD];
@@ -345,10 +344,7 @@ impl<T: Kept> Journal<T> {
     /// second one succeeds, and only the next start writes it again, from the log.
     pub fn sync(&self) -> Result<(), JournalError> {
         self.check()?;
-        self.file.sync().map_err(|source| {
-            self.unsynced.store(true, Ordering::Release);
-            io_error("sync", &self.path, source)
-        })
+        self.file.sync().map_err(|source| io_error("sync", &self.path, self.unsynced.note(source)))
     }
 
     /// Whether everything written is still there.
@@ -356,11 +352,7 @@ impl<T: Kept> Journal<T> {
     /// # Errors
     /// When a sync failed: systems may drop what it covered, even from memory.
     pub(crate) fn check(&self) -> Result<(), JournalError> {
-        if self.unsynced.load(Ordering::Acquire) {
-            let source = io::Error::other("an earlier sync failed; start the hub again");
-            return Err(io_error("sync", &self.path, source));
-        }
-        Ok(())
+        self.unsynced.check().map_err(|source| io_error("sync", &self.path, source))
     }
 
     /// Reads `count` records from `first` on, checked, and hands over the bytes of one after another.

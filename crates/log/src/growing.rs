@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use crate::buffer::AlignedBuf;
 use crate::disk::{Disk, DiskFile, Mode};
+use crate::failure::FirstFailure;
 use crate::format::BLOCK;
 
 /// Bytes that are written at once.
@@ -42,7 +43,7 @@ struct Tail {
     /// So much of it is in the file.
     flushed: usize,
     /// Why nothing more can be written.
-    failed: Option<(io::ErrorKind, String)>,
+    failed: FirstFailure,
     closing: bool,
 }
 
@@ -81,7 +82,7 @@ impl Growing {
             filling: AlignedBuf::zeroed(PIECE),
             filled: 0,
             flushed: 0,
-            failed: None,
+            failed: FirstFailure::default(),
             closing: false,
         };
         let (work, done) = (Condvar::new(), Condvar::new());
@@ -111,7 +112,7 @@ impl Growing {
     pub fn append<B: AsRef<[u8]>>(&self, place: u64, all: impl Iterator<Item = B>) -> io::Result<()> {
         let shared = &*self.shared;
         let mut tail = shared.lock();
-        tail.check()?;
+        tail.failed.check()?;
         if place != tail.end() {
             tail = shared.flush(tail)?;
             tail.begin_at(place, &*shared.reads)?;
@@ -124,7 +125,7 @@ impl Growing {
                     tail.turn();
                     shared.work.notify_one();
                     while shared.behind && tail.waiting > WAITING {
-                        tail.check()?;
+                        tail.failed.check()?;
                         tail = shared.wait(tail);
                     }
                 }
@@ -174,13 +175,6 @@ impl Drop for Growing {
 }
 
 impl Tail {
-    fn check(&self) -> io::Result<()> {
-        match &self.failed {
-            None => Ok(()),
-            Some((kind, text)) => Err(io::Error::new(*kind, text.clone())),
-        }
-    }
-
     fn end(&self) -> u64 {
         self.begin + self.filled as u64
     }
@@ -263,7 +257,7 @@ impl Shared {
     /// What the thread does.
     fn write_behind(&self) {
         let mut tail = self.lock();
-        while tail.failed.is_none() {
+        while tail.failed.check().is_ok() {
             if let Some(piece) = tail.next() {
                 drop(tail);
                 let written = self.write(&piece);
@@ -271,7 +265,7 @@ impl Shared {
                 tail = self.lock();
                 match written {
                     Ok(()) => tail.waiting -= 1,
-                    Err(error) => tail.failed = Some((error.kind(), error.to_string())),
+                    Err(error) => drop(tail.failed.note(error)),
                 }
                 self.done.notify_all();
             } else if tail.closing {
@@ -286,7 +280,7 @@ impl Shared {
     fn flush<'a>(&self, mut tail: MutexGuard<'a, Tail>) -> io::Result<MutexGuard<'a, Tail>> {
         let until = tail.end();
         while let Some(piece) = tail.next().filter(|piece| piece.begin < until) {
-            tail.check()?;
+            tail.failed.check()?;
             if self.behind {
                 tail = self.wait(tail);
             } else {

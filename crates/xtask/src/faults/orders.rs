@@ -117,10 +117,17 @@ pub(crate) fn amid(
     stop.store(true, Ordering::Relaxed);
     let mut report = Report::default();
     let mut lists = Vec::new();
+    let senders: Vec<_> = senders.into_iter().map(|sender| sender.join()).collect();
     for sender in senders {
-        let (sent, twice) = sender.join().map_err(|_| "a sender panicked")??;
-        report.twice += twice;
-        lists.extend(sent);
+        match (sender.map_err(|_| "a sender panicked")?, &troubled) {
+            (Ok((sent, twice)), _) => {
+                report.twice += twice;
+                lists.extend(sent);
+            }
+            // Nobody answers a sender after trouble that did not end.
+            (Err(error), Err(trouble)) => return Err(format!("{trouble}; then {error}").into()),
+            (Err(error), Ok(())) => return Err(error.into()),
+        }
     }
     troubled?;
     // What a restart finds is the same again.
