@@ -12,6 +12,7 @@
 //! half-written that could be served, and loses nothing that was acknowledged. Names of objects are made from hashes
 //! alone: no text from outside ever becomes part of a path. docs/store.md tells why all this is so.
 
+mod ahead;
 mod bucket;
 mod cache;
 mod check;

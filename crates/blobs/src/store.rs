@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
@@ -14,6 +15,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, path};
 use pumasi_types::{ByteSize, Duration, Hash, Time};
 
 use crate::BlobError;
+use crate::ahead::{self, Runs};
 use crate::bucket::Bucket;
 use crate::cache::FrameCache;
 use crate::commit::Commit;
@@ -82,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) small_puts: Turns<SmallPut>,
     pub(crate) epochs: Arc<Epochs>,
     pub(crate) cache: FrameCache,
+    /// Who goes on reading in which pack of a local folder.
+    runs: Runs,
     /// Held by a collection or a repair.
     pub(crate) housekeeping: tokio::sync::Mutex<()>,
     /// Whether the packs lie in a folder of this machine.
@@ -162,6 +166,7 @@ impl BlobStore {
             small_puts: Turns::default(),
             epochs: Arc::default(),
             cache: FrameCache::default(),
+            runs: Runs::default(),
             housekeeping: tokio::sync::Mutex::default(),
             is_local,
             damaged: RwLock::default(),
@@ -262,8 +267,13 @@ impl BlobStore {
         object: &path::Path,
         range: std::ops::Range<u64>,
     ) -> Result<Bytes, BlobError> {
-        let options = GetOptions::new().with_range(Some(GetRange::Bounded(range)));
         let failed = |e| BlobError::object("read", object, e);
+        if self.0.is_local {
+            let (path, ahead) = (self.0.dir.join(object.as_ref()), self.0.runs.ahead(object, &range));
+            let read = join(tokio::task::spawn_blocking(move || ahead::read(&path, range, ahead))).await;
+            return read.map_err(|e| failed(local(object, e)));
+        }
+        let options = GetOptions::new().with_range(Some(GetRange::Bounded(range)));
         self.0.objects.get_opts(object, options).await.map_err(failed)?.bytes().await.map_err(failed)
     }
 
@@ -357,6 +367,16 @@ impl BlobStore {
     /// The object of a pack that the index knows.
     pub(crate) fn object_of(&self, location: &Location) -> Option<path::Path> {
         self.0.index.packs().get(&location.pack).map(|info| pack_path(&info.id))
+    }
+}
+
+/// What a local folder reports, as its object store says it.
+fn local(object: &path::Path, error: io::Error) -> object_store::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            object_store::Error::NotFound { path: object.to_string(), source: error.into() }
+        }
+        _ => object_store::Error::Generic { store: "LocalFileSystem", source: error.into() },
     }
 }
 

@@ -291,6 +291,34 @@ async fn what_nobody_needs_goes_and_what_is_left_is_packed_again() {
     assert_eq!(store.check(true).await.unwrap().problems, []);
 }
 
+/// The space of a removed file is free only when nobody has it open.
+#[tokio::test]
+async fn packs_that_were_read_on_and_removed_give_their_space_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    let options = Options { fsync: false, ..options(Duration(0)) };
+    let store = BlobStore::open_with(&top, options).await.unwrap();
+    let blobs: Vec<Bytes> = (0..80).map(|n| noise(n, 30_000)).collect();
+    let mut hashes = Vec::new();
+    // More packs than readers are followed.
+    for some in blobs.chunks(2) {
+        hashes.extend(store.put_many(some.to_vec()).await.unwrap());
+    }
+    for (hash, blob) in hashes.iter().zip(&blobs) {
+        assert_eq!(store.get(hash).await.unwrap(), blob);
+    }
+    let collected = store.collect(stream::iter(hashes[..3].to_vec())).await.unwrap();
+    assert_eq!(collected.packs_removed, 40);
+    for (hash, blob) in hashes[..3].iter().zip(&blobs) {
+        assert_eq!(store.get(hash).await.unwrap(), blob);
+    }
+    let packs = top.join("packs");
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let open = open.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+    let open: Vec<_> = open.filter(|file| file.parent() == Some(packs.as_path())).collect();
+    assert!(open.is_empty(), "{open:?}");
+}
+
 /// The empty blob has no frame, and a server gives no empty range.
 #[tokio::test]
 async fn the_empty_blob_survives_among_small_packs_that_are_put_together() {

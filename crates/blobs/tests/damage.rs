@@ -119,6 +119,51 @@ async fn missing_and_cut_packs_are_named_and_what_they_held_is_forgotten() {
     assert!(store.get(&hash).await.unwrap() == large);
 }
 
+/// Neighbours are read one after the other, so that what comes next is fetched ahead: no damage may hide in that, nor stay.
+#[tokio::test]
+async fn a_pack_that_is_cut_moved_or_put_back_while_it_is_read_on_is_seen_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    let blobs: Vec<Bytes> = (0..160).map(|n| noise(n, 30_000)).collect();
+    let hashes = store.put_many(blobs.clone()).await.unwrap();
+    let [pack] = packs(dir.path()).try_into().unwrap();
+    let whole = fs::read(&pack).unwrap();
+    let aside = dir.path().join("aside");
+    let is_whole = async |n: usize| store.get(&hashes[n]).await.map(|found| found == blobs[n]);
+    // Frames of eight.
+    for n in 0..40 {
+        assert!(is_whole(n).await.unwrap(), "{n}");
+    }
+    fs::File::options().write(true).open(&pack).unwrap().set_len(80 * 30_000).unwrap();
+    for n in 40..96 {
+        match is_whole(n).await {
+            Ok(whole) => assert!(n < 80 && whole, "{n}"),
+            Err(BlobError::Damaged { object, .. }) => {
+                assert!(n >= 80 && object == name(&pack), "{n}: {object}")
+            }
+            Err(error) => panic!("{n}: {error}"),
+        }
+    }
+    fs::write(&pack, &whole).unwrap();
+    for n in 80..104 {
+        assert!(is_whole(n).await.unwrap(), "{n}");
+    }
+    fs::rename(&pack, &aside).unwrap();
+    assert!(matches!(is_whole(104).await, Err(BlobError::Damaged { .. })));
+    fs::rename(&aside, &pack).unwrap();
+    for n in 104..128 {
+        assert!(is_whole(n).await.unwrap(), "{n}");
+    }
+    flip(&pack, 130 * 30_000);
+    assert_eq!(store.repair().await.unwrap().entries_lost, 1);
+    for n in 128..160 {
+        match is_whole(n).await {
+            Ok(whole) => assert!(n != 130 && whole, "{n}"),
+            Err(error) => assert!(n == 130 && matches!(error, BlobError::NotFound { .. }), "{n}: {error}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_failed_only_for_want_of_a_pack_is_sound_when_that_is_there_again() {
     let (dir, objects) = (tempfile::tempdir().unwrap(), Arc::new(InMemory::new()));
