@@ -4,6 +4,7 @@
 //! entered again when the store opens, from the packs' own indexes.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -15,10 +16,13 @@ use redb::{
 };
 
 use crate::BlobError;
+use crate::ahead;
 use crate::pack::{Kind, PackIndex, Place};
 
 /// Bytes of the database that are kept in memory at most.
 const CACHE_BYTES: usize = 48 << 20;
+/// A file longer than this is not fetched whole: it may not fit into the memory of the system.
+const FETCH_MAX: u64 = 512 << 20;
 /// A commit that is on disk for so many that are not: those are entered again from their packs after a crash.
 const COMMITS_PER_SYNC: u32 = 32;
 /// Bytes of a row of the large tables.
@@ -138,6 +142,17 @@ impl Index {
             })
         };
         open().map_err(|e| self.failed("read", e))
+    }
+
+    /// Has the system read the whole file in order, for whoever goes to read `bytes` of content, unless it has more than these.
+    /// Rows lie in it in the order of hashes: neighbours in a folder would each be looked up in another place of the disk.
+    pub(crate) fn fetch_for(&self, bytes: u64) {
+        // Only to be faster: looking something up says what is wrong with the file.
+        let Ok(file) = File::open(&self.path) else { return };
+        let length = file.metadata().map_or(0, |meta| meta.len());
+        if length <= bytes.min(FETCH_MAX) {
+            ahead::fetch(&file, 0..length);
+        }
     }
 
     pub(crate) fn packs(&self) -> RwLockReadGuard<'_, HashMap<PackNumber, PackInfo>> {

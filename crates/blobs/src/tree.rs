@@ -392,6 +392,11 @@ async fn spread(
         let blob = folder.listed.blob;
         let entries = listing::decode(&store.get(&blob).await?)
             .map_err(|source| BlobError::Listing { hash: blob, source })?;
+        if folders.is_empty() {
+            let size = entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.size));
+            let store = store.clone();
+            join(tokio::task::spawn_blocking(move || store.inner().index.fetch_for(size))).await;
+        }
         let at = next.len();
         for listed in entries {
             let wanted = Wanted { path: folder.path.join(std::ffi::OsStr::from_bytes(&listed.name)), listed };
