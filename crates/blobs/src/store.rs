@@ -22,6 +22,7 @@ use crate::folder;
 use crate::index::{Index, Location, PackNumber};
 use crate::ingest::Writer;
 use crate::pack::{PackFault, PackIndex, TRAILER_BYTES, Trailer};
+use crate::proved::Proved;
 use crate::together::SmallPut;
 use crate::turns::Turns;
 use crate::work::join;
@@ -82,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) small_puts: Turns<SmallPut>,
     pub(crate) epochs: Arc<Epochs>,
     pub(crate) cache: FrameCache,
+    pub(crate) proved: Proved,
     /// Held by a collection or a repair.
     pub(crate) housekeeping: tokio::sync::Mutex<()>,
     /// Whether the packs lie in a folder of this machine.
@@ -162,6 +164,7 @@ impl BlobStore {
             small_puts: Turns::default(),
             epochs: Arc::default(),
             cache: FrameCache::default(),
+            proved: Proved::default(),
             housekeeping: tokio::sync::Mutex::default(),
             is_local,
             damaged: RwLock::default(),

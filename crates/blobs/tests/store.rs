@@ -109,6 +109,8 @@ async fn a_large_stream_is_cut_and_comes_back_in_any_range() {
     assert!((5..=6).contains(&packs.len()), "4 of chunks, the rest of them, one of manifests: {packs:?}");
     assert!(read_stream(&store, &hash).await.unwrap() == blob);
     assert!(store.get(&hash).await.unwrap() == blob);
+    let handed: Vec<Bytes> = store.stream(&hash).await.unwrap().1.try_collect().await.unwrap();
+    assert!(handed.len() < 64, "what lies together is handed on together: {} pieces", handed.len());
     let again = store.put_stream(pieces(&blob, 1 << 20), ByteSize::mib(64)).await.unwrap();
     assert_eq!(again, (hash, size));
     assert_eq!(store.put(blob.clone()).await.unwrap(), hash, "it does not matter how it comes");
