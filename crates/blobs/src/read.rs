@@ -299,8 +299,9 @@ impl BlobStore {
         });
         let read = spans.map(move |span| {
             let store = store.clone();
-            // In a task of its own, so that reading goes on while the pieces before are written.
-            async move { join(tokio::spawn(async move { store.span_bytes(&blob, span?).await })).await }
+            // In a task of its own, which begins at once: `buffered` does not look at what is new as long as it has
+            // something to hand out, and meanwhile nothing would be read ahead.
+            join(tokio::spawn(async move { store.span_bytes(&blob, span?).await }))
         });
         let state =
             Checking { spans: read.buffered(SPANS_AT_ONCE).boxed(), whole, left: length, failed: false };

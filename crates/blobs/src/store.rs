@@ -81,9 +81,9 @@ pub(crate) struct Inner {
     pub(crate) index: Index,
     pub(crate) commits: Turns<Commit>,
     pub(crate) small_puts: Turns<SmallPut>,
+    pub(crate) proved: Proved,
     pub(crate) epochs: Arc<Epochs>,
     pub(crate) cache: FrameCache,
-    pub(crate) proved: Proved,
     /// Held by a collection or a repair.
     pub(crate) housekeeping: tokio::sync::Mutex<()>,
     /// Whether the packs lie in a folder of this machine.
@@ -162,9 +162,9 @@ impl BlobStore {
             index,
             commits: Turns::default(),
             small_puts: Turns::default(),
+            proved: Proved::default(),
             epochs: Arc::default(),
             cache: FrameCache::default(),
-            proved: Proved::default(),
             housekeeping: tokio::sync::Mutex::default(),
             is_local,
             damaged: RwLock::default(),
