@@ -29,6 +29,7 @@ pub mod manifest;
 pub mod names;
 pub mod pack;
 mod packing;
+mod proved;
 mod read;
 mod shares;
 mod store;

@@ -89,6 +89,12 @@ impl Manifest {
         bytes
     }
 
+    /// What tells it from all others: the checksum at the end of its stored form.
+    pub fn check(&self) -> Hash {
+        let bytes = self.encode();
+        Hash::from_bytes(*bytes.last_chunk().expect("it ends with its checksum"))
+    }
+
     /// Reads the stored form. By which rule a blob was cut matters to nobody who reads it.
     ///
     /// # Errors

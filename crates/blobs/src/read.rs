@@ -7,14 +7,16 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use object_store::ObjectStoreExt;
 use pumasi_types::{ByteSize, Hash};
+use tokio::task::JoinHandle;
 
 use crate::BlobError;
 use crate::frame::decode;
 use crate::index::{IndexReader, Location, PackNumber};
 use crate::manifest::{Manifest, Part, decode_list};
 use crate::pack::Place;
+use crate::proved::Proof;
 use crate::store::BlobStore;
-use crate::work::off_runtime;
+use crate::work::{join, off_runtime};
 
 /// Stored bytes that are read at once.
 const SPAN_STORED: u32 = 2 << 20;
@@ -273,14 +275,17 @@ impl BlobStore {
         BlobError::Damaged { hash: *blob, object }
     }
 
-    /// The bytes of a blob of many chunks, verified; the whole too when all of it is wanted.
+    /// The bytes of a blob of many chunks, verified; the whole too when all of it is wanted and that was never proved.
+    /// At most two spans more than [`SPANS_AT_ONCE`] are in memory, however slowly they are taken.
     fn pieces(
         &self,
         blob: Hash,
         manifest: Manifest,
         range: Option<Range<u64>>,
     ) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + Unpin + 'static + use<> {
-        let whole = range.is_none().then(blake3::Hasher::new);
+        let proof = range.is_none().then(|| (blob, manifest.check()));
+        let whole = proof.filter(|proof| !self.inner().proved.has(proof));
+        let whole = whole.map(|proof| Whole { proof, hashing: None });
         let length = manifest.length;
         let plan = Plan::new(self.clone(), blob, manifest, range.unwrap_or(0..u64::MAX));
         let store = self.clone();
@@ -294,18 +299,12 @@ impl BlobStore {
         });
         let read = spans.map(move |span| {
             let store = store.clone();
-            // In a task of its own, so that reading goes on while the pieces before are written.
-            async move {
-                crate::work::join(tokio::spawn(async move { store.span_bytes(&blob, span?).await })).await
-            }
+            // In a task of its own, which begins at once: `buffered` does not look at what is new as long as it has
+            // something to hand out, and meanwhile nothing would be read ahead.
+            join(tokio::spawn(async move { store.span_bytes(&blob, span?).await }))
         });
-        let state = Checking {
-            spans: read.buffered(SPANS_AT_ONCE).boxed(),
-            whole,
-            blob,
-            left: length,
-            failed: false,
-        };
+        let state =
+            Checking { spans: read.buffered(SPANS_AT_ONCE).boxed(), whole, left: length, failed: false };
         stream::unfold((state, self.clone()), |(mut state, store)| async move {
             let next = state.next(&store).await?;
             Some((stream::iter(next), (state, store)))
@@ -340,33 +339,45 @@ impl BlobStore {
     }
 }
 
-/// The chunks in these stored bytes, which begin at `begin` of their pack; `None` when one is not what its name says.
+/// The chunks in these stored bytes, which begin at `begin` of their pack, in as few pieces as they lie in; `None` when one
+/// is not what its name says.
 fn checked(stored: &Bytes, begin: u32, chunks: &[(Hash, Place, Range<u32>)]) -> Option<Vec<Bytes>> {
-    let mut pieces: Vec<Bytes> = Vec::with_capacity(chunks.len());
-    let mut frame: Option<(u32, Bytes)> = None;
+    let mut pieces: Vec<(Bytes, Range<usize>)> = Vec::new();
+    // The frame at hand: its start in the pack, the bytes in which it lies uncompressed, and where in those.
+    let mut frame: Option<(u32, Bytes, usize)> = None;
     for (name, place, wanted) in chunks {
-        let raw = match frame.take() {
-            Some((start, raw)) if start == place.start => raw,
+        let (bytes, at) = match frame.take() {
+            Some((start, bytes, at)) if start == place.start => (bytes, at),
             _ => {
                 let at = (place.start - begin) as usize;
-                decode(&stored.slice(at..at + place.stored as usize), place.raw)?
+                match place.stored == place.raw {
+                    true => (stored.clone(), at),
+                    false => (decode(&stored.slice(at..at + place.stored as usize), place.raw)?, 0),
+                }
             }
         };
-        let chunk = raw.slice(place.offset as usize..(place.offset + place.length) as usize);
-        if Hash::of(&chunk) != *name {
+        let first = at + place.offset as usize;
+        if Hash::of(&bytes[first..first + place.length as usize]) != *name {
             return None;
         }
-        pieces.push(chunk.slice(wanted.start as usize..wanted.end as usize));
-        frame = Some((place.start, raw));
+        let wanted = first + wanted.start as usize..first + wanted.end as usize;
+        match pieces.last_mut() {
+            Some((same, piece)) if same.as_ptr() == bytes.as_ptr() && piece.end == wanted.start => {
+                piece.end = wanted.end;
+            }
+            _ => pieces.push((bytes.clone(), wanted)),
+        }
+        frame = Some((place.start, bytes, at));
     }
-    Some(pieces)
+    Some(pieces.into_iter().map(|(bytes, piece)| bytes.slice(piece)).collect())
 }
 
-/// Holds the last piece back until the whole is verified.
+/// Holds the last pieces back until the whole is verified.
 struct Checking {
     spans: stream::BoxStream<'static, Result<Vec<Bytes>, BlobError>>,
-    whole: Option<blake3::Hasher>,
-    blob: Hash,
+    /// None when there is nothing to prove.
+    whole: Option<Whole>,
+    /// Bytes that are still to come.
     left: u64,
     failed: bool,
 }
@@ -383,22 +394,48 @@ impl Checking {
                 return Some(vec![Err(error)]);
             }
         };
-        let length: usize = pieces.iter().map(Bytes::len).sum();
-        self.left = self.left.saturating_sub(length as u64);
-        let Some(mut whole) = self.whole.take() else { return Some(pieces.into_iter().map(Ok).collect()) };
-        let (whole, pieces) = off_runtime(length, move || {
-            for piece in &pieces {
-                whole.update(piece);
+        self.left = self.left.saturating_sub(pieces.iter().map(|piece| piece.len() as u64).sum());
+        if let Some(whole) = &mut self.whole
+            && let Some(is_right) = whole.push(&pieces, self.left == 0).await
+        {
+            let proof = whole.proof;
+            if !is_right {
+                self.failed = true;
+                return Some(vec![Err(store.found_wrong(&proof.0))]);
             }
-            (whole, pieces)
-        })
-        .await;
-        if self.left == 0 && Hash::from(whole.finalize()) != self.blob {
-            self.failed = true;
-            return Some(vec![Err(store.found_wrong(&self.blob))]);
+            store.inner().proved.add(proof);
+            self.whole = None;
         }
-        self.whole = Some(whole);
         Some(pieces.into_iter().map(Ok).collect())
+    }
+}
+
+/// The hash of a whole blob, made of its pieces while they are sent.
+struct Whole {
+    proof: Proof,
+    /// Has all pieces so far, or none has come.
+    hashing: Option<JoinHandle<blake3::Hasher>>,
+}
+
+impl Whole {
+    /// Hashes the next pieces, once those before are hashed; after the last ones it tells whether the whole is right.
+    async fn push(&mut self, pieces: &[Bytes], are_last: bool) -> Option<bool> {
+        let mut hasher = match self.hashing.take() {
+            Some(hashing) => join(hashing).await,
+            None => blake3::Hasher::new(),
+        };
+        let (length, pieces) = (pieces.iter().map(Bytes::len).sum(), pieces.to_vec());
+        let hash = move || {
+            for piece in &pieces {
+                hasher.update(piece);
+            }
+            hasher
+        };
+        if !are_last {
+            self.hashing = Some(tokio::task::spawn_blocking(hash));
+            return None;
+        }
+        Some(Hash::from(off_runtime(length, hash).await.finalize()) == self.proof.0)
     }
 }
 
@@ -490,5 +527,113 @@ impl Plan {
             self.chunks.pop_front();
         }
         Ok(span.expect("there is a chunk"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packing::Packing;
+
+    /// Enters a blob as somebody can who writes packs: these chunks, whatever its name.
+    async fn enter(store: &BlobStore, blob: Hash, chunks: &[Bytes]) {
+        let mut packing = Packing::new(store);
+        let mut parts = Vec::new();
+        for chunk in chunks {
+            let part = Part { name: Hash::of(chunk), length: chunk.len() as u32 };
+            packing.chunk(part.name, chunk.clone()).await.unwrap();
+            parts.push(part);
+        }
+        let length = parts.iter().map(|part| u64::from(part.length)).sum();
+        packing.manifest(blob, length, Manifest { lists: false, length, parts }.encode().into());
+        packing.flush().await.unwrap();
+    }
+
+    async fn is_proved(store: &BlobStore, blob: &Hash) -> bool {
+        let manifest = store.manifest(blob).await.unwrap();
+        store.inner().proved.has(&(*blob, manifest.check()))
+    }
+
+    /// The bytes that a stream hands out, and how it ends.
+    async fn taken(store: &BlobStore, blob: &Hash) -> (Vec<u8>, Option<BlobError>) {
+        let (mut bytes, mut error) = (Vec::new(), None);
+        let (_, mut pieces) = store.stream(blob).await.unwrap();
+        while let Some(piece) = pieces.next().await {
+            assert!(error.is_none(), "nothing comes after an error");
+            match piece {
+                Ok(piece) => bytes.extend_from_slice(&piece),
+                Err(failed) => error = Some(failed),
+            }
+        }
+        (bytes, error)
+    }
+
+    #[tokio::test]
+    async fn a_manifest_proves_itself_once_and_another_of_the_same_name_for_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(dir.path()).await.unwrap();
+        let mut whole = vec![0; 64 * 90_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut whole);
+        let whole = Bytes::from(whole);
+        let blob = Hash::of(&whole);
+        let mut chunks: Vec<Bytes> = (0..64).map(|n| whole.slice(n * 90_000..(n + 1) * 90_000)).collect();
+        enter(&store, blob, &chunks).await;
+        let some = store.stream_range(&blob, 0..u64::MAX).await.unwrap();
+        let some: Vec<_> = some.collect().await;
+        assert!(some.iter().all(Result::is_ok));
+        assert!(!is_proved(&store, &blob).await, "parts prove nothing of the whole");
+        for _ in 0..2 {
+            let (bytes, error) = taken(&store, &blob).await;
+            assert!(bytes == whole && error.is_none(), "{error:?}");
+            assert!(is_proved(&store, &blob).await);
+        }
+        // All chunks are there and sound, but this is not what the name says.
+        chunks.swap(0, 1);
+        enter(&store, blob, &chunks).await;
+        for _ in 0..2 {
+            let (bytes, error) = taken(&store, &blob).await;
+            assert!(bytes.len() < whole.len(), "whoever counts bytes never has all of a forged blob");
+            assert!(matches!(error, Some(BlobError::Damaged { hash, .. }) if hash == blob));
+            assert!(matches!(store.get(&blob).await, Err(BlobError::Damaged { .. })));
+            assert!(!is_proved(&store, &blob).await);
+        }
+        chunks.swap(0, 1);
+        enter(&store, blob, &chunks).await;
+        assert!(store.get(&blob).await.unwrap() == whole, "what was right stays right");
+    }
+
+    #[test]
+    fn what_lies_together_is_one_piece_and_only_what_is_wanted_of_it() {
+        let text = b"the same bytes once for everybody; ".repeat(100);
+        let mut packed = Vec::with_capacity(text.len());
+        zstd_safe::compress(&mut packed, &text, 3).unwrap();
+        let plain = Bytes::from((0..200).collect::<Vec<u8>>());
+        // Two plain frames, of two chunks and of one, and a compressed one of two.
+        let stored = Bytes::from([&plain[..], &packed[..]].concat());
+        let place = |start, stored: usize, raw: usize, offset, length| Place {
+            start,
+            stored: stored as u32,
+            raw: raw as u32,
+            offset,
+            length,
+            ordinal: 0,
+        };
+        let chunk = |bytes: &[u8], place: Place, wanted| (Hash::of(bytes), place, wanted);
+        let chunks = [
+            chunk(&plain[..70], place(1_000, 150, 150, 0, 70), 10..70),
+            chunk(&plain[70..150], place(1_000, 150, 150, 70, 80), 0..80),
+            chunk(&plain[150..], place(1_150, 50, 50, 0, 50), 0..50),
+            chunk(&text[..300], place(1_200, packed.len(), text.len(), 0, 300), 0..300),
+            chunk(&text[300..400], place(1_200, packed.len(), text.len(), 300, 100), 0..40),
+        ];
+        let pieces = checked(&stored, 1_000, &chunks).unwrap();
+        assert_eq!(pieces, [plain.slice(10..), Bytes::copy_from_slice(&text[..340])]);
+        for at in [0, 149, 199, 200] {
+            let mut altered = stored.to_vec();
+            altered[at] ^= 1;
+            assert_eq!(checked(&altered.into(), 1_000, &chunks), None, "byte {at}");
+        }
+        let twice = [chunks[0].clone(), chunks[0].clone()];
+        assert_eq!(checked(&stored, 1_000, &twice).unwrap(), [plain.slice(10..70), plain.slice(10..70)]);
     }
 }

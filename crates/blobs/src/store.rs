@@ -24,6 +24,7 @@ use crate::folder;
 use crate::index::{Index, Location, PackNumber};
 use crate::ingest::Writer;
 use crate::pack::{PackFault, PackIndex, TRAILER_BYTES, Trailer};
+use crate::proved::Proved;
 use crate::together::SmallPut;
 use crate::turns::Turns;
 use crate::work::join;
@@ -82,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) index: Index,
     pub(crate) commits: Turns<Commit>,
     pub(crate) small_puts: Turns<SmallPut>,
+    pub(crate) proved: Proved,
     pub(crate) epochs: Arc<Epochs>,
     pub(crate) cache: FrameCache,
     /// Who goes on reading in which pack of a local folder.
@@ -164,6 +166,7 @@ impl BlobStore {
             index,
             commits: Turns::default(),
             small_puts: Turns::default(),
+            proved: Proved::default(),
             epochs: Arc::default(),
             cache: FrameCache::default(),
             runs: Runs::default(),

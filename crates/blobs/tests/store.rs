@@ -1,14 +1,19 @@
 //! What a blob store promises, on real files.
 
+mod common;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use common::Unreliable;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use proptest::prelude::*;
 use pumasi_blobs::pack::PackFault;
-use pumasi_blobs::{BlobError, BlobStore};
+use pumasi_blobs::{BlobError, BlobStore, Options};
 use pumasi_types::{ByteSize, Hash};
 use tempfile::TempDir;
 
@@ -109,6 +114,8 @@ async fn a_large_stream_is_cut_and_comes_back_in_any_range() {
     assert!((5..=6).contains(&packs.len()), "4 of chunks, the rest of them, one of manifests: {packs:?}");
     assert!(read_stream(&store, &hash).await.unwrap() == blob);
     assert!(store.get(&hash).await.unwrap() == blob);
+    let handed: Vec<Bytes> = store.stream(&hash).await.unwrap().1.try_collect().await.unwrap();
+    assert!(handed.len() < 64, "what lies together is handed on together: {} pieces", handed.len());
     let again = store.put_stream(pieces(&blob, 1 << 20), ByteSize::mib(64)).await.unwrap();
     assert_eq!(again, (hash, size));
     assert_eq!(store.put(blob.clone()).await.unwrap(), hash, "it does not matter how it comes");
@@ -120,6 +127,31 @@ async fn a_large_stream_is_cut_and_comes_back_in_any_range() {
             store.stream_range(&hash, start..end).await.unwrap().try_collect().await.unwrap();
         let clip = |at: u64| at.min(64 << 20) as usize;
         assert!(read.concat() == blob[clip(start)..clip(end)], "{start}..{end}");
+    }
+}
+
+/// Whoever takes the bytes slowly finds the next ones read, and never many of them.
+#[tokio::test]
+async fn what_comes_next_is_read_while_the_bytes_before_it_are_sent() {
+    let (dir, objects) = (tempfile::tempdir().unwrap(), Unreliable::new());
+    let server = Arc::new(objects.clone());
+    let store = BlobStore::open_on(dir.path(), server, Options::default()).await.unwrap();
+    let hash = store.put(noise(2, 12 << 20)).await.unwrap();
+    let (_, mut pieces) = store.stream(&hash).await.unwrap();
+    let before = objects.operations();
+    let reads = || objects.operations() - before;
+    for taken in 1..=3 {
+        pieces.next().await.unwrap().unwrap();
+        let read = async {
+            while reads() < taken + 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let read = tokio::time::timeout(Duration::from_secs(10), read).await;
+        read.expect("what comes next is read before anybody asks for it");
+        // So that all of it is there when the next piece is taken.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert_eq!(reads(), taken + 2, "no more is read than there is room for");
     }
 }
 

@@ -61,6 +61,11 @@ impl Unreliable {
         self.0.delay_ms.store(delay.as_millis() as u64, Ordering::SeqCst);
     }
 
+    /// How often it was asked for something.
+    pub(crate) fn operations(&self) -> u64 {
+        self.0.operations.load(Ordering::SeqCst)
+    }
+
     async fn operation(&self, is_change: bool) -> Result<()> {
         let failed = || object_store::Error::Generic { store: "test", source: "made to fail".into() };
         let delay = self.0.delay_ms.load(Ordering::SeqCst);
