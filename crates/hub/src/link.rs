@@ -3,6 +3,10 @@
 //! Everything a worker sends is doubted: sizes are bounded, outputs must have the hash they claim, and a run
 //! that is not the worker's changes nothing. Reports are pipelined: the next is read while the last becomes
 //! durable, and acknowledgements go out in order.
+//!
+//! A report whose outputs came along goes on when they are stored, and no sooner than if the store had had none of them
+//! ([`crate::chunks::Disguise`]): its owner must not tell from the acknowledgement, the next runs or the task's state whether
+//! somebody else had the same. What it says meanwhile is read, and reports without outputs overtake it.
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -18,18 +22,23 @@ use pumasi_blobs::BlobError;
 use pumasi_cell::link::{self, BadMessage, Heard, Reported};
 use pumasi_core::{Answer, Done, Request as Ask, Role, State};
 use pumasi_types::{AccountId, Hash, RunId, WorkerId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cell::{CellError, Letter, LinkSender, UNREAD};
-use crate::chunks;
-use crate::http::Peer;
+use crate::chunks::{self, LastByte};
+use crate::http::{LINK_MESSAGE_BYTES, Peer};
 use crate::server::{Denied, Hub};
 use crate::session::{Over, Session};
 use crate::tls::PeerMachine;
 
 /// Reports of one worker that wait for the log at most.
 const PIPELINE: usize = 64;
+/// What the reports of one worker whose outputs are being stored take in memory at most, in bytes: as much as one message.
+const STORING_BYTES: usize = LINK_MESSAGE_BYTES;
+/// What a run of a report takes besides its output.
+const RUN_BYTES: usize = 128;
 /// What the encoding of an output without files adds to it in bytes, with room to spare; what it adds for a file, runs count
 /// as output.
 const HEAD: u64 = 64;
@@ -106,11 +115,14 @@ pub(crate) fn unavailable(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
 
-/// What waits for the log: reports to acknowledge in order.
+/// What waits for the store and the log: reports to acknowledge in order.
 struct Pending {
     report_id: u64,
-    answer: oneshot::Receiver<Answer>,
+    handed_in: oneshot::Receiver<Waiting>,
 }
+
+/// What is answered about a report that was handed in.
+type Waiting = oneshot::Receiver<Answer>;
 
 /// A stream whose worker has not said who it is.
 struct Stranger {
@@ -120,12 +132,22 @@ struct Stranger {
     machine: PeerMachine,
 }
 
-/// One worker's stream.
+/// Whose stream it is.
+#[derive(Clone)]
 struct Link {
     hub: Arc<Hub>,
     owner: AccountId,
     worker: WorkerId,
+}
+
+/// One worker's stream.
+struct Reader {
+    link: Link,
     acks: mpsc::Sender<Pending>,
+    /// Memory for what is being stored.
+    room: Arc<Semaphore>,
+    /// Reports whose outputs are being stored. They end with the reader: what did not reach the cell was not read.
+    storing: JoinSet<Result<(), Status>>,
 }
 
 impl Stranger {
@@ -152,15 +174,15 @@ impl Stranger {
         let (acks, pending) = mpsc::channel(PIPELINE);
         let lease = hub.options.link_lease;
         let mut acknowledging = tokio::spawn(acknowledge(pending, to, lease));
-        let link = Link { hub: Arc::clone(&hub), owner, worker, acks };
+        let mut reader = Reader::new(Link { hub: Arc::clone(&hub), owner, worker }, acks);
         let ended = tokio::select! {
-            ended = link.read(&mut from) => ended,
+            ended = reader.read(&mut from) => ended,
             _ = cut_off => Err(Status::unavailable(
                 "this link was cut off: its worker does not read, has a newer link, or the hub stopped",
             )),
             over = session.over(&hub) => Err(over.into()),
         };
-        drop(link);
+        drop(reader);
         // What was read is acknowledged, or its worker does not read.
         if tokio::time::timeout(lease, &mut acknowledging).await.is_err() {
             acknowledging.abort();
@@ -193,20 +215,67 @@ impl From<Over> for Status {
     }
 }
 
-impl Link {
-    async fn read(&self, from: &mut Streaming<FromWorker>) -> Result<(), Status> {
-        loop {
-            let message = tokio::time::timeout(self.hub.options.link_lease, from.message()).await;
-            let message = message.map_err(|_| Status::deadline_exceeded("the worker fell silent"))??;
-            let Some(message) = message else { return Ok(()) };
-            match link::hear(self.owner, self.worker, message).map_err(misbehaved)? {
+impl Reader {
+    fn new(link: Link, acks: mpsc::Sender<Pending>) -> Reader {
+        Reader { link, acks, room: Arc::new(Semaphore::new(STORING_BYTES)), storing: JoinSet::new() }
+    }
+
+    /// Until the worker ends its stream, or has to; what it said before is with the cell then.
+    async fn read(&mut self, from: &mut Streaming<FromWorker>) -> Result<(), Status> {
+        let ended = self.take_in(from).await;
+        while let Some(stored) = self.storing.join_next().await {
+            well(stored)?;
+        }
+        ended
+    }
+
+    async fn take_in(&mut self, from: &mut Streaming<FromWorker>) -> Result<(), Status> {
+        while let Some(message) = self.next(from).await? {
+            match link::hear(self.link.owner, self.link.worker, message).map_err(misbehaved)? {
                 Heard::Heartbeat => {}
-                Heard::Ask(ask) => self.ask(ask).await?,
+                Heard::Ask(ask) => self.link.ask(ask).await?,
                 Heard::Report(report) => self.report(report).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What the worker says next. Fails when it falls silent, or an output that it sent cannot be stored.
+    async fn next(&mut self, from: &mut Streaming<FromWorker>) -> Result<Option<FromWorker>, Status> {
+        let silent = tokio::time::Instant::now() + self.link.hub.options.link_lease;
+        loop {
+            tokio::select! {
+                message = tokio::time::timeout_at(silent, from.message()) => {
+                    return message.map_err(|_| Status::deadline_exceeded("the worker fell silent"))?;
+                }
+                Some(stored) = self.storing.join_next() => well(stored)?,
             }
         }
     }
 
+    /// Hands a report on, at once when no outputs came along. It has its place among the acknowledgements already.
+    async fn report(&mut self, report: Reported) -> Result<(), Status> {
+        let (to, handed_in) = oneshot::channel();
+        let pending = Pending { report_id: report.id, handed_in };
+        self.acks.send(pending).await.map_err(|_| Status::aborted("the worker is gone"))?;
+        let outputs: usize = report.carried().map(Bytes::len).sum();
+        if outputs == 0 {
+            return self.link.hand_in(report, Vec::new(), to).await;
+        }
+        let weight = (outputs + RUN_BYTES * report.runs.len()).min(STORING_BYTES) as u32;
+        // Room is free when a report was handed in, so that how soon the next one is read tells nothing either.
+        let room = Arc::clone(&self.room).acquire_many_owned(weight).await.map_err(unavailable)?;
+        self.storing.spawn(self.link.clone().store(report, room, to));
+        Ok(())
+    }
+}
+
+/// How the storing of a report ended.
+fn well(stored: Result<Result<(), Status>, JoinError>) -> Result<(), Status> {
+    stored.map_err(|error| Status::internal(format!("storing the outputs of a report broke off: {error}")))?
+}
+
+impl Link {
     /// Waits until it is durable: whoever says too much of this waits for it alone.
     async fn ask(&self, ask: Ask) -> Result<(), Status> {
         let answer = self.hub.cell.send(ask).await.map_err(unavailable)?.await;
@@ -216,25 +285,42 @@ impl Link {
             .map_err(|refusal| Status::failed_precondition(refusal.to_string()))
     }
 
-    /// Stores the outputs that came along and hands the report on.
-    async fn report(&self, mut report: Reported) -> Result<(), Status> {
+    /// Stores the outputs that came along and hands the report on, no sooner than if all of them had been new.
+    async fn store(
+        self,
+        mut report: Reported,
+        _room: OwnedSemaphorePermit,
+        to: oneshot::Sender<Waiting>,
+    ) -> Result<(), Status> {
         for run in self.cut(&mut report).await.map_err(unavailable)? {
             tracing::warn!(worker = self.worker.0, run = run.0, "output is longer than its run may write");
         }
         let carried: Vec<Bytes> = report.carried().cloned().collect();
-        let stored = self.hub.blobs.put_many(carried).await.map_err(storage)?;
+        let (begun, mut writer) = (LastByte::now(), self.hub.blobs.writer());
+        let stored = writer.put_many(carried).await.map_err(storage)?;
+        let tally = writer.finish().await.map_err(storage)?;
+        self.hub.chunks.together.settle(&begun, &tally).await;
+        self.hand_in(report, stored, to).await
+    }
+
+    /// Gives a report to the cell, with the hashes of the outputs that came along.
+    async fn hand_in(
+        &self,
+        mut report: Reported,
+        stored: Vec<Hash>,
+        to: oneshot::Sender<Waiting>,
+    ) -> Result<(), Status> {
         for run in self.doubt(&mut report, stored).await.map_err(unavailable)? {
             tracing::warn!(worker = self.worker.0, run = run.0, "output is not what its hash says");
         }
         self.hub.metrics.reported_runs.inc_by(report.runs.len() as u64);
-        let report_id = report.id;
         let ask = report.request(self.owner, self.worker);
         let answer = self.hub.cell.send(ask).await.map_err(unavailable)?;
-        self.acks.send(Pending { report_id, answer }).await.map_err(|_| Status::aborted("the worker is gone"))
+        // When this fails the worker does not read acknowledgements, and the report counts all the same.
+        let _ = to.send(answer);
+        Ok(())
     }
-}
 
-impl Link {
     /// The runs whose outputs came along and are longer than theirs can be: nothing of them is stored.
     async fn cut(&self, report: &mut Reported) -> Result<Vec<RunId>, CellError> {
         // Most are short enough for any run, and nobody waits for a look at the state.
@@ -286,7 +372,9 @@ fn storage(error: BlobError) -> Status {
 
 /// Acknowledges reports in order, until a worker does not read for a lease's time.
 async fn acknowledge(mut pending: mpsc::Receiver<Pending>, to: mpsc::Sender<Letter>, lease: Duration) {
-    while let Some(Pending { report_id, answer }) = pending.recv().await {
+    while let Some(Pending { report_id, handed_in }) = pending.recv().await {
+        // Its outputs could not be stored, or the cell stopped.
+        let Ok(answer) = handed_in.await else { return };
         // The cell stopped, or a report was refused as a whole: what did not count is not acknowledged.
         let Some(message) = answer.await.ok().and_then(|answer| link::ack(report_id, &answer)) else {
             return;

@@ -3,7 +3,11 @@
 //!
 //! Putting known bytes ends sooner: there is nothing to write. So a put of which the store knew a part waits, from when
 //! its last byte came, as long as a put of that length lately took that was all new. New bytes wait for nothing. What a
-//! download brought lies here as a whole before it is put: that is timed from its beginning, by its length.
+//! download brought lies here as a whole before it is put, as do many small blobs of one request or report: that is timed
+//! from its beginning, by its length.
+//!
+//! Whatever comes of a put comes after [`Disguise::settle`]: a claim, a report, a file. Otherwise it could be asked for
+//! meanwhile, or what is left to do would be done while known bytes wait, and after new ones were written.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +26,8 @@ const REMEMBERED: usize = 64;
 /// What is supposed while there are none: a little disk's time, and 100 MB/s.
 const SUPPOSED: Duration = Duration::from_millis(15);
 const SUPPOSED_PER_BYTE: Duration = Duration::from_nanos(10);
+/// A blob takes as long as so many bytes, besides its own: its entry in the index.
+const BLOB: u64 = 1 << 10;
 
 /// How long puts of new bytes took lately, from their last byte on.
 #[derive(Debug)]
@@ -52,13 +58,17 @@ impl Disguise {
 
     /// Waits until a put of new bytes would be over; remembers how long that took if it was one.
     pub(crate) async fn settle(&self, last: &LastByte, put: &Tally) {
-        let since = last.get();
+        // The empty blob is nobody's secret, and how soon it is put says nothing of others.
+        if put.bytes == 0 {
+            return;
+        }
+        let (since, length) = (last.get(), put.bytes.saturating_add(put.blobs.saturating_mul(BLOB)));
         // The lists of the chunks of a long blob are new bytes, too.
         if put.new_bytes >= put.bytes {
-            self.remember(put.bytes, since.elapsed());
+            self.remember(length, since.elapsed());
         } else {
             let random = getrandom::u32().unwrap_or_default();
-            tokio::time::sleep_until((since + self.usual(put.bytes, random)).into()).await;
+            tokio::time::sleep_until((since + self.usual(length, random)).into()).await;
         }
     }
 
@@ -172,6 +182,23 @@ mod tests {
         assert_eq!(all.iter().max(), Some(&Duration::from_millis(199)));
         assert_eq!(disguise.usual(1 << 30, 7), Duration::from_secs(9), "the ends of long puts are alike");
         assert!(disguise.usual(1 << 15, 0) < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn many_small_blobs_take_longer_than_one_of_their_length() {
+        let disguise = Disguise::of_whole();
+        disguise.remember(100_000 + BLOB, Duration::ZERO);
+        disguise.remember(100_000 + 1_000 * BLOB, Duration::from_millis(30));
+        let begun = Instant::now();
+        disguise.settle(&LastByte::now(), &Tally { blobs: 1_000, bytes: 100_000, new_bytes: 99_900 }).await;
+        assert!(begun.elapsed() >= Duration::from_millis(30));
+    }
+
+    #[tokio::test]
+    async fn the_empty_blob_makes_no_others_look_quick() {
+        let disguise = Disguise::of_coming();
+        put(&disguise, 0, 0).await;
+        assert!(put(&disguise, 5, 0).await >= SUPPOSED);
     }
 
     #[test]

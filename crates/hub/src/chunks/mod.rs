@@ -27,6 +27,8 @@ pub(crate) const LOOKED_AT: usize = 1_000;
 pub(crate) struct Chunks {
     /// How puts of known bytes are made to look like puts of new ones.
     pub(crate) disguise: Disguise,
+    /// The same of many small blobs that come together: in one request, or with the report of a machine.
+    pub(crate) together: Disguise,
     /// The same of what downloads bring.
     pub(crate) fetched: Disguise,
     /// Challenges that were not answered yet.
@@ -41,6 +43,7 @@ impl Chunks {
     pub(crate) fn new() -> Chunks {
         Chunks {
             disguise: Disguise::of_coming(),
+            together: Disguise::of_whole(),
             fetched: Disguise::of_whole(),
             challenges: Challenges::default(),
             joins: Joins::default(),

@@ -176,10 +176,10 @@ impl Hub {
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         let (stored, tally) = self.take_in(body, limit).await.map_err(unfiled::refused)?;
+        self.chunks.disguise.settle(last, &tally).await;
         let claim = FilesCommand::Claim { account: caller, blobs: vec![stored] };
         let request = Request { caller: State::SYSTEM, id: None, command: Command::Files(claim) };
         let claimed = self.cell.send(request).await?;
-        self.chunks.disguise.settle(last, &tally).await;
         Ok((stored, claimed))
     }
 
@@ -226,9 +226,9 @@ impl Hub {
         let (last, mut writer) = (LastByte::now(), self.blobs.writer());
         let names = writer.put_many(blobs).await?;
         let tally = writer.finish().await?;
+        self.chunks.together.settle(&last, &tally).await;
         let stored: Vec<_> = names.into_iter().zip(sizes).collect();
         self.claim(caller, stored.clone()).await?;
-        self.chunks.disguise.settle(&last, &tally).await;
         Ok(stored)
     }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use crate::common::*;
 use bytes::Bytes;
 use pumasi_api::client::{HubClient, JobInput, Source, Upload};
+use pumasi_api::link::from_worker;
+use pumasi_api::output::EMPTY_HASH;
 use pumasi_api::wire;
 use pumasi_api::wire::chunks::{AskChallenge, Challenge, JoinBlobs, Joined, Linked, Possession};
 use pumasi_api::wire::files::{Access, NewSpace};
@@ -276,9 +278,6 @@ fn supposed(bytes: usize) -> Duration {
 #[tokio::test]
 async fn known_bytes_are_acknowledged_no_sooner_than_new_ones_by_every_way() {
     let hub = TestHub::new().await;
-    hub.researcher("alice", "1").await;
-    let token = hub.new_token("alice").await;
-    let bearer = format!("Bearer {token}");
     // All of its chunks but one are known.
     let zeros = vec![0; 6 << 20];
     let framed = [&(zeros.len() as u64).to_le_bytes()[..], &zeros].concat();
@@ -291,12 +290,70 @@ async fn known_bytes_are_acknowledged_no_sooner_than_new_ones_by_every_way() {
         ("POST", "/v1/blobs/composed", &recipe[..]),
         ("PUT", "/v1/spaces/~/content?path=zeros", &zeros[..]),
     ] {
+        // Each by somebody who does not hold it.
+        let token = hub.open(&format!("user-{}", path.len()), &["researcher"]).await;
+        let (bearer, client) = (format!("Bearer {token}"), hub.client(&token));
         let begun = Instant::now();
-        let answer = hub.raw(method, path, &[("authorization", &bearer)], body).await;
-        let took = begun.elapsed();
+        let sent = async {
+            let answer = hub.raw(method, path, &[("authorization", &bearer)], body).await;
+            (answer, begun.elapsed())
+        };
+        // Nor does a claim that is there before the answer tell it.
+        let held = async {
+            while !client.has_blob(Hash::of(&zeros)).await.unwrap() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            begun.elapsed()
+        };
+        let ((answer, took), held) = tokio::join!(sent, tokio::time::timeout(PATIENCE, held));
         assert!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
-        assert!(took >= supposed(zeros.len()), "{method} {path} tells that its bytes were known: {took:?}");
+        for took in [took, held.expect("whoever sent it holds it")] {
+            assert!(
+                took >= supposed(zeros.len()),
+                "{method} {path} tells that its bytes were known: {took:?}"
+            );
+        }
     }
+}
+
+#[tokio::test]
+async fn a_report_of_outputs_that_others_stored_counts_no_sooner_than_one_of_new_ones() {
+    let hub = TestHub::new().await;
+    let (alice, bob, carol) =
+        (hub.researcher("alice", "100").await, hub.owner("bob").await, hub.researcher("carol", "1").await);
+    let ordered = submit(&alice, 5, "10").await;
+    let mut worker = FakeWorker::attach(&bob, hello(1, 5)).await;
+    let runs = worker.runs(5).await;
+    let mut findings = Vec::new();
+    for run in &runs[..4] {
+        let finding = Finding::printed(100_000_000, &format!("{}{}", run.task, "x".repeat(15_000)));
+        put(&carol, &finding.output).await;
+        findings.push((run.run, finding));
+    }
+    let nothing = Finding { output: Vec::new(), result: EMPTY_HASH, ..findings[0].1.clone() };
+    let reports = [worker.report_of(&findings), worker.report_of(&[(runs[4].run, nothing)])];
+    let begun = Instant::now();
+    for report in reports {
+        worker.send(from_worker::Message::Report(report)).await;
+    }
+    let acknowledged = async {
+        let (first, took) = (worker.ack().await, begun.elapsed());
+        assert_eq!((first.report_id, worker.ack().await.report_id), (1, 2), "in order");
+        assert!(first.refused_runs.is_empty(), "{first:?}");
+        took
+    };
+    let seen = async {
+        // What came without an output may be there at once.
+        while show(&alice, &ordered).await.succeeded < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        begun.elapsed()
+    };
+    let (acknowledged, seen) = tokio::join!(acknowledged, tokio::time::timeout(PATIENCE, seen));
+    for took in [acknowledged, seen.expect("the results are seen")] {
+        assert!(took >= supposed(60_000), "it tells that its outputs were known: {took:?}");
+    }
+    assert_eq!(wait(&alice, &ordered).await.state, "succeeded");
 }
 
 #[tokio::test]
@@ -399,7 +456,7 @@ async fn inputs_are_read_by_who_ordered_and_by_who_has_a_run_as_long_as_he_has_i
         404,
         "nor by its name alone"
     );
-    let findings: Vec<_> = runs.iter().map(|run| (run.run, Finding::printed(1_000, "done"))).collect();
+    let findings: Vec<_> = runs.iter().map(|run| (run.run, Finding::printed(100_000_000, "done"))).collect();
     worker.report(&findings).await;
     assert_eq!(wait(&alice, &ordered).await.state, "succeeded");
     assert_eq!(refusal(bob.input(&inputs[1], 1 << 20).await).1, "not_yours", "his runs are over");
@@ -440,13 +497,13 @@ async fn nobody_reports_bytes_of_others_as_his_output() {
     let ordered = submit(&mallory, 1, "10").await;
     let mut worker = FakeWorker::attach(&helper, hello(1, 1)).await;
     let run = worker.run().await;
-    let stolen = Finding { output: Vec::new(), result: secret, ..Finding::printed(1_000, "") };
+    let stolen = Finding { output: Vec::new(), result: secret, ..Finding::printed(100_000_000, "") };
     worker.report(&[(run.run, stolen)]).await;
     let task: wire::Task = mallory.get(&format!("/v1/jobs/{}/tasks/0", ordered.id)).await.unwrap();
     assert_eq!((task.state.as_str(), task.losses, task.result), ("open", 1, None));
     // Not even one who has sent it to the hub under another account.
     let run = worker.run().await;
-    let large = Finding::printed(1_000, &"y".repeat(40 << 10));
+    let large = Finding::printed(100_000_000, &"y".repeat(40 << 10));
     let source = Source::Bytes(large.output.clone().into());
     mallory.put_blob(&source, large.result, Arc::new(|_| ())).await.unwrap();
     worker.report(&[(run.run, Finding { output: Vec::new(), ..large.clone() })]).await;
