@@ -146,6 +146,7 @@ impl BlobStore {
     pub async fn logical_bytes(&self, roots: impl Stream<Item = Hash>) -> Result<u64, BlobError> {
         let (mut roots, mut total) = (std::pin::pin!(roots), 0);
         while let Some(root) = roots.next().await {
+            tokio::task::coop::consume_budget().await;
             total += self.size(&root)?.map_or(0, |size| size.0);
         }
         Ok(total)

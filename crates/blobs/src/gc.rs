@@ -136,6 +136,7 @@ impl BlobStore {
         let _session = self.inner().epochs.begin();
         let mut found = Vec::with_capacity(hashes.len());
         for hash in hashes {
+            tokio::task::coop::consume_budget().await;
             let verdict = self.inner().epochs.verdict();
             let location = {
                 let reader = self.inner().index.read()?;
@@ -214,20 +215,8 @@ impl BlobStore {
     ) -> Result<Collected, BlobError> {
         let grace = self.inner().options.grace;
         // Touches are not renewed before half of the grace time is over.
-        let is_young = |at: Time| grace.0 > 0 && now.since(at).0 < grace.0.saturating_add(grace.0 / 2);
-        let mut protected = Vec::new();
-        {
-            let reader = self.inner().index.read()?;
-            for touched in reader.all_touched() {
-                let (blob, at) = touched?;
-                protected.extend(is_young(at).then_some(blob));
-            }
-            for info in packs.values().filter(|info| info.kind == Kind::Manifests && is_young(info.entered)) {
-                let index = self.read_tail(&info.id, info.length).await?;
-                protected.extend(index.places.iter().map(|(entry, _)| entry.name));
-            }
-        }
-        for blob in protected {
+        let is_young = move |at: Time| grace.0 > 0 && now.since(at).0 < grace.0.saturating_add(grace.0 / 2);
+        for blob in self.young(&packs, is_young).await? {
             self.walk_if_there(&blob, &mut marks).await?;
         }
         let victims = choose(&packs, &marks, is_young, &mut done);
@@ -264,6 +253,29 @@ impl BlobStore {
         Ok(done)
     }
 
+    /// What was put or linked so lately that it stays.
+    async fn young(
+        &self,
+        packs: &HashMap<PackNumber, PackInfo>,
+        is_young: impl Fn(Time) -> bool + Copy + Send + 'static,
+    ) -> Result<Vec<Hash>, BlobError> {
+        let store = self.clone();
+        let touched = tokio::task::spawn_blocking(move || -> Result<Vec<Hash>, BlobError> {
+            let (reader, mut young) = (store.inner().index.read()?, Vec::new());
+            for touched in reader.all_touched() {
+                let (blob, at) = touched?;
+                young.extend(is_young(at).then_some(blob));
+            }
+            Ok(young)
+        });
+        let mut young = join(touched).await?;
+        for info in packs.values().filter(|info| info.kind == Kind::Manifests && is_young(info.entered)) {
+            let index = self.read_tail(&info.id, info.length).await?;
+            young.extend(index.places.iter().map(|(entry, _)| entry.name));
+        }
+        Ok(young)
+    }
+
     /// From here on nobody finds what is not marked in these packs.
     fn condemn(&self, victims: &[PackNumber], packs: &HashMap<PackNumber, PackInfo>, marks: &Marks) {
         let mut condemned = Condemned::new();
@@ -281,6 +293,8 @@ impl BlobStore {
 
     /// Visits what a blob needs; whether all of it is there.
     pub(crate) async fn walk_if_there(&self, blob: &Hash, visit: &mut impl Visit) -> Result<bool, BlobError> {
+        // A blob of one chunk is found without waiting for anything, and others want this thread between many of them.
+        tokio::task::coop::consume_budget().await;
         match self.walk(blob, visit).await {
             Ok(()) => Ok(true),
             Err(BlobError::NotFound { .. }) => Ok(false),

@@ -14,8 +14,6 @@ use crate::store::BlobStore;
 const NOBODY: u32 = 0;
 /// Needed by more than one.
 const SEVERAL: u32 = u32::MAX;
-/// Blobs after which others have their turn.
-const PIECE: usize = 1_000;
 
 /// What one of several needs of a store. What is counted before compression has the lists of chunks in it, and each chunk
 /// once, however often it comes.
@@ -92,18 +90,13 @@ impl BlobStore {
         let mut all = Needs::default();
         for blobs in needs {
             let mut logical_bytes = 0;
-            for some in blobs.chunks(PIECE) {
-                for blob in some {
-                    logical_bytes += self.size(blob)?.map_or(0, |size| size.0);
-                }
-                tokio::task::yield_now().await;
+            for blob in blobs {
+                tokio::task::coop::consume_budget().await;
+                logical_bytes += self.size(blob)?.map_or(0, |size| size.0);
             }
             all.ask_next(logical_bytes);
-            for some in blobs.chunks(PIECE) {
-                for blob in some {
-                    self.walk_if_there(blob, &mut all).await?;
-                }
-                tokio::task::yield_now().await;
+            for blob in blobs {
+                self.walk_if_there(blob, &mut all).await?;
             }
         }
         Ok(all.shares)

@@ -336,6 +336,33 @@ async fn the_empty_blob_survives_among_small_packs_that_are_put_together() {
     assert_eq!(store.check(true).await.unwrap().problems, []);
 }
 
+/// Blobs of one chunk are found without waiting for anything: a million of them would keep a thread for seconds.
+#[tokio::test]
+async fn others_have_their_turn_between_many_small_blobs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open_with(dir.path(), options(GRACE)).await.unwrap();
+    let blobs: Vec<Hash> =
+        store.put_many((0..1_000).map(|n| noise(n, 50)).collect::<Vec<Bytes>>()).await.unwrap();
+    let turns = Arc::new(AtomicU64::new(0));
+    let taken = turns.clone();
+    let other = tokio::spawn(async move {
+        loop {
+            taken.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+        }
+    });
+    let seen = std::sync::Mutex::new(BTreeSet::new());
+    let roots = stream::iter(blobs.clone()).inspect(|_| {
+        seen.lock().unwrap().insert(turns.load(Ordering::SeqCst));
+    });
+    assert_eq!(store.collect(roots).await.unwrap().missing_roots, 0);
+    assert!(seen.lock().unwrap().len() > 5, "no turns while roots are marked");
+    let before = turns.load(Ordering::SeqCst);
+    store.shares(&[blobs]).await.unwrap();
+    assert!(turns.load(Ordering::SeqCst) - before > 10, "no turns while shares are counted");
+    other.abort();
+}
+
 /// 300 MiB of zeros are 9,600 times the same chunk: more than one list has place for.
 #[tokio::test]
 async fn a_blob_of_lists_is_stored_collected_and_read() {

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::address::{self, Guard};
-use crate::describe::Room;
+use crate::describe::BlockRoom;
 use crate::dht::{Dht, DhtOptions};
 use crate::doors::Doors;
 use crate::error::FetchError;
@@ -99,7 +99,7 @@ pub struct Client {
     pub(crate) budget: Arc<Budget>,
     pub(crate) doors: Arc<Doors>,
     /// Room for descriptions that are under way.
-    pub(crate) describing: Arc<Room>,
+    pub(crate) describing: Arc<BlockRoom>,
 }
 
 impl Client {
@@ -110,7 +110,7 @@ impl Client {
     pub fn new(options: Options) -> Result<Client, BadRoots> {
         let dht = options.dht.clone().map(|dht| Arc::new(Dht::new(dht, options.guard.clone())));
         let budget = Arc::new(Budget::new(options.seeding.limit));
-        let describing = Arc::new(Room::new(DESCRIBING / BLOCK as usize));
+        let describing = Arc::new(BlockRoom::new(DESCRIBING / BLOCK as usize));
         let tls = trusting(options.roots.as_deref())?;
         Ok(Client { tls, options, dht, budget, doors: Arc::default(), describing })
     }

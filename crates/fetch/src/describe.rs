@@ -34,7 +34,7 @@ const OF_ONE: usize = 50;
 /// Room for descriptions that are under way, in blocks: many peers may say that theirs is the longest. Those that hold some of
 /// it and wait for more would wait for each other, so one of them always goes on without.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct BlockRoom {
     blocks: Semaphore,
     beyond: Semaphore,
 }
@@ -46,9 +46,9 @@ pub(crate) struct Held<'a> {
     beyond: Option<SemaphorePermit<'a>>,
 }
 
-impl Room {
-    pub(crate) fn new(blocks: usize) -> Room {
-        Room { blocks: Semaphore::new(blocks), beyond: Semaphore::new(1) }
+impl BlockRoom {
+    pub(crate) fn new(blocks: usize) -> BlockRoom {
+        BlockRoom { blocks: Semaphore::new(blocks), beyond: Semaphore::new(1) }
     }
 
     /// Waits until there is room for one more block.

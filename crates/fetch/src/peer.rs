@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::bencode::Value;
 use crate::bits::Bits;
-use crate::describe::{Held, Room};
+use crate::describe::{BlockRoom, Held};
 use crate::doors::Caller;
 use crate::giving::{Block, Share, Taker, send_all};
 use crate::torrent::TORRENT_BYTES;
@@ -285,7 +285,7 @@ impl<R: AsyncRead + Unpin> Peer<R> {
     }
 
     /// The description of the torrent. It takes room as it comes, so that no peer takes any by what it says.
-    pub(crate) async fn description(&mut self, room: &Room) -> io::Result<Vec<u8>> {
+    pub(crate) async fn description(&mut self, room: &BlockRoom) -> io::Result<Vec<u8>> {
         let (id, length) = loop {
             match self.metadata {
                 (Some(id), Some(length)) => break (id, length),
@@ -587,7 +587,7 @@ mod tests {
             said
         };
         let ours = Ours::before_the_description(info_hash, [0; 20]);
-        let room = Room::new(4);
+        let room = BlockRoom::new(4);
         let (to, _sent) = mpsc::channel(UNSENT);
         let long = said(TORRENT_BYTES, 0);
         let (mut silent, from) = tokio::io::duplex(1 << 20);
@@ -607,7 +607,7 @@ mod tests {
         assert_eq!(room.free(), 4, "all room is free again");
         // Though there is too little for it, one goes on.
         let (to, _sent) = mpsc::channel(UNSENT);
-        let (mut alone, room) = (Peer::of(&good[..], to, true, ours), Room::new(1));
+        let (mut alone, room) = (Peer::of(&good[..], to, true, ours), BlockRoom::new(1));
         let described = tokio::time::timeout(Duration::from_secs(5), alone.description(&room));
         assert_eq!(described.await.expect("it waits for nobody").unwrap(), info);
     }

@@ -139,14 +139,16 @@ mod tests {
             }
         }
         // What answers of each file on its own is refused to those who may not do it.
-        let names = "RemoveSpace SetMember ClaimFiles PutFiles MakeFolder ReleaseFolder Move Copy Remove Restore EmptyTrash \
-                     Revert RemoveVersion AddLink RemoveLink UseLink BeginUpload PutPart FinishUpload AbortUpload AddDownload \
-                     ControlDownload ReportDownload";
+        let names = "ChangeSpace RemoveSpace SetMember ClaimFiles PutFiles MakeFolder ReleaseFolder Move Copy Remove Restore \
+                     EmptyTrash Revert RemoveVersion AddLink RemoveLink UseLink BeginUpload PutPart FinishUpload AbortUpload \
+                     AddDownload ControlDownload ReportDownload";
         for name in names.split_whitespace() {
             let (done, refused) = village.counts.get(name).copied().unwrap_or_default();
             assert!(done > 0 && refused > 0, "{name} was done {done} and refused {refused} times");
         }
-        assert!(village.counts.get("Joined").is_some_and(|(done, _)| *done > 0), "{:?}", village.counts);
+        for name in ["Joined", "SeeDownloads"] {
+            assert!(village.counts.get(name).is_some_and(|(done, _)| *done > 0), "{:?}", village.counts);
+        }
     }
 
     #[test]

@@ -127,7 +127,8 @@ impl Pool {
         self.hub.as_mut().ok_or_else(|| "the hub is not running".into())
     }
 
-    /// The command line, speaking for `token`.
+    /// The command line, speaking for `token`. What it keeps for whoever runs it lies in the pool's folder: neither do things
+    /// of theirs change what it does, nor is anything left among them.
     pub(crate) fn cli(&self, token: &str) -> Command {
         let plain = self.fingerprint.is_empty();
         let mut command = Command::new(&self.program);
@@ -135,8 +136,12 @@ impl Pool {
             .env("PUMASI_HUB", self.url(plain))
             .env("PUMASI_TOKEN", token)
             .env("PUMASI_FINGERPRINT", &self.fingerprint)
-            .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
+            .env_remove("PUMASI_PROFILE")
+            .env("HOME", self.dir.path().join("home"))
             .stdin(Stdio::null());
+        for kind in ["config", "state", "cache", "data"] {
+            command.env(format!("XDG_{}_HOME", kind.to_uppercase()), self.dir.path().join(kind));
+        }
         if plain {
             command.env_remove("PUMASI_FINGERPRINT");
         }

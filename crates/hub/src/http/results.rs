@@ -1,5 +1,7 @@
 //! Results that go to other jobs or into spaces without passing through whoever ordered them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,7 +86,8 @@ pub(super) async fn claim(
     Ok(Json(ClaimedResults { parts: claimed }))
 }
 
-/// Puts results of a job of the caller's into a space, as `pumasi fetch` writes them. What lies there just so stays.
+/// Puts results of a job of the caller's into a space, as `pumasi fetch` writes them. What lies there just so stays; of
+/// two tasks with a file at one path only the first one's is put, and the other is refused as `same_path`.
 #[utoipa::path(post, path = "/v1/spaces/{space}/results", operation_id = "put_results",
     params(("space" = String, Path)), request_body = PutResults,
     responses((status = 200, body = ResultsPut), (status = 403, body = wire::ErrorBody)))]
@@ -99,6 +102,7 @@ pub(super) async fn put(
     let outputs = outputs(&hub, caller.account, job, tasks.iter().map(|task| task.task).collect()).await?;
     let mut wanted = tasks.into_iter().zip(outputs);
     let (mut done, until) = (Vec::new(), Instant::now() + PATIENCE);
+    let mut taken = HashMap::new();
     while done.is_empty() || Instant::now() < until {
         let mut round = Round::default();
         while round.files.len() < Bounds::FILES
@@ -106,7 +110,7 @@ pub(super) async fn put(
             && (round.tasks.is_empty() || Instant::now() < until)
             && let Some((task, output)) = wanted.next()
         {
-            round.add(&hub, &task, output).await;
+            round.add(&hub, &task, output, &mut taken).await;
         }
         if round.tasks.is_empty() {
             break;
@@ -196,13 +200,30 @@ struct Round {
 }
 
 impl Round {
-    async fn add(&mut self, hub: &Hub, task: &PlacedResult, output: Output) {
-        let mut put = ResultPut::default();
+    /// Adds the files of a task, but for those whose path another one took before it: of what several tasks write to one
+    /// path all but one would be lost.
+    async fn add(
+        &mut self,
+        hub: &Hub,
+        task: &PlacedResult,
+        output: Output,
+        taken: &mut HashMap<FilePath, TaskIndex>,
+    ) {
+        let (mut put, number) = (ResultPut::default(), self.tasks.len());
         match files(hub, task, output).await {
             Ok(files) => {
-                let number = self.tasks.len();
-                self.bytes += files.iter().map(|(_, piece)| piece.len()).sum::<u64>();
-                self.files.extend(files.into_iter().map(|(path, piece)| (number, path, piece)));
+                for (path, piece) in files {
+                    match taken.entry(path.clone()) {
+                        Entry::Occupied(first) if *first.get() != task.task => {
+                            note(&mut put, Some(same_path(&path, *first.get(), task.task)));
+                        }
+                        entry => {
+                            entry.or_insert(task.task);
+                            self.bytes += piece.len();
+                            self.files.push((number, path, piece));
+                        }
+                    }
+                }
             }
             Err(error) => put.error = Some(error.into_body()),
         }
@@ -307,6 +328,14 @@ fn sealed(path: &FilePath) -> ErrorBody {
          is, it stays encrypted"
     );
     ApiError::new(StatusCode::CONFLICT, "exists", problem).into_body()
+}
+
+fn same_path(path: &FilePath, first: TaskIndex, second: TaskIndex) -> ErrorBody {
+    let problem = format!(
+        "'{path}' is where task {first} and task {second} both have a file, and task {first} was named first: give each task \
+         a path of its own"
+    );
+    ApiError::new(StatusCode::CONFLICT, "same_path", problem).into_body()
 }
 
 /// The files that a result is in a space.

@@ -72,7 +72,7 @@ async fn a_hub_restarted_in_the_middle_of_a_job_goes_on_with_it() {
 
 #[tokio::test]
 async fn a_crash_loses_nothing_that_was_acknowledged_and_pays_nothing_twice() {
-    let hub = TestHub::with(|options| options.link_grace = Duration::from_millis(100)).await;
+    let hub = TestHub::new().await;
     let (alice, bob) = (hub.researcher("alice", "100").await, hub.owner("bob").await);
     let ordered = submit(&alice, 4, "10").await;
     let mut worker = FakeWorker::attach(&bob, hello(1, 4)).await;
@@ -125,6 +125,7 @@ async fn stopping_answers_what_is_under_way_and_ends_long_waits() {
         }
     });
     // Requests that race with the stop are done and answered, or not done.
+    let (tell, mut told) = tokio::sync::watch::channel(0);
     let pays = tokio::spawn({
         let alice = alice.clone();
         async move {
@@ -132,13 +133,17 @@ async fn stopping_answers_what_is_under_way_and_ends_long_waits() {
             loop {
                 let pay = json!({"to": "operator", "amount": "0.01"});
                 let one = alice.post::<_, wire::Transferred>("/v1/transfers", &pay, None);
-                match tokio::time::timeout(Duration::from_secs(3), one).await {
+                match tokio::time::timeout(PATIENCE, one).await {
                     Ok(Ok(_)) => paid += 1,
                     _ => return paid,
                 }
+                tell.send_replace(paid);
             }
         }
     });
+    // The long wait began before these.
+    let some = tokio::time::timeout(PATIENCE, told.wait_for(|paid| *paid > 20));
+    some.await.expect("some are done in time").expect("it goes on");
     tokio::time::sleep(Duration::from_millis(200)).await;
     let TestHub { dir, running, mut options } = hub;
     options.listen = running.address();

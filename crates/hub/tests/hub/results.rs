@@ -217,11 +217,25 @@ async fn what_is_put_or_encrypted_at_the_same_time_is_neither_lost_nor_refused()
             assert_eq!((put.files + put.same, code(&put.error)), (1, ""));
         }
     }
-    // One path for two: the second finds what the first put.
-    let done = deliver(&alice, "lab", job, &[(2, "one"), (1, "one")]).await;
-    assert!(done.iter().all(|put| put.files + put.same == 1 && put.error.is_none()), "{done:?}");
-    let last = alice.find_file("lab", &path("one.out")).await.unwrap().file.unwrap();
-    assert_eq!(last.blob, Hash::of(&outputs()[1].stdout));
+}
+
+#[tokio::test]
+async fn of_several_tasks_at_one_path_none_is_lost_silently() {
+    let hub = TestHub::new().await;
+    let alice = hub.researcher("alice", "200").await;
+    let job = done_job(&hub, &alice).await;
+    alice.make_space(&NewSpace { name: "lab".to_owned(), keep_ms: None }, None).await.unwrap();
+    let done = deliver(&alice, "lab", job, &[(2, "one"), (1, "one"), (0, "one"), (2, "one")]).await;
+    let counts: Vec<(u64, u64, &str)> =
+        done.iter().map(|put| (put.files, put.same, code(&put.error))).collect();
+    assert_eq!(counts, [(1, 0, ""), (0, 0, "same_path"), (4, 0, "same_path"), (0, 1, "")]);
+    let problem = &done[1].error.as_ref().unwrap().message;
+    assert!(["'one.out'", "task 2", "task 1"].iter().all(|part| problem.contains(part)), "{problem}");
+    let first = alice.find_file("lab", &path("one.out")).await.unwrap().file.unwrap();
+    assert_eq!(first.blob, Hash::of(&outputs()[2].stdout));
+    // What another request put before is replaced, as files are, and can be had back.
+    let done = deliver(&alice, "lab", job, &[(1, "one")]).await;
+    assert_eq!((done[0].files, code(&done[0].error)), (1, ""));
 }
 
 #[tokio::test]

@@ -385,6 +385,7 @@ async fn who_asks_for_a_rest_gets_nothing_until_it_is_over() {
     let market = market(quick).await;
     let receiver = Receiver::start().await;
     hook(&market.merchant, &receiver.url).await;
+    let begun = Instant::now();
     let soon = "Retry-After: 2\r\nContent-Length: 0\r\n\r\n".to_owned();
     receiver.answer_to.lock().unwrap().extend([(1, (500, String::new())), (2, (429, soon))]);
     buy(&market, 2).await;
@@ -393,7 +394,8 @@ async fn who_asks_for_a_rest_gets_nothing_until_it_is_over() {
     receiver.answer_to.lock().unwrap().clear();
     // The first would be tried again after a tenth of a second.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
-    assert_eq!(receiver.count(), 2);
+    let count = receiver.count();
+    assert!(count == 2 || begun.elapsed() > Duration::from_secs(2), "{count} came before its rest was over");
     eventually("all came", async || receiver.taken().len() == 3).await;
 }
 
@@ -406,9 +408,15 @@ async fn a_webhook_that_is_taken_away_gets_nothing_more() {
     buy(&market, 400).await;
     eventually("it begins", async || receiver.count() > 0).await;
     let () = market.merchant.delete(&format!("/v1/webhooks/{}", made.id), None).await.unwrap();
-    // What was under way then has come.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let count = receiver.count();
+    // What was under way then has come when nothing more does.
+    let mut count = receiver.count();
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let before = std::mem::replace(&mut count, receiver.count());
+        if before == count {
+            break;
+        }
+    }
     assert!(count <= 24, "{count}");
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     assert_eq!(receiver.count(), count);
@@ -418,7 +426,7 @@ async fn a_webhook_that_is_taken_away_gets_nothing_more() {
 async fn what_its_old_receiver_says_does_not_touch_a_changed_webhook() {
     let market = market(quick).await;
     let (old, new) = (Receiver::start().await, Receiver::start().await);
-    *old.delay.lock().unwrap() = Duration::from_millis(1_000);
+    *old.delay.lock().unwrap() = Duration::from_secs(3);
     old.answers(410, "");
     let made = hook(&market.merchant, &old.url).await;
     buy(&market, 3).await;
@@ -457,7 +465,7 @@ async fn slow_receivers_of_one_account_leave_room_for_others() {
 async fn an_answer_that_began_in_time_counts_however_long_its_body_takes() {
     let market = market(|options| {
         quick(options);
-        options.webhooks.patience = Duration::from_millis(700);
+        options.webhooks.patience = Duration::from_secs(3);
     })
     .await;
     let receiver = Receiver::start().await;
@@ -468,7 +476,7 @@ async fn an_answer_that_began_in_time_counts_however_long_its_body_takes() {
     eventually("it was taken", async || show(&market.merchant, &made).await.passed.0 == 1).await;
     assert_eq!((letters(&market.merchant, &made).await.waiting.len(), receiver.count()), (0, 1));
     // One whose answer does not begin in time did not take it.
-    *receiver.delay.lock().unwrap() = Duration::from_secs(5);
+    *receiver.delay.lock().unwrap() = Duration::from_secs(30);
     buy(&market, 1).await;
     eventually("it waits or is dead", async || {
         let letters = letters(&market.merchant, &made).await;

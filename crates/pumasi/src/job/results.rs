@@ -1,5 +1,6 @@
 //! Results of a job as files: fetched several at once, checked, and not fetched twice.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -30,6 +31,8 @@ const LIST_BYTES_MAX: u64 = 2 << 30;
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     own: Option<Vec<String>>,
+    /// Those that several tasks have.
+    shared: HashSet<String>,
     width: usize,
 }
 
@@ -37,21 +40,29 @@ impl Names {
     /// Reads the names from the job's task list, if it has one.
     pub(crate) async fn read(client: &HubClient, job: &Job) -> Result<Names, CliError> {
         let width = job.tasks.saturating_sub(1).to_string().len();
-        let Some(hash) = job.task_list else { return Ok(Names { own: None, width }) };
+        let Some(hash) = job.task_list else { return Ok(Names::new(None, width)) };
         let failed = CliError::hub(format!("read the task list of job {}", job.id));
         let list = JobInput { job: job.id, hash, line: None };
         let list = client.input(&list, LIST_BYTES_MAX).await.map_err(failed)?;
         let lines = list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let name =
             |line| serde_json::from_slice::<TaskLine>(line).map_or_else(|_| String::new(), |line| line.name);
-        Ok(Names { own: Some(lines.map(name).collect()), width })
+        Ok(Names::new(Some(lines.map(name).collect()), width))
     }
 
-    /// The name of a task, which can also be the path of a file.
+    fn new(own: Option<Vec<String>>, width: usize) -> Names {
+        let mut seen = HashSet::new();
+        let shared: HashSet<String> =
+            own.iter().flatten().filter(|name| !seen.insert(name.as_str())).cloned().collect();
+        drop(seen);
+        Names { own, shared, width }
+    }
+
+    /// The name of a task, which can also be the path of a file; no other task of the job has the same.
     pub(crate) fn of(&self, index: TaskIndex) -> String {
         let own = self.own.as_ref().and_then(|own| own.get(index.0 as usize));
         match own {
-            Some(name) if check_path(name).is_ok() => name.clone(),
+            Some(name) if check_path(name).is_ok() && !self.shared.contains(name) => name.clone(),
             _ => format!("task-{:0width$}", index.0, width = self.width),
         }
     }
@@ -304,12 +315,18 @@ mod tests {
 
     #[test]
     fn hostile_names_are_replaced() {
-        let names =
-            Names { own: Some(vec!["a.fa".into(), "../x".into(), "/etc/x".into(), String::new()]), width: 2 };
+        let names = Names::new(Some(vec!["a.fa".into(), "../x".into(), "/etc/x".into(), String::new()]), 2);
         let all: Vec<_> = (0..5).map(|index| names.of(TaskIndex(index))).collect();
         assert_eq!(all, ["a.fa", "task-01", "task-02", "task-03", "task-04"]);
         assert_eq!(names.find("a.fa"), Some(TaskIndex(0)));
         assert_eq!(names.find("7"), Some(TaskIndex(7)));
         assert_eq!(names.find("b.fa"), None);
+    }
+
+    #[test]
+    fn tasks_that_share_a_name_do_not_share_their_files() {
+        let names = Names::new(Some(["a", "b", "a", "c", "a"].map(str::to_owned).into()), 1);
+        let all: Vec<_> = (0..5).map(|index| names.of(TaskIndex(index))).collect();
+        assert_eq!(all, ["task-0", "b", "task-2", "c", "task-4"]);
     }
 }

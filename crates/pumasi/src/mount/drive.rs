@@ -293,6 +293,9 @@ impl Drive {
         if seen.as_ref().is_ok_and(|seen| seen.folder != is_folder) {
             return Err(if is_folder { Trouble::NotAFolder } else { Trouble::IsFolder });
         }
+        if let Ok(seen) = &seen {
+            self.replaceable(seen.number).await?;
+        }
         let kept = match &seen {
             Ok(seen) if !seen.folder => self.kept(seen.number).await?,
             _ => Ok(None),
@@ -310,6 +313,14 @@ impl Drive {
         }
         held(&self.tree).remove(folder, name);
         self.keep(folder).await
+    }
+
+    /// What somebody else put in place of an open file is not removed with it, nor replaced: nobody here has seen it.
+    async fn replaceable(&self, number: u64) -> Result<(), Trouble> {
+        match self.body(number) {
+            Some(body) => body.lock().await.changeable(),
+            None => Ok(()),
+        }
     }
 
     /// A folder stays when the last thing in it went, as programs expect.
@@ -348,6 +359,9 @@ impl Drive {
             Err(Trouble::Missing) => None,
             Err(trouble) => return Err(trouble),
         };
+        if let Some(there) = &there {
+            self.replaceable(there.number).await?;
+        }
         let mut kept = Ok(None);
         if !seen.folder {
             self.keep_key(&seen, there.as_ref(), &target).await?;

@@ -55,7 +55,7 @@ fn a_get_that_was_cut_off_goes_on_where_it_ended() {
     let part = alice.path("back/.large.pumasi-part");
     fs::create_dir(alice.path("back")).unwrap();
     let mut child = alice.command(&["get", ":large", "back/"]).stderr(Stdio::null()).spawn().unwrap();
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(60);
     let enough = || fs::metadata(&part).is_ok_and(|part| part.len() > 8 << 20);
     while !enough() && child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < until, "nothing arrives");

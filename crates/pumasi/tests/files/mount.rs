@@ -114,7 +114,11 @@ fn a_change_of_somebody_else_is_not_lost() {
     let stale = std::io::ErrorKind::StaleNetworkFileHandle;
     assert_eq!(file.write_all(b"more").unwrap_err().kind(), stale);
     let (from, to) = (mount.dir.join("a.txt"), mount.dir.join("b.txt"));
-    assert_eq!(fs::rename(from, to).unwrap_err().kind(), stale);
+    assert_eq!(fs::rename(&from, &to).unwrap_err().kind(), stale);
+    // Neither does it go, nor does another take its place, as if it were what was written here.
+    assert_eq!(fs::remove_file(&from).unwrap_err().kind(), stale);
+    fs::write(&to, "another").unwrap();
+    assert_eq!(fs::rename(&to, &from).unwrap_err().kind(), stale);
     drop(file);
     assert_eq!(alice.ok(&["cat", ":a.txt"]), "theirs");
     assert!(alice.run(&["cat", ":a.txt", "--raw"]).stdout.starts_with(b"PUMASISL"));

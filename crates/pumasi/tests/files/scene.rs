@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -35,7 +36,7 @@ impl Scene {
     pub(crate) fn with(options: &[&str]) -> Scene {
         let dir = tempfile::Builder::new().prefix("pumasi-files-").tempdir().unwrap();
         // Freed before the hub takes it; a hub that does not get it says so and the test fails.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let hub = start(&dir.path().join("hub"), port, &options);
         let scene = Scene { dir, port, options, hub };
@@ -116,6 +117,18 @@ impl Drop for Scene {
         let _ = self.hub.kill();
         let _ = self.hub.wait();
     }
+}
+
+/// A port of the loopback address that nobody listens on. It lies below those that the system gives to outgoing connections
+/// (Linux: 32768 and up), so that none of them takes it while a hub is down.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(7919);
+    let mut ports = (0..1_000).map(|_| {
+        let place = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(10_000 + place % 10_000).unwrap()
+    });
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 fn start(data: &Path, port: u16, options: &[String]) -> Child {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pumasi_core::{DownloadState, FileKind, FileView, Files, RootCursor, Space, State};
-use pumasi_types::{FileId, Hash, SpaceId, VersionId};
+use pumasi_core::{DownloadSource, DownloadState, FileKind, FileView, Files, RootCursor, Space, State};
+use pumasi_types::{Duration, FileId, Hash, SpaceId, VersionId};
 
 use super::gateway::files_of;
 use super::model::Shelves;
@@ -76,6 +76,10 @@ impl Shelves {
     fn check_space(&self, files: &Files, (id, space): (SpaceId, &Space), shelf: &Shelf) -> Holds {
         let what = || format!("space {}", space.name);
         same(what, &space.members, &shelf.members)?;
+        require((space.quota, space.keep != Duration(0)) == (shelf.quota, shelf.keeps), || {
+            let told = (shelf.quota, shelf.keeps);
+            format!("{} holds {} and keeps for {:?}, told was {told:?}", what(), space.quota, space.keep)
+        })?;
         let (mut found, mut folders) = (BTreeMap::new(), BTreeSet::new());
         for view in walked(files, id) {
             match view.kind {
@@ -166,9 +170,15 @@ impl Shelves {
         same(|| "uploads".to_owned(), &found, &told.collect())
     }
 
-    /// Each file of a download was put once, and all of them before it is said to be done.
+    /// Each file of a download was put once, and all of them before it is said to be done; its owner knows what became of it
+    /// just when they said so.
     fn check_downloads(&self, files: &Files) -> Holds {
         for (id, download) in files.downloads() {
+            let (seen, by) = (files.downloads_seen(download.by), download.by);
+            let (least, most) = self.seen.get(&by).copied().unwrap_or_default();
+            require((least..=most).contains(&seen), || {
+                format!("account {by} knows of its downloads up to {seen}, told was {least} to {most}")
+            })?;
             let files = download.brought.files;
             let told = self.downloads.get(id).map(|known| known.files);
             require(told == Some(files), || {
@@ -193,7 +203,11 @@ impl Shelves {
         let lying = self.spaces.values().flat_map(|shelf| shelf.contents()).map(|content| content.blob);
         let open = self.uploads.values().filter(|upload| upload.ends > self.now);
         let parts = open.flat_map(|upload| upload.parts.values().copied());
-        let missing = lying.chain(parts).find(|blob| !roots.contains(blob));
+        let torrents = files.downloads().keys().filter_map(|id| match self.downloads.get(id)?.spec.source {
+            DownloadSource::Torrent(torrent) => Some(torrent),
+            DownloadSource::Url(_) => None,
+        });
+        let missing = lying.chain(parts).chain(torrents).find(|blob| !roots.contains(blob));
         require(missing.is_none(), || format!("the store may erase {missing:?}, which somebody keeps"))
     }
 }

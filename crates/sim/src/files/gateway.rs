@@ -1,7 +1,8 @@
 //! What the hub does with files by itself: it sees bytes come, fetches files, and lets visitors in.
 
 use pumasi_core::{
-    About, Bounds, Command, DownloadReport, DownloadState, FetchedFile, FilesCommand, Request, State,
+    About, Bounds, Command, DownloadReport, DownloadSource, DownloadSpec, DownloadState, FetchedFile,
+    FilesCommand, Request, State,
 };
 use pumasi_types::{ByteSize, DownloadId, Hash, LinkId};
 
@@ -16,6 +17,12 @@ pub(crate) fn seen(state: &State, request: &Request) -> Vec<Command> {
     let (blobs, joined): (Vec<Hash>, Vec<Hash>) = match command {
         FilesCommand::PutFiles { files, .. } => (files.iter().map(|file| file.blob).collect(), Vec::new()),
         FilesCommand::PutPart { blob, .. } => (vec![*blob], Vec::new()),
+        // Some name a torrent that they never sent.
+        FilesCommand::AddDownload(DownloadSpec { source: DownloadSource::Torrent(torrent), .. })
+            if torrent.as_bytes()[0] < 128 =>
+        {
+            (vec![*torrent], Vec::new())
+        }
         FilesCommand::FinishUpload { upload, file } => {
             let parts = state.files().upload(*upload).into_iter().flat_map(|upload| upload.parts.values());
             let parts = parts.map(|part| part.blob).filter(|part| *part != file.blob);

@@ -7,7 +7,8 @@ use pumasi_core::{
     FilesCommand, FilesDone, FilesRefusal, Placed, Refusal, Request,
 };
 use pumasi_types::{
-    AccountId, DownloadId, Duration, FileId, FilePath, Hash, LinkId, SpaceId, Time, UploadId, VersionId,
+    AccountId, DownloadId, Duration, FileId, FilePath, Hash, LinkId, NoticeId, SpaceId, Time, UploadId,
+    VersionId,
 };
 
 use super::rules::{came, judge};
@@ -25,6 +26,10 @@ pub(crate) struct Shelves {
     pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) uploads: BTreeMap<UploadId, Upload>,
     pub(super) downloads: BTreeMap<DownloadId, Fetching>,
+    /// Up to which notice accounts know what became of their downloads: at least, and at most.
+    pub(super) seen: BTreeMap<AccountId, (NoticeId, NoticeId)>,
+    /// There are so many notices at least: a download that failed often enough gives one, too, and nobody is told.
+    notices: u64,
     /// How many files were put.
     pub(crate) puts: u64,
 }
@@ -79,7 +84,7 @@ impl Shelves {
         judge(what, told, self.foresee(request.caller, command))?;
         match answer {
             Ok(Done::Files(done)) => self.answered(request.caller, command, done),
-            Ok(_) => self.done(command),
+            Ok(_) => self.done(request.caller, command),
             Err(_) => Ok(()),
         }
     }
@@ -141,7 +146,8 @@ impl Shelves {
         match (command, done) {
             (Ask::CreateSpace { keep, .. }, FilesDone::Space(id)) => {
                 let members = BTreeMap::from([(caller, Access::Manage)]);
-                let shelf = Shelf { keeps: *keep != Duration(0), members, ..Shelf::default() };
+                let (keeps, quota) = (*keep != Duration(0), Bounds::QUOTA);
+                let shelf = Shelf { keeps, quota, members, ..Shelf::default() };
                 let before = self.spaces.insert(*id, shelf);
                 require(before.is_none(), || format!("space {id} was made twice"))
             }
@@ -238,7 +244,7 @@ impl Shelves {
     }
 
     /// Something was done that answers nothing else.
-    fn done(&mut self, command: &FilesCommand) -> Holds {
+    fn done(&mut self, caller: AccountId, command: &FilesCommand) -> Holds {
         use FilesCommand as Ask;
         let now = self.now;
         match command {
@@ -246,6 +252,11 @@ impl Shelves {
                 self.spaces.remove(space);
                 self.links.retain(|_, link| link.space != *space);
                 self.uploads.retain(|_, upload| upload.space != *space);
+            }
+            Ask::ChangeSpace { space, keep, quota } => {
+                let shelf = self.open(*space)?;
+                shelf.keeps = keep.map_or(shelf.keeps, |keep| keep != Duration(0));
+                shelf.quota = quota.unwrap_or(shelf.quota);
             }
             Ask::SetMember { space, account, access } => {
                 let members = &mut self.open(*space)?.members;
@@ -287,6 +298,7 @@ impl Shelves {
                 self.downloads.remove(download);
             }
             Ask::ReportDownload { download, report } => return self.fetched(*download, report),
+            Ask::SeeDownloads { last } => self.see(caller, *last),
             _ => {}
         }
         Ok(())
@@ -305,8 +317,18 @@ impl Shelves {
         Ok(())
     }
 
+    /// Somebody knows now what became of their downloads, up to a notice that there may not be yet.
+    fn see(&mut self, account: AccountId, last: NoticeId) {
+        let given = last.min(NoticeId(self.notices));
+        let (least, most) = self.seen.entry(account).or_default();
+        (*least, *most) = (given.max(*least), last.max(*most));
+    }
+
     /// What the hub said of a download was noted.
     fn fetched(&mut self, download: DownloadId, report: &DownloadReport) -> Holds {
+        let is_over =
+            matches!(report, DownloadReport::Done { .. } | DownloadReport::Failed { again: false, .. });
+        self.notices += u64::from(is_over);
         let (DownloadReport::Part { files, .. } | DownloadReport::Done { files, .. }) = report else {
             return Ok(());
         };

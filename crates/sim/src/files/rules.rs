@@ -98,6 +98,9 @@ impl Shelves {
                 let shelf = self.check_access(caller, *space, Access::Manage)?;
                 if shelf.is_empty() { Ok(()) } else { Err("space_not_empty") }
             }
+            // Operators change how much it can hold without being let in; who is one is not known here.
+            Ask::ChangeSpace { keep: None, quota: Some(_), .. } => UNCLEAR,
+            Ask::ChangeSpace { space, .. } => self.check_access(caller, *space, Access::Manage).map(drop),
             Ask::SetMember { space, account, access } => {
                 self.foresee_member(caller, *space, (*account, *access))
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use pumasi_core::{Access, Bounds, Condition};
-use pumasi_types::{AccountId, FileId, FilePath, Hash, LinkId, Time, VersionId};
+use pumasi_types::{AccountId, ByteSize, FileId, FilePath, Hash, LinkId, Time, VersionId};
 
 /// One content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub(super) enum There {
 pub(super) struct Shelf {
     /// Whether what is removed or overwritten is kept.
     pub(super) keeps: bool,
+    /// How many bytes it can hold.
+    pub(super) quota: ByteSize,
     pub(super) members: BTreeMap<AccountId, Access>,
     pub(super) files: BTreeMap<String, File>,
     /// Folders that stay.

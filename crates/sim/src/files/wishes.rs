@@ -5,7 +5,8 @@ use pumasi_core::{
     FilesCommand, FilesDone, Placed,
 };
 use pumasi_types::{
-    AccountId, ByteSize, DownloadId, Duration, FileId, FilePath, Hash, LinkId, SpaceId, Time, UploadId,
+    AccountId, ByteSize, DownloadId, Duration, FileId, FilePath, Hash, LinkId, NoticeId, SpaceId, Time,
+    UploadId,
 };
 
 use super::{NAMES, any_blob, any_path};
@@ -109,6 +110,7 @@ pub(crate) fn wish(own: &mut Belongings, near: Neighbours<'_>, clock: Time, dice
         22..=23 => version(own, space, dice),
         24..=26 => upload(own, space, dice),
         27 => link(own, space, clock, dice),
+        28 if dice.once_in(3) => change(space, dice),
         28 => member(space, near, dice),
         29 => leave(own, space, dice),
         _ => FilesCommand::ClaimFiles { space, paths: vec![any_path(dice), any_path(dice)] },
@@ -223,6 +225,14 @@ fn member(space: SpaceId, near: Neighbours<'_>, dice: &mut Dice) -> FilesCommand
     FilesCommand::SetMember { space, account, access }
 }
 
+/// Changes a space. It never keeps things for less than before: what was removed would go with the next entry. How much it can
+/// hold is for operators to say.
+fn change(space: SpaceId, dice: &mut Dice) -> FilesCommand {
+    let quota = dice.once_in(3).then(|| ByteSize(Bounds::QUOTA.0 * dice.between(1, 3)));
+    let keep = (quota.is_none() || dice.once_in(2)).then_some(Bounds::HORIZON);
+    FilesCommand::ChangeSpace { space, keep, quota }
+}
+
 /// Removes a space in which nothing lies; or first what lies in it.
 fn leave(own: &mut Belongings, space: SpaceId, dice: &mut Dice) -> FilesCommand {
     let remove = FilesCommand::RemoveSpace { space };
@@ -236,12 +246,19 @@ fn leave(own: &mut Belongings, space: SpaceId, dice: &mut Dice) -> FilesCommand 
 
 /// What somebody does about what the hub fetches.
 fn fetch(space: SpaceId, downloads: &[DownloadId], dice: &mut Dice) -> FilesCommand {
+    if dice.once_in(10) {
+        return FilesCommand::SeeDownloads { last: NoticeId(dice.spread(1, 1_000)) };
+    }
     if downloads.is_empty() || dice.once_in(2) {
+        let source = match dice.once_in(3) {
+            true => DownloadSource::Torrent(any_blob(dice)),
+            false => DownloadSource::Url("https://example.com/".to_owned()),
+        };
         return FilesCommand::AddDownload(DownloadSpec {
             space,
             path: any_path(dice),
             named: false,
-            source: DownloadSource::Url("https://example.com/".to_owned()),
+            source,
             sha256: None,
             limit: ByteSize(u64::MAX),
             files: Vec::new(),

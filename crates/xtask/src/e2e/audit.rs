@@ -32,7 +32,7 @@ fn pay(scene: &Scene, tasks: u32) {
 
 /// The size of the newest checkpoint, once it covers all that was paid.
 fn wait_for_checkpoint(scene: &Scene) -> u64 {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     let client = scene.pool.client(&scene.pool.operator).expect("a client");
     let size = || {
         let info = crate::pool::block_on(client.get::<pumasi_api::wire::ProofInfo>("/v1/proof"));
@@ -98,7 +98,7 @@ fn an_auditor_tells_where_a_hub_that_begins_its_history_anew_differs() {
 
     // An operator keeps a copy of the folder, lets time go by, and takes the copy again.
     let (data, copied) = (scene.path("hub"), scene.path("copy"));
-    scene.pool.hub().expect("it runs").stop(Duration::from_secs(20)).expect("it stops");
+    scene.pool.hub().expect("it runs").stop(Duration::from_secs(60)).expect("it stops");
     copy(&data, &copied);
     let (kept, paid) = (head(&scene, &copied), {
         scene.pool.start_hub().expect("it starts");
@@ -109,7 +109,7 @@ fn an_auditor_tells_where_a_hub_that_begins_its_history_anew_differs() {
     wait_for_checkpoint(&scene);
     let (code, before) = audit(&scene, &auditor, &memory, &[]);
     assert_eq!(code, Some(0), "{before}");
-    scene.pool.hub().expect("it runs").stop(Duration::from_secs(20)).expect("it stops");
+    scene.pool.hub().expect("it runs").stop(Duration::from_secs(60)).expect("it stops");
     copy(&copied, &data);
     scene.pool.start_hub().expect("it starts with its own old key and checkpoint");
     scene.pool.wait_for_workers(2).expect("workers come back");
@@ -166,7 +166,7 @@ fn a_witness_does_not_follow_a_hub_that_begins_its_history_anew() {
     let data = scene.path("hub");
     let policy = policy(&scene, &log, &key);
     let policy = ["--policy", policy.to_str().expect("text")];
-    scene.pool.hub().expect("it runs").stop(Duration::from_secs(20)).expect("it stops");
+    scene.pool.hub().expect("it runs").stop(Duration::from_secs(60)).expect("it stops");
     let copied = scene.path("copy");
     copy(&data, &copied);
     scene.pool.restart_hub(&["--witness", &format!("{key}@{address}")]).expect("it starts");

@@ -25,7 +25,7 @@ impl Patient {
         for _ in 0..5 {
             scene.succeed(&["account", "transfer", "operator", "1"]);
         }
-        scene.pool.hub().expect("a hub").stop(Duration::from_secs(30)).expect("it ends");
+        scene.pool.hub().expect("a hub").stop(Duration::from_secs(60)).expect("it ends");
         let mut patient = Patient { scene, segments: Vec::new() };
         patient.segments = patient.used();
         assert_eq!(patient.segments.len(), 2, "{:?}", patient.segments);
@@ -140,7 +140,7 @@ fn heals_what_is_derived(scene: &mut Scene) {
     statement_is_whole(scene);
 
     // One record in the middle is noticed when it is read; a new start from the log heals it.
-    scene.pool.hub().expect("a hub").stop(Duration::from_secs(30)).expect("it ends");
+    scene.pool.hub().expect("a hub").stop(Duration::from_secs(60)).expect("it ends");
     flip(128 * 4 + 30)(&journal);
     scene.pool.start_hub().expect("it starts");
     let output = scene.cli(&["statement", "--limit", "1000"]);
@@ -150,7 +150,7 @@ fn heals_what_is_derived(scene: &mut Scene) {
         let log = scene.pool.hub_log();
         let line = log.lines().find(|line| line.contains(&format!("fault {fault}"))).unwrap_or(&said);
         assert!(["transfer", "damaged", "remove"].iter().all(|word| line.contains(word)), "{line}");
-        scene.pool.hub().expect("a hub").stop(Duration::from_secs(30)).expect("it ends");
+        scene.pool.hub().expect("a hub").stop(Duration::from_secs(60)).expect("it ends");
         fs::remove_file(&journal).expect("it is there");
         scene.pool.start_hub().expect("it makes the journal anew");
     }

@@ -145,7 +145,7 @@ fn a_full_disk_stops_the_cell_with_a_clear_error_and_loses_nothing() {
     assert!(!output.status.success() && super::stderr(&output).contains("the disk is full"));
     assert!(scene.pool.hub().expect("a hub").is_alive(), "it says why to everybody who asks");
     // Without room it does not pretend to work after a restart either.
-    let status = scene.pool.hub().expect("a hub").stop(Duration::from_secs(20)).expect("it ends");
+    let status = scene.pool.hub().expect("a hub").stop(Duration::from_secs(60)).expect("it ends");
     assert!(status.is_some_and(|status| !status.success()), "{status:?}");
     disk.remount(&scene.pool, "size=400m");
     scene.pool.start_hub().expect("with room it starts");
@@ -190,7 +190,7 @@ fn check_to_the_last_byte(scene: &mut Scene, done: &BTreeMap<u64, u64>) {
     });
     let refused = refused.expect("a journal without room does not take all transfers");
     assert!(refused.contains("transfers.journal"), "{refused}");
-    scene.pool.hub().expect("a hub").stop(Duration::from_secs(20)).expect("it ends");
+    scene.pool.hub().expect("a hub").stop(Duration::from_secs(60)).expect("it ends");
     std::fs::remove_file(balloon).expect("it is there");
     scene.pool.start_hub().expect("with room it starts");
     check_orders(scene, done);
@@ -233,7 +233,7 @@ fn a_disk_that_fills_under_a_load_of_orders_loses_none() {
         if !said.contains("the disk is full") || !said.contains("free space") {
             return Err(format!("it does not say why: {said}").into());
         }
-        let status = pool.hub()?.stop(Duration::from_secs(20))?;
+        let status = pool.hub()?.stop(Duration::from_secs(60))?;
         assert!(status.is_some_and(|status| !status.success()), "{status:?}");
         disk.remount(pool, "size=1g");
         pool.start_hub()?;
@@ -250,7 +250,7 @@ fn a_disk_that_becomes_read_only_is_named() {
     let mut pool = Pool::prepare(&program(), &[]).expect("a pool");
     let Some(disk) = SmallDisk::mount(&mut pool, 200) else { return };
     pool.start_hub().expect("the hub starts");
-    pool.hub().expect("a hub").stop(Duration::from_secs(20)).expect("it ends");
+    pool.hub().expect("a hub").stop(Duration::from_secs(60)).expect("it ends");
     disk.remount(&pool, "ro");
     let said = start_error(&mut pool);
     assert!(said.contains("error: ") && said.contains("Read-only file system"), "{said}");

@@ -47,7 +47,7 @@ fn cut(mut command: Command, there: impl Fn() -> u64) -> u64 {
 #[test]
 fn a_hundred_thousand_files_go_on_where_they_were_cut_off() {
     let scene = Scene::new(0);
-    let (from, back, state) = (scene.path("many"), scene.path("back"), scene.path("state"));
+    let (from, back) = (scene.path("many"), scene.path("back"));
     for n in 0..FOLDERS {
         std::fs::create_dir_all(from.join(format!("{n:02}"))).expect("a folder");
     }
@@ -56,8 +56,7 @@ fn a_hundred_thousand_files_go_on_where_they_were_cut_off() {
     }
     let command = |arguments: &[&str]| {
         let mut command = scene.pool.cli(&scene.researcher);
-        // What is known of files is this test's own.
-        command.args(arguments).env("XDG_STATE_HOME", &state);
+        command.args(arguments);
         command
     };
     let json = |arguments: &[&str]| -> Value {

@@ -12,7 +12,7 @@ use pumasi_api::wire;
 use serde_json::json;
 
 use super::http2::{self, Attach};
-use super::{Scene, stderr};
+use super::{Scene, eventually, stderr};
 use crate::faults::Dice;
 use crate::pool::block_on;
 use crate::process::resident_bytes;
@@ -177,8 +177,7 @@ fn worker_messages_that_lie_about_their_size() {
         let _ = stream.write_all(&attach.with(1, &begun));
         held.push(stream);
     }
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(target.growth() > 100 << 20, "the hub did not even read them");
+    eventually("the hub reads them", || target.growth() > 100 << 20);
     target.check();
 }
 

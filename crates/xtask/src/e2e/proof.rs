@@ -188,7 +188,7 @@ fn foreign_witness(scene: &Scene, vkeys: &[String]) -> (String, String, Guarded)
     let vkey = said.split_whitespace().find(|word| word.starts_with("witness.example/foreign+"));
     let vkey = vkey.unwrap_or_else(|| panic!("init printed {said}")).to_owned();
     let witness = Guarded::spawn(command("serve").stdout(Stdio::null())).expect("a witness starts");
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < until, "the witness does not listen");
         std::thread::sleep(Duration::from_millis(20));

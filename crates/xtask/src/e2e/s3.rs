@@ -263,7 +263,7 @@ fn a_bucket_can_be_mounted_by_s3fs() {
     let mut mounted = Mounted(place.clone(), Guarded::spawn(&mut command).expect("s3fs starts"));
     let is_mounted =
         || std::fs::read_to_string("/proc/mounts").is_ok_and(|all| all.contains(&*place.to_string_lossy()));
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     while !is_mounted() {
         if !mounted.1.is_alive() || Instant::now() > until {
             let said = std::fs::read_to_string(shop.pool.dir.path().join("s3fs.log")).unwrap_or_default();

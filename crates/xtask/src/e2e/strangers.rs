@@ -23,7 +23,7 @@ struct Stranger {
 }
 
 /// No answer within this is none.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Stranger {
     async fn attach(client: &HubClient, hello: Hello) -> Result<Stranger, Status> {
