@@ -281,6 +281,10 @@ fn a_store_takes_and_gives_streams() {
         let (code, out, error) = store(arguments, b"");
         assert!(code != 0 && out.is_empty() && error.contains(wanted), "{arguments:?}: {code} {error}");
     }
+    let mut unreadable = home.command(&["store", "put", "-", "--name", "folder"]);
+    let output = unreadable.stdin(fs::File::open(home.path()).unwrap()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("cannot read standard input"), "{error}");
 }
 
 /// Numbers that compress a little, in lines.

@@ -158,7 +158,10 @@ async fn put(
     }
     let progress = Progress::start(out, "storing", Count::Bytes, 0);
     let stored = match is_input {
-        true => tree::put_from(store, || Ok(std::io::stdin()), counting(&progress)).await,
+        true => {
+            let name = Path::new("standard input");
+            tree::put_from(store, name, || Ok(std::io::stdin()), counting(&progress)).await
+        }
         false => tree::put(store, path, counting(&progress)).await,
     };
     let stored = stored.map_err(failed(dir))?;
