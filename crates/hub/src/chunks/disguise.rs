@@ -53,13 +53,20 @@ impl Disguise {
     /// Waits until a put of new bytes would be over; remembers how long that took if it was one.
     pub(crate) async fn settle(&self, last: &LastByte, put: &Tally) {
         let since = last.get();
-        // The lists of the chunks of a long blob are new bytes, too.
-        if put.new_bytes >= put.bytes {
-            self.remember(put.bytes, since.elapsed());
-        } else {
-            let random = getrandom::u32().unwrap_or_default();
-            tokio::time::sleep_until((since + self.usual(put.bytes, random)).into()).await;
+        let random = getrandom::u32().unwrap_or_default();
+        if let Some(usual) = self.wait(put, since.elapsed(), random) {
+            tokio::time::sleep_until((since + usual).into()).await;
         }
+    }
+
+    /// How long a put takes that has taken so long by itself, or none if it waits for nothing: then that is remembered.
+    fn wait(&self, put: &Tally, took: Duration, random: u32) -> Option<Duration> {
+        // The lists of the chunks of a long blob are new bytes, too.
+        if put.new_bytes < put.bytes {
+            return Some(self.usual(put.bytes, random));
+        }
+        self.remember(put.bytes, took);
+        None
     }
 
     fn remember(&self, bytes: u64, took: Duration) {
@@ -136,28 +143,19 @@ impl<S: Stream<Item = Result<Bytes, E>>, E> Stream for Timed<S> {
 mod tests {
     use super::*;
 
-    /// A put that ends at once, unless it waits: how long it takes.
-    async fn put(disguise: &Disguise, bytes: u64, new_bytes: u64) -> Duration {
-        let begun = Instant::now();
-        disguise.settle(&LastByte::now(), &Tally { blobs: 1, bytes, new_bytes }).await;
-        begun.elapsed()
-    }
-
     #[tokio::test]
     async fn known_bytes_take_as_long_as_new_ones_and_new_ones_no_longer_than_they_do() {
         let disguise = Disguise::of_coming();
-        assert!(put(&disguise, 5_000, 0).await >= SUPPOSED, "even before anything new was put");
-        for millis in [40, 60] {
-            disguise.remember(5_000, Duration::from_millis(millis));
+        let known = Tally { blobs: 1, bytes: 5_000, new_bytes: 4_096 };
+        let begun = Instant::now();
+        disguise.settle(&LastByte::now(), &known).await;
+        assert!(begun.elapsed() >= SUPPOSED, "even before anything new was put");
+        let new = Tally { new_bytes: 5_000, ..known };
+        for took in [40, 60].map(Duration::from_millis) {
+            assert_eq!(disguise.wait(&new, took, 0), None, "it waits for nothing");
         }
-        let mut times = Vec::new();
-        for _ in 0..12 {
-            times.push(put(&disguise, 4_097, 4_096).await);
-        }
-        assert!(times.iter().all(|time| *time >= Duration::from_millis(40)), "{times:?}");
-        let short = times.iter().filter(|time| **time < Duration::from_millis(55)).count();
-        assert!((1..times.len()).contains(&short), "as varied as those: {times:?}");
-        assert!(put(&disguise, 5_000, 5_000).await < Duration::from_millis(20));
+        let times = [0, 1, 2].map(|random| disguise.wait(&known, Duration::ZERO, random));
+        assert_eq!(times, [40, 60, 40].map(|millis| Some(Duration::from_millis(millis))), "as varied as those");
     }
 
     #[test]
