@@ -258,8 +258,5 @@ async fn a_stream_that_cannot_be_read_is_named() {
     let store = BlobStore::open(dir.path()).await.unwrap();
     let name = Path::new("standard input");
     let error = pumasi_blobs::tree::put_from(&store, name, || Ok(Broken), |_| ()).await.unwrap_err();
-    assert!(
-        matches!(&error, BlobError::Folder { operation: "read", path, .. } if path == name),
-        "{error}"
-    );
+    assert!(matches!(&error, BlobError::Folder { operation: "read", path, .. } if path == name), "{error}");
 }

@@ -155,7 +155,11 @@ mod tests {
             assert_eq!(disguise.wait(&new, took, 0), None, "it waits for nothing");
         }
         let times = [0, 1, 2].map(|random| disguise.wait(&known, Duration::ZERO, random));
-        assert_eq!(times, [40, 60, 40].map(|millis| Some(Duration::from_millis(millis))), "as varied as those");
+        assert_eq!(
+            times,
+            [40, 60, 40].map(|millis| Some(Duration::from_millis(millis))),
+            "as varied as those"
+        );
     }
 
     #[test]

@@ -217,8 +217,9 @@ async fn what_is_put_or_encrypted_at_the_same_time_is_neither_lost_nor_refused()
             assert_eq!((put.files + put.same, code(&put.error)), (1, ""));
         }
     }
-    // One path for two: the second finds what the first put.
-    let done = deliver(&alice, "lab", job, &[(2, "one"), (1, "one")]).await;
+    // One path for many: each finds what the one before it put.
+    let done = deliver(&alice, "lab", job, &[(2, "one"), (1, "one")].repeat(20)).await;
+    assert_eq!(done.len(), 40);
     assert!(done.iter().all(|put| put.files + put.same == 1 && put.error.is_none()), "{done:?}");
     let last = alice.find_file("lab", &path("one.out")).await.unwrap().file.unwrap();
     assert_eq!(last.blob, Hash::of(&outputs()[1].stdout));
