@@ -320,6 +320,7 @@ fn a_store_tells_who_saves_what_and_names_damage() {
     assert_eq!((&a["name"], &b["name"]), (&"a".into(), &"b".into()));
     assert!(number(&a["logical_bytes"]) > 2_800_000 && number(&b["logical_bytes"]) > 700_000, "{told}");
     assert!((2_100_000..2_200_000).contains(&number(&a["own_bytes"])), "{told}");
+    assert_eq!(number(&a["saved_bytes"]), number(&a["logical_bytes"]) - number(&a["own_bytes"]), "{told}");
     assert!(number(&b["own_bytes"]) < 1_000, "all but its listing is in `a` as well: {told}");
     assert!(ok(&["stats", "--names"]).contains("SAVES"));
 

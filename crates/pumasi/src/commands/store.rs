@@ -261,7 +261,7 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
             let Share { logical_bytes, own_bytes, shared_bytes } = share;
             json!({
                 "name": name, "logical_bytes": logical_bytes, "own_bytes": own_bytes,
-                "shared_bytes": shared_bytes,
+                "shared_bytes": shared_bytes, "saved_bytes": share.saved_bytes(),
             })
         };
         value["names"] = shares.iter().map(told).collect();
