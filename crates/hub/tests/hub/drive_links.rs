@@ -151,9 +151,9 @@ async fn downloads_are_counted_down_and_links_end() {
     );
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
     let short =
-        alice.add_link(HOME, &NewLink { expires_ms: Some(now + 700), ..link("f") }, None).await.unwrap();
+        alice.add_link(HOME, &NewLink { expires_ms: Some(now + 3_000), ..link("f") }, None).await.unwrap();
     assert_eq!(hub.raw("GET", &short.page, &[], b"").await.status, 200);
-    tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(3_100)).await;
     assert_eq!(hub.raw("GET", &short.page, &[], b"").await.status, 410);
 
     let whole = alice.add_link(HOME, &NewLink { path: FilePath::root(), ..link("f") }, None).await.unwrap();

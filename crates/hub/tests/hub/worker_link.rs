@@ -257,7 +257,7 @@ async fn a_newer_link_of_the_same_machine_ends_the_older() {
 #[tokio::test]
 async fn a_silent_worker_is_cut_off_and_one_with_heartbeats_is_not() {
     let hub = TestHub::with(|options| {
-        options.link_lease = Duration::from_millis(300);
+        options.link_lease = Duration::from_millis(1_000);
         options.link_grace = Duration::from_millis(50);
     })
     .await;
@@ -265,13 +265,13 @@ async fn a_silent_worker_is_cut_off_and_one_with_heartbeats_is_not() {
         (hub.researcher("alice", "100").await, hub.owner("bob").await, hub.owner("carol").await);
     let ordered = submit(&alice, 1, "10").await;
     let mut silent = FakeWorker::attach(&bob, hello(1, 1)).await;
-    assert_eq!(silent.welcome.lease_ms, 300);
+    assert_eq!(silent.welcome.lease_ms, 1_000);
     let run = silent.run().await;
     let mut lively = FakeWorker::attach(&carol, hello(2, 1)).await.beating();
     assert_eq!(silent.end().await.code(), Code::DeadlineExceeded);
     let again = lively.run().await;
     assert_eq!(again.task, run.task);
-    sleep(Duration::from_millis(400)).await;
+    sleep(Duration::from_millis(1_300)).await;
     assert_eq!(lively.report(&[(again.run, fine(again))]).await, Vec::<u64>::new());
     assert_eq!(wait(&alice, &ordered).await.state, "succeeded");
     let workers: Vec<wire::Worker> = carol.get("/v1/workers").await.unwrap();
@@ -326,7 +326,7 @@ async fn until_away(client: &HubClient) {
 #[tokio::test]
 async fn a_worker_that_never_reads_is_cut_off_and_blocks_nobody() {
     let hub = TestHub::with(|options| {
-        options.link_lease = Duration::from_millis(500);
+        options.link_lease = Duration::from_millis(1_500);
         options.link_grace = Duration::from_millis(50);
     })
     .await;
