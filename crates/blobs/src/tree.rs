@@ -1,9 +1,10 @@
 //! Files and folders of this machine: into a store and out of it.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -32,8 +33,6 @@ const BATCH_BYTES: u64 = 4 << 20;
 const READERS: usize = 2;
 /// Bytes of a large file that are read at once.
 const BLOCK: u64 = 4 << 20;
-/// Names of a folder that are looked up together.
-const LOOK_AT: usize = 512;
 /// Files that are written at the same time.
 const WRITERS: usize = 4;
 
@@ -107,18 +106,20 @@ pub async fn put(store: &BlobStore, path: &Path, progress: impl Fn(u64)) -> Resu
     Ok(Stored { what: top.what, blob: top.blob, files, skipped, tally })
 }
 
-/// Puts what a reader brings as one file. Durable when it returns.
+/// Puts what a reader brings as one file; errors call the reader by `name`. Durable when it returns.
 ///
 /// # Errors
-/// [`BlobError::Body`] when reading fails, else as [`crate::Writer::finish`].
+/// [`BlobError::Folder`] when reading fails, else as [`crate::Writer::finish`].
 pub async fn put_from<R: Read>(
     store: &BlobStore,
+    name: &Path,
     open: impl FnOnce() -> std::io::Result<R> + Send + 'static,
     progress: impl Fn(u64),
 ) -> Result<Stored, BlobError> {
     let mut writer = store.writer();
     let blocks = blocks_of(open).map(|block| block.inspect(|block| progress(block.len() as u64)));
-    let (blob, _) = writer.put_stream(blocks, ByteSize(u64::MAX)).await?;
+    let put = writer.put_stream(blocks, ByteSize(u64::MAX)).await;
+    let (blob, _) = put.map_err(|error| unwrap_body(error, name))?;
     Ok(Stored { what: What::File, blob, files: 1, skipped: 0, tally: writer.finish().await? })
 }
 
@@ -178,7 +179,7 @@ fn blocks_of<R: Read>(
     stream::unfold(blocks, |mut blocks| async move { Some((blocks.recv().await?, blocks)) })
 }
 
-/// The body of a local file is the local file: what went wrong is its own error.
+/// The body is what is read on this machine: what went wrong with that is its own error.
 fn unwrap_body(error: BlobError, path: &Path) -> BlobError {
     match error {
         BlobError::Body { source } => match source.downcast::<std::io::Error>() {
@@ -279,9 +280,15 @@ impl Walk {
             if self.send(Found::Enter(listed(What::Folder))).is_err() {
                 return Ok(());
             }
-            for group in names.chunks(LOOK_AT) {
-                let found = look_at(path, group)?;
-                group.iter().zip(found).try_for_each(|(name, found)| self.walk(&path.join(name), found))?;
+            let mut dir = None;
+            for name in names {
+                // Only now: the walk may have waited long for what comes before.
+                let found = look_at(&mut dir, path, &name)?;
+                if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+                    // A deep tree must not have all its folders open at once.
+                    dir = None;
+                }
+                self.walk(&path.join(name), found)?;
             }
             self.send(Found::Leave)
         } else if kind == FileType::Symlink {
@@ -315,13 +322,18 @@ impl Walk {
     }
 }
 
-/// What the names in a folder stand for, looked up from the folder and not down the whole path each time.
-fn look_at(folder: &Path, names: &[OsString]) -> Result<Vec<Stat>, BlobError> {
+/// What a name in a folder stands for, looked up from the folder, which is opened if it is not, and not down the whole path
+/// each time.
+fn look_at(dir: &mut Option<OwnedFd>, folder: &Path, name: &OsStr) -> Result<Stat, BlobError> {
     let failed = |path: &Path, e: Errno| BlobError::folder("look at", path, e.into());
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(folder, flags, Mode::empty()).map_err(|e| failed(folder, e))?;
-    let look = |name: &OsString| statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW);
-    names.iter().map(|name| look(name).map_err(|e| failed(&folder.join(name), e))).collect()
+    let dir = match dir {
+        Some(dir) => dir,
+        None => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            dir.insert(rustix::fs::open(folder, flags, Mode::empty()).map_err(|e| failed(folder, e))?)
+        }
+    };
+    statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed(&folder.join(name), e))
 }
 
 /// Something to be written, and where.

@@ -263,3 +263,45 @@ async fn folders_come_back_as_they_were() {
     let wrong = tree::get(&store, What::Folder, file, &dir.path().join("x"), |_| ()).await;
     assert!(matches!(wrong, Err(BlobError::Listing { .. })));
 }
+
+/// A walk through much takes long, and is not far ahead of what is put.
+#[tokio::test]
+async fn what_changes_before_its_turn_is_put_as_it_is_then() {
+    use std::os::unix::fs::PermissionsExt;
+
+    use pumasi_blobs::listing::What;
+    use pumasi_blobs::tree;
+
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::create_dir_all(from.join("a")).unwrap();
+    // More than is read ahead.
+    for n in 0..40 {
+        fs::File::create(from.join(format!("a/{n}"))).unwrap().set_len(1 << 20).unwrap();
+    }
+    let last = from.join("b");
+    fs::write(&last, b"last").unwrap();
+    let change = |mode| fs::set_permissions(&last, fs::Permissions::from_mode(mode)).unwrap();
+    change(0o600);
+    let store = BlobStore::open(&dir.path().join("store")).await.unwrap();
+    let stored = tree::put(&store, &from, |_| change(0o640)).await.unwrap();
+    tree::get(&store, What::Folder, stored.blob, &to, |_| ()).await.unwrap();
+    assert_eq!(fs::metadata(to.join("b")).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_read_is_named() {
+    struct Broken;
+
+    impl std::io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("its other end is gone"))
+        }
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    let name = Path::new("standard input");
+    let error = pumasi_blobs::tree::put_from(&store, name, || Ok(Broken), |_| ()).await.unwrap_err();
+    assert!(matches!(&error, BlobError::Folder { operation: "read", path, .. } if path == name), "{error}");
+}

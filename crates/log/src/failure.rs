@@ -3,14 +3,20 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+/// What is said behind a failure to all who did not see it happen.
+const BEFORE: &str = " (failed before; start the hub again)";
+
 /// Why a file can be used no more, for all who share it; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct FirstFailure(Arc<OnceLock<(io::ErrorKind, String)>>);
 
 impl FirstFailure {
-    /// Remembers the failure unless there was one before, and hands it on.
+    /// Remembers the failure unless there was one before, and hands it on. It may have been heard of another file.
     pub fn note(&self, failure: io::Error) -> io::Error {
-        self.0.get_or_init(|| (failure.kind(), failure.to_string()));
+        self.0.get_or_init(|| {
+            let text = failure.to_string();
+            (failure.kind(), text.strip_suffix(BEFORE).unwrap_or(&text).to_owned())
+        });
         failure
     }
 
@@ -21,9 +27,7 @@ impl FirstFailure {
     pub fn check(&self) -> io::Result<()> {
         match self.0.get() {
             None => Ok(()),
-            Some((kind, text)) => {
-                Err(io::Error::new(*kind, format!("{text} (failed before; start the hub again)")))
-            }
+            Some((kind, text)) => Err(io::Error::new(*kind, format!("{text}{BEFORE}"))),
         }
     }
 }
@@ -48,5 +52,8 @@ mod tests {
         assert_eq!(heard.kind(), ErrorKind::StorageFull);
         assert_eq!(heard.to_string(), format!("{text} (failed before; start the hub again)"));
         assert!(remedy(&heard).contains("the disk is full"));
+        let behind = FirstFailure::default();
+        let said = behind.note(heard).to_string();
+        assert_eq!(behind.check().unwrap_err().to_string(), said, "that it failed before is said once");
     }
 }

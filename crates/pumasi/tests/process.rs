@@ -281,6 +281,10 @@ fn a_store_takes_and_gives_streams() {
         let (code, out, error) = store(arguments, b"");
         assert!(code != 0 && out.is_empty() && error.contains(wanted), "{arguments:?}: {code} {error}");
     }
+    let mut unreadable = home.command(&["store", "put", "-", "--name", "folder"]);
+    let output = unreadable.stdin(fs::File::open(home.path()).unwrap()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("cannot read standard input"), "{error}");
 }
 
 /// Numbers that compress a little, in lines.
@@ -316,6 +320,7 @@ fn a_store_tells_who_saves_what_and_names_damage() {
     assert_eq!((&a["name"], &b["name"]), (&"a".into(), &"b".into()));
     assert!(number(&a["logical_bytes"]) > 2_800_000 && number(&b["logical_bytes"]) > 700_000, "{told}");
     assert!((2_100_000..2_200_000).contains(&number(&a["own_bytes"])), "{told}");
+    assert_eq!(number(&a["saved_bytes"]), number(&a["logical_bytes"]) - number(&a["own_bytes"]), "{told}");
     assert!(number(&b["own_bytes"]) < 1_000, "all but its listing is in `a` as well: {told}");
     assert!(ok(&["stats", "--names"]).contains("SAVES"));
 

@@ -47,8 +47,8 @@ pub(crate) enum Reply {
     Status(LinkNumber),
     /// The hub itself.
     Own,
-    /// What it fetches: nobody may want it any more, and something may lie where it should come.
-    Fetching,
+    /// The hub itself, which may be refused: of what it fetches, which nobody may want any more, and of visitors.
+    Try,
 }
 
 /// What leaves the cell.
@@ -179,9 +179,9 @@ impl Hub {
         self.ask(Request { caller: State::SYSTEM, id: None, command }, Reply::Own);
     }
 
-    /// Something that it did or would like to do, and that may be refused: of what it fetches, and of visitors.
-    pub(crate) fn report(&mut self, command: Command) {
-        self.ask(Request { caller: State::SYSTEM, id: None, command }, Reply::Fetching);
+    /// A command of the hub itself that may be refused.
+    pub(crate) fn attempt(&mut self, command: Command) {
+        self.ask(Request { caller: State::SYSTEM, id: None, command }, Reply::Try);
     }
 
     /// Whether it is broken in this way, and not only started for the first time.

@@ -213,3 +213,9 @@ pub(crate) async fn late_tracker(peers: &[SocketAddr], time: Duration) -> Server
     let peers = peers.to_vec();
     Server::start(move |_| vec![Step::Wait(time), known(&peers)]).await
 }
+
+/// The same, but it waits until a seeder is asked for something.
+pub(crate) async fn tracker_behind(seeder: &Seeder, peers: &[SocketAddr]) -> Server {
+    let (given, peers) = (Arc::clone(&seeder.given), peers.to_vec());
+    Server::start(move |_| vec![Step::Until(Arc::clone(&given)), known(&peers)]).await
+}

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ impl Asked {
 pub(crate) enum Step {
     Send(Vec<u8>),
     Wait(Duration),
+    /// Waits until this is not zero.
+    Until(Arc<AtomicUsize>),
     /// Sends this until nobody listens, with a pause between.
     Forever(Vec<u8>, Duration),
 }
@@ -111,6 +114,11 @@ impl Server {
             match step {
                 Step::Send(bytes) => stream.write_all(&bytes).await.ok()?,
                 Step::Wait(time) => tokio::time::sleep(time).await,
+                Step::Until(count) => {
+                    while count.load(Ordering::SeqCst) == 0 {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
                 Step::Forever(bytes, pause) => loop {
                     stream.write_all(&bytes).await.ok()?;
                     stream.flush().await.ok()?;

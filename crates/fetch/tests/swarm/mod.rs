@@ -11,7 +11,7 @@ use pumasi_fetch::{Client, FetchError, Magnet, Options, Progress, Seeding, Torre
 use tokio::net::UdpSocket;
 
 use super::giving::Kept;
-use super::seeder::{Seeder, Shared, compact, late_tracker, tracker};
+use super::seeder::{Seeder, Shared, compact, late_tracker, tracker, tracker_behind};
 use super::server::{Server, Step, bytes, text};
 
 fn client(open: &[SocketAddr]) -> Client {
@@ -206,11 +206,11 @@ fn impatient(open: &[SocketAddr]) -> Client {
 #[tokio::test]
 async fn a_peer_that_trickles_does_not_keep_a_long_piece_from_others() {
     let shared = long_piece();
-    // Nineteen blocks: it would take a minute and a half.
-    let trickling = Seeder::slow(Arc::clone(&shared), Duration::from_secs(5)).await;
+    // Each of its nineteen blocks comes soon enough for a peer, and none before the good one must be done.
+    let trickling = Seeder::slow(Arc::clone(&shared), Duration::from_secs(40)).await;
     let good = Seeder::start(Arc::clone(&shared), usize::MAX, false).await;
     let first = tracker(&[trickling.address]).await;
-    let later = late_tracker(&[good.address], Duration::from_millis(500)).await;
+    let later = tracker_behind(&trickling, &[good.address]).await;
     let client = impatient(&[trickling.address, good.address, first.address, later.address]);
     let mut torrent = Torrent::parse(&shared.torrent(&first.url("/"))).unwrap();
     torrent.trackers.push(later.url("/"));

@@ -58,18 +58,26 @@ impl Disguise {
 
     /// Waits until a put of new bytes would be over; remembers how long that took if it was one.
     pub(crate) async fn settle(&self, last: &LastByte, put: &Tally) {
+        let since = last.get();
+        let random = getrandom::u32().unwrap_or_default();
+        if let Some(usual) = self.wait(put, since.elapsed(), random) {
+            tokio::time::sleep_until((since + usual).into()).await;
+        }
+    }
+
+    /// How long a put takes that has taken so long by itself, or none if it waits for nothing: then that is remembered.
+    fn wait(&self, put: &Tally, took: Duration, random: u32) -> Option<Duration> {
         // The empty blob is nobody's secret, and how soon it is put says nothing of others.
         if put.bytes == 0 {
-            return;
+            return None;
         }
-        let (since, length) = (last.get(), put.bytes.saturating_add(put.blobs.saturating_mul(BLOB)));
+        let length = put.bytes.saturating_add(put.blobs.saturating_mul(BLOB));
         // The lists of the chunks of a long blob are new bytes, too.
-        if put.new_bytes >= put.bytes {
-            self.remember(length, since.elapsed());
-        } else {
-            let random = getrandom::u32().unwrap_or_default();
-            tokio::time::sleep_until((since + self.usual(length, random)).into()).await;
+        if put.new_bytes < put.bytes {
+            return Some(self.usual(length, random));
         }
+        self.remember(length, took);
+        None
     }
 
     fn remember(&self, bytes: u64, took: Duration) {
@@ -146,28 +154,23 @@ impl<S: Stream<Item = Result<Bytes, E>>, E> Stream for Timed<S> {
 mod tests {
     use super::*;
 
-    /// A put that ends at once, unless it waits: how long it takes.
-    async fn put(disguise: &Disguise, bytes: u64, new_bytes: u64) -> Duration {
-        let begun = Instant::now();
-        disguise.settle(&LastByte::now(), &Tally { blobs: 1, bytes, new_bytes }).await;
-        begun.elapsed()
-    }
-
     #[tokio::test]
     async fn known_bytes_take_as_long_as_new_ones_and_new_ones_no_longer_than_they_do() {
         let disguise = Disguise::of_coming();
-        assert!(put(&disguise, 5_000, 0).await >= SUPPOSED, "even before anything new was put");
-        for millis in [40, 60] {
-            disguise.remember(5_000, Duration::from_millis(millis));
+        let known = Tally { blobs: 1, bytes: 5_000, new_bytes: 4_096 };
+        let begun = Instant::now();
+        disguise.settle(&LastByte::now(), &known).await;
+        assert!(begun.elapsed() >= SUPPOSED, "even before anything new was put");
+        let new = Tally { new_bytes: 5_000, ..known };
+        for took in [40, 60].map(Duration::from_millis) {
+            assert_eq!(disguise.wait(&new, took, 0), None, "it waits for nothing");
         }
-        let mut times = Vec::new();
-        for _ in 0..12 {
-            times.push(put(&disguise, 4_097, 4_096).await);
-        }
-        assert!(times.iter().all(|time| *time >= Duration::from_millis(40)), "{times:?}");
-        let short = times.iter().filter(|time| **time < Duration::from_millis(55)).count();
-        assert!((1..times.len()).contains(&short), "as varied as those: {times:?}");
-        assert!(put(&disguise, 5_000, 5_000).await < Duration::from_millis(20));
+        let times = [0, 1, 2].map(|random| disguise.wait(&known, Duration::ZERO, random));
+        assert_eq!(
+            times,
+            [40, 60, 40].map(|millis| Some(Duration::from_millis(millis))),
+            "as varied as those"
+        );
     }
 
     #[test]
@@ -184,21 +187,24 @@ mod tests {
         assert!(disguise.usual(1 << 15, 0) < Duration::from_secs(1));
     }
 
-    #[tokio::test]
-    async fn many_small_blobs_take_longer_than_one_of_their_length() {
+    #[test]
+    fn many_small_blobs_take_longer_than_one_of_their_length() {
         let disguise = Disguise::of_whole();
-        disguise.remember(100_000 + BLOB, Duration::ZERO);
-        disguise.remember(100_000 + 1_000 * BLOB, Duration::from_millis(30));
-        let begun = Instant::now();
-        disguise.settle(&LastByte::now(), &Tally { blobs: 1_000, bytes: 100_000, new_bytes: 99_900 }).await;
-        assert!(begun.elapsed() >= Duration::from_millis(30));
+        let (short, long) = (Duration::from_millis(1), Duration::from_millis(30));
+        let one = Tally { blobs: 1, bytes: 100_000, new_bytes: 100_000 };
+        let many = Tally { blobs: 1_000, ..one };
+        assert_eq!([disguise.wait(&one, short, 0), disguise.wait(&many, long, 0)], [None, None]);
+        let known = |put: Tally| disguise.wait(&Tally { new_bytes: 99_900, ..put }, Duration::ZERO, 0);
+        assert_eq!([known(one), known(many)], [Some(short), Some(long)]);
     }
 
-    #[tokio::test]
-    async fn the_empty_blob_makes_no_others_look_quick() {
+    #[test]
+    fn the_empty_blob_makes_no_others_look_quick() {
         let disguise = Disguise::of_coming();
-        put(&disguise, 0, 0).await;
-        assert!(put(&disguise, 5, 0).await >= SUPPOSED);
+        let empty = Tally { blobs: 1, bytes: 0, new_bytes: 0 };
+        assert_eq!(disguise.wait(&empty, Duration::ZERO, 0), None);
+        let known = disguise.wait(&Tally { bytes: 5, ..empty }, Duration::ZERO, 0);
+        assert!(known.is_some_and(|usual| usual >= SUPPOSED), "{known:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Results that go to other jobs or into spaces without passing through whoever ordered them.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -242,24 +242,34 @@ impl Round {
     }
 }
 
+/// A file of a task, with the number of that in its round: where to, and what.
+type Wanted = (usize, FilePath, Hash);
+
+/// Those that can be put at once: the first of each path; and the others.
+fn first_of_each(wanted: Vec<Wanted>) -> (Vec<Wanted>, Vec<Wanted>) {
+    let mut paths = HashSet::with_capacity(wanted.len());
+    wanted.into_iter().partition(|(_, path, _)| paths.insert(path.clone()))
+}
+
 /// Puts files of tasks, and notes what became of each. A file is put only in place of what was looked at, so that what
 /// somebody encrypts meanwhile stays; what changed since is looked at again, as the same results may be put twice at once.
+/// Several for one path are put one after the other, each in place of the one before.
 async fn put_plain(
     hub: &Hub,
     (caller, space): (AccountId, SpaceId),
-    mut wanted: Vec<(usize, FilePath, Hash)>,
+    mut wanted: Vec<Wanted>,
     tasks: &mut [ResultPut],
 ) -> Result<(), ApiError> {
     let mut in_vain = 0;
     while !wanted.is_empty() {
-        let named: Vec<(FilePath, Hash)> =
-            wanted.iter().map(|(_, path, blob)| (path.clone(), *blob)).collect();
+        let (now, later) = first_of_each(wanted);
+        let named: Vec<(FilePath, Hash)> = now.iter().map(|(_, path, blob)| (path.clone(), *blob)).collect();
         let look = move |state: &pumasi_core::State| -> Vec<There> {
             named.iter().map(|(path, blob)| lies(state.files(), space, path, blob)).collect()
         };
         let found = hub.cell.read(look).await?;
         let (mut lacking, mut files) = (Vec::new(), Vec::new());
-        for ((task, path, blob), there) in wanted.drain(..).zip(found) {
+        for ((task, path, blob), there) in now.into_iter().zip(found) {
             let condition = match there {
                 There::Same => {
                     tasks[task].same += 1;
@@ -275,20 +285,24 @@ async fn put_plain(
             files.push(FilePut { path: path.clone(), blob, about: About::default(), condition });
             lacking.push((task, path, blob));
         }
-        if files.is_empty() {
-            break;
-        }
         let count = files.len();
-        let placed = hub.put_files(caller, space, files, None).await?;
+        let placed = match files.is_empty() {
+            true => Vec::new(),
+            false => hub.put_files(caller, space, files, None).await?,
+        };
+        let mut again = Vec::new();
         for (file, placed) in lacking.into_iter().zip(placed) {
             match placed {
                 Err(FilesRefusal::Changed { .. } | FilesRefusal::Exists { .. }) if in_vain < IN_VAIN => {
-                    wanted.push(file);
+                    again.push(file);
                 }
                 placed => note(&mut tasks[file.0], placed.err().map(file_views::refused)),
             }
         }
-        in_vain = if wanted.len() < count { 0 } else { in_vain + 1 };
+        in_vain = if again.is_empty() || again.len() < count { 0 } else { in_vain + 1 };
+        // Behind those for the same paths.
+        again.extend(later);
+        wanted = again;
     }
     Ok(())
 }
@@ -355,4 +369,20 @@ async fn files(hub: &Hub, task: &PlacedResult, output: Output) -> Result<Vec<(Fi
         files.push((at(&format!("files/{path}"))?, Piece::Stored(output, range)));
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_for_one_path_the_first_comes_first() {
+        let wanted = |all: &[(usize, &str)]| -> Vec<Wanted> {
+            all.iter().map(|(task, path)| (*task, path.parse().unwrap(), Hash::ZERO)).collect()
+        };
+        let (now, later) = first_of_each(wanted(&[(0, "a"), (1, "b"), (2, "a"), (3, "a"), (4, "c")]));
+        assert_eq!((now, later), (wanted(&[(0, "a"), (1, "b"), (4, "c")]), wanted(&[(2, "a"), (3, "a")])));
+        let (now, later) = first_of_each(wanted(&[(2, "a"), (3, "a")]));
+        assert_eq!((now, later), (wanted(&[(2, "a")]), wanted(&[(3, "a")])));
+    }
 }

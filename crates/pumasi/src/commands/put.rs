@@ -247,12 +247,12 @@ async fn there(
 
 /// Refuses before anything is read and sent what is too long or cannot have room.
 async fn room(client: &HubClient, to: &Place, jobs: &[Job]) -> Result<(), CliError> {
-    if let Some(longest) = jobs.iter().max_by_key(|job| job.sent()) {
+    // One of the same size may be the same.
+    let is_new = |job: &&Job| job.there.as_ref().is_none_or(|there| there.size != job.sent());
+    if let Some(longest) = jobs.iter().filter(is_new).max_by_key(|job| job.sent()) {
         let taken = client.takes(longest.sent()).await;
         taken.map_err(CliError::hub(format!("put {}{}", to.prefix(), longest.target)))?;
     }
-    // One of the same size may be the same.
-    let is_new = |job: &&Job| job.there.as_ref().is_none_or(|there| there.size != job.sent());
     let needed: u64 = jobs.iter().filter(is_new).map(Job::sent).sum();
     let space = client.space(to.space()).await.map_err(CliError::hub(format!("look at {}", to.prefix())))?;
     let left = space.quota_bytes.saturating_sub(space.used_bytes);

@@ -33,6 +33,9 @@ Examples:
 
 The same bytes are kept once, however often they come. `check` ends with 1 when something is damaged.";
 
+/// What `-` stands for where something is put, as errors name it.
+const INPUT: &str = "standard input";
+
 /// Keep files and folders in a store on this machine, and look after it
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -158,10 +161,19 @@ async fn put(
     }
     let progress = Progress::start(out, "storing", Count::Bytes, 0);
     let stored = match is_input {
-        true => tree::put_from(store, || Ok(std::io::stdin()), counting(&progress)).await,
+        true => {
+            let input = || Ok(std::io::stdin());
+            tree::put_from(store, Path::new(INPUT), input, counting(&progress)).await
+        }
         false => tree::put(store, path, counting(&progress)).await,
     };
-    let stored = stored.map_err(failed(dir))?;
+    let stored = stored.map_err(|error| match error {
+        // That is not the store's trouble.
+        BlobError::Folder { operation, path, source } if path == Path::new(INPUT) => {
+            CliError::File { operation, path, source }
+        }
+        error => failed(dir)(error),
+    })?;
     progress.clear();
     let named = Named { name, what: stored.what, blob: stored.blob };
     names::set(dir, &named).map_err(failed(dir))?;
@@ -258,7 +270,7 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
             let Share { logical_bytes, own_bytes, shared_bytes } = share;
             json!({
                 "name": name, "logical_bytes": logical_bytes, "own_bytes": own_bytes,
-                "shared_bytes": shared_bytes,
+                "shared_bytes": shared_bytes, "saved_bytes": share.saved_bytes(),
             })
         };
         value["names"] = shares.iter().map(told).collect();

@@ -149,8 +149,8 @@ impl Receiver<'_> {
         works.buffer_unordered(AT_ONCE).try_for_each(|()| async { Ok(()) }).await
     }
 
-    /// Remembers what was written. It is on the disk before: after a power cut it could be empty and look whole. To be done
-    /// when all was received.
+    /// Remembers what was written so far. It is on the disk before: after a power cut it could be empty and look whole. To be
+    /// done once more when all was received.
     pub(crate) async fn settle(&self) -> Result<(), CliError> {
         let fresh = std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner));
         if fresh.is_empty() {

@@ -167,6 +167,17 @@ fn what_is_too_long_for_the_hub_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn what_lies_there_is_put_again_though_the_hub_takes_less_now() {
+    let mut scene = Scene::with(&["--max-upload", "100MiB"]);
+    let alice = scene.person("alice");
+    fs::File::create(alice.path("large")).unwrap().set_len(64 << 20).unwrap();
+    alice.ok(&["put", "large", ":large"]);
+    let (home, token) = (alice.path(""), alice.token());
+    scene.crash_into(&["--max-upload", "40MiB"]);
+    assert_eq!(scene.again(&token, &home).json(&["put", "large", ":large"])["same"], 1);
+}
+
+#[test]
 fn a_link_is_made_listed_and_ended() {
     let scene = Scene::new();
     let alice = scene.person("alice");

@@ -84,6 +84,12 @@ impl Scene {
         self.wait();
     }
 
+    /// The same, and from now on it is started like this.
+    pub(crate) fn crash_into(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
+        self.crash();
+    }
+
     /// Where the hub keeps everything.
     pub(crate) fn hub_folder(&self) -> PathBuf {
         self.dir.path().join("hub")

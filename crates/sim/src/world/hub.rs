@@ -312,7 +312,7 @@ impl World {
         if !reports.is_empty() {
             hub.tell(Command::ReportWebhooks(reports));
         }
-        fetched.into_iter().chain(visit).for_each(|report| hub.report(report));
+        fetched.into_iter().chain(visit).for_each(|command| hub.attempt(command));
         self.wake_hub();
         let wait = self.told.spread(S, 300 * S);
         self.plan_in(wait, Event::Carry { life });
@@ -401,7 +401,7 @@ impl World {
                 None => self.end_link(link),
             },
             Reply::Status(link) if answer.is_err() => self.end_link(link),
-            Reply::Status(_) | Reply::Fetching => {}
+            Reply::Status(_) | Reply::Try => {}
             Reply::Own => {
                 return require(answer.is_ok(), || format!("the hub's own command was refused: {answer:?}"));
             }
