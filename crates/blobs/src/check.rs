@@ -14,7 +14,7 @@ use crate::gc::Collected;
 use crate::index::PackNumber;
 use crate::manifest::Manifest;
 use crate::pack::{Kind, PackIndex, Place};
-use crate::store::{BlobStore, pack_path};
+use crate::store::{BlobStore, Loss, pack_path};
 use crate::work::join;
 
 /// How much is in a store.
@@ -166,13 +166,13 @@ impl BlobStore {
             let object = pack_path(&info.id).to_string();
             checked.packs += 1;
             let Some(length) = found.get(&info.id) else {
-                self.damaged_mut().packs.insert(number);
+                self.damaged_mut().packs.insert(number, Loss::Missing);
                 checked.problems.push(Problem::MissingPack { object });
                 continue;
             };
             let index = match self.read_tail(&info.id, *length).await {
                 Err(BlobError::DamagedPack { object, source }) => {
-                    self.damaged_mut().packs.insert(number);
+                    self.damaged_mut().packs.insert(number, Loss::Altered);
                     checked.problems.push(Problem::DamagedPack { object, fault: source.to_string() });
                     continue;
                 }

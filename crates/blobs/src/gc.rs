@@ -345,7 +345,7 @@ impl BlobStore {
         let (mut removed, mut names) = (Vec::new(), Vec::new());
         for number in victims {
             let info = &packs[number];
-            if self.damaged().packs.contains(number) {
+            if self.damaged().packs.contains_key(number) {
                 // Not there as it should be: only a repair may decide what becomes of what it held. A manifest that
                 // stays would name chunks that go.
                 match kind {

@@ -15,7 +15,7 @@ use crate::index::{IndexReader, Location, PackNumber};
 use crate::manifest::{Manifest, Part, decode_list};
 use crate::pack::Place;
 use crate::proved::Proof;
-use crate::store::BlobStore;
+use crate::store::{BlobStore, Loss};
 use crate::work::{join, off_runtime};
 
 /// Stored bytes that are read at once.
@@ -231,32 +231,31 @@ impl BlobStore {
             return Ok(Bytes::new());
         }
         let wanted = (range.end - range.start) as usize;
-        match self.read_object(&object, range.start.into()..range.end.into()).await {
+        let loss = match self.read_object(&object, range.start.into()..range.end.into()).await {
             Ok(bytes) if bytes.len() == wanted => {
                 self.found_there(location.pack);
                 return Ok(bytes);
             }
-            Ok(_) => {}
+            Ok(_) => Loss::Altered,
             // It has been tried for long enough already.
             Err(error) if error.is_passing() => return Err(Some(error)),
             // An object that is missing or was cut is damage, not a disk that fails to read.
             Err(error) => match self.inner().objects.head(&object).await {
-                Ok(meta) if meta.size >= u64::from(range.end) => return Err(Some(error)),
-                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(_) => return Err(Some(error)),
+                Ok(meta) if meta.size < u64::from(range.end) => Loss::Altered,
+                Err(object_store::Error::NotFound { .. }) => Loss::Missing,
+                _ => return Err(Some(error)),
             },
-        }
-        self.damaged_mut().packs.insert(location.pack);
+        };
+        self.damaged_mut().packs.insert(location.pack, loss);
         Err(None)
     }
 
-    /// A pack that was missing is there, and what failed only for want of it: its server had lost sight of it for a while.
-    /// One in a folder may be cut, and only a repair tells.
+    /// A pack that was missing is there: its server had lost sight of it for a while. One in a folder may have been put
+    /// back by hand, and only a repair tells whether as it was.
     fn found_there(&self, pack: PackNumber) {
-        if !self.inner().is_local && self.damaged().packs.contains(&pack) {
-            let mut damaged = self.damaged_mut();
-            damaged.packs.remove(&pack);
-            damaged.names.retain(|_, missed| *missed != Some(pack));
+        let is_local = self.inner().is_local;
+        if !is_local && self.damaged().packs.get(&pack) == Some(&Loss::Missing) {
+            self.damaged_mut().found(pack);
         }
     }
 
@@ -264,12 +263,8 @@ impl BlobStore {
     pub(crate) fn found_damaged(&self, blob: &Hash, name: &Hash, location: &Location) -> BlobError {
         self.inner().cache.forget(location.pack, location.place.start);
         let mut damaged = self.damaged_mut();
-        let missed = damaged.packs.get(&location.pack).copied();
-        for name in [blob, name] {
-            // What is altered stays so when a pack comes back.
-            let why = damaged.names.entry(*name).or_insert(missed);
-            *why = why.and(missed);
-        }
+        damaged.failed(*blob, location.pack);
+        damaged.failed(*name, location.pack);
         drop(damaged);
         let object = self.object_of(location).map_or_else(|| "a pack".to_owned(), |path| path.to_string());
         BlobError::Damaged { hash: *blob, object }

@@ -1,6 +1,6 @@
 //! The store itself: opening it, and what everybody does with it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::error::Error;
 use std::fs::File;
 use std::io;
@@ -21,7 +21,7 @@ use crate::cache::FrameCache;
 use crate::commit::Commit;
 use crate::epochs::Epochs;
 use crate::folder;
-use crate::index::{Index, Location, PackNumber};
+use crate::index::{Index, Location, PackInfo, PackNumber};
 use crate::ingest::Writer;
 use crate::pack::{PackFault, PackIndex, TRAILER_BYTES, Trailer};
 use crate::proved::Proved;
@@ -100,10 +100,41 @@ pub(crate) struct Inner {
 /// What is known not to be readable: it counts as missing, so that storing it again repairs it.
 #[derive(Debug, Default)]
 pub(crate) struct Damaged {
-    /// Chunks and blobs that once failed to read; and the pack, when they failed only because that was not there.
-    pub(crate) names: HashMap<Hash, Option<PackNumber>>,
-    /// Packs that are gone or have another length than they should.
-    pub(crate) packs: HashSet<PackNumber>,
+    /// Chunks and blobs that once failed to read; and the packs, when they failed only because those were not there.
+    pub(crate) names: HashMap<Hash, Option<BTreeSet<PackNumber>>>,
+    /// Packs that are not there as they should be.
+    pub(crate) packs: HashMap<PackNumber, Loss>,
+}
+
+/// What is wrong with a whole pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It is not there, as far as its server or folder knows at that moment.
+    Missing,
+    /// It is cut or has another index: what can still be read of it says nothing of the rest.
+    Altered,
+}
+
+impl Damaged {
+    /// A read failed for what became of this pack, or for its bytes.
+    pub(crate) fn failed(&mut self, name: Hash, pack: PackNumber) {
+        let is_missing = self.packs.get(&pack) == Some(&Loss::Missing);
+        let why = self.names.entry(name).or_insert_with(|| Some(BTreeSet::new()));
+        match why {
+            Some(missed) if is_missing => drop(missed.insert(pack)),
+            // What is altered stays so when a pack comes back.
+            _ => *why = None,
+        }
+    }
+
+    /// A pack that was missing is there again, and what failed only for want of it.
+    pub(crate) fn found(&mut self, pack: PackNumber) {
+        self.packs.remove(&pack);
+        self.names.retain(|_, why| match why {
+            Some(missed) => !missed.remove(&pack) || !missed.is_empty(),
+            None => true,
+        });
+    }
 }
 
 impl BlobStore {
@@ -207,8 +238,12 @@ impl BlobStore {
     pub(crate) fn note_missing(&self, found: &[(Hash, u64)]) -> HashSet<Hash> {
         let found: HashMap<Hash, u64> = found.iter().copied().collect();
         let packs = self.0.index.packs();
-        let missing = packs.iter().filter(|(_, info)| found.get(&info.id) != Some(&info.length));
-        self.damaged_mut().packs = missing.map(|(number, _)| *number).collect();
+        let loss = |info: &PackInfo| match found.get(&info.id) {
+            None => Some(Loss::Missing),
+            Some(length) => (*length != info.length).then_some(Loss::Altered),
+        };
+        let lost = packs.iter().filter_map(|(number, info)| Some((*number, loss(info)?)));
+        self.damaged_mut().packs = lost.collect();
         packs.values().map(|info| info.id).collect()
     }
 
@@ -356,7 +391,7 @@ impl BlobStore {
     pub(crate) fn is_sound(&self, name: &Hash, location: &Location) -> bool {
         let damaged = self.damaged();
         (damaged.names.is_empty() || !damaged.names.contains_key(name))
-            && (damaged.packs.is_empty() || !damaged.packs.contains(&location.pack))
+            && (damaged.packs.is_empty() || !damaged.packs.contains_key(&location.pack))
     }
 
     pub(crate) fn damaged(&self) -> RwLockReadGuard<'_, Damaged> {

@@ -195,6 +195,55 @@ async fn what_failed_only_for_want_of_a_pack_is_sound_when_that_is_there_again()
 }
 
 #[tokio::test]
+async fn one_pack_that_is_there_again_says_nothing_of_another_nor_of_one_that_is_cut() {
+    let (dir, objects) = (tempfile::tempdir().unwrap(), Arc::new(InMemory::new()));
+    let store = BlobStore::open_on(dir.path(), objects.clone(), Options::default()).await.unwrap();
+    let large = noise(1, 64 << 20);
+    let hash = store.put(large.clone()).await.unwrap();
+    let end = large.len() as u64 - 10..large.len() as u64;
+    let ends = async |range| store.stream_range(&hash, range).await.unwrap().try_collect::<Vec<_>>().await;
+    let mut packs: Vec<_> = objects.list(Some(&"packs".into())).try_collect().await.unwrap();
+    packs.sort_by_key(|pack| std::cmp::Reverse(pack.size));
+    let mut away = Vec::new();
+    for pack in packs.into_iter().filter(|pack| pack.size > 1 << 20) {
+        away.push((pack.location.clone(), objects.get(&pack.location).await.unwrap().bytes().await.unwrap()));
+        objects.delete(&pack.location).await.unwrap();
+    }
+    assert!(away.len() > 1, "it lies in several packs");
+    assert!(ends(0..10).await.is_err() && ends(end.clone()).await.is_err());
+    // The one with the end comes back.
+    let mut last = None;
+    for (at, (location, bytes)) in away.iter().enumerate() {
+        objects.put(location, PutPayload::from_bytes(bytes.clone())).await.unwrap();
+        if ends(end.clone()).await.is_ok() {
+            last = Some(at);
+            break;
+        }
+        objects.delete(location).await.unwrap();
+    }
+    away.remove(last.expect("the end lies in one of them"));
+    assert!(matches!(store.link(&hash).await, Err(BlobError::NotFound { .. })), "the rest is missing");
+    for (location, bytes) in &away {
+        objects.put(location, PutPayload::from_bytes(bytes.clone())).await.unwrap();
+    }
+    assert!(store.get(&hash).await.unwrap() == large);
+    store.link(&hash).await.unwrap();
+
+    for (location, bytes) in &away {
+        objects.put(location, PutPayload::from_bytes(bytes.slice(..bytes.len() - (1 << 20)))).await.unwrap();
+    }
+    // Each time the store learns of one of them, and a put stores again what that held.
+    for _ in &away {
+        assert!(matches!(store.get(&hash).await, Err(BlobError::Damaged { .. })));
+        let begin = ends(0..10).await.unwrap().concat();
+        assert!(begin[..] == large[..10], "what lies before the cut can be read");
+        store.put(large.clone()).await.unwrap();
+    }
+    assert!(store.get(&hash).await.unwrap() == large);
+    store.link(&hash).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_pack_that_keeps_the_store_shut_is_moved_aside_for_a_repair() {
     let dir = tempfile::tempdir().unwrap();
     let store = BlobStore::open(dir.path()).await.unwrap();
