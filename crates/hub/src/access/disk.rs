@@ -113,8 +113,8 @@ impl Disk {
                     self.warned = true;
                     let path = self.dir.join(NEWER);
                     tracing::warn!(
-                        "cannot write {}: {error}; accesses are not logged until it can be written: free space, or \
-                         start the hub with `--access-log-size off`",
+                        "cannot write {}: {error}; accesses are not logged meanwhile: free space, or start the \
+                         hub with `--access-log-size off`",
                         path.display()
                     );
                 }

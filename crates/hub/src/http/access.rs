@@ -41,7 +41,7 @@ pub(super) async fn list(
         Some(name) => of_space(&hub, &caller, name).await?,
         None if caller.is_operator() => Which::All,
         None => {
-            let message = "only operators may see all accesses: say of which space that you manage, `space=NAME`";
+            let message = "only operators may see all accesses: name a space that you manage, `space=NAME`";
             return Err(ApiError::forbidden(message));
         }
     };
