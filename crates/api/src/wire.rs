@@ -4,6 +4,7 @@
 //! milliseconds since the Unix epoch, hashes 64 hexadecimal digits. Unknown fields in requests are refused:
 //! a mistyped limit must not become a default.
 
+pub mod access;
 pub mod chunks;
 pub mod coupons;
 pub mod downloads;

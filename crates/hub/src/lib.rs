@@ -11,6 +11,7 @@
 //!
 //! Entry point: [`serve`].
 
+mod access;
 mod auth;
 mod cell;
 mod chunks;

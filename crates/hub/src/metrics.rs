@@ -32,6 +32,10 @@ pub(crate) struct Metrics {
     pub(crate) webhooks_taken: Counter,
     /// Tries to bring events to webhooks that failed.
     pub(crate) webhooks_failed: Counter,
+    /// Lines of the access log that were written.
+    pub(crate) access_lines: Counter,
+    /// Lines of it that could not be written.
+    pub(crate) access_lost: Counter,
 }
 
 impl Metrics {
@@ -50,6 +54,8 @@ impl Metrics {
             received_bytes: Counter::default(),
             webhooks_taken: Counter::default(),
             webhooks_failed: Counter::default(),
+            access_lines: Counter::default(),
+            access_lost: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("entries", "Entries made durable", metrics.entries.clone());
@@ -74,6 +80,13 @@ impl Metrics {
         );
         let failed = metrics.webhooks_failed.clone();
         registry.register("webhook_tries_failed", "Events that webhooks did not take when tried", failed);
+        registry.register(
+            "access_lines",
+            "Lines of the access log that were written",
+            metrics.access_lines.clone(),
+        );
+        let lost = metrics.access_lost.clone();
+        registry.register("access_lines_lost", "Lines of the access log that could not be written", lost);
         Metrics { registry, ..metrics }
     }
 

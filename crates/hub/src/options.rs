@@ -73,6 +73,8 @@ pub struct ServeOptions {
     pub collect_grace: Duration,
     /// The domain below which buckets are hosts for clients of S3; without one they stand in paths.
     pub s3_domain: Option<String>,
+    /// How much the access log of the store may take on disk; none: there is none.
+    pub access_log_size: Option<ByteSize>,
     /// How files are fetched from elsewhere.
     pub downloads: DownloadOptions,
 }
@@ -105,6 +107,7 @@ impl ServeOptions {
             collect_every: Some(Duration::from_secs(24 * 3600)),
             collect_grace: Duration::from_secs(24 * 3600),
             s3_domain: None,
+            access_log_size: Some(ByteSize::mib(64)),
             downloads: DownloadOptions::default(),
         }
     }

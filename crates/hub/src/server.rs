@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::access::{self, AccessLog};
 use crate::auth::{self, Caller, TokenMaker, Tokens};
 use crate::cell::{self, Cell, Sequencer, SequencerOptions};
 use crate::chunks::Chunks;
@@ -105,6 +106,8 @@ pub(crate) struct Hub {
     pub(crate) link_passes: LinkPasses,
     /// Lets the store go of what nothing refers to.
     pub(crate) collector: Collector,
+    /// Remembers who read what of the store, and who was refused.
+    pub(crate) access: AccessLog,
     /// Tells what each space needs of the store.
     pub(crate) space_shares: Counter,
     /// Transfers that send only what is lacking.
@@ -229,6 +232,7 @@ impl Hub {
             peer.map_or(Ok(()), |peer| self.strangers.take(peer, now)).map_err(Denied::TooMany)?;
             return Err(if token.is_some() { Denied::UnknownToken } else { Denied::NoToken });
         };
+        access::called_by(caller.account);
         self.requests.take(caller.account, now).map_err(Denied::TooMany)?;
         Ok(caller)
     }
@@ -298,6 +302,7 @@ impl Running {
         {
             tracing::info!("some connections were still open after the drain");
         }
+        self.hub.access.turn().await;
         let failed = self.hub.cell.stopped();
         self.hub.cell.shut_down().await;
         if let Some(builder) = self.builder {
@@ -343,6 +348,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let bucket = options.store_at.clone();
     let kept = pumasi_blobs::Options { grace, bucket, ..pumasi_blobs::Options::default() };
     let blobs = BlobStore::open_with(&options.data.join("blobs"), kept).await?;
+    let access = AccessLog::open(&options.data, options.access_log_size, &metrics)?;
     let downloads = Downloads::open(&options)?;
     downloads.listen(&options.downloads).await?;
     let derived = restored.derived.clone();
@@ -394,6 +400,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         live: Live::new(),
         link_passes,
         collector: Collector::default(),
+        access,
         space_shares: Counter::default(),
         chunks: Chunks::new(),
         unfiled: UnfiledRoom::default(),
@@ -405,6 +412,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     tokio::spawn(Courier::run(Arc::clone(&hub)));
     tokio::spawn(collect::run(Arc::clone(&hub)));
     tokio::spawn(Downloads::run(Arc::clone(&hub)));
+    tokio::spawn(access::run(Arc::clone(&hub)));
     tokio::spawn(Arc::clone(&hub.waiters).serve(hub.cell.clone()));
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.config));
     let router = crate::http::router(&hub);

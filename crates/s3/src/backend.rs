@@ -6,14 +6,47 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use pumasi_core::{Done, Files, FilesCommand, Refusal};
-use pumasi_types::{AccountId, ByteSize, Hash};
+use pumasi_core::{Done, Files, FilesCommand, FilesRefusal, Refusal};
+use pumasi_types::{AccountId, ByteSize, Hash, SpaceId};
 
 /// Any error, as those of streams are.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The bytes of a blob in order, verified.
 pub type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
+
+/// What happens to a request whose signature is right, for whoever keeps a record of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Noted<'a> {
+    /// What it is for.
+    Wants {
+        /// The operation, as S3 calls it.
+        operation: &'a str,
+        /// The bucket, if it names one.
+        bucket: Option<&'a str>,
+        /// The key, if it names one.
+        key: Option<&'a str>,
+    },
+    /// Its caller was let into a bucket, or was not.
+    Bucket {
+        /// Which.
+        bucket: &'a str,
+        /// The space of that name, if there is one.
+        space: Option<SpaceId>,
+        /// Why not.
+        refused: Option<&'a FilesRefusal>,
+    },
+    /// An object is copied from the bucket that was looked at last.
+    Copies {
+        /// Its key.
+        key: &'a str,
+    },
+    /// It is not done.
+    Refused {
+        /// The code of the error.
+        code: &'a str,
+    },
+}
 
 /// A hub, as this gateway needs it.
 pub trait Backend: Send + Sync + 'static {
@@ -23,6 +56,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Whose access key it is: asked once for each request whose signature is right, and counted against its account's
     /// rate.
     fn enter(&self, access_key: &str) -> impl Future<Output = Result<AccountId, Failure>> + Send;
+
+    /// Takes note of something, at once: by the task that answers the request.
+    fn note(&self, _: Noted<'_>) {}
 
     /// Looks at the files. `look` must be quick: everybody waits for it.
     fn look<T: Send + 'static>(

@@ -7,7 +7,7 @@ use s3s::dto::*;
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
 use crate::about::{self, described};
-use crate::backend::Backend;
+use crate::backend::{Backend, Noted};
 use crate::conditions::{Conditions, strong};
 use crate::digest::Said;
 use crate::error;
@@ -42,7 +42,9 @@ impl<B: Backend> Gateway<B> {
         let CopySource::Bucket { bucket, key, version_id } = source else {
             return Err(error::not_offered("access points"));
         };
-        let found = self.found(caller, bucket, key, version_id.as_deref()).await?;
+        let found = self.found(caller, bucket, key, version_id.as_deref()).await;
+        self.backend.note(Noted::Copies { key });
+        let found = found?;
         conditions.check_copied(&found.tag(), found.changed)?;
         Ok(found)
     }

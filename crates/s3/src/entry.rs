@@ -11,7 +11,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
 use s3s::{Body, HttpResponse, S3Error, S3ErrorCode, S3Result, s3_error};
 
-use crate::backend::{Backend, Failure};
+use crate::backend::{Backend, Failure, Noted};
 use crate::gateway::{Caller, Gateway};
 use crate::key::decoded;
 
@@ -119,6 +119,12 @@ impl<B: Backend> S3Access for Entrance<B> {
         let Some(credentials) = context.credentials() else {
             return Err(s3_error!(AccessDenied, "sign the request by AWS Signature Version 4"));
         };
+        let path = context.s3_path();
+        let (bucket, key) = match path.as_object() {
+            Some((bucket, key)) => (Some(bucket), Some(key)),
+            None => (path.as_bucket(), None),
+        };
+        self.0.note(Noted::Wants { operation: context.s3_op().name(), bucket, key });
         let caller = self.0.enter(&credentials.access_key).await?;
         context.extensions_mut().insert(Caller(caller));
         Ok(())

@@ -7,7 +7,7 @@ use pumasi_types::{AccountId, SpaceId};
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
-use crate::backend::{Backend, Failure};
+use crate::backend::{Backend, Failure, Noted};
 use crate::error;
 use crate::key::Key;
 
@@ -74,12 +74,14 @@ impl<B: Backend> Gateway<B> {
         needed: Access,
         look: impl FnOnce(&Files, SpaceId) -> T + Send + 'static,
     ) -> S3Result<T> {
-        let bucket = bucket.to_owned();
-        let looked = self.backend.look(move |files| {
-            let space = space_of(files, caller, &bucket, needed)?;
-            Ok(look(files, space))
+        let wanted = bucket.to_owned();
+        let looked = self.backend.look(move |files| match space_of(files, caller, &wanted, needed) {
+            Ok(space) => (Some(space), Ok(look(files, space))),
+            Err(refusal) => (files.space_named(&wanted), Err(refusal)),
         });
-        looked.await?.map_err(error::files)
+        let (space, looked) = looked.await?;
+        self.backend.note(Noted::Bucket { bucket, space, refused: looked.as_ref().err() });
+        looked.map_err(error::files)
     }
 
     /// Has something done that answers nothing.
@@ -116,7 +118,11 @@ macro_rules! operations {
             $(
                 async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
                     let caller = caller(&request)?;
-                    self.$name(caller, request).await
+                    let done = self.$name(caller, request).await;
+                    if let Err(error) = &done {
+                        self.backend.note(Noted::Refused { code: error.code().as_str() });
+                    }
+                    done
                 }
             )*
         }

@@ -23,7 +23,7 @@ mod tags;
 mod uploads;
 mod versions;
 
-pub use backend::{Backend, BoxError, Failure, Pieces};
+pub use backend::{Backend, BoxError, Failure, Noted, Pieces};
 pub use entry::{Denied, access_key, denied, is_for_s3, service};
 pub use gateway::Gateway;
 pub use s3s::Body;

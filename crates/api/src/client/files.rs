@@ -12,6 +12,7 @@ use super::transfer::{Progress, Source};
 use super::{Call, ClientError, HubClient, JSON_BYTES_MAX, escape};
 use crate::frames::frame;
 use crate::wire::StoredBlob;
+use crate::wire::access::AccessEntries;
 use crate::wire::files::*;
 
 /// Which page of something, from the first on when `after` is none.
@@ -367,6 +368,18 @@ impl HubClient {
     ) -> Result<StoreSpaces, ClientError> {
         let target = Target::new("/v1/store/spaces".to_owned()).with("count", count);
         self.get(&target.with("after", after).path).await
+    }
+
+    /// A page of who read and listed what, and who was refused, the newest first: in a space that the caller manages, or
+    /// everywhere for operators. `before` is the `next` of the page before; a page can be empty and still lead on.
+    pub async fn accesses(
+        &self,
+        space: Option<&str>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<AccessEntries, ClientError> {
+        let target = Target::new("/v1/store/access".to_owned()).with("space", space);
+        self.get(&target.with("before", before).with("limit", Some(limit)).path).await
     }
 
     /// Removes from the hub's store what nobody needs any more; operators only. Others can go on meanwhile.

@@ -19,6 +19,7 @@ use pumasi_core::{
 use pumasi_types::{AccountId, ByteSize, Duration, Hash, RequestId, SpaceId};
 use tokio::sync::oneshot;
 
+use crate::access;
 use crate::cell::CellError;
 use crate::chunks::LastByte;
 use crate::server::Hub;
@@ -78,7 +79,7 @@ impl Hub {
         self.in_space(caller, name, needed, |_, space| space).await
     }
 
-    /// The same, with a look at what lies there; `look` must be quick.
+    /// The same, with a look at what lies there; `look` must be quick. All that is decided here is in the access log.
     pub(crate) async fn in_space<T: Send + 'static>(
         &self,
         caller: AccountId,
@@ -88,21 +89,31 @@ impl Hub {
     ) -> Result<T, DriveError> {
         let wanted: String = name.chars().take(100).collect();
         let first = self.cell.read(move |state| match space_of(state, caller, &wanted, needed) {
-            Ok(Some(space)) => Looked::Done(look(state.files(), space)),
+            Ok(Some(space)) => Looked::Done(space, look(state.files(), space)),
             Ok(None) => Looked::NoHome(look),
-            Err(refusal) => Looked::Refused(refusal),
+            Err(refusal) => Looked::Refused(state.files().space_named(&wanted), refusal),
         });
         let look = match first.await? {
-            Looked::Done(found) => return Ok(found),
-            Looked::Refused(refusal) => return Err(refusal.into()),
+            Looked::Done(space, found) => {
+                access::looked(name, Some(space), None);
+                return Ok(found);
+            }
+            Looked::Refused(space, refusal) => {
+                access::looked(name, space, Some(refusal.code()));
+                return Err(refusal.into());
+            }
             Looked::NoHome(look) => look,
         };
         self.make_home(caller).await?;
         let again = self.cell.read(move |state| {
             let space = space_of(state, caller, HOME, needed)?;
-            Ok::<_, FilesRefusal>(space.map(|space| look(state.files(), space)))
+            Ok::<_, FilesRefusal>(space.map(|space| (space, look(state.files(), space))))
         });
-        again.await??.ok_or_else(|| DriveError::Strange("a home that is not there".to_owned()))
+        let found = again.await??;
+        let (space, found) =
+            found.ok_or_else(|| DriveError::Strange("a home that is not there".to_owned()))?;
+        access::looked(name, Some(space), None);
+        Ok(found)
     }
 
     /// Makes the space that has the caller's name.
@@ -295,9 +306,10 @@ fn unwrapped(error: BlobError) -> BlobError {
 
 /// What a first look brought.
 enum Looked<T, F> {
-    Done(T),
+    Done(SpaceId, T),
     NoHome(F),
-    Refused(FilesRefusal),
+    /// With the space of that name, if there is one.
+    Refused(Option<SpaceId>, FilesRefusal),
 }
 
 /// The space of a name in which an account may do this; none for [`HOME`] when it is not there yet. Who is no member is

@@ -9,6 +9,7 @@ use pumasi_cell::{ArchiveError, JournalError};
 use pumasi_core::{FilesRefusal, OrderState, Refusal, StepKind};
 
 use super::views;
+use crate::access::Refused;
 use crate::cell::CellError;
 use crate::drive::{DriveError, SlowBody};
 use crate::error::fault;
@@ -110,8 +111,9 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, retry_after_s) = (self.status, self.retry_after_s);
+        let (status, code, retry_after_s) = (self.status, self.code, self.retry_after_s);
         let mut response = (status, Json(self.into_body())).into_response();
+        response.extensions_mut().insert(Refused(code));
         if let Some(seconds) = retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

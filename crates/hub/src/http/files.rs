@@ -18,6 +18,7 @@ use super::ApiError;
 use super::accounts::unexpected;
 use super::extract::{Body, Caller, IdempotencyKey, Path, Query};
 use super::file_views as views;
+use crate::access;
 use crate::server::Hub;
 
 /// Entries in one answer.
@@ -202,7 +203,11 @@ pub(super) async fn copy(
 ) -> Result<Json<Copied>, ApiError> {
     let to_space = hub.open_space(caller.account, &space, Access::Write).await?;
     let from_space = match from_space {
-        Some(name) => hub.open_space(caller.account, &name, Access::Read).await?,
+        Some(name) => {
+            let opened = hub.open_space(caller.account, &name, Access::Read).await;
+            access::reads(from.as_str());
+            opened?
+        }
         None => to_space,
     };
     let command = FilesCommand::Copy { from_space, from, to_space, to, replace, about: None };
@@ -337,7 +342,9 @@ pub(super) async fn claim(
     Path(space): Path<String>,
     Body(FilePaths { paths }): Body<FilePaths>,
 ) -> Result<Json<ClaimedFiles>, ApiError> {
-    let space = hub.open_space(caller.account, &space, Access::Read).await?;
+    let opened = hub.open_space(caller.account, &space, Access::Read).await;
+    access::reads_all(&paths);
+    let space = opened?;
     let command = FilesCommand::ClaimFiles { space, paths: paths.clone() };
     let claimed = match hub.files(caller.account, key.of(caller.account), command).await? {
         Done::Files(FilesDone::Claimed(claimed)) if claimed.len() == paths.len() => claimed,

@@ -1,5 +1,6 @@
 //! The HTTP/JSON gateway: routes, who may call them, and how they fail.
 
+mod access;
 mod accounts;
 mod blobs;
 mod chunks;
@@ -142,6 +143,7 @@ const _: () = assert!(2 * LINK_MESSAGE_BYTES <= REQUEST_BYTES_MAX);
         store::stats,
         store::spaces,
         store::collect,
+        access::list,
         chunks::held,
         chunks::list,
         chunks::compose,
@@ -328,6 +330,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .merge(lists)
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(hub), crate::access::watch))
         .layer(middleware::from_fn_with_state(s3::Gate::new(hub), s3::divert))
         .layer(middleware::from_fn_with_state(Arc::clone(hub), count))
         .with_state(Arc::clone(hub));
@@ -358,6 +361,7 @@ fn spaces() -> Router<Arc<Hub>> {
         .route("/v1/store", get(store::stats))
         .route("/v1/store/spaces", get(store::spaces))
         .route("/v1/store/collect", post(store::collect))
+        .route("/v1/store/access", get(access::list))
 }
 
 /// Counts requests, and logs them at debug level.

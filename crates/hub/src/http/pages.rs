@@ -24,6 +24,7 @@ use super::file_bytes::content_of;
 use super::files::name_of;
 use super::page_html::{self as html, Language};
 use super::{ApiError, Peer};
+use crate::access::{self, Refused};
 use crate::cell;
 use crate::drive::{DriveError, NoCheck, PASS};
 use crate::server::{Hub, neighbourhood};
@@ -111,8 +112,21 @@ impl<E: Into<DriveError>> From<E> for NotShown {
 }
 
 impl NotShown {
+    /// What the access log calls it.
+    fn code(&self) -> &'static str {
+        match self {
+            NotShown::Gone => "no_link",
+            NotShown::Password { wrong: true } => "wrong_password",
+            NotShown::Password { wrong: false } => "password_needed",
+            NotShown::NoFile => "no_file",
+            NotShown::TooMany => "too_many_requests",
+            NotShown::Fault(_) => "fault",
+        }
+    }
+
     /// A page that says so; `raw`: to a program that may know how to give a password.
     fn page(self, language: Language, raw: bool) -> Response {
+        let code = self.code();
         let (status, body) = match self {
             NotShown::Gone => (StatusCode::GONE, html::message(language, |words| words.gone)),
             NotShown::NoFile => (StatusCode::NOT_FOUND, html::message(language, |words| words.no_file)),
@@ -126,6 +140,7 @@ impl NotShown {
             NotShown::Fault(error) => return error.into_response(),
         };
         let mut response = page(status, body);
+        response.extensions_mut().insert(Refused(code));
         if status == StatusCode::UNAUTHORIZED {
             let basic = HeaderValue::from_static("Basic realm=\"link\", charset=\"UTF-8\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
@@ -285,7 +300,9 @@ async fn find(hub: &Hub, secret: &str) -> Result<Shared, NotShown> {
         let (space, target) = state.files().by_id(link.file)?;
         Some(Shared { id, link: link.clone(), space, target })
     };
-    hub.cell.read(look).await?.ok_or(NotShown::Gone)
+    let shared = hub.cell.read(look).await?.ok_or(NotShown::Gone)?;
+    access::came_by(shared.id, shared.space, &shared.target.path);
+    Ok(shared)
 }
 
 impl Visit {
@@ -307,6 +324,7 @@ impl Visit {
             }
         }
         let path = below(&shared.target.path, &self.query.path)?;
+        access::came_by(shared.id, shared.space, &path);
         Ok((shared, path))
     }
 }

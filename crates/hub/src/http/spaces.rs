@@ -15,9 +15,9 @@ use super::ApiError;
 use super::accounts::{resolve, unexpected};
 use super::extract::{Body, Caller, IdempotencyKey, Path, Query};
 use super::file_views::{self as views, access_of};
-use crate::auth;
 use crate::drive::{HOME, KEEP};
 use crate::server::Hub;
+use crate::{access, auth};
 
 /// Spaces in one answer.
 const SPACES_MAX: usize = 1_000;
@@ -97,6 +97,7 @@ async fn record(hub: &Hub, caller: &auth::Caller, name: String, needed: Access) 
     if caller.is_operator() && name != HOME {
         let wanted = name.clone();
         if let Some(space) = hub.cell.read(move |state| state.files().space_named(&wanted)).await? {
+            access::looked(&name, Some(space), None);
             return Ok(space);
         }
     }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use pumasi_blobs::BlobError;
-use pumasi_core::{Command, Done, Files, FilesCommand};
-use pumasi_s3::{Backend, BoxError, Failure, Pieces};
+use pumasi_core::{Command, Done, Files, FilesCommand, FilesRefusal};
+use pumasi_s3::{Backend, BoxError, Failure, Noted, Pieces};
 use pumasi_types::{AccountId, ByteSize, Hash};
 
+use crate::access;
 use crate::auth::Caller;
 use crate::cell::CellError;
 use crate::drive::{DriveError, SlowBody};
@@ -43,8 +44,20 @@ impl Backend for Guests {
         let caller = self.caller(access_key).await?;
         // Revoked since its signature was looked at.
         let caller = caller.ok_or_else(|| Failure::Refused(pumasi_core::Refusal::NoToken))?;
+        access::called_by(caller.account);
         self.0.requests.take(caller.account, Instant::now()).map_err(Failure::TooMany)?;
         Ok(caller.account)
+    }
+
+    fn note(&self, noted: Noted<'_>) {
+        match noted {
+            Noted::Wants { operation, bucket, key } => access::wants(operation, bucket, key),
+            Noted::Bucket { bucket, space, refused } => {
+                access::looked(bucket, space, refused.map(FilesRefusal::code));
+            }
+            Noted::Copies { key } => access::reads(key),
+            Noted::Refused { code } => access::refused(code),
+        }
     }
 
     async fn look<T: Send + 'static>(

@@ -16,6 +16,7 @@ use pumasi_s3::{Denied, Failure, S3Service, access_key, denied, is_for_s3};
 
 use self::guests::Guests;
 pub(crate) use self::keys::Keys;
+use crate::access;
 use crate::http::{ApiError, Peer};
 use crate::server::{Hub, neighbourhood};
 
@@ -58,9 +59,19 @@ impl Gate {
     }
 
     async fn answer(&self, request: Request) -> Response {
+        let trail = self.hub.access.of_s3(&request);
+        self.hub.access.follow(trail, self.answered(request)).await
+    }
+
+    async fn answered(&self, request: Request) -> Response {
         let peer = request.extensions().get::<Peer>().map(|peer| neighbourhood(peer.0));
         let key = access_key(request.headers(), request.uri());
         if let Err(why) = self.admit(key, peer).await {
+            match why {
+                Denied::Unsigned => access::refused("AccessDenied"),
+                Denied::UnknownKey => access::refused("InvalidAccessKeyId"),
+                Denied::Failed(_) => {}
+            }
             return denied(why).map(Body::new);
         }
         let has_body = !request.body().is_end_stream() && request.version() <= Version::HTTP_11;

@@ -71,6 +71,7 @@ const ROUTES: &[(&str, &str, &str, &str, Needs)] = &[
     ("get", "/v1/store", "", "", Needs::Operator),
     ("get", "/v1/store/spaces", "", "", Needs::Operator),
     ("post", "/v1/store/collect", "", "null", Needs::Operator),
+    ("get", "/v1/store/access", "", "", Needs::Operator),
     ("put", "/v1/spaces/{space}", "quota", r#"{"quota_bytes":1000000}"#, Needs::Operator),
 ];
 

@@ -1,5 +1,6 @@
 //! A real hub over real sockets: what it must do, and what must not happen to it.
 
+mod access;
 mod chunks;
 mod common;
 mod coupons;

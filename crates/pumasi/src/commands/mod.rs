@@ -1,5 +1,6 @@
 //! The commands, one file for each group.
 
+mod access;
 pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod completions;

@@ -87,6 +87,9 @@ pub(crate) struct ServeArgs {
     /// How often the space of what no file, link, upload or job needs any more is freed; 0s: only by `pumasi hub-store gc`
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = parse_span_or_none_ms)]
     collect_every: u64,
+    /// How much the log of who read what, and who was refused, may take on disk; off: none is kept
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size_or_off)]
+    access_log_size: SizeOrOff,
     /// What the log of payments is called for ever, like pool.example/pay; made from its key when absent
     #[arg(long, value_name = "NAME", help_heading = "Proofs")]
     origin: Option<String>,
@@ -161,6 +164,22 @@ pub(crate) struct ServeArgs {
     /// How the hub's log messages are written, to stderr; PUMASI_LOG=debug says more
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+}
+
+/// A size, or nothing at all.
+type SizeOrOff = Option<ByteSize>;
+
+/// Reads a size of what can be done without.
+fn parse_size_or_off(text: &str) -> Result<SizeOrOff, String> {
+    const LEAST: ByteSize = ByteSize::mib(1);
+    if text == "off" {
+        return Ok(None);
+    }
+    let size: ByteSize = text.parse().map_err(|error: pumasi_types::ParseUnitError| error.to_string())?;
+    if size < LEAST {
+        return Err(format!("'{text}' is too little: give {LEAST} or more, or `off`"));
+    }
+    Ok(Some(size))
 }
 
 /// Reads how much is given for what was fetched.
@@ -256,6 +275,7 @@ impl ServeArgs {
                 ..WebhookOptions::default()
             },
             s3_domain: self.s3_domain,
+            access_log_size: self.access_log_size,
             downloads: DownloadOptions {
                 at_once: self.downloads,
                 each: self.downloads_each,

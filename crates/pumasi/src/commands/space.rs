@@ -5,6 +5,7 @@ use pumasi_api::client::HubClient;
 use pumasi_api::wire::files::{Access, ChangeSpace, HOME, NewSpace, Space, Spaces};
 use pumasi_types::ByteSize;
 
+use super::access as accesses;
 use super::files::parse_access;
 use crate::connect::HubArgs;
 use crate::error::CliError;
@@ -21,6 +22,8 @@ Examples:
   pumasi space show lab
   pumasi space change lab --keep 7d
   pumasi space change lab --quota 2TiB             (operators)
+  pumasi space access lab --limit 100
+  pumasi space access --all                        (operators)
   pumasi space rm lab
 
 A space holds files that belong together, for everybody who is a member of it. Your home is the space that \
@@ -79,6 +82,18 @@ enum SpaceCommand {
         #[arg(value_parser = parse_access, value_name = "RIGHT")]
         access: Right,
     },
+    /// Show who read and listed what in a space that you manage, and who was refused, the newest first
+    Access {
+        /// Its name; your home when absent
+        #[arg(default_value = HOME, hide_default_value = true)]
+        name: String,
+        /// Everywhere (operators)
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+        /// How many lines at most
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
     /// Remove a space in which nothing lies any more
     Rm {
         /// Its name
@@ -113,6 +128,10 @@ impl SpaceArgs {
                 let set = client.set_member(&name, &account, access, None).await;
                 let space = set.map_err(CliError::hub(format!("change who is in space '{name}'")))?;
                 show(out, &space)?;
+            }
+            SpaceCommand::Access { name, all, limit } => {
+                let space = (!all).then_some(name.as_str());
+                accesses::show(&client, out, space, limit).await?;
             }
             SpaceCommand::Rm { name } => {
                 let removed = client.remove_space(&name, None).await;

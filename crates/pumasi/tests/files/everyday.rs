@@ -276,6 +276,27 @@ fn an_operator_sees_who_saves_how_much() {
 }
 
 #[test]
+fn owners_see_who_reads_and_who_was_refused() {
+    let scene = Scene::new();
+    let (alice, bob, operator) = (scene.person("alice"), scene.person("bob"), scene.operator());
+    alice.write("f", "mine");
+    alice.ok(&["put", "f", ":f"]);
+    alice.ok(&["cat", ":f"]);
+    assert_ne!(bob.fails(&["ls", "alice:"]).0, 0);
+    let told = alice.json(&["space", "access"]);
+    let is = |entry: &serde_json::Value, wanted: [&str; 3]| {
+        ["account_name", "what", "refused"].map(|key| entry[key].as_str().unwrap_or_default()) == wanted
+    };
+    let entries = told["entries"].as_array().unwrap();
+    assert!(entries.iter().any(|entry| is(entry, ["bob", "list", "no_space"])), "{told}");
+    assert!(entries.iter().any(|entry| is(entry, ["alice", "read", ""])), "{told}");
+    let shown = operator.ok(&["space", "access", "--all", "--limit", "500"]);
+    assert!(shown.contains("list: no_space") && shown.contains("127.0.0.1"), "{shown}");
+    assert!(bob.fails(&["space", "access", "alice"]).1.contains("alice"));
+    assert!(bob.fails(&["space", "access", "--all"]).1.contains("operators"));
+}
+
+#[test]
 fn bytes_without_a_place_have_only_their_hash() {
     let scene = Scene::new();
     let (alice, eve) = (scene.person("alice"), scene.person("eve"));

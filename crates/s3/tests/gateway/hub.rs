@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use pumasi_core::{Command, Done, Files, FilesCommand, Refusal, Role, Roles, State};
-use pumasi_s3::{Backend, Body, BoxError, Failure, Pieces, S3Service};
+use pumasi_s3::{Backend, Body, BoxError, Failure, Noted, Pieces, S3Service};
 use pumasi_sigv4::Signer;
 use pumasi_types::{AccountId, ByteSize, Hash, Time};
 
@@ -26,14 +26,15 @@ struct Inner {
     state: State,
     time: u64,
     blobs: HashMap<Hash, Bytes>,
+    /// What was noted of requests.
+    noted: Vec<String>,
 }
 
 impl Memory {
     /// A hub with these accounts.
     pub(crate) fn new(accounts: &[&str]) -> Memory {
-        let memory = Memory {
-            inner: Arc::new(Mutex::new(Inner { state: State::new(), time: NOW, blobs: HashMap::new() })),
-        };
+        let (state, blobs, noted) = (State::new(), HashMap::new(), Vec::new());
+        let memory = Memory { inner: Arc::new(Mutex::new(Inner { state, time: NOW, blobs, noted })) };
         let open = |name: &str, roles: Roles| {
             let token = Hash::of(name.as_bytes());
             let command = Command::OpenAccount { name: name.to_owned(), roles, token };
@@ -58,6 +59,11 @@ impl Memory {
         inner.state.ledger().account_named(name).expect("it was opened")
     }
 
+    /// What was noted since it was asked last.
+    pub(crate) fn noted(&self) -> Vec<String> {
+        std::mem::take(&mut self.inner.lock().expect("nobody panicked").noted)
+    }
+
     /// Forgets all bytes.
     pub(crate) fn lose_bytes(&self) {
         self.inner.lock().expect("nobody panicked").blobs.clear();
@@ -77,6 +83,21 @@ impl Backend for Memory {
 
     async fn enter(&self, access_key: &str) -> Result<AccountId, Failure> {
         Ok(self.account(access_key))
+    }
+
+    fn note(&self, noted: Noted<'_>) {
+        let text = match noted {
+            Noted::Wants { operation, bucket, key } => {
+                format!("{operation} {} {}", bucket.unwrap_or("-"), key.unwrap_or("-"))
+            }
+            Noted::Bucket { bucket, space, refused } => {
+                let is_there = if space.is_some() { "is there" } else { "is not there" };
+                format!("{bucket} {is_there}: {}", refused.map_or("let in", |refused| refused.code()))
+            }
+            Noted::Copies { key } => format!("copies {key}"),
+            Noted::Refused { code } => format!("refused: {code}"),
+        };
+        self.inner.lock().expect("nobody panicked").noted.push(text);
     }
 
     async fn look<T: Send + 'static>(

@@ -100,3 +100,25 @@ async fn a_faulty_store_is_told_and_leaves_nothing() {
     hub.lose_bytes();
     ann.get("/bucket/k").await.refused(500, "InternalError");
 }
+
+#[tokio::test]
+async fn whoever_keeps_a_record_is_told_who_was_let_in_and_who_was_not() {
+    let hub = Memory::new(&["ann", "ben"]);
+    let (ann, ben) = (hub.client("ann"), hub.client("ben"));
+    ann.put("/shared", "").await.ok();
+    ann.put("/shared/k", "hello").await.ok();
+    hub.noted();
+    ann.get("/shared/k").await.ok();
+    assert_eq!(hub.noted(), ["GetObject shared k", "shared is there: let in"]);
+    ben.get("/shared/k").await.refused(404, "NoSuchBucket");
+    let refused = ["GetObject shared k", "shared is there: no_space", "refused: NoSuchBucket"];
+    assert_eq!(hub.noted(), refused);
+    let copy = [("x-amz-copy-source", "/shared/k")];
+    ann.send("PUT", "/shared/copy", &copy, "").await.ok();
+    let from = ["CopyObject shared copy", "shared is there: let in", "copies k", "shared is there: let in"];
+    assert_eq!(hub.noted(), from);
+    let liar = Signer { access_key: "ann".to_owned(), secret_key: "wrong".to_owned() };
+    let liar = Client { service: ann.service.clone(), signer: liar };
+    liar.get("/shared/k").await.refused(403, "SignatureDoesNotMatch");
+    assert!(hub.noted().is_empty(), "nobody is named whose signature is wrong");
+}
