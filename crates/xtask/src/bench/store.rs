@@ -68,6 +68,12 @@ pub(crate) fn run(options: &Options) -> Outcome {
     fs::create_dir_all(&dir)?;
     let (machine, limits) = (machine(), limits(&dir)?);
     println!("{machine}\nlimits {limits}");
+    if !contender::may_empty_caches() {
+        println!(
+            "the page cache cannot be emptied without root: on ext4 without a journal restores of many files then take \
+             longer for whoever is measured later"
+        );
+    }
     let mut figures = json!({ "machine": machine, "limits": limits });
     match options.memory {
         Some(mib) => figures["memory"] = memory::measure(&dir, mib)?,
