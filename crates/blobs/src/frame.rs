@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use bytes::{Bytes, BytesMut};
+use pumasi_chunks::noise::looks_like_noise;
 use pumasi_types::Hash;
 use zstd_safe::{CCtx, CParameter, DCtx};
 
@@ -12,11 +13,6 @@ pub(crate) const FRAME_TARGET: usize = 256 << 10;
 pub(crate) const FRAME_MAX: u32 = 4 << 20;
 /// Measured on a tree of sources and documents, with frames of 256 KiB: 1: 195 MB, 2: 188, 3: 186, 4: 179 at a third of the speed.
 const LEVEL: i32 = 3;
-/// Bytes looked at to tell whether compression can pay.
-const SAMPLE: usize = 4096;
-/// So many bits a byte of a sample are taken for noise; of 4,096 random bytes they are 7.95.
-const NOISE_BITS: f32 = 7.8;
-
 /// One thing that a pack holds, as its index names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -118,43 +114,6 @@ pub(crate) fn decode(stored: &Bytes, raw_len: u32) -> Option<Bytes> {
     let mut raw = Vec::with_capacity(raw_len as usize);
     let length = DECOMPRESSOR.with_borrow_mut(|context| context.decompress(&mut raw, stored)).ok()?;
     (length == raw_len as usize).then(|| Bytes::from(raw))
-}
-
-/// Whether the bytes of four samples are spread so evenly that compressing them is lost time, as in pictures, archives
-/// and what is encrypted. A text that repeats is never taken for noise, noise that repeats is.
-fn looks_like_noise(parts: &[Bytes]) -> bool {
-    let total: usize = parts.iter().map(Bytes::len).sum();
-    if total < SAMPLE {
-        return false;
-    }
-    let mut counts = [0_u16; 256];
-    let mut seen = 0_u32;
-    let piece = SAMPLE / 4;
-    for quarter in 0..4 {
-        let mut at = (total - piece) * quarter / 3;
-        let mut left = piece;
-        for part in parts {
-            if at >= part.len() {
-                at -= part.len();
-                continue;
-            }
-            let end = part.len().min(at + left);
-            part[at..end].iter().for_each(|byte| counts[usize::from(*byte)] += 1);
-            seen += (end - at) as u32;
-            left -= end - at;
-            at = 0;
-            if left == 0 {
-                break;
-            }
-        }
-    }
-    let bits: f32 = counts
-        .iter()
-        .filter(|count| **count > 0)
-        .map(|count| f32::from(*count) / seen as f32)
-        .map(|part| -part * part.log2())
-        .sum();
-    bits > NOISE_BITS
 }
 
 #[cfg(test)]

@@ -27,8 +27,8 @@ const FETCH_MAX: u64 = 512 << 20;
 const COMMITS_PER_SYNC: u32 = 32;
 /// Bytes of a row of the large tables.
 const ROW_BYTES: u64 = 64;
-/// Bytes of the file from which on it is made smaller when it is closed.
-const COMPACT_FROM: u64 = 2 << 20;
+/// Bytes that the file may have besides twice its rows; with more it is made smaller when it is closed.
+const SPARE: u64 = 128 << 10;
 
 type ChunkTable = TableDefinition<'static, [u8; 32], [u8; 28]>;
 type BlobTable = TableDefinition<'static, [u8; 32], [u8; 36]>;
@@ -326,7 +326,7 @@ impl Index {
         let (chunks, blobs) = self.read()?.counts()?;
         let rows = ROW_BYTES * (chunks + blobs);
         let file = std::fs::metadata(&self.path).map_err(|e| BlobError::folder("look at", &self.path, e))?;
-        Ok(file.len() > COMPACT_FROM && file.len() > 2 * rows)
+        Ok(file.len() > 2 * rows + SPARE)
     }
 }
 

@@ -200,7 +200,7 @@ impl Writer {
     async fn take_in(&mut self, chunks: Vec<Looked>, parts: &mut Parts) -> Result<(), BlobError> {
         for Looked { name, bytes, known } in chunks {
             let part = Part { name, length: bytes.len() as u32 };
-            if parts.is_full() {
+            if parts.is_full_for(part) {
                 let list = parts.close_list();
                 let store = self.store.clone();
                 for list in off_runtime(list.len(), move || store.look_up(vec![list])).await? {
@@ -317,13 +317,16 @@ struct Parts {
     parts: Vec<Part>,
     lists: Vec<Part>,
     covered: u64,
+    /// Bytes of the blob in `parts`.
+    length: u32,
     /// Where the first chunk was, if it was here.
     first_known: Option<Location>,
 }
 
 impl Parts {
-    fn is_full(&self) -> bool {
-        self.parts.len() == LIST_MAX
+    /// Whether a list ends before this one: it has a number of chunks at most, and as many bytes as its own part can tell.
+    fn is_full_for(&self, part: Part) -> bool {
+        self.parts.len() == LIST_MAX || self.length.checked_add(part.length).is_none()
     }
 
     fn push(&mut self, part: Part, known: Option<Location>) {
@@ -331,15 +334,15 @@ impl Parts {
             self.first_known = known;
         }
         self.covered += u64::from(part.length);
+        self.length += part.length;
         self.parts.push(part);
     }
 
     /// Makes a list of the chunks so far and returns it, to be stored.
     fn close_list(&mut self) -> Bytes {
         let parts = std::mem::take(&mut self.parts);
-        let length = parts.iter().map(|part| part.length).sum();
         let list = Bytes::from(encode_list(&parts));
-        self.lists.push(Part { name: Hash::of(&list), length });
+        self.lists.push(Part { name: Hash::of(&list), length: std::mem::take(&mut self.length) });
         list
     }
 }

@@ -7,9 +7,9 @@
 //! BLAKE3 of all before [32]
 //! ```
 //!
-//! Numbers are little-endian. At level 0 the names are those of chunks. A blob of more than [`LIST_MAX`] chunks has
-//! level 1: the names are those of lists, and a list is chunks in the same form, named by its own BLAKE3 and stored as
-//! a chunk is. So the largest blob is 2^16 lists, at least 16 TiB, and nobody ever holds all its chunks in memory.
+//! Numbers are little-endian. At level 0 the names are those of chunks. A blob of more than [`LIST_MAX`] chunks, or of 4 GiB
+//! and more, has level 1: the names are those of lists, and a list is chunks in the same form, named by its own BLAKE3 and
+//! stored as a chunk is. So the largest blob is 2^16 lists, at least 16 TiB, and nobody ever holds all its chunks in memory.
 
 use pumasi_types::Hash;
 
@@ -233,9 +233,8 @@ mod tests {
     /// A TiB, and the most that is promised, though all chunks are as short as can be.
     #[test]
     fn huge_blobs_have_manifests() {
-        let [shortest, longest] =
-            [chunker::CHUNK_MIN, chunker::CHUNK_MAX].map(|chunk| (LIST_MAX * chunk) as u64);
-        assert!(u32::try_from(longest).is_ok(), "a list fits into a part");
+        let shortest = (LIST_MAX * chunker::CHUNK_MIN) as u64;
+        assert!(shortest <= u64::from(u32::MAX) - chunker::CHUNK_MAX as u64, "no list is shorter");
         let manifest = |length: u64| {
             let part = Part { name: Hash::from_bytes([7; 32]), length: shortest as u32 };
             Manifest { lists: true, length, parts: vec![part; length.div_ceil(shortest) as usize] }

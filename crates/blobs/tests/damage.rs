@@ -82,7 +82,7 @@ async fn every_flipped_bit_is_found_and_named_and_the_rest_is_saved() {
 async fn missing_and_cut_packs_are_named_and_what_they_held_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let store = BlobStore::open(dir.path()).await.unwrap();
-    let large = noise(1, 40 << 20);
+    let large = noise(1, 64 << 20);
     let hash = store.put(large.clone()).await.unwrap();
     let small = store.put(noise(2, 100)).await.unwrap();
     let other = noise(3, 1 << 20);
@@ -107,7 +107,7 @@ async fn missing_and_cut_packs_are_named_and_what_they_held_is_forgotten() {
     let repaired = store.repair().await.unwrap();
     assert_eq!((repaired.packs_replaced, repaired.packs_missing), (1, 1));
     assert_eq!(repaired.blobs_lost, [hash]);
-    assert!(repaired.entries_lost > 300, "{repaired:?}");
+    assert!(repaired.entries_lost > 15, "{repaired:?}");
     assert_eq!(store.check(true).await.unwrap().problems, []);
     assert!(matches!(store.get(&hash).await, Err(BlobError::NotFound { .. })));
     assert_eq!(store.get(&sound).await.unwrap(), other);
@@ -115,7 +115,7 @@ async fn missing_and_cut_packs_are_named_and_what_they_held_is_forgotten() {
     let mut writer = store.writer();
     assert_eq!(writer.put_many(vec![large.clone()]).await.unwrap(), [hash]);
     let tally = writer.finish().await.unwrap();
-    assert!(tally.new_bytes < 36 << 20, "what was left is used: {tally:?}");
+    assert!(tally.new_bytes < 56 << 20, "what was left is used: {tally:?}");
     assert!(store.get(&hash).await.unwrap() == large);
 }
 
@@ -168,7 +168,7 @@ async fn a_pack_that_is_cut_moved_or_put_back_while_it_is_read_on_is_seen_at_onc
 async fn what_failed_only_for_want_of_a_pack_is_sound_when_that_is_there_again() {
     let (dir, objects) = (tempfile::tempdir().unwrap(), Arc::new(InMemory::new()));
     let store = BlobStore::open_on(dir.path(), objects.clone(), Options::default()).await.unwrap();
-    let large = noise(1, 3 << 20);
+    let large = noise(1, 12 << 20);
     let hash = store.put(large.clone()).await.unwrap();
     let packs: Vec<_> = objects.list(Some(&"packs".into())).try_collect().await.unwrap();
     let chunks = packs.into_iter().max_by_key(|pack| pack.size).unwrap().location;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::Unreliable;
+use common::{Unreliable, noise};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use proptest::prelude::*;
+use pumasi_blobs::chunker::CHUNK_MAX;
 use pumasi_blobs::pack::PackFault;
 use pumasi_blobs::{BlobError, BlobStore, Options};
 use pumasi_types::{ByteSize, Hash};
@@ -25,11 +26,9 @@ async fn open() -> (TempDir, BlobStore) {
     (dir, store)
 }
 
-/// Bytes that differ everywhere, the same for the same seed.
-fn noise(seed: u64, length: usize) -> Bytes {
-    let mut bytes = vec![0; length];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
-    bytes.into()
+/// What is no noise and repeats nothing: it is cut into chunks of 64 KiB.
+fn letters(seed: u64, length: usize) -> Bytes {
+    noise(seed, length).iter().map(|byte| byte & 0x7f).collect::<Vec<u8>>().into()
 }
 
 fn pieces(bytes: &Bytes, length: usize) -> impl Stream<Item = Result<Bytes, std::io::Error>> + use<> {
@@ -127,7 +126,35 @@ async fn a_large_stream_is_cut_and_comes_back_in_any_range() {
             store.stream_range(&hash, start..end).await.unwrap().try_collect().await.unwrap();
         let clip = |at: u64| at.min(64 << 20) as usize;
         assert!(read.concat() == blob[clip(start)..clip(end)], "{start}..{end}");
+        assert!(store.glance(&hash, start..end).await.unwrap() == blob[clip(start)..clip(end)], "{start}..{end}");
     }
+    // As chunks that are compressed, and as one that is the blob.
+    for other in [letters(1, 1 << 20), noise(1, 5000)] {
+        let hash = store.put(other.clone()).await.unwrap();
+        for range in [0..10, 999_000..1_001_000, 4990..9000_u64] {
+            let clip = |at: u64| (at as usize).min(other.len());
+            let expected = &other[clip(range.start)..clip(range.end)];
+            assert!(store.glance(&hash, range.clone()).await.unwrap() == expected, "{range:?}");
+        }
+    }
+}
+
+/// Chunks of noise are long: who reads a bit of one after the other, as a mount and a peer of a torrent do, reads them once.
+#[tokio::test]
+async fn small_parts_of_a_large_chunk_are_read_once() {
+    let (dir, objects) = (tempfile::tempdir().unwrap(), Unreliable::new());
+    let server = Arc::new(objects.clone());
+    let store = BlobStore::open_on(dir.path(), server, Options::default()).await.unwrap();
+    let blob = noise(3, 6 << 20);
+    let hash = store.put(blob.clone()).await.unwrap();
+    let before = objects.operations();
+    for start in (0..6 << 20).step_by(16 << 10) {
+        let part = store.stream_range(&hash, start..start + (16 << 10)).await.unwrap();
+        let part: Vec<Bytes> = part.try_collect().await.unwrap();
+        assert!(part.concat() == blob[start as usize..start as usize + (16 << 10)], "at {start}");
+    }
+    let reads = objects.operations() - before;
+    assert!(reads < 20, "{reads} reads for 6 chunks at most and their manifest");
 }
 
 /// Whoever takes the bytes slowly finds the next ones read, and never many of them.
@@ -191,7 +218,7 @@ async fn the_same_bytes_are_kept_once() {
 #[tokio::test]
 async fn what_each_needs_alone_is_told() {
     let (_dir, store) = open().await;
-    let (shared, tail, other) = (noise(1, 2 << 20), noise(2, 1 << 20), noise(3, 1 << 20));
+    let [shared, tail, other] = [(1, 2 << 20), (2, 1 << 20), (3, 1 << 20)].map(|(seed, length)| letters(seed, length));
     let first = store.put([&shared[..], &tail].concat().into()).await.unwrap();
     let second = store.put([&shared[..], &other].concat().into()).await.unwrap();
     let small = store.put(noise(4, 100)).await.unwrap();
@@ -276,7 +303,7 @@ async fn small_blobs_that_come_at_the_same_time_go_together() {
 #[tokio::test]
 async fn a_damaged_blob_is_named_and_putting_it_again_repairs_it() {
     let (dir, store) = open().await;
-    let blob = noise(1, 3 << 20);
+    let blob = noise(1, 12 << 20);
     let hash = store.put(blob.clone()).await.unwrap();
     let packs = files(dir.path());
     assert_eq!(packs.len(), 2);
@@ -299,7 +326,7 @@ async fn a_damaged_blob_is_named_and_putting_it_again_repairs_it() {
     let mut writer = store.writer();
     writer.put_many(vec![blob.clone()]).await.unwrap();
     let tally = writer.finish().await.unwrap();
-    assert!(tally.new_bytes <= 96 << 10, "only the damaged chunk is stored again: {tally:?}");
+    assert!(tally.new_bytes <= CHUNK_MAX as u64, "only the damaged chunk is stored again: {tally:?}");
     assert_eq!(store.get(&hash).await.unwrap(), blob);
     drop(store);
     let store = BlobStore::open(dir.path()).await.unwrap();

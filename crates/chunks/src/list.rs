@@ -12,7 +12,7 @@ use crate::chunker::CHUNK_MAX;
 
 /// Bytes of one entry.
 pub const ENTRY_BYTES: usize = 36;
-/// The most chunks in one answer: about 4 GiB of a blob.
+/// The most chunks in one answer: about 4 GiB of a blob, of noise 128.
 pub const PAGE: usize = 1 << 16;
 
 /// A chunk by its name.
