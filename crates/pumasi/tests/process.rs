@@ -1,7 +1,7 @@
 //! The program as a process, for what needs no hub: exit codes, where results and messages go, damage.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -285,6 +285,27 @@ fn a_store_takes_and_gives_streams() {
     let output = unreadable.stdin(fs::File::open(home.path()).unwrap()).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && error.contains("cannot read standard input"), "{error}");
+}
+
+/// The hub is the process that was started, so whoever supervises it knows its number.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hub_has_two_arenas_unless_it_is_told_otherwise() {
+    for (given, wanted) in [(None, "2"), (Some("7"), "7")] {
+        let home = Home::new();
+        let mut command = home.command(&["serve", "--no-tls", "--listen", "127.0.0.1:0", "--data", "hub"]);
+        command.envs(given.map(|arenas| ("MALLOC_ARENA_MAX", arenas)));
+        let mut hub = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(hub.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let environment = fs::read(format!("/proc/{}/environ", hub.id())).unwrap();
+        hub.kill().unwrap();
+        hub.wait().unwrap();
+        assert!(said.starts_with("hub at http://127.0.0.1:"), "{said}");
+        let wanted = format!("MALLOC_ARENA_MAX={wanted}");
+        let found = environment.split(|byte| *byte == 0).any(|line| line == wanted.as_bytes());
+        assert!(found, "{wanted} is not in {:?}", String::from_utf8_lossy(&environment));
+    }
 }
 
 /// Numbers that compress a little, in lines.
