@@ -259,6 +259,13 @@ fn a_store_takes_and_gives_streams() {
     home.file("data/a.txt", "the same");
     home.file("data/below/b.txt", "the same");
     assert_eq!(json(&["put", "data"], b"")["files"], 2);
+    std::os::unix::fs::symlink("data/a.txt", home.path().join("way")).unwrap();
+    // A link, and a file that holds the same bytes.
+    assert_eq!(json(&["put", "way"], b"")["kind"], "link");
+    works(&["put", "-", "--name", "text"], b"data/a.txt");
+    assert!(works(&["get", "text", "-"], b"") == b"data/a.txt");
+    works(&["get", "way", "way-back"], b"");
+    assert_eq!(fs::read_link(home.path().join("way-back")).unwrap(), Path::new("data/a.txt"));
     let noise: Vec<u8> =
         (0..5_000_000_u64).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect();
     let put = json(&["put", "-", "--name", "noise"], &noise);
@@ -269,11 +276,12 @@ fn a_store_takes_and_gives_streams() {
     assert_eq!(fs::read_to_string(home.path().join("back/below/b.txt")).unwrap(), "the same");
     let names: Vec<_> =
         json(&["ls"], b"").as_array().unwrap().iter().map(|named| named["name"].clone()).collect();
-    assert_eq!(names, ["again", "data", "noise"]);
+    assert_eq!(names, ["again", "data", "noise", "text", "way"]);
 
     for (arguments, wanted) in [
         (&["put", "-"][..], "give one with --name"),
         (&["get", "data", "-"], "is a folder"),
+        (&["get", "way", "-"], "cannot write way to standard output: it is a symbolic link"),
         (&["get", "nobody", "x"], "nobody"),
         (&["get", "noise", "back"], "back"),
         (&["put", "nowhere"], "nowhere"),

@@ -68,7 +68,7 @@ enum StoreCommand {
     Get {
         /// Its name, or the hash of a file
         name: String,
-        /// Where to; must not exist. `-` for standard output, which gets a file, not a folder
+        /// Where to; must not exist. `-` for standard output, which gets a file, not a folder or link
         to: PathBuf,
     },
     /// List the names
@@ -149,7 +149,11 @@ async fn put(
     out: &Output,
 ) -> Result<Exit, CliError> {
     let is_input = path == Path::new("-");
-    let own = || path.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
+    // A link has a name of its own, `.` only that of what it stands for.
+    let own = || {
+        let meant = if path.file_name().is_some() { path.to_owned() } else { path.canonicalize().ok()? };
+        meant.file_name().map(|name| name.to_string_lossy().into_owned())
+    };
     let name = name.or_else(|| if is_input { None } else { own() }).unwrap_or_default();
     if !names::is_name(&name) {
         let why = "it needs a name of letters, digits, `.`, `_` and `-`: give one with --name";
@@ -182,7 +186,7 @@ async fn put(
     }
     let (bytes, new) = (ByteSize(stored.tally.bytes), ByteSize(stored.tally.new_bytes));
     let value = json!({
-        "name": named.name, "kind": kind(named.what), "hash": named.blob, "files": stored.files,
+        "name": named.name, "kind": named.what.word(), "hash": named.blob, "files": stored.files,
         "bytes": bytes.0, "new_bytes": new.0, "skipped": stored.skipped,
     });
     let text =
@@ -203,13 +207,17 @@ async fn get(store: &BlobStore, dir: &Path, name: &str, to: &Path, out: &Output)
                 format!("{name} is a folder, and standard output takes the bytes of a file"),
                 "name a folder that is to be made: `pumasi store get NAME FOLDER`",
             )),
-            _ => write_out(store, dir, &blob, out).await.map(|()| Exit::Ok),
+            What::Link => Err(CliError::usage(
+                format!("cannot write {name} to standard output: it is a symbolic link, not a file"),
+                "name what is to become the link: `pumasi store get NAME PATH`; or put what it leads to, and get that",
+            )),
+            What::File => write_out(store, dir, &blob, out).await.map(|()| Exit::Ok),
         };
     }
     let progress = Progress::start(out, "writing", Count::Bytes, 0);
     tree::get(store, what, blob, to, counting(&progress)).await.map_err(failed(dir))?;
     progress.clear();
-    let value = json!({ "kind": kind(what), "hash": blob, "path": to.display().to_string() });
+    let value = json!({ "kind": what.word(), "hash": blob, "path": to.display().to_string() });
     out.told(&value, &to.display().to_string()).map(|()| Exit::Ok)
 }
 
@@ -226,21 +234,17 @@ async fn write_out(store: &BlobStore, dir: &Path, blob: &Hash, out: &Output) -> 
     Ok(())
 }
 
-fn kind(what: What) -> &'static str {
-    if what == What::Folder { "folder" } else { "file" }
-}
-
 fn list(store: &BlobStore, dir: &Path, out: &Output) -> Result<Exit, CliError> {
     let all = names::all(dir).map_err(failed(dir))?;
     let mut table = Table::new(&["NAME", "KIND", "HASH"]);
     for named in &all {
         let is_there = store.contains(&named.blob).map_err(failed(dir))?;
         let lost = if is_there { "" } else { "  LOST" };
-        table.row([named.name.clone(), kind(named.what).to_owned(), format!("{}{lost}", named.blob)]);
+        table.row([named.name.clone(), named.what.word().to_owned(), format!("{}{lost}", named.blob)]);
     }
     let value: Vec<_> = all
         .iter()
-        .map(|named| json!({ "name": named.name, "kind": kind(named.what), "hash": named.blob }))
+        .map(|named| json!({ "name": named.name, "kind": named.what.word(), "hash": named.blob }))
         .collect();
     out.show(&value, "nothing is stored", || table)?;
     Ok(Exit::Ok)
