@@ -314,6 +314,25 @@ async fn folders_come_back_as_they_were() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_counted_is_named_and_the_rest_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    let broken = store.put(noise(1, 9 << 20)).await.unwrap();
+    let sound = store.put(noise(2, 20_000)).await.unwrap();
+    drop(store);
+    // The list of its chunks lies alone in the smallest.
+    flip(&packs(dir.path())[0], 10);
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    for known in [false, true] {
+        let shares = store.shares(&[vec![broken, sound], vec![sound]]).await.unwrap();
+        assert_eq!(shares.uncounted, [broken], "known to be damaged: {known}");
+        let told: Vec<_> =
+            shares.each.iter().map(|share| (share.uncounted_blobs, share.shared_bytes)).collect();
+        assert_eq!(told, [(1, 20_000), (0, 20_000)]);
+    }
+}
+
+#[tokio::test]
 async fn holes_come_back_as_holes() {
     use std::os::unix::fs::{FileExt, MetadataExt};
 

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
 use pumasi_blobs::listing::What;
 use pumasi_blobs::names::{self, Named};
-use pumasi_blobs::{BlobError, BlobStore, Bucket, Options, Share, tree};
+use pumasi_blobs::{BlobError, BlobStore, Bucket, Options, Share, Shares, tree};
 use pumasi_types::{ByteSize, Duration, Hash};
 use serde_json::json;
 
@@ -263,7 +263,7 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
     let roots = roots(store, dir).await?;
     let logical = store.logical_bytes(stream::iter(roots)).await.map_err(failed(dir))?;
     let stats = store.stats().map_err(failed(dir))?;
-    let shares = if names { shares(store, dir).await? } else { Vec::new() };
+    let shares = if names { shares(store, dir, out).await? } else { Vec::new() };
     let mut value = json!({
         "logical_bytes": logical, "unique_bytes": stats.unique_bytes, "stored_bytes": stats.stored_bytes,
         "index_bytes": stats.index_bytes, "packs": stats.packs, "chunks": stats.chunks,
@@ -271,10 +271,11 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
     });
     if names {
         let told = |(name, share): &(String, Share)| {
-            let Share { logical_bytes, own_bytes, shared_bytes } = share;
+            let Share { logical_bytes, own_bytes, shared_bytes, uncounted_blobs } = share;
             json!({
                 "name": name, "logical_bytes": logical_bytes, "own_bytes": own_bytes,
                 "shared_bytes": shared_bytes, "saved_bytes": share.saved_bytes(),
+                "uncounted_blobs": uncounted_blobs,
             })
         };
         value["names"] = shares.iter().map(told).collect();
@@ -301,15 +302,18 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
     Ok(Exit::Ok)
 }
 
-/// What each name needs, and how much of it no other does.
-async fn shares(store: &BlobStore, dir: &Path) -> Result<Vec<(String, Share)>, CliError> {
+/// What each name needs, and how much of it no other does; says of what that cannot be told.
+async fn shares(store: &BlobStore, dir: &Path, out: &Output) -> Result<Vec<(String, Share)>, CliError> {
     let all = names::all(dir).map_err(failed(dir))?;
     let mut needs = Vec::with_capacity(all.len());
     for named in &all {
         needs.push(tree::needed(store, named.what, named.blob).await.map_err(failed(dir))?);
     }
-    let shares = store.shares(&needs).await.map_err(failed(dir))?;
-    Ok(all.into_iter().map(|named| named.name).zip(shares).collect())
+    let Shares { each, uncounted } = store.shares(&needs).await.map_err(failed(dir))?;
+    for blob in uncounted {
+        out.warn(&format!("blob {blob} is lost or damaged and not counted: `pumasi store check` tells more"));
+    }
+    Ok(all.into_iter().map(|named| named.name).zip(each).collect())
 }
 
 async fn check(store: &BlobStore, dir: &Path, read_data: bool, out: &Output) -> Result<Exit, CliError> {
