@@ -384,4 +384,13 @@ fn a_store_tells_who_saves_what_and_names_damage() {
     assert!(stats()["unique_bytes"].as_u64() < Some(1_000_000), "{}", stats());
     ok(&["check", "--read-data"]);
     ok(&["get", "b", "b-again"]);
+
+    // The rest is told though nobody knows what lies in the folder any more; only nothing is removed then.
+    for pack in fs::read_dir(home.path().join("s/packs")).unwrap() {
+        fs::remove_file(pack.unwrap().path()).unwrap();
+    }
+    let told = run(&["stats", "--names"]);
+    let warned = String::from_utf8(told.stderr).unwrap();
+    assert!(told.status.success() && warned.contains("what lies in b is not counted"), "{warned}");
+    assert!(!run(&["gc"]).status.success());
 }

@@ -259,11 +259,30 @@ async fn roots(store: &BlobStore, dir: &Path) -> Result<Vec<Hash>, CliError> {
     Ok(roots)
 }
 
+/// Every name with what it needs. Of a folder whose listings cannot all be read that is itself, which is said.
+async fn needs(store: &BlobStore, dir: &Path, out: &Output) -> Result<Vec<(String, Vec<Hash>)>, CliError> {
+    let mut needs = Vec::new();
+    for Named { name, what, blob } in names::all(dir).map_err(failed(dir))? {
+        let needed = match tree::needed(store, what, blob).await {
+            Err(
+                error @ (BlobError::NotFound { .. } | BlobError::Damaged { .. } | BlobError::Listing { .. }),
+            ) => {
+                out.warn(&format!("what lies in {name} is not counted: {error}"));
+                vec![blob]
+            }
+            needed => needed.map_err(failed(dir))?,
+        };
+        needs.push((name, needed));
+    }
+    Ok(needs)
+}
+
 async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Result<Exit, CliError> {
-    let roots = roots(store, dir).await?;
-    let logical = store.logical_bytes(stream::iter(roots)).await.map_err(failed(dir))?;
+    let needs = needs(store, dir, out).await?;
+    let all: Vec<Hash> = needs.iter().flat_map(|(_, blobs)| blobs.iter().copied()).collect();
+    let logical = store.logical_bytes(stream::iter(all)).await.map_err(failed(dir))?;
     let stats = store.stats().map_err(failed(dir))?;
-    let shares = if names { shares(store, dir, out).await? } else { Vec::new() };
+    let shares = if names { shares(store, dir, needs, out).await? } else { Vec::new() };
     let mut value = json!({
         "logical_bytes": logical, "unique_bytes": stats.unique_bytes, "stored_bytes": stats.stored_bytes,
         "index_bytes": stats.index_bytes, "packs": stats.packs, "chunks": stats.chunks,
@@ -303,17 +322,18 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
 }
 
 /// What each name needs, and how much of it no other does; says of what that cannot be told.
-async fn shares(store: &BlobStore, dir: &Path, out: &Output) -> Result<Vec<(String, Share)>, CliError> {
-    let all = names::all(dir).map_err(failed(dir))?;
-    let mut needs = Vec::with_capacity(all.len());
-    for named in &all {
-        needs.push(tree::needed(store, named.what, named.blob).await.map_err(failed(dir))?);
-    }
+async fn shares(
+    store: &BlobStore,
+    dir: &Path,
+    needs: Vec<(String, Vec<Hash>)>,
+    out: &Output,
+) -> Result<Vec<(String, Share)>, CliError> {
+    let (names, needs): (Vec<String>, Vec<Vec<Hash>>) = needs.into_iter().unzip();
     let Shares { each, uncounted } = store.shares(&needs).await.map_err(failed(dir))?;
     for blob in uncounted {
         out.warn(&format!("blob {blob} is lost or damaged and not counted: `pumasi store check` tells more"));
     }
-    Ok(all.into_iter().map(|named| named.name).zip(each).collect())
+    Ok(names.into_iter().zip(each).collect())
 }
 
 async fn check(store: &BlobStore, dir: &Path, read_data: bool, out: &Output) -> Result<Exit, CliError> {
