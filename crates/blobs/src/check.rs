@@ -259,7 +259,8 @@ impl BlobStore {
     /// # Errors
     /// Failures of the disk other than damage; it can be begun again.
     pub async fn repair(&self) -> Result<Repaired, BlobError> {
-        let _turn = self.inner().housekeeping.lock().await;
+        let mut moved = self.inner().housekeeping.lock().await;
+        *moved += 1;
         let mut repaired = Repaired::default();
         let found = self.list_packs().await?;
         self.note_missing(&found);

@@ -182,10 +182,15 @@ impl BlobStore {
         &self,
         roots: impl Stream<Item = Result<Hash, E>>,
     ) -> Result<Collected, E> {
-        let _turn = self.inner().housekeeping.lock().await;
+        let mut moved = self.inner().housekeeping.lock().await;
+        // Said before, because whoever waits for this may go away in the middle; taken back when nothing was.
+        *moved += 1;
         self.inner().epochs.listen();
         let result = self.collect_listening(roots).await;
         self.inner().epochs.acquit();
+        if matches!(&result, Ok(done) if done.packs_removed == 0) {
+            *moved -= 1;
+        }
         result
     }
 

@@ -45,5 +45,5 @@ pub use frame::{Entry, Frame};
 pub use gc::Collected;
 pub use ingest::{Tally, Writer};
 pub use pumasi_chunks::chunker;
-pub use shares::Share;
+pub use shares::{Share, Shares};
 pub use store::{BlobStore, Options};

@@ -30,6 +30,17 @@ pub enum What {
     Link,
 }
 
+impl What {
+    /// The word for it, for people and in files of names.
+    pub fn word(self) -> &'static str {
+        match self {
+            What::File => "file",
+            What::Folder => "folder",
+            What::Link => "link",
+        }
+    }
+}
+
 /// One name in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {

@@ -17,7 +17,7 @@ use crate::listing::What;
 pub struct Named {
     /// The name.
     pub name: String,
-    /// File or folder.
+    /// File, folder or link.
     pub what: What,
     /// Its bytes, or its listing.
     pub blob: Hash,
@@ -46,7 +46,7 @@ pub fn set(dir: &Path, named: &Named) -> Result<(), BlobError> {
     let names = dir.join("names");
     fs::create_dir_all(&names).map_err(|e| BlobError::folder("create the folder", &names, e))?;
     let (path, draft) = (names.join(&named.name), names.join(format!(".{}.new", named.name)));
-    let kind = if named.what == What::Folder { "folder" } else { "file" };
+    let kind = named.what.word();
     File::create(&draft)
         .and_then(|mut file| {
             writeln!(file, "{kind} {}", named.blob)?;
@@ -88,11 +88,7 @@ pub fn all(dir: &Path) -> Result<Vec<Named>, BlobError> {
         }
         let text = fs::read_to_string(names.join(&name)).map_err(failed)?;
         let parsed = text.trim_end().split_once(' ').and_then(|(kind, blob)| {
-            let what = match kind {
-                "folder" => What::Folder,
-                "file" => What::File,
-                _ => return None,
-            };
+            let what = [What::File, What::Folder, What::Link].into_iter().find(|what| what.word() == kind)?;
             Some((what, blob.parse().ok()?))
         });
         let (what, blob) = parsed.ok_or_else(|| {

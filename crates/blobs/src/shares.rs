@@ -14,6 +14,14 @@ use crate::store::BlobStore;
 const NOBODY: u32 = 0;
 /// Needed by more than one.
 const SEVERAL: u32 = u32::MAX;
+/// Chunks that are looked at in one turn, about; a collection that waits comes next.
+const TURN: u64 = 8 << 10;
+/// Bytes of a blob for each of its chunks, about.
+const CHUNK: u64 = 64 << 10;
+/// So often a count that a collection came into begins anew; the next time it lets none in, so that it ends.
+const ANEW: u32 = 3;
+/// So many blobs that could not be counted are named; others are only added up.
+const NAMED: usize = 100;
 
 /// What one of several needs of a store. What is counted before compression has the lists of chunks in it, and each chunk
 /// once, however often it comes.
@@ -25,6 +33,9 @@ pub struct Share {
     pub own_bytes: u64,
     /// Bytes, before compression, that others need as well.
     pub shared_bytes: u64,
+    /// How many of its blobs are not here as a whole, or so damaged that nobody can tell what they need: these are counted as
+    /// far as that is known.
+    pub uncounted_blobs: u64,
 }
 
 impl Share {
@@ -34,6 +45,15 @@ impl Share {
     }
 }
 
+/// What several need, and what could not be counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// In the order in which they were given.
+    pub each: Vec<Share>,
+    /// Blobs that are not here as a whole or damaged, the first hundred.
+    pub uncounted: Vec<Hash>,
+}
+
 /// Who needs each entry. Eight bytes at most for each chunk of the store, and a bit for each that the one needs who is
 /// asked.
 #[derive(Debug, Default)]
@@ -41,14 +61,27 @@ struct Needs {
     needed_by: HashMap<PackNumber, Vec<u32>>,
     /// Of those who were asked so far; the last one is asked now.
     shares: Vec<Share>,
+    uncounted: Vec<Hash>,
     /// What the last one was found to need.
     found: HashMap<PackNumber, Bits>,
 }
 
 impl Needs {
-    fn ask_next(&mut self, logical_bytes: u64) {
-        self.shares.push(Share { logical_bytes, ..Share::default() });
+    fn ask_next(&mut self) {
+        self.shares.push(Share::default());
         self.found = HashMap::new();
+    }
+
+    /// The one who is asked.
+    fn asked(&mut self) -> &mut Share {
+        self.shares.last_mut().expect("somebody is asked")
+    }
+
+    fn not_counted(&mut self, blob: &Hash) {
+        self.asked().uncounted_blobs += 1;
+        if self.uncounted.len() < NAMED && !self.uncounted.contains(blob) {
+            self.uncounted.push(*blob);
+        }
     }
 }
 
@@ -80,25 +113,52 @@ impl Visit for Needs {
 }
 
 impl BlobStore {
-    /// What each of several needs, who are given by all blobs that they need. Others can read and write meanwhile.
+    /// What each of several needs, who are given by all blobs that they need. Others can read and write meanwhile, and
+    /// collections come in between.
+    ///
+    /// What is needed is told apart by where it lies, so nothing that was counted may be moved before the end. While it holds its
+    /// turn nothing is; in between it lets others in who wait, and begins anew when one of them moved something. No collection
+    /// has to wait for it to be safe: it only reads, as others do at any time.
     ///
     /// # Errors
-    /// Failures of the disk, damage that hides what a blob needs, and [`BlobError::Index`].
-    pub async fn shares(&self, needs: &[Vec<Hash>]) -> Result<Vec<Share>, BlobError> {
-        // Nothing moves meanwhile.
-        let _turn = self.inner().housekeeping.lock().await;
-        let mut all = Needs::default();
-        for blobs in needs {
-            let mut logical_bytes = 0;
-            for blob in blobs {
-                tokio::task::coop::consume_budget().await;
-                logical_bytes += self.size(blob)?.map_or(0, |size| size.0);
-            }
-            all.ask_next(logical_bytes);
-            for blob in blobs {
-                self.walk_if_there(blob, &mut all).await?;
+    /// Failures of the disk other than damage, which is told in the result, and [`BlobError::Index`].
+    pub async fn shares(&self, needs: &[Vec<Hash>]) -> Result<Shares, BlobError> {
+        for _ in 0..ANEW {
+            if let Some(shares) = self.count_shares(needs, TURN).await? {
+                return Ok(shares);
             }
         }
-        Ok(all.shares)
+        let shares = self.count_shares(needs, u64::MAX).await?;
+        Ok(shares.expect("nothing is moved in a single turn"))
+    }
+
+    /// Counts in turns of so many chunks; none when something was moved between two of them.
+    async fn count_shares(&self, needs: &[Vec<Hash>], turn: u64) -> Result<Option<Shares>, BlobError> {
+        let mut moved = self.inner().housekeeping.lock().await;
+        let (began, mut left, mut all) = (*moved, turn, Needs::default());
+        for blobs in needs {
+            all.ask_next();
+            for blob in blobs {
+                if left == 0 {
+                    drop(moved);
+                    // Whoever has waited for longer comes first.
+                    moved = self.inner().housekeeping.lock().await;
+                    if *moved != began {
+                        return Ok(None);
+                    }
+                    left = turn;
+                }
+                let size = self.size(blob)?.map_or(0, |size| size.0);
+                left = left.saturating_sub(1 + size / CHUNK);
+                all.asked().logical_bytes += size;
+                let walked = self.walk_if_there(blob, &mut all).await;
+                match walked {
+                    Ok(true) => {}
+                    Ok(false) | Err(BlobError::Damaged { .. }) => all.not_counted(blob),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(Some(Shares { each: all.shares, uncounted: all.uncounted }))
     }
 }

@@ -88,8 +88,9 @@ pub(crate) struct Inner {
     pub(crate) cache: FrameCache,
     /// Who goes on reading in which pack of a local folder.
     runs: Runs,
-    /// Held by a collection or a repair.
-    pub(crate) housekeeping: tokio::sync::Mutex<()>,
+    /// Held by whoever may move what lies in packs, and by whoever needs it not to be moved. The number changes when something
+    /// may have been.
+    pub(crate) housekeeping: tokio::sync::Mutex<u64>,
     /// Whether the packs lie in a folder of this machine.
     pub(crate) is_local: bool,
     damaged: RwLock<Damaged>,

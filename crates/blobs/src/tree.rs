@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use pumasi_log::{DirectWriter, RealDisk};
+use pumasi_log::{DirectWriter, RealDisk, write_sparse};
 use pumasi_types::{ByteSize, Hash};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, statat};
 use rustix::io::Errno;
@@ -343,7 +343,7 @@ struct Wanted {
 }
 
 /// Writes what was put to `path`, which must not exist, or be an empty folder where a folder is written.
-/// `progress` is told of bytes as they are written.
+/// Blocks of zeros become holes. `progress` is told of bytes as they are written.
 ///
 /// # Errors
 /// [`BlobError::Folder`] for what cannot be written, [`BlobError::Listing`], else as [`BlobStore::stream`].
@@ -486,8 +486,12 @@ fn write_small(wanted: &Wanted, content: &[u8]) -> Result<(), BlobError> {
     if wanted.listed.what == What::Link {
         return symlink(std::ffi::OsStr::from_bytes(content), &wanted.path).map_err(failed);
     }
-    let mut file = File::create_new(&wanted.path).map_err(failed)?;
-    file.write_all(content).map_err(failed)?;
+    let file = File::create_new(&wanted.path).map_err(failed)?;
+    write_sparse(&file, 0, content).map_err(failed)?;
+    if content.last() == Some(&0) {
+        // It may end with a hole.
+        file.set_len(content.len() as u64).map_err(failed)?;
+    }
     finish(&file, wanted)
 }
 

@@ -363,6 +363,36 @@ async fn others_have_their_turn_between_many_small_blobs() {
     other.abort();
 }
 
+/// What is needed is told apart by where it lies, and a collection moves that: a count that it comes into begins anew.
+#[tokio::test]
+async fn a_collection_comes_into_a_count_that_is_right_all_the_same() {
+    let (dir, objects) = (tempfile::tempdir().unwrap(), Arc::new(Unreliable::new()));
+    let store = BlobStore::open_on(dir.path(), objects, options(Duration(0))).await.unwrap();
+    let mut roots = Vec::new();
+    // Many small packs are put together.
+    for n in 0..12 {
+        roots.push(store.put(noise(n, 1_000)).await.unwrap());
+    }
+    // More than one turn of others between the two who need the same.
+    let needs = [vec![roots[0]], vec![roots[1]; 20_000], vec![roots[0]]];
+    let over = std::sync::Mutex::new(Vec::new());
+    let counting = async {
+        let shares = store.shares(&needs).await.unwrap();
+        over.lock().unwrap().push("count");
+        shares
+    };
+    let collecting = async {
+        let collected = store.collect(stream::iter(roots.clone())).await.unwrap();
+        over.lock().unwrap().push("collection");
+        collected
+    };
+    let (shares, collected) = tokio::join!(counting, collecting);
+    assert!(collected.packs_removed >= 12, "{collected:?}");
+    assert_eq!(*over.lock().unwrap(), ["collection", "count"], "it does not wait for all of the count");
+    let told: Vec<_> = shares.each.iter().map(|share| (share.own_bytes, share.shared_bytes)).collect();
+    assert_eq!((told, shares.uncounted), (vec![(0, 1_000), (1_000, 0), (0, 1_000)], vec![]));
+}
+
 /// 300 MiB of zeros are 9,600 times the same chunk: more than one list has place for.
 #[tokio::test]
 async fn a_blob_of_lists_is_stored_collected_and_read() {

@@ -313,6 +313,52 @@ async fn folders_come_back_as_they_were() {
     assert!(matches!(wrong, Err(BlobError::Listing { .. })));
 }
 
+#[tokio::test]
+async fn what_cannot_be_counted_is_named_and_the_rest_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    let broken = store.put(noise(1, 9 << 20)).await.unwrap();
+    let sound = store.put(noise(2, 20_000)).await.unwrap();
+    drop(store);
+    // The list of its chunks lies alone in the smallest.
+    flip(&packs(dir.path())[0], 10);
+    let store = BlobStore::open(dir.path()).await.unwrap();
+    for known in [false, true] {
+        let shares = store.shares(&[vec![broken, sound], vec![sound]]).await.unwrap();
+        assert_eq!(shares.uncounted, [broken], "known to be damaged: {known}");
+        let told: Vec<_> =
+            shares.each.iter().map(|share| (share.uncounted_blobs, share.shared_bytes)).collect();
+        assert_eq!(told, [(1, 20_000), (0, 20_000)]);
+    }
+}
+
+#[tokio::test]
+async fn holes_come_back_as_holes() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    use pumasi_blobs::listing::What;
+    use pumasi_blobs::tree;
+
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::create_dir(&from).unwrap();
+    // One that is written whole and one that is written in pieces; both end with a hole.
+    for (name, length) in [("small", 1 << 20), ("large", 16 << 20)] {
+        let file = fs::File::create(from.join(name)).unwrap();
+        file.set_len(length).unwrap();
+        file.write_all_at(b"begin", 0).unwrap();
+        file.write_all_at(&noise(1, 20_000), length / 2 + 7).unwrap();
+    }
+    let store = BlobStore::open(&dir.path().join("store")).await.unwrap();
+    let stored = tree::put(&store, &from, |_| ()).await.unwrap();
+    tree::get(&store, What::Folder, stored.blob, &to, |_| ()).await.unwrap();
+    for name in ["small", "large"] {
+        assert!(fs::read(from.join(name)).unwrap() == fs::read(to.join(name)).unwrap(), "{name}");
+        let bytes = fs::metadata(to.join(name)).unwrap().blocks() * 512;
+        assert!(bytes < 256 << 10, "{name}: {bytes} bytes are on disk");
+    }
+}
+
 /// A walk through much takes long, and is not far ahead of what is put.
 #[tokio::test]
 async fn what_changes_before_its_turn_is_put_as_it_is_then() {

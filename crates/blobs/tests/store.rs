@@ -223,7 +223,10 @@ async fn what_each_needs_alone_is_told() {
     let second = store.put([&shared[..], &other].concat().into()).await.unwrap();
     let small = store.put(noise(4, 100)).await.unwrap();
     let needs = [vec![first, first], vec![second, small], vec![Hash::of(b"not here"), small], vec![]];
-    let shares = store.shares(&needs).await.unwrap();
+    let counted = store.shares(&needs).await.unwrap();
+    assert_eq!(counted.uncounted, [Hash::of(b"not here")]);
+    let shares = counted.each;
+    assert_eq!(shares.iter().map(|share| share.uncounted_blobs).collect::<Vec<_>>(), [0, 0, 1, 0]);
     let logical: Vec<u64> = shares.iter().map(|share| share.logical_bytes).collect();
     assert_eq!(logical, [6 << 20, (3 << 20) + 100, 100, 0]);
     // Its end, the chunk in which that begins, and the list of its chunks.
@@ -236,10 +239,10 @@ async fn what_each_needs_alone_is_told() {
     assert!(shares[0].shared_bytes + shares[0].own_bytes < 3_200_000, "{shares:?}");
     assert_eq!((shares[2].shared_bytes, shares[3].shared_bytes), (100, 0));
     assert_eq!(shares[0].saved_bytes(), (6 << 20) - shares[0].own_bytes);
-    let alone = store.shares(&[vec![first], vec![small]]).await.unwrap();
+    let alone = store.shares(&[vec![first], vec![small]]).await.unwrap().each;
     assert!(alone[0].own_bytes >= 3 << 20 && alone[1].own_bytes == 100, "{alone:?}");
     // What several need is nobody's own, in whatever order they are asked.
-    let all = store.shares(&[vec![second], vec![first], vec![first], vec![second]]).await.unwrap();
+    let all = store.shares(&[vec![second], vec![first], vec![first], vec![second]]).await.unwrap().each;
     assert!(all.iter().all(|share| share.own_bytes == 0), "{all:?}");
     // Its bytes, and one list of their chunks.
     assert!(all.iter().all(|share| (3 << 20..3_200_000).contains(&share.shared_bytes)), "{all:?}");

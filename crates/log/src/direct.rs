@@ -1,5 +1,5 @@
 //! A large file that is written once, from its beginning to its end, past the page cache: filling pages with what nobody
-//! reads soon costs more than the writing, and takes them from what is read.
+//! reads soon costs more than the writing, and takes them from what is read. Blocks of zeros become holes.
 
 use std::io;
 use std::path::Path;
@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::buffer::AlignedBuf;
 use crate::disk::{Disk, DiskFile, Mode};
 use crate::format::BLOCK;
+use crate::sparse::write_sparse;
 
 /// Bytes that are written at once.
 const PIECE: usize = 1 << 20;
@@ -41,7 +42,7 @@ impl DirectWriter {
             self.filled += now.len();
             bytes = later;
             if self.filled == PIECE {
-                self.file.write_all_at(&self.piece, self.written)?;
+                write_sparse(&*self.file, self.written, &self.piece)?;
                 self.written += PIECE as u64;
                 self.filled = 0;
             }
@@ -56,12 +57,13 @@ impl DirectWriter {
     pub fn finish(mut self) -> io::Result<Box<dyn DiskFile>> {
         let length = self.written + self.filled as u64;
         if self.filled > 0 {
-            // Whole blocks only; what is too much is cut off again.
+            // Whole blocks only.
             let blocks = self.filled.next_multiple_of(BLOCK as usize);
             self.piece[self.filled..blocks].fill(0);
-            self.file.write_all_at(&self.piece[..blocks], self.written)?;
-            self.file.set_len(length)?;
+            write_sparse(&*self.file, self.written, &self.piece[..blocks])?;
         }
+        // What the last block has too much is cut off, and a hole at the end becomes part of the file.
+        self.file.set_len(length)?;
         Ok(self.file)
     }
 }
@@ -83,5 +85,24 @@ mod tests {
             assert!(std::fs::read(&path).unwrap() == bytes, "{length}");
         }
         assert!(DirectWriter::create(&RealDisk, &dir.path().join("1")).is_err(), "it is there");
+    }
+
+    #[test]
+    fn zeros_are_holes_also_at_the_end() {
+        use std::os::unix::fs::MetadataExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        for length in [BLOCK as usize, 4 * PIECE, 4 * PIECE + 5] {
+            let mut bytes = vec![0; length];
+            bytes[100] = 1;
+            bytes[length / 2] = 2;
+            let path = dir.path().join(length.to_string());
+            let mut writer = DirectWriter::create(&RealDisk, &path).unwrap();
+            bytes.chunks(1_000_003).for_each(|part| writer.write(part).unwrap());
+            writer.finish().unwrap();
+            assert!(std::fs::read(&path).unwrap() == bytes, "{length}");
+            let blocks = std::fs::metadata(&path).unwrap().blocks();
+            assert!(blocks * 512 < 1 << 20, "{length}: {blocks} blocks of 512 bytes are on disk");
+        }
     }
 }

@@ -28,6 +28,7 @@ mod mark;
 mod recover;
 mod snapshot;
 mod space;
+mod sparse;
 mod verify;
 mod walk;
 mod writer;
@@ -43,6 +44,7 @@ pub use failure::FirstFailure;
 pub use file::{FileLog, FileLogOptions, Note, Opened};
 pub use growing::Growing;
 pub use snapshot::{FoundSnapshot, Snapshot, SnapshotError, SnapshotFile, SnapshotStore};
+pub use sparse::write_sparse;
 pub use verify::{Report, SegmentReport, UnfinishedTail, show, show_on, verify, verify_on};
 
 /// The place of an entry in its log, counted from 1; 0 stands before the first entry.

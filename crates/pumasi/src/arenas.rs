@@ -1,6 +1,6 @@
 //! glibc's malloc gives threads arenas of their own, up to eight for each core, and what is freed stays in its arena: storing a
-//! million files then takes three times the memory that it needs. How many there may be is read from the environment when a
-//! program begins, so this one begins again.
+//! million files then takes three times the memory that it needs, here and in a hub. How many there may be is read from the
+//! environment when a program begins, so this one begins again, as the same process.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

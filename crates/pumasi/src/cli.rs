@@ -98,9 +98,13 @@ impl Cli {
         Output::new(self.json, self.quiet)
     }
 
-    /// Whether it hands much memory from thread to thread.
+    /// Whether it hands much memory from thread to thread, or does so for days.
     pub(crate) fn fills_memory(&self) -> bool {
-        matches!(self.command, Command::Store(_))
+        #[cfg(feature = "mount")]
+        if matches!(self.command, Command::Mount(_)) {
+            return true;
+        }
+        matches!(self.command, Command::Serve(_) | Command::Join(_) | Command::Store(_))
     }
 
     /// Whether it has work for all cores; anything else is quicker on one thread.

@@ -1,7 +1,7 @@
 //! The program as a process, for what needs no hub: exit codes, where results and messages go, damage.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -259,6 +259,13 @@ fn a_store_takes_and_gives_streams() {
     home.file("data/a.txt", "the same");
     home.file("data/below/b.txt", "the same");
     assert_eq!(json(&["put", "data"], b"")["files"], 2);
+    std::os::unix::fs::symlink("data/a.txt", home.path().join("way")).unwrap();
+    // A link, and a file that holds the same bytes.
+    assert_eq!(json(&["put", "way"], b"")["kind"], "link");
+    works(&["put", "-", "--name", "text"], b"data/a.txt");
+    assert!(works(&["get", "text", "-"], b"") == b"data/a.txt");
+    works(&["get", "way", "way-back"], b"");
+    assert_eq!(fs::read_link(home.path().join("way-back")).unwrap(), Path::new("data/a.txt"));
     let noise: Vec<u8> =
         (0..5_000_000_u64).flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect();
     let put = json(&["put", "-", "--name", "noise"], &noise);
@@ -269,11 +276,12 @@ fn a_store_takes_and_gives_streams() {
     assert_eq!(fs::read_to_string(home.path().join("back/below/b.txt")).unwrap(), "the same");
     let names: Vec<_> =
         json(&["ls"], b"").as_array().unwrap().iter().map(|named| named["name"].clone()).collect();
-    assert_eq!(names, ["again", "data", "noise"]);
+    assert_eq!(names, ["again", "data", "noise", "text", "way"]);
 
     for (arguments, wanted) in [
         (&["put", "-"][..], "give one with --name"),
         (&["get", "data", "-"], "is a folder"),
+        (&["get", "way", "-"], "cannot write way to standard output: it is a symbolic link"),
         (&["get", "nobody", "x"], "nobody"),
         (&["get", "noise", "back"], "back"),
         (&["put", "nowhere"], "nowhere"),
@@ -285,6 +293,27 @@ fn a_store_takes_and_gives_streams() {
     let output = unreadable.stdin(fs::File::open(home.path()).unwrap()).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && error.contains("cannot read standard input"), "{error}");
+}
+
+/// The hub is the process that was started, so whoever supervises it knows its number.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hub_has_two_arenas_unless_it_is_told_otherwise() {
+    for (given, wanted) in [(None, "2"), (Some("7"), "7")] {
+        let home = Home::new();
+        let mut command = home.command(&["serve", "--no-tls", "--listen", "127.0.0.1:0", "--data", "hub"]);
+        command.envs(given.map(|arenas| ("MALLOC_ARENA_MAX", arenas)));
+        let mut hub = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(hub.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let environment = fs::read(format!("/proc/{}/environ", hub.id())).unwrap();
+        hub.kill().unwrap();
+        hub.wait().unwrap();
+        assert!(said.starts_with("hub at http://127.0.0.1:"), "{said}");
+        let wanted = format!("MALLOC_ARENA_MAX={wanted}");
+        let found = environment.split(|byte| *byte == 0).any(|line| line == wanted.as_bytes());
+        assert!(found, "{wanted} is not in {:?}", String::from_utf8_lossy(&environment));
+    }
 }
 
 /// Numbers that compress a little, in lines.
@@ -355,4 +384,13 @@ fn a_store_tells_who_saves_what_and_names_damage() {
     assert!(stats()["unique_bytes"].as_u64() < Some(1_000_000), "{}", stats());
     ok(&["check", "--read-data"]);
     ok(&["get", "b", "b-again"]);
+
+    // The rest is told though nobody knows what lies in the folder any more; only nothing is removed then.
+    for pack in fs::read_dir(home.path().join("s/packs")).unwrap() {
+        fs::remove_file(pack.unwrap().path()).unwrap();
+    }
+    let told = run(&["stats", "--names"]);
+    let warned = String::from_utf8(told.stderr).unwrap();
+    assert!(told.status.success() && warned.contains("what lies in b is not counted"), "{warned}");
+    assert!(!run(&["gc"]).status.success());
 }

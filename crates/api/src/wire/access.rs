@@ -1,6 +1,6 @@
 //! JSON bodies of the access log: lines of its file, and answers with them.
 
-use pumasi_types::{AccountId, LinkId, SpaceId};
+use pumasi_types::{AccountId, JobId, LinkId, SpaceId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -67,7 +67,11 @@ pub struct AccessEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub space_id: Option<SpaceId>,
-    /// The path or key, or the folder of all that was asked for; cut when it is long.
+    /// The job whose inputs or results were asked for, as `path` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub job: Option<JobId>,
+    /// The path or key, or the folder of all that was asked for; cut when it is long. Of a job `inputs` or `results`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The blob that was asked for by its hash.

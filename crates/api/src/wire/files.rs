@@ -533,6 +533,10 @@ pub struct StoreSpaces {
     /// A page of the spaces in which something lies, by number; absent while it is counted: ask again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spaces: Option<Vec<SpaceShare>>,
+    /// Blobs of any space that are lost, or so damaged that nobody can tell what they need; the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub uncounted: Vec<Hash>,
     /// Give this as `after` to read on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
@@ -561,6 +565,9 @@ pub struct SpaceShare {
     pub shared_bytes: u64,
     /// Bytes that need not be kept for it alone, because others or it itself have the same: all but its own.
     pub saved_bytes: u64,
+    /// How many of its blobs are lost or damaged, so that not all of what they need is counted.
+    #[serde(default)]
+    pub uncounted_blobs: u64,
 }
 
 /// A collection; operators only.

@@ -1,5 +1,5 @@
-//! The access log of the shared store: who read and listed what, and who was refused; what is changed stands in the log of
-//! commands.
+//! The access log of the shared store: who read and listed what, and who was refused, also of what jobs keep in it; what is
+//! changed stands in the log of commands.
 //!
 //! ```text
 //! request ── trail: who, what, where, why not ──► table of the minute ── once a minute ──► disk: access.log, access.log.1
@@ -28,7 +28,9 @@ use pumasi_types::{AccountId, ByteSize, SpaceId};
 use self::disk::{Disk, Page};
 use self::table::Table;
 use self::trail::Trail;
-pub(crate) use self::trail::{Refused, called_by, came_by, looked, reads, reads_all, refused, wants};
+pub(crate) use self::trail::{
+    Refused, by_machine, called_by, came_by, looked, reads, reads_all, reads_results, refused, wants,
+};
 use crate::ServeError;
 use crate::cell;
 use crate::http::Peer;
@@ -189,6 +191,7 @@ fn blank(what: AccessWhat) -> AccessEntry {
         what,
         space: None,
         space_id: None,
+        job: None,
         path: None,
         blob: None,
         refused: None,
@@ -199,7 +202,7 @@ fn address_of(request: &Request) -> IpAddr {
     request.extensions().get::<Peer>().map_or(IpAddr::from([0; 4]), |peer| peer.0)
 }
 
-/// Notes what becomes of requests for files, blobs, links and the store.
+/// Notes what becomes of requests for files, blobs, links, the store, and inputs and results of jobs.
 pub(crate) async fn watch(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
     let trail = hub.access.0.as_ref().and_then(|_| Trail::of(&request, address_of(&request)));
     hub.access.follow(trail, next.run(request)).await

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::extract::{MatchedPath, Query, Request};
 use axum::http::{Method, StatusCode};
 use pumasi_api::wire::access::{AccessBy, AccessEntry, AccessWhat};
-use pumasi_types::{AccountId, FilePath, LinkId, SpaceId};
+use pumasi_types::{AccountId, FilePath, JobId, LinkId, SpaceId};
 use serde::Deserialize;
 
 use super::table::Visitor;
@@ -17,6 +17,9 @@ use crate::server::neighbourhood;
 
 /// Characters of a name or path that are noted.
 const NAME: usize = 256;
+/// What is read of a job.
+const INPUTS: &str = "inputs";
+const RESULTS: &str = "results";
 /// Decisions that are noted of one request: copies try again when others are quicker.
 const LOOKS: usize = 8;
 
@@ -40,6 +43,7 @@ struct Noted {
     link: Option<LinkId>,
     /// As the request names it.
     space: Option<String>,
+    job: Option<JobId>,
     path: Option<String>,
     blob: Option<String>,
     /// The code of a refusal, if that does not stand in the answer.
@@ -48,6 +52,7 @@ struct Noted {
 }
 
 /// Somebody was let into a space, or was not.
+#[derive(Default)]
 struct Look {
     space: Option<String>,
     id: Option<SpaceId>,
@@ -56,6 +61,8 @@ struct Look {
     reads: bool,
     /// What, if the request does not name it.
     path: Option<String>,
+    /// It is read of this job, and in no space.
+    job: Option<JobId>,
 }
 
 /// The code of the refusal in an answer.
@@ -77,6 +84,7 @@ impl Trail {
             account: None,
             link: None,
             space: None,
+            job: None,
             path: None,
             blob: None,
             refused: None,
@@ -94,15 +102,19 @@ impl Trail {
         if by == AccessBy::Files {
             let mut noted = trail.noted();
             noted.quiet |= route.starts_with("/v1/store");
+            let Query(asked) = Query::<Asked>::try_from_uri(request.uri()).unwrap_or_default();
+            noted.path = asked.path.or(asked.prefix).filter(|path| !path.is_empty()).map(|path| cut(&path));
             // `/v1/spaces/NAME/…`: as it stands there, which is as it is called where such a space can be.
             let third = request.uri().path().split('/').nth(3).map(cut);
             if route.starts_with("/v1/spaces/{space}") {
                 noted.space = third;
             } else if route.starts_with("/v1/blobs/{hash}") {
                 noted.blob = third;
+            } else if route.starts_with("/v1/jobs/{job}") {
+                // One line for each job, however many tasks it has.
+                noted.job = third.and_then(|job| job.parse().ok());
+                noted.path = Some(if route.contains("/inputs/") { INPUTS } else { RESULTS }.to_owned());
             }
-            let Query(asked) = Query::<Asked>::try_from_uri(request.uri()).unwrap_or_default();
-            noted.path = asked.path.or(asked.prefix).filter(|path| !path.is_empty()).map(|path| cut(&path));
         }
         Some(trail)
     }
@@ -143,6 +155,7 @@ impl Trail {
             link: noted.link,
             address: Some(self.address.to_string()),
             by: Some(self.by),
+            job: noted.job,
             path: noted.path.clone(),
             blob: noted.blob.clone(),
             refused,
@@ -152,6 +165,7 @@ impl Trail {
             what: if look.reads { AccessWhat::Read } else { noted.what },
             space: look.space.clone(),
             space_id: look.id,
+            job: look.job.or(all.job),
             path: look.path.clone().or_else(|| all.path.clone()),
             refused: look.refused.map(str::to_owned).or_else(|| all.refused.clone()),
             ..all.clone()
@@ -162,8 +176,8 @@ impl Trail {
             .filter(|(entry, look)| tells(entry, noted.quiet && !look.reads))
             .map(|(entry, _)| entry)
             .collect();
-        let reads_blob = noted.blob.is_some() && noted.what == AccessWhat::Read;
-        if noted.looks.is_empty() && tells(&all, !reads_blob) {
+        let reads_bytes = noted.what == AccessWhat::Read && (noted.blob.is_some() || noted.job.is_some());
+        if noted.looks.is_empty() && tells(&all, noted.quiet || !reads_bytes) {
             told.push(AccessEntry { space: noted.space.clone(), ..all });
         }
         told
@@ -186,6 +200,12 @@ fn purpose(method: &Method, route: &str) -> Option<(AccessBy, AccessWhat)> {
         "/v1/spaces/{space}/content" | "/v1/blobs/{hash}" | "/v1/blobs/{hash}/chunks" if looks => {
             (AccessBy::Files, AccessWhat::Read)
         }
+        "/v1/jobs/{job}/results"
+        | "/v1/jobs/{job}/inputs/{hash}"
+        | "/v1/jobs/{job}/inputs/{hash}/chunks"
+        | "/v1/jobs/{job}/tasks/{task}/output"
+        | "/v1/jobs/{job}/tasks/{task}/stdout"
+        | "/v1/jobs/{job}/tasks/{task}/stderr" => (AccessBy::Files, AccessWhat::Read),
         _ if !STORE.iter().any(|begin| route.starts_with(begin)) => return None,
         _ if looks => (AccessBy::Files, AccessWhat::List),
         _ => (AccessBy::Files, AccessWhat::Change),
@@ -219,7 +239,7 @@ pub(crate) fn called_by(account: AccountId) {
 pub(crate) fn looked(space: &str, id: Option<SpaceId>, refused: Option<&'static str>) {
     note(|noted| {
         if noted.looks.len() < LOOKS {
-            noted.looks.push(Look { space: Some(cut(space)), id, refused, reads: false, path: None });
+            noted.looks.push(Look { space: Some(cut(space)), id, refused, ..Look::default() });
         }
     });
 }
@@ -233,7 +253,22 @@ pub(crate) fn reads(path: &str) {
     });
 }
 
-/// The same for several files: the folder in which all of them lie, or the one.
+/// Besides what the request is for, it reads results of this job.
+pub(crate) fn reads_results(job: JobId) {
+    note(|noted| {
+        if noted.looks.len() < LOOKS {
+            let path = Some(RESULTS.to_owned());
+            noted.looks.push(Look { reads: true, path, job: Some(job), ..Look::default() });
+        }
+    });
+}
+
+/// It is a machine that reads what its runs need, and nobody: that is told only when it is refused.
+pub(crate) fn by_machine() {
+    note(|noted| noted.quiet = true);
+}
+
+/// Where the caller was let in last, several files are read: the folder in which all of them lie, or the one.
 pub(crate) fn reads_all(paths: &[FilePath]) {
     let Some((first, others)) = paths.split_first() else { return };
     let mut common = first.as_str();
@@ -254,7 +289,7 @@ pub(crate) fn came_by(link: LinkId, space: SpaceId, path: &FilePath) {
     note(|noted| {
         noted.link = Some(link);
         noted.path = Some(cut(path.as_str()));
-        noted.looks = vec![Look { space: None, id: Some(space), refused: None, reads: false, path: None }];
+        noted.looks = vec![Look { id: Some(space), ..Look::default() }];
     });
 }
 
@@ -316,6 +351,26 @@ mod tests {
         assert_eq!(copied.len(), 1);
         assert_eq!((copied[0].what, copied[0].path.as_deref()), (AccessWhat::Read, Some("a/b")));
         assert_eq!(copied[0].space.as_deref(), Some("from"));
+    }
+
+    #[tokio::test]
+    async fn what_is_read_of_a_job_is_told_unless_a_machine_reads() {
+        let read = || note(|noted| noted.job = Some(JobId(7)));
+        let owner = told(AccessWhat::Read, 200, read).await;
+        assert_eq!((owner.len(), owner[0].job), (1, Some(JobId(7))));
+        let machine = || {
+            read();
+            by_machine();
+        };
+        assert!(told(AccessWhat::Read, 200, machine).await.is_empty());
+        assert_eq!(told(AccessWhat::Read, 404, machine).await.len(), 1, "refused is refused");
+        let put = told(AccessWhat::Change, 200, || {
+            looked("lab", Some(SpaceId(1)), None);
+            reads_results(JobId(7));
+        });
+        let put = put.await;
+        assert_eq!((put.len(), put[0].job, put[0].space_id), (1, Some(JobId(7)), None));
+        assert_eq!((put[0].what, put[0].path.as_deref()), (AccessWhat::Read, Some(RESULTS)));
     }
 
     #[tokio::test]

@@ -17,8 +17,8 @@ use super::ApiError;
 use super::chunks::page;
 use super::extract::{Caller, Path, Query};
 use super::task_list::LINE_BYTES_MAX;
-use crate::auth;
 use crate::server::Hub;
+use crate::{access, auth};
 
 /// Which bytes of an input, and where the job names it.
 #[derive(Deserialize)]
@@ -122,15 +122,19 @@ async fn authorise(
         hash.parse().map_err(|error: pumasi_types::ParseHashError| ApiError::invalid(error.to_string()))?;
     let look = move |state: &pumasi_core::State| {
         let job = state.job(id).ok_or(Refusal::NoJob { job: id })?;
-        let may_read =
-            job.owner == caller.account || caller.is_operator() || state.works_on(caller.account, id);
-        match may_read {
-            true => Ok(Named::look(job, &hash)),
+        let works = state.works_on(caller.account, id);
+        match works || job.owner == caller.account || caller.is_operator() {
+            true => Ok((Named::look(job, &hash), works)),
             // A job that somebody may not see looks as in all other places.
             false => Err(Refusal::NotYours { what: format!("job {id}") }),
         }
     };
-    let is_named = match (hub.cell.read(look).await??, line) {
+    let (named, works) = hub.cell.read(look).await??;
+    if works {
+        // Its machines come with the same token.
+        access::by_machine();
+    }
+    let is_named = match (named, line) {
         (Named::ByOrder, _) => true,
         (Named::InList(list), Some(line)) => names(hub, &list, line, &hash).await?,
         (Named::InList(_) | Named::Nowhere, _) => false,

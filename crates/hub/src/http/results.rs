@@ -21,6 +21,7 @@ use pumasi_types::{AccountId, FilePath, Hash, JobId, SpaceId, TaskIndex, Version
 use super::extract::{Body, Caller, Path};
 use super::tasks::no_output;
 use super::{ApiError, file_views, views};
+use crate::access;
 use crate::limits::Share;
 use crate::results::Piece;
 use crate::server::Hub;
@@ -99,6 +100,7 @@ pub(super) async fn put(
 ) -> Result<Json<ResultsPut>, ApiError> {
     let space = hub.open_space(caller.account, &space, Access::Write).await?;
     let _place = at_work(&hub, caller.account)?;
+    access::reads_results(job);
     let outputs = outputs(&hub, caller.account, job, tasks.iter().map(|task| task.task).collect()).await?;
     let mut wanted = tasks.into_iter().zip(outputs);
     let (mut done, until) = (Vec::new(), Instant::now() + PATIENCE);

@@ -96,7 +96,8 @@ pub(super) struct SpacesQuery {
 
 /// What each space in which something lies needs of the hub's store, and how much of it no other does; operators only. Begins
 /// to count, or joins the count that is under way, and waits a minute at most: ask again with its `count` while `spaces` is
-/// absent, and with `count` and `after` for the next page. Others go on meanwhile, and what they change may be counted or not.
+/// absent, and with `count` and `after` for the next page. What is lost or damaged is named in `uncounted`. After a count that
+/// failed the next request begins another. Others go on meanwhile, and what they change may be counted or not.
 #[utoipa::path(get, path = "/v1/store/spaces", operation_id = "list_store_spaces",
     params(("count" = Option<u64>, Query), ("after" = Option<u32>, Query)),
     responses((status = 200, body = StoreSpaces), (status = 403, body = wire::ErrorBody)))]
@@ -109,17 +110,19 @@ pub(super) async fn spaces(
     let count = hub.space_shares.count(&hub, query.count);
     let number = count.number;
     let Some(shares) = outcome(count.course, "count what spaces need of its store").await? else {
-        return Ok(Json(StoreSpaces { count: number, spaces: None, next: None }));
+        return Ok(Json(StoreSpaces { count: number, spaces: None, uncounted: Vec::new(), next: None }));
     };
-    let first = query.after.map_or(0, |after| shares.partition_point(|(space, _)| *space <= after));
-    let end = shares.len().min(first + SPACES_MAX);
-    let next = (end < shares.len()).then(|| shares[end - 1].0);
+    let each = &shares.each;
+    let first = query.after.map_or(0, |after| each.partition_point(|(space, _)| *space <= after));
+    let end = each.len().min(first + SPACES_MAX);
+    let next = (end < each.len()).then(|| each[end - 1].0);
+    let uncounted = shares.uncounted.clone();
     let look = move |state: &pumasi_core::State| {
-        let page = &shares[first..end];
+        let page = &shares.each[first..end];
         page.iter().filter_map(|(space, share)| space_share(state, *space, share)).collect::<Vec<_>>()
     };
     let spaces = hub.cell.read(look).await?;
-    Ok(Json(StoreSpaces { count: number, spaces: Some(spaces), next }))
+    Ok(Json(StoreSpaces { count: number, spaces: Some(spaces), uncounted, next }))
 }
 
 /// What a space needs; none if it is gone.
@@ -135,5 +138,6 @@ fn space_share(state: &pumasi_core::State, id: SpaceId, share: &Share) -> Option
         own_bytes: share.own_bytes,
         shared_bytes: share.shared_bytes,
         saved_bytes: share.saved_bytes(),
+        uncounted_blobs: share.uncounted_blobs,
     })
 }

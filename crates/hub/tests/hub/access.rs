@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use pumasi_api::client::HubClient;
 use pumasi_api::wire::access::{AccessBy, AccessEntry, AccessWhat};
 use pumasi_api::wire::files::*;
+use pumasi_api::wire::results::ResultPart;
 use pumasi_types::ByteSize;
 
 use crate::common::*;
 use crate::drive::{all, file, path, put_at};
+use crate::results::{claim, deliver, done_job};
 
 /// Everything that is told, the newest first, page by page.
 async fn accesses(client: &HubClient, space: Option<&str>) -> Vec<AccessEntry> {
@@ -124,6 +126,31 @@ async fn links_are_told_by_their_numbers_and_wrong_passwords_are_counted() {
     for secret in ["giraffe", "zebra", &open.page[3..], &closed.page[3..], "never-made"] {
         assert!(!log.contains(secret), "{secret}");
     }
+}
+
+#[tokio::test]
+async fn who_reads_results_of_a_job_is_told_to_operators() {
+    let hub = TestHub::new().await;
+    let (alice, eve, operator) =
+        (hub.researcher("alice", "200").await, hub.researcher("eve", "1").await, hub.operator());
+    let job = done_job(&hub, &alice).await;
+    let stdout = format!("/v1/jobs/{job}/tasks/0/stdout");
+    for client in [&alice, &operator] {
+        assert_eq!(client.get_bytes(&stdout, 100).await.unwrap(), "first");
+    }
+    assert_eq!(refusal(eve.get_bytes(&stdout, 100).await).0, 403);
+    alice.make_space(&NewSpace { name: "lab".to_owned(), keep_ms: None }, None).await.unwrap();
+    deliver(&alice, "lab", job, &[(0, "x")]).await;
+    claim(&alice, job, &[(0, ResultPart::Stdout), (1, ResultPart::Output)]).await;
+    let told = accesses(&operator, None).await;
+    let mut of_job: Vec<_> =
+        told.iter().filter(|entry| entry.job == Some(job)).map(|entry| (deed(entry), entry.times)).collect();
+    of_job.sort_by_key(|((name, ..), _)| *name);
+    let read = |name, times, refused| ((name, AccessWhat::Read, "results", refused), times);
+    let wanted = [read("alice", 3, ""), read("eve", 1, "not_yours"), read("operator", 1, "")];
+    assert_eq!(of_job, wanted, "{told:?}");
+    let lab = accesses(&alice, Some("lab")).await;
+    assert!(lab.iter().all(|entry| entry.job.is_none()), "{lab:?}");
 }
 
 #[tokio::test]

@@ -462,6 +462,19 @@ async fn inputs_are_read_by_who_ordered_and_by_who_has_a_run_as_long_as_he_has_i
     assert_eq!(wait(&alice, &ordered).await.state, "succeeded");
     assert_eq!(refusal(bob.input(&inputs[1], 1 << 20).await).1, "not_yours", "his runs are over");
     assert!(alice.input(&inputs[2], 1 << 20).await.is_ok());
+
+    let told = hub.operator().accesses(None, None, 1_000).await.unwrap().entries;
+    let times = |name: &str, refused: bool| -> u64 {
+        let of_job = told.iter().filter(|entry| entry.job == Some(ordered.id));
+        let alike = of_job.filter(|entry| {
+            (entry.account_name.as_deref(), entry.refused.is_some()) == (Some(name), refused)
+                && entry.path.as_deref() == Some("inputs")
+        });
+        alike.map(|entry| entry.times).sum()
+    };
+    assert!(times("alice", false) >= 8 && times("operator", false) >= 7, "{told:?}");
+    assert_eq!((times("bob", false), times("carol", false)), (0, 0), "machines are nobody: {told:?}");
+    assert!(times("bob", true) >= 11 && times("carol", true) >= 2, "{told:?}");
 }
 
 #[tokio::test]

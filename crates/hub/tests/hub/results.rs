@@ -33,7 +33,7 @@ fn outputs() -> [TaskOutput; 3] {
 }
 
 /// A job of alice's with four tasks, of which three are done.
-async fn done_job(hub: &TestHub, alice: &HubClient) -> JobId {
+pub(crate) async fn done_job(hub: &TestHub, alice: &HubClient) -> JobId {
     let owner = hub.owner("owner").await;
     let ordered = submit(alice, 4, "100").await;
     let mut worker = FakeWorker::attach(&owner, hello(1, 3)).await;
@@ -55,12 +55,17 @@ async fn done_job(hub: &TestHub, alice: &HubClient) -> JobId {
     ordered.id
 }
 
-async fn claim(client: &HubClient, job: JobId, parts: &[(u32, ResultPart)]) -> Vec<ClaimedPart> {
+pub(crate) async fn claim(client: &HubClient, job: JobId, parts: &[(u32, ResultPart)]) -> Vec<ClaimedPart> {
     let wanted = parts.iter().map(|(task, part)| WantedPart { task: TaskIndex(*task), part: part.clone() });
     client.claim_results(job, &wanted.collect::<Vec<_>>()).await.unwrap()
 }
 
-async fn deliver(client: &HubClient, space: &str, job: JobId, tasks: &[(u32, &str)]) -> Vec<ResultPut> {
+pub(crate) async fn deliver(
+    client: &HubClient,
+    space: &str,
+    job: JobId,
+    tasks: &[(u32, &str)],
+) -> Vec<ResultPut> {
     let placed = tasks.iter().map(|(task, at)| PlacedResult { task: TaskIndex(*task), path: path(at) });
     client.put_results(space, job, &placed.collect::<Vec<_>>(), |_| ()).await.unwrap()
 }

@@ -166,6 +166,20 @@ fn a_run_takes_what_a_shell_makes_of_patterns() {
 }
 
 #[test]
+fn what_runs_for_long_bounds_its_memory() {
+    for (line, wanted) in [
+        ("pumasi serve", true),
+        ("pumasi join", true),
+        ("pumasi store ls", true),
+        ("pumasi ls", false),
+        ("pumasi login pool.example", false),
+    ] {
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        assert_eq!(cli.fills_memory(), wanted, "{line}");
+    }
+}
+
+#[test]
 fn the_definitions_are_sound() {
     Cli::command().debug_assert();
 }

@@ -71,8 +71,11 @@ fn deed(entry: &AccessEntry) -> String {
     }
 }
 
-/// As files are named on the command line.
+/// As files are named on the command line, or what was read of a job.
 fn place(entry: &AccessEntry) -> String {
+    if let Some(job) = entry.job {
+        return format!("{} of job {job}", entry.path.as_deref().unwrap_or("bytes"));
+    }
     match (&entry.space, &entry.path, &entry.blob) {
         (Some(space), path, _) => format!("{space}:{}", path.as_deref().unwrap_or_default()),
         (None, Some(path), _) => path.clone(),

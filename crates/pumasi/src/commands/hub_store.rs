@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use pumasi_api::client::{ClientError, HubClient};
 use pumasi_api::wire::files::{SpaceShare, StoreStats};
-use pumasi_types::ByteSize;
+use pumasi_types::{ByteSize, Hash};
 use serde::Serialize;
 
 use crate::connect::HubArgs;
@@ -77,12 +77,22 @@ struct Told {
     stats: StoreStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     spaces: Option<Vec<SpaceShare>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    uncounted: Vec<Hash>,
 }
 
 async fn stats(client: &HubClient, spaces: bool, out: &Output) -> Result<(), CliError> {
     let stats = client.store_stats().await.map_err(CliError::hub("ask for the hub's store"))?;
-    let spaces = if spaces { Some(counted(client, out).await?) } else { None };
-    let told = Told { stats, spaces };
+    let (spaces, uncounted) = match spaces {
+        true => counted(client, out).await.map(|(spaces, uncounted)| (Some(spaces), uncounted))?,
+        false => (None, Vec::new()),
+    };
+    for blob in &uncounted {
+        out.warn(&format!(
+            "blob {blob} is lost or damaged and not counted: stop the hub and look with `pumasi store check`"
+        ));
+    }
+    let told = Told { stats, spaces, uncounted };
     out.show(&told, "", || {
         let stats = &told.stats;
         Table::facts([
@@ -107,8 +117,8 @@ async fn stats(client: &HubClient, spaces: bool, out: &Output) -> Result<(), Cli
     out.table(&table)
 }
 
-/// What each space needs; says that it is counted when that takes long.
-async fn counted(client: &HubClient, out: &Output) -> Result<Vec<SpaceShare>, CliError> {
+/// What each space needs, and blobs of which that cannot be told; says that it is counted when that takes long.
+async fn counted(client: &HubClient, out: &Output) -> Result<(Vec<SpaceShare>, Vec<Hash>), CliError> {
     let mut counting = std::pin::pin!(count(client));
     let done = match tokio::time::timeout(SOON, &mut counting).await {
         Ok(done) => done,
@@ -120,7 +130,7 @@ async fn counted(client: &HubClient, out: &Output) -> Result<Vec<SpaceShare>, Cl
     done.map_err(CliError::hub("count what each space needs of the hub's store"))
 }
 
-async fn count(client: &HubClient) -> Result<Vec<SpaceShare>, ClientError> {
+async fn count(client: &HubClient) -> Result<(Vec<SpaceShare>, Vec<Hash>), ClientError> {
     let (mut all, mut number, mut after) = (Vec::new(), None, None);
     loop {
         let page = client.store_spaces(number, after).await?;
@@ -129,7 +139,7 @@ async fn count(client: &HubClient) -> Result<Vec<SpaceShare>, ClientError> {
         all.extend(spaces);
         after = page.next;
         if after.is_none() {
-            return Ok(all);
+            return Ok((all, page.uncounted));
         }
     }
 }

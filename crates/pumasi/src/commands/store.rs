@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
 use pumasi_blobs::listing::What;
 use pumasi_blobs::names::{self, Named};
-use pumasi_blobs::{BlobError, BlobStore, Bucket, Options, Share, tree};
+use pumasi_blobs::{BlobError, BlobStore, Bucket, Options, Share, Shares, tree};
 use pumasi_types::{ByteSize, Duration, Hash};
 use serde_json::json;
 
@@ -68,7 +68,7 @@ enum StoreCommand {
     Get {
         /// Its name, or the hash of a file
         name: String,
-        /// Where to; must not exist. `-` for standard output, which gets a file, not a folder
+        /// Where to; must not exist. `-` for standard output, which gets a file, not a folder or link
         to: PathBuf,
     },
     /// List the names
@@ -149,7 +149,11 @@ async fn put(
     out: &Output,
 ) -> Result<Exit, CliError> {
     let is_input = path == Path::new("-");
-    let own = || path.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
+    // A link has a name of its own, `.` only that of what it stands for.
+    let own = || {
+        let meant = if path.file_name().is_some() { path.to_owned() } else { path.canonicalize().ok()? };
+        meant.file_name().map(|name| name.to_string_lossy().into_owned())
+    };
     let name = name.or_else(|| if is_input { None } else { own() }).unwrap_or_default();
     if !names::is_name(&name) {
         let why = "it needs a name of letters, digits, `.`, `_` and `-`: give one with --name";
@@ -182,7 +186,7 @@ async fn put(
     }
     let (bytes, new) = (ByteSize(stored.tally.bytes), ByteSize(stored.tally.new_bytes));
     let value = json!({
-        "name": named.name, "kind": kind(named.what), "hash": named.blob, "files": stored.files,
+        "name": named.name, "kind": named.what.word(), "hash": named.blob, "files": stored.files,
         "bytes": bytes.0, "new_bytes": new.0, "skipped": stored.skipped,
     });
     let text =
@@ -203,13 +207,17 @@ async fn get(store: &BlobStore, dir: &Path, name: &str, to: &Path, out: &Output)
                 format!("{name} is a folder, and standard output takes the bytes of a file"),
                 "name a folder that is to be made: `pumasi store get NAME FOLDER`",
             )),
-            _ => write_out(store, dir, &blob, out).await.map(|()| Exit::Ok),
+            What::Link => Err(CliError::usage(
+                format!("cannot write {name} to standard output: it is a symbolic link, not a file"),
+                "name what is to become the link: `pumasi store get NAME PATH`; or put what it leads to, and get that",
+            )),
+            What::File => write_out(store, dir, &blob, out).await.map(|()| Exit::Ok),
         };
     }
     let progress = Progress::start(out, "writing", Count::Bytes, 0);
     tree::get(store, what, blob, to, counting(&progress)).await.map_err(failed(dir))?;
     progress.clear();
-    let value = json!({ "kind": kind(what), "hash": blob, "path": to.display().to_string() });
+    let value = json!({ "kind": what.word(), "hash": blob, "path": to.display().to_string() });
     out.told(&value, &to.display().to_string()).map(|()| Exit::Ok)
 }
 
@@ -226,21 +234,17 @@ async fn write_out(store: &BlobStore, dir: &Path, blob: &Hash, out: &Output) -> 
     Ok(())
 }
 
-fn kind(what: What) -> &'static str {
-    if what == What::Folder { "folder" } else { "file" }
-}
-
 fn list(store: &BlobStore, dir: &Path, out: &Output) -> Result<Exit, CliError> {
     let all = names::all(dir).map_err(failed(dir))?;
     let mut table = Table::new(&["NAME", "KIND", "HASH"]);
     for named in &all {
         let is_there = store.contains(&named.blob).map_err(failed(dir))?;
         let lost = if is_there { "" } else { "  LOST" };
-        table.row([named.name.clone(), kind(named.what).to_owned(), format!("{}{lost}", named.blob)]);
+        table.row([named.name.clone(), named.what.word().to_owned(), format!("{}{lost}", named.blob)]);
     }
     let value: Vec<_> = all
         .iter()
-        .map(|named| json!({ "name": named.name, "kind": kind(named.what), "hash": named.blob }))
+        .map(|named| json!({ "name": named.name, "kind": named.what.word(), "hash": named.blob }))
         .collect();
     out.show(&value, "nothing is stored", || table)?;
     Ok(Exit::Ok)
@@ -255,11 +259,30 @@ async fn roots(store: &BlobStore, dir: &Path) -> Result<Vec<Hash>, CliError> {
     Ok(roots)
 }
 
+/// Every name with what it needs. Of a folder whose listings cannot all be read that is itself, which is said.
+async fn needs(store: &BlobStore, dir: &Path, out: &Output) -> Result<Vec<(String, Vec<Hash>)>, CliError> {
+    let mut needs = Vec::new();
+    for Named { name, what, blob } in names::all(dir).map_err(failed(dir))? {
+        let needed = match tree::needed(store, what, blob).await {
+            Err(
+                error @ (BlobError::NotFound { .. } | BlobError::Damaged { .. } | BlobError::Listing { .. }),
+            ) => {
+                out.warn(&format!("what lies in {name} is not counted: {error}"));
+                vec![blob]
+            }
+            needed => needed.map_err(failed(dir))?,
+        };
+        needs.push((name, needed));
+    }
+    Ok(needs)
+}
+
 async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Result<Exit, CliError> {
-    let roots = roots(store, dir).await?;
-    let logical = store.logical_bytes(stream::iter(roots)).await.map_err(failed(dir))?;
+    let needs = needs(store, dir, out).await?;
+    let all: Vec<Hash> = needs.iter().flat_map(|(_, blobs)| blobs.iter().copied()).collect();
+    let logical = store.logical_bytes(stream::iter(all)).await.map_err(failed(dir))?;
     let stats = store.stats().map_err(failed(dir))?;
-    let shares = if names { shares(store, dir).await? } else { Vec::new() };
+    let shares = if names { shares(store, dir, needs, out).await? } else { Vec::new() };
     let mut value = json!({
         "logical_bytes": logical, "unique_bytes": stats.unique_bytes, "stored_bytes": stats.stored_bytes,
         "index_bytes": stats.index_bytes, "packs": stats.packs, "chunks": stats.chunks,
@@ -267,10 +290,11 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
     });
     if names {
         let told = |(name, share): &(String, Share)| {
-            let Share { logical_bytes, own_bytes, shared_bytes } = share;
+            let Share { logical_bytes, own_bytes, shared_bytes, uncounted_blobs } = share;
             json!({
                 "name": name, "logical_bytes": logical_bytes, "own_bytes": own_bytes,
                 "shared_bytes": shared_bytes, "saved_bytes": share.saved_bytes(),
+                "uncounted_blobs": uncounted_blobs,
             })
         };
         value["names"] = shares.iter().map(told).collect();
@@ -297,15 +321,19 @@ async fn stats(store: &BlobStore, dir: &Path, names: bool, out: &Output) -> Resu
     Ok(Exit::Ok)
 }
 
-/// What each name needs, and how much of it no other does.
-async fn shares(store: &BlobStore, dir: &Path) -> Result<Vec<(String, Share)>, CliError> {
-    let all = names::all(dir).map_err(failed(dir))?;
-    let mut needs = Vec::with_capacity(all.len());
-    for named in &all {
-        needs.push(tree::needed(store, named.what, named.blob).await.map_err(failed(dir))?);
+/// What each name needs, and how much of it no other does; says of what that cannot be told.
+async fn shares(
+    store: &BlobStore,
+    dir: &Path,
+    needs: Vec<(String, Vec<Hash>)>,
+    out: &Output,
+) -> Result<Vec<(String, Share)>, CliError> {
+    let (names, needs): (Vec<String>, Vec<Vec<Hash>>) = needs.into_iter().unzip();
+    let Shares { each, uncounted } = store.shares(&needs).await.map_err(failed(dir))?;
+    for blob in uncounted {
+        out.warn(&format!("blob {blob} is lost or damaged and not counted: `pumasi store check` tells more"));
     }
-    let shares = store.shares(&needs).await.map_err(failed(dir))?;
-    Ok(all.into_iter().map(|named| named.name).zip(shares).collect())
+    Ok(names.into_iter().zip(each).collect())
 }
 
 async fn check(store: &BlobStore, dir: &Path, read_data: bool, out: &Output) -> Result<Exit, CliError> {

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use pumasi_api::client::{ClientError, HubClient};
 use pumasi_api::wire::ErrorBody;
 use pumasi_api::wire::files::{MANY_BLOBS, Version};
+use pumasi_log::write_sparse;
 use pumasi_seal::{KeyId, Opener, Seal};
 use pumasi_types::{FilePath, Hash};
 
@@ -34,8 +34,6 @@ const AT_ONCE: usize = 4;
 const SETTLED_AT_ONCE: usize = 20_000;
 /// Bytes that are written at once.
 const PIECE: usize = 1 << 20;
-/// Bytes that stay a hole in the file when all of them are zero; what file systems allocate at least.
-const HOLE: usize = 4 << 10;
 /// How often a broken transfer goes on.
 const TRIES: u32 = 5;
 /// How long to wait before it does, times the number of the try.
@@ -434,30 +432,6 @@ fn hash_beginning(file: &mut File, length: u64) -> std::io::Result<blake3::Hashe
     Ok(hasher)
 }
 
-/// Writes bytes at an offset of a file behind which nothing lies, all but blocks of zeros.
-fn write_sparse(file: &File, mut at: u64, mut bytes: &[u8]) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        let to_edge = HOLE - usize::try_from(at % HOLE as u64).unwrap_or(0);
-        let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-        let mut length = to_edge.min(bytes.len());
-        let hole = zero(&bytes[..length]);
-        // As many blocks of the same kind as there are.
-        while length < bytes.len() {
-            let next = (length + HOLE).min(bytes.len());
-            if zero(&bytes[length..next]) != hole {
-                break;
-            }
-            length = next;
-        }
-        if !hole {
-            file.write_all_at(&bytes[..length], at)?;
-        }
-        at += length as u64;
-        bytes = &bytes[length..];
-    }
-    Ok(())
-}
-
 /// Small files by the hundred; a single one of them or a large one by itself.
 fn together(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     let (mut works, mut small, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -547,8 +521,6 @@ fn finish(below: &Below, job: &Job, file: &File) -> Result<Stamp, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use pumasi_api::tls::Pin;
 
     use super::*;
@@ -593,21 +565,5 @@ mod tests {
             let known = hashes.get(&path, None, &stamp).is_some();
             assert_eq!((known, *told.lock().unwrap()), (!fails, u32::from(!fails)));
         }
-    }
-
-    #[test]
-    fn zeros_become_holes_and_all_else_is_written() {
-        let mut bytes = vec![0; 8 << 20];
-        bytes[5_000] = 1;
-        bytes[(4 << 20) + 7] = 2;
-        let file = tempfile::tempfile().unwrap();
-        for (n, piece) in bytes.chunks(999_983).enumerate() {
-            write_sparse(&file, n as u64 * 999_983, piece).unwrap();
-        }
-        file.set_len(bytes.len() as u64).unwrap();
-        let mut read = vec![1; bytes.len()];
-        file.read_exact_at(&mut read, 0).unwrap();
-        assert!(read == bytes);
-        assert!(file.metadata().unwrap().blocks() * 512 < 1 << 20, "most of it is not on disk");
     }
 }
