@@ -8,11 +8,13 @@ use std::process::Command;
 /// What glibc reads (mallopt(3)).
 const ARENAS: &str = "MALLOC_ARENA_MAX";
 
-/// Begins this program again with two arenas, unless somebody has said how many. Where that fails it goes on as it is.
+/// Begins this program again with an arena for each core, two at least and eight at most, unless somebody has said how many.
+/// Where that fails it goes on as it is.
 pub(crate) fn share() {
     if std::env::var_os(ARENAS).is_some() {
         return;
     }
+    let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
     let Ok(program) = std::env::current_exe() else { return };
     let mut arguments = std::env::args_os();
     let mut again = Command::new(program);
@@ -20,5 +22,5 @@ pub(crate) fn share() {
         again.arg0(name);
     }
     // Only a failure returns.
-    let _ = again.args(arguments).env(ARENAS, "2").exec();
+    let _ = again.args(arguments).env(ARENAS, cores.to_string()).exec();
 }
