@@ -191,13 +191,17 @@ fn half_then(body: Vec<u8>, go: Arc<AtomicBool>) -> impl Fn(&server::Asked) -> V
     }
 }
 
-async fn half_way(client: &HubClient, id: DownloadId, bytes: u64) {
+/// Waits until half of a file came; so much of it is durable at least.
+async fn half_way(hub: &TestHub, client: &HubClient, id: DownloadId, bytes: u64) -> usize {
     eventually("half of it comes", async || {
         client.download_state(id, 0).await.unwrap().got_bytes >= Some(bytes)
     })
     .await;
-    // It is noted as durable after a second.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let note = std::fs::read(hub.data().join(format!("downloads/{id}/origin.json"))).unwrap();
+    let note: serde_json::Value = serde_json::from_slice(&note).unwrap();
+    let durable = note["durable"].as_u64().unwrap() as usize;
+    assert!(durable > 0, "{note}");
+    durable
 }
 
 #[tokio::test]
@@ -207,7 +211,7 @@ async fn downloads_are_paused_resumed_and_cancelled_by_their_owner() {
     let hub = hub(&[&server]).await;
     let (kim, lee) = (user(&hub, "kim").await, user(&hub, "lee").await);
     let id = kim.add_download(&new(&server.url("/x")), None).await.unwrap().id;
-    half_way(&kim, id, 10 << 20).await;
+    let durable = half_way(&hub, &kim, id, 10 << 20).await;
 
     for refused in [
         lee.download_state(id, 0).await.map(drop),
@@ -229,11 +233,11 @@ async fn downloads_are_paused_resumed_and_cancelled_by_their_owner() {
     kim.resume_download(id).await.unwrap();
     assert_eq!(over(&kim, id).await.state, DownloadState::Done);
     assert!(content(&kim, "in/x").await == body);
-    assert!(server.seen()[1].from() >= Some(8 << 20), "{:?}", server.seen()[1]);
+    assert!(server.seen()[1].from() >= Some(durable), "{:?}", server.seen()[1]);
 
     go.store(false, Ordering::Relaxed);
     let id = kim.add_download(&new(&server.url("/y")), None).await.unwrap().id;
-    half_way(&kim, id, 10 << 20).await;
+    half_way(&hub, &kim, id, 10 << 20).await;
     kim.cancel_download(id).await.unwrap();
     assert_eq!(kim.download_state(id, 0).await.unwrap_err().code(), Some("no_download"));
     emptied(&hub).await;
@@ -248,7 +252,7 @@ async fn a_hub_that_starts_again_goes_on_where_it_was() {
     let token = hub.open("kim", &[]).await;
     let kim = hub.client(&token);
     let id = kim.add_download(&new(&server.url("/x")), None).await.unwrap().id;
-    half_way(&kim, id, 10 << 20).await;
+    let durable = half_way(&hub, &kim, id, 10 << 20).await;
     // What belongs to no download is swept away.
     std::fs::create_dir(hub.data().join("downloads/77")).unwrap();
 
@@ -259,7 +263,7 @@ async fn a_hub_that_starts_again_goes_on_where_it_was() {
     assert!(content(&kim, "in/x").await == body);
     let seen = server.seen();
     assert_eq!(seen.len(), 2);
-    assert!(seen[1].from() >= Some(8 << 20), "{:?}", seen[1]);
+    assert!(seen[1].from() >= Some(durable), "{:?}", seen[1]);
     emptied(&hub).await;
     hub.running.stop().await.unwrap();
 }
