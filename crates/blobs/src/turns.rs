@@ -117,3 +117,38 @@ impl BlobStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use crate::BlobStore;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn small_puts_that_come_while_others_are_served_share_a_pack() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(dir.path()).await.unwrap();
+        let commits = &store.inner().commits;
+        let turn = commits.turn.lock().await;
+        let blobs: Vec<Bytes> = (0..200_u8).map(|n| Bytes::from(vec![n; 1_000])).collect();
+        let put = |blob: &Bytes| {
+            let (store, blob) = (store.clone(), blob.clone());
+            tokio::spawn(async move { store.put(blob).await })
+        };
+        let puts: Vec<_> = blobs.iter().map(put).collect();
+        let all_wait = async {
+            while commits.queue().len() < blobs.len() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), all_wait).await.expect("all of them wait");
+        drop(turn);
+        for (put, blob) in puts.into_iter().zip(&blobs) {
+            let hash = put.await.unwrap().unwrap();
+            assert_eq!(store.get(&hash).await.unwrap(), blob);
+        }
+        assert_eq!(store.stats().unwrap().packs, 1);
+    }
+}

@@ -455,22 +455,3 @@ async fn a_backing_store_that_fails_and_is_slow_loses_nothing() {
     }
     assert_eq!(store.check(true).await.unwrap().problems, []);
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn small_puts_at_the_same_time_share_packs() {
-    let (dir, objects) = (tempfile::tempdir().unwrap(), Unreliable::new());
-    let store = BlobStore::open_on(dir.path(), Arc::new(objects.clone()), options(GRACE)).await.unwrap();
-    objects.delay(std::time::Duration::from_millis(20));
-    let puts: Vec<_> = (0..200)
-        .map(|n| {
-            let store = store.clone();
-            tokio::spawn(async move { store.put(noise(n, 1000)).await })
-        })
-        .collect();
-    for (n, put) in puts.into_iter().enumerate() {
-        let hash = put.await.unwrap().unwrap();
-        assert_eq!(store.get(&hash).await.unwrap(), noise(n as u64, 1000));
-    }
-    let packs = store.stats().unwrap().packs;
-    assert!(packs < 20, "{packs} packs for 200 puts");
-}

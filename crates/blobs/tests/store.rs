@@ -174,7 +174,7 @@ async fn what_comes_next_is_read_while_the_bytes_before_it_are_sent() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let read = tokio::time::timeout(Duration::from_secs(10), read).await;
+        let read = tokio::time::timeout(Duration::from_secs(60), read).await;
         read.expect("what comes next is read before anybody asks for it");
         // So that all of it is there when the next piece is taken.
         tokio::time::sleep(Duration::from_millis(30)).await;

@@ -11,13 +11,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use ring::digest;
 use tokio::sync::watch;
 
 use crate::bits::Bits;
+use crate::part::NOTE_TIME;
 use crate::torrent::Torrent;
 
 /// Peers that are asked for one piece at once, when there is nothing else to ask for.
@@ -329,7 +330,13 @@ impl Board {
             pieces.finished.push(piece as u32);
         }
         pieces.news = now;
-        now.duration_since(pieces.noted) >= Duration::from_secs(1)
+        now.duration_since(pieces.noted) >= NOTE_TIME
+    }
+
+    /// Whether something here waits to be noted with a next piece that does not come.
+    pub(crate) fn is_late(&self) -> bool {
+        let pieces = self.pieces();
+        pieces.news > pieces.noted && pieces.news.elapsed() >= NOTE_TIME
     }
 
     /// Makes what is here durable, and notes that it is.
@@ -367,6 +374,8 @@ fn spans(torrent: &Torrent, chosen: &[u32]) -> Vec<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::future::BoxFuture;
     use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
@@ -408,6 +417,21 @@ mod tests {
         drop(board);
         let again = Board::open(&torrent, &[2], dir.path()).unwrap();
         assert_eq!((again.got(), again.came()), ((4, 0), 0), "only what is wanted counts");
+    }
+
+    #[tokio::test]
+    async fn what_no_other_piece_follows_is_noted_all_the_same() {
+        let (torrent, dir) = (torrent(), tempfile::tempdir().unwrap());
+        let board = Arc::new(Board::open(&torrent, &[], dir.path()).unwrap());
+        let taken = board.pick(&Bits::read(&[0xff], 3)).unwrap();
+        assert!(board.keep(taken, b"aaaa".to_vec()).await.is_ok());
+        board.pieces().noted -= 3 * NOTE_TIME;
+        board.pieces().news -= NOTE_TIME;
+        assert!(board.is_late());
+        board.note().await.unwrap();
+        assert!(!board.is_late(), "nothing is left to note");
+        drop(board);
+        assert_eq!(Board::open(&torrent, &[], dir.path()).unwrap().got(), (4, 8));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A whole file, in as many tries as it takes.
 
 use std::io::Read;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::client::{Body, Client, Options, refused};
 use crate::error::FetchError;
 use crate::name::name_of;
-use crate::part::{Origin, Part};
+use crate::part::{NOTE_TIME, Origin, Part};
 use crate::place::Place;
 use crate::progress::Progress;
 use crate::reply;
@@ -179,7 +180,17 @@ impl Client {
         progress.total.store(total.unwrap_or(0), Ordering::Relaxed);
         progress.got.store(part.len(), Ordering::Relaxed);
         progress.peers.store(1, Ordering::Relaxed);
-        while let Some(data) = self.next(&mut body, host, (part.len(), total)).await? {
+        loop {
+            let mut next = pin!(self.next(&mut body, host, (part.len(), total)));
+            let came = match tokio::time::timeout(NOTE_TIME, &mut next).await {
+                Ok(came) => came,
+                // What is noted with the next bytes would have to wait for them.
+                Err(_) => {
+                    part.settle().await.map_err(disk("write"))?;
+                    next.await
+                }
+            };
+            let Some(data) = came? else { break };
             let end = part.len() + data.len() as u64;
             if end > limit.0 {
                 return Err(FetchError::TooLarge { limit });

@@ -10,7 +10,7 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 /// After so many bytes, or so much time, it is noted how many are durable: what came since is lost with the process.
 const NOTE_BYTES: u64 = 8 << 20;
-const NOTE_TIME: Duration = Duration::from_secs(1);
+pub(crate) const NOTE_TIME: Duration = Duration::from_secs(1);
 
 /// Which version of what the bytes are of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +123,11 @@ impl Part {
             self.note().await?;
         }
         Ok(())
+    }
+
+    /// Notes what came since the last note, if anything did.
+    pub(crate) async fn settle(&mut self) -> io::Result<()> {
+        if self.len > self.noted.0 { self.note().await } else { Ok(()) }
     }
 
     pub(crate) async fn finish(&mut self) -> io::Result<()> {

@@ -187,6 +187,9 @@ impl<'a> Swarm<'a> {
             if self.is_over(end)? {
                 return Ok(());
             }
+            if self.board.is_late() {
+                self.board.note().await.map_err(disk("write"))?;
+            }
             if asking.is_none() && Instant::now() >= ask_at {
                 asking = Some(self.ask());
             }

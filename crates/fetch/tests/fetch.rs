@@ -132,6 +132,41 @@ async fn what_came_outlives_the_process() {
 }
 
 #[tokio::test]
+async fn what_came_before_a_silence_outlives_a_process_that_ends_in_it() {
+    let body = bytes(1 << 20, 5);
+    let served = body.clone();
+    let server = Server::start(move |asked| {
+        let (head, rest) = good(asked, &served, "\"v1\"");
+        let most = if asked.number == 0 { 600_000 } else { rest.len() };
+        let mut steps = vec![Step::Send(head.into_bytes()), Step::Send(rest[..most].to_vec())];
+        if most < rest.len() {
+            steps.push(Step::Wait(Duration::from_secs(600)));
+        }
+        steps
+    })
+    .await;
+    let options = Options { silence: Duration::from_secs(600), ..options(&[&server]) };
+    let bench = Bench::with(options, &server.url("/"));
+    let durable = || {
+        let note = std::fs::read(bench.dir.path().join("origin.json")).unwrap_or_default();
+        let note: serde_json::Value = serde_json::from_slice(&note).unwrap_or_default();
+        note["durable"].as_u64()
+    };
+    let noted = async {
+        while durable() != Some(600_000) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        ended = bench.fetch() => panic!("{ended:?}"),
+        noted = tokio::time::timeout(Duration::from_secs(60), noted) => noted.expect("it is noted"),
+    }
+    bench.fetch().await.unwrap();
+    assert!(bench.body() == body);
+    assert_eq!(server.seen()[1].from(), Some(600_000));
+}
+
+#[tokio::test]
 async fn a_file_that_changed_is_fetched_from_its_beginning() {
     let (old, new) = (bytes(1 << 20, 3), bytes(1 << 20, 4));
     let expected = new.clone();

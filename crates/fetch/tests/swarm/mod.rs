@@ -303,9 +303,18 @@ async fn udp_trackers_are_told_of_begin_and_end() {
     let seeding = Seeding { ratio: 1.0, limit: None };
     let giver = Client::new(Options { guard, seeding, ..Options::default() }).unwrap();
     let port = giver.listen("127.0.0.1:0".parse().unwrap()).await.unwrap().port();
-    let (kept, time) = (Arc::new(Kept(shared.bytes.clone())), Duration::from_secs(2));
-    giver.seed(&torrent, &[], kept, time, &Progress::default()).await.unwrap();
-    assert_eq!(told.lock().unwrap()[3..], [said(2, 0, 0, 200, port), said(3, 0, 0, 0, port)]);
+    let (kept, mut time) = (Arc::new(Kept(shared.bytes.clone())), Duration::from_millis(500));
+    loop {
+        let before = told.lock().unwrap().len();
+        giver.seed(&torrent, &[], kept.clone(), time, &Progress::default()).await.unwrap();
+        let said_now = told.lock().unwrap()[before..].to_vec();
+        if said_now == [said(2, 0, 0, 200, port), said(3, 0, 0, 0, port)] {
+            break;
+        }
+        // On a busy machine the time may be over before the tracker is told that it begins.
+        assert!(time < Duration::from_secs(30), "{said_now:?}");
+        time *= 2;
+    }
 }
 
 #[tokio::test]

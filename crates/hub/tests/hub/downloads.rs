@@ -191,13 +191,19 @@ fn half_then(body: Vec<u8>, go: Arc<AtomicBool>) -> impl Fn(&server::Asked) -> V
     }
 }
 
-async fn half_way(client: &HubClient, id: DownloadId, bytes: u64) {
+/// Waits until so much of a file came and is noted as durable.
+async fn half_way(hub: &TestHub, client: &HubClient, id: DownloadId, bytes: u64) {
     eventually("half of it comes", async || {
         client.download_state(id, 0).await.unwrap().got_bytes >= Some(bytes)
     })
     .await;
-    // It is noted as durable after a second.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let path = hub.data().join(format!("downloads/{id}/origin.json"));
+    eventually("it is noted", async || {
+        let note = std::fs::read(&path).unwrap_or_default();
+        let note: serde_json::Value = serde_json::from_slice(&note).unwrap_or_default();
+        note["durable"].as_u64() >= Some(bytes)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -207,7 +213,7 @@ async fn downloads_are_paused_resumed_and_cancelled_by_their_owner() {
     let hub = hub(&[&server]).await;
     let (kim, lee) = (user(&hub, "kim").await, user(&hub, "lee").await);
     let id = kim.add_download(&new(&server.url("/x")), None).await.unwrap().id;
-    half_way(&kim, id, 10 << 20).await;
+    half_way(&hub, &kim, id, 10 << 20).await;
 
     for refused in [
         lee.download_state(id, 0).await.map(drop),
@@ -229,11 +235,11 @@ async fn downloads_are_paused_resumed_and_cancelled_by_their_owner() {
     kim.resume_download(id).await.unwrap();
     assert_eq!(over(&kim, id).await.state, DownloadState::Done);
     assert!(content(&kim, "in/x").await == body);
-    assert!(server.seen()[1].from() >= Some(8 << 20), "{:?}", server.seen()[1]);
+    assert_eq!(server.seen()[1].from(), Some(10 << 20));
 
     go.store(false, Ordering::Relaxed);
     let id = kim.add_download(&new(&server.url("/y")), None).await.unwrap().id;
-    half_way(&kim, id, 10 << 20).await;
+    half_way(&hub, &kim, id, 10 << 20).await;
     kim.cancel_download(id).await.unwrap();
     assert_eq!(kim.download_state(id, 0).await.unwrap_err().code(), Some("no_download"));
     emptied(&hub).await;
@@ -248,7 +254,7 @@ async fn a_hub_that_starts_again_goes_on_where_it_was() {
     let token = hub.open("kim", &[]).await;
     let kim = hub.client(&token);
     let id = kim.add_download(&new(&server.url("/x")), None).await.unwrap().id;
-    half_way(&kim, id, 10 << 20).await;
+    half_way(&hub, &kim, id, 10 << 20).await;
     // What belongs to no download is swept away.
     std::fs::create_dir(hub.data().join("downloads/77")).unwrap();
 
@@ -259,7 +265,7 @@ async fn a_hub_that_starts_again_goes_on_where_it_was() {
     assert!(content(&kim, "in/x").await == body);
     let seen = server.seen();
     assert_eq!(seen.len(), 2);
-    assert!(seen[1].from() >= Some(8 << 20), "{:?}", seen[1]);
+    assert_eq!(seen[1].from(), Some(10 << 20));
     emptied(&hub).await;
     hub.running.stop().await.unwrap();
 }

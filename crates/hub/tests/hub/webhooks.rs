@@ -62,7 +62,7 @@ struct Receiver {
     answer: Arc<Mutex<Answer>>,
     /// What it answers to some events instead.
     answer_to: Arc<Mutex<BTreeMap<u64, Answer>>>,
-    /// How long it takes until it answers.
+    /// How long it takes until it answers, also what it got already.
     delay: Arc<Mutex<Duration>>,
 }
 
@@ -126,8 +126,10 @@ impl Receiver {
             let (answered, more) = special.unwrap_or_else(|| self.answer.lock().unwrap().clone());
             got.answered = answered;
             self.got.lock().unwrap().push(got);
-            let delay = *self.delay.lock().unwrap();
-            tokio::time::sleep(delay).await;
+            let came = Instant::now();
+            while came.elapsed() < *self.delay.lock().unwrap() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             let more = if more.is_empty() { "Content-Length: 0\r\n\r\n".to_owned() } else { more };
             stream.write_all(format!("HTTP/1.1 {answered} -\r\n{more}").as_bytes()).await.ok()?;
         }
@@ -401,25 +403,22 @@ async fn who_asks_for_a_rest_gets_nothing_until_it_is_over() {
 
 #[tokio::test]
 async fn a_webhook_that_is_taken_away_gets_nothing_more() {
-    let market = market(quick).await;
+    let for_ever = Duration::from_secs(600);
+    let market = market(|options| {
+        quick(options);
+        options.webhooks.patience = for_ever;
+    })
+    .await;
     let receiver = Receiver::start().await;
-    *receiver.delay.lock().unwrap() = Duration::from_millis(300);
+    *receiver.delay.lock().unwrap() = for_ever;
     let made = hook(&market.merchant, &receiver.url).await;
     buy(&market, 400).await;
     eventually("it begins", async || receiver.count() > 0).await;
     let () = market.merchant.delete(&format!("/v1/webhooks/{}", made.id), None).await.unwrap();
-    // What was under way then has come when nothing more does.
-    let mut count = receiver.count();
-    loop {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let before = std::mem::replace(&mut count, receiver.count());
-        if before == count {
-            break;
-        }
-    }
-    assert!(count <= 24, "{count}");
+    // Each of its connections may have one event under way that nobody answered, and brings no other.
+    *receiver.delay.lock().unwrap() = Duration::ZERO;
     tokio::time::sleep(Duration::from_millis(1_000)).await;
-    assert_eq!(receiver.count(), count);
+    assert!((1..=8).contains(&receiver.count()), "{}", receiver.count());
 }
 
 #[tokio::test]

@@ -24,7 +24,8 @@ pub(super) async fn show(
         let page = client.accesses(space, told.next, most).await;
         let page = page.map_err(CliError::hub(format!("list {what}")))?;
         told.entries.extend(page.entries);
-        told.next = page.next;
+        // A page that does not lead on would lead us in circles.
+        told.next = page.next.filter(|next| told.next.is_none_or(|before| *next < before));
         if told.next.is_none() {
             break;
         }

@@ -1,6 +1,6 @@
 //! Results of a job as files: fetched several at once, checked, and not fetched twice.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -31,8 +31,8 @@ const LIST_BYTES_MAX: u64 = 2 << 30;
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     own: Option<Vec<String>>,
-    /// Those that several tasks have.
-    shared: HashSet<String>,
+    /// Those by which nobody is called, because they would mean several tasks.
+    ambiguous: HashSet<String>,
     width: usize,
 }
 
@@ -51,27 +51,58 @@ impl Names {
     }
 
     fn new(own: Option<Vec<String>>, width: usize) -> Names {
-        let mut seen = HashSet::new();
-        let shared: HashSet<String> =
-            own.iter().flatten().filter(|name| !seen.insert(name.as_str())).cloned().collect();
-        drop(seen);
-        Names { own, shared, width }
+        let ambiguous = own.as_ref().map_or_else(HashSet::new, |own| ambiguous(own, width));
+        Names { own, ambiguous, width }
     }
 
     /// The name of a task, which can also be the path of a file; no other task of the job has the same.
     pub(crate) fn of(&self, index: TaskIndex) -> String {
         let own = self.own.as_ref().and_then(|own| own.get(index.0 as usize));
         match own {
-            Some(name) if check_path(name).is_ok() && !self.shared.contains(name) => name.clone(),
-            _ => format!("task-{:0width$}", index.0, width = self.width),
+            Some(name) if check_path(name).is_ok() && !self.ambiguous.contains(name) => name.clone(),
+            _ => numbered(index.0 as usize, self.width),
         }
     }
 
     /// The task that people call so, or that has this index.
     pub(crate) fn find(&self, text: &str) -> Option<TaskIndex> {
-        let own = self.own.as_ref().and_then(|own| own.iter().position(|name| name == text));
-        own.and_then(|at| u32::try_from(at).ok()).map(TaskIndex).or_else(|| text.parse().ok())
+        let own = self.own.as_ref().filter(|_| !self.ambiguous.contains(text));
+        let own = own.and_then(|own| own.iter().position(|name| name == text));
+        let own = own.and_then(|at| u32::try_from(at).ok()).map(TaskIndex);
+        own.or_else(|| text.parse().ok()).or_else(|| {
+            let index = text.strip_prefix("task-")?.parse().ok()?;
+            (self.of(index) == text).then_some(index)
+        })
     }
+}
+
+/// What a task is called that has no name of its own.
+fn numbered(task: usize, width: usize) -> String {
+    format!("task-{task:0width$}")
+}
+
+/// The names that would mean several tasks: those that several have, and those that another one gets for want of a better.
+fn ambiguous(own: &[String], width: usize) -> HashSet<String> {
+    let (mut tasks, mut ambiguous) = (HashMap::with_capacity(own.len()), HashSet::new());
+    for (task, name) in own.iter().enumerate() {
+        if tasks.insert(name.as_str(), task).is_some() {
+            ambiguous.insert(name.clone());
+        }
+    }
+    let is_numbered =
+        |task: &usize| check_path(&own[*task]).is_err() || ambiguous.contains(own[*task].as_str());
+    let mut open: Vec<usize> = (0..own.len()).filter(is_numbered).collect();
+    while let Some(task) = open.pop() {
+        let number = numbered(task, width);
+        let other = tasks.get(number.as_str()).copied().filter(|other| *other != task);
+        // That one gets its own number, which may be a third one's name.
+        if let Some(other) = other
+            && ambiguous.insert(number)
+        {
+            open.push(other);
+        }
+    }
+    ambiguous
 }
 
 /// What became of fetching.
@@ -320,7 +351,8 @@ mod tests {
         assert_eq!(all, ["a.fa", "task-01", "task-02", "task-03", "task-04"]);
         assert_eq!(names.find("a.fa"), Some(TaskIndex(0)));
         assert_eq!(names.find("7"), Some(TaskIndex(7)));
-        assert_eq!(names.find("b.fa"), None);
+        assert_eq!(names.find("task-03"), Some(TaskIndex(3)));
+        assert_eq!(["b.fa", "task-3", "task-00"].map(|name| names.find(name)), [None; 3]);
     }
 
     #[test]
@@ -328,5 +360,28 @@ mod tests {
         let names = Names::new(Some(["a", "b", "a", "c", "a"].map(str::to_owned).into()), 1);
         let all: Vec<_> = (0..5).map(|index| names.of(TaskIndex(index))).collect();
         assert_eq!(all, ["task-0", "b", "task-2", "c", "task-4"]);
+        assert_eq!(names.find("a"), None, "nobody is called so");
+        let found = all.iter().map(|name| names.find(name));
+        assert_eq!(found.collect::<Vec<_>>(), [0, 1, 2, 3, 4].map(|index| Some(TaskIndex(index))));
+    }
+
+    #[test]
+    fn a_name_that_is_the_number_of_another_task_gives_way() {
+        let called = |own: &[&str]| -> Vec<String> {
+            let names = Names::new(Some(own.iter().map(|name| (*name).to_owned()).collect()), 1);
+            let all: Vec<_> = (0..own.len() as u32).map(|index| names.of(TaskIndex(index))).collect();
+            for (index, name) in (0..).zip(&all) {
+                assert_eq!(names.find(name), Some(TaskIndex(index)), "{own:?}: {name}");
+            }
+            all
+        };
+        assert_eq!(called(&["task-2", "task-0", "task-1"]), ["task-2", "task-0", "task-1"], "each has one");
+        assert_eq!(called(&["task-1", "x", "x"]), ["task-0", "task-1", "task-2"]);
+        assert_eq!(called(&["x", "task-1", "task-1"]), ["x", "task-1", "task-2"]);
+        assert_eq!(
+            called(&["task-3", "task-0", "y", "../z"]),
+            ["task-0", "task-1", "y", "task-3"],
+            "in turn"
+        );
     }
 }

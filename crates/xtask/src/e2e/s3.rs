@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use pumasi_api::wire::access::{AccessBy, AccessEntries, AccessEntry, AccessWhat};
 use pumasi_api::wire::s3::S3Key;
 use pumasi_sigv4::Signer;
 
@@ -328,6 +329,36 @@ fn ten_thousand_small_requests_are_all_answered() {
         let list = String::from_utf8(list.done().expect("a list")).expect("text");
         assert!(list.contains("<KeyCount>0</KeyCount>"), "{list}");
     });
+    shop.check_log();
+}
+
+#[test]
+fn who_reads_by_s3_and_who_is_refused_is_told_to_whom_the_bucket_belongs() {
+    let shop = Shop::open(&["--no-tls"]);
+    let other = shop.pool.open_account("ben", "researcher").expect("an account opens");
+    let S3Key { access_key, secret_key } = make_key(&shop.pool, &other);
+    let other = Endpoint { signer: Signer { access_key, secret_key }, ..shop.endpoint() };
+    let told: Outcome<AccessEntries> = block_on(async {
+        let mut link = shop.endpoint().connect().await?;
+        for (method, path, body) in
+            [("PUT", "/seen", ""), ("PUT", "/seen/a", "bytes"), ("GET", "/seen/a", "")]
+        {
+            link.ask(method, path, "", body.as_bytes()).await?.done()?;
+        }
+        assert_eq!(other.connect().await?.ask("GET", "/seen/a", "", b"").await?.status, 404);
+        Ok(shop.pool.client(&shop.token)?.accesses(Some("seen"), None, 100).await?)
+    });
+    let told = told.expect("requests are answered").entries;
+    for (name, refused) in [("ann", None), ("ben", Some("no_space"))] {
+        let is_told = |entry: &AccessEntry| {
+            let where_to = (entry.space.as_deref(), entry.path.as_deref());
+            (entry.by, entry.what, where_to)
+                == (Some(AccessBy::S3), AccessWhat::Read, (Some("seen"), Some("a")))
+                && (entry.account_name.as_deref(), entry.refused.as_deref()) == (Some(name), refused)
+        };
+        assert_eq!(told.iter().filter(|entry| is_told(entry)).count(), 1, "{name}: {told:?}");
+    }
+    assert_eq!(told.len(), 2, "what was put is in the log of commands: {told:?}");
     shop.check_log();
 }
 
