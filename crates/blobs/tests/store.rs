@@ -126,7 +126,10 @@ async fn a_large_stream_is_cut_and_comes_back_in_any_range() {
             store.stream_range(&hash, start..end).await.unwrap().try_collect().await.unwrap();
         let clip = |at: u64| at.min(64 << 20) as usize;
         assert!(read.concat() == blob[clip(start)..clip(end)], "{start}..{end}");
-        assert!(store.glance(&hash, start..end).await.unwrap() == blob[clip(start)..clip(end)], "{start}..{end}");
+        assert!(
+            store.glance(&hash, start..end).await.unwrap() == blob[clip(start)..clip(end)],
+            "{start}..{end}"
+        );
     }
     // As chunks that are compressed, and as one that is the blob.
     for other in [letters(1, 1 << 20), noise(1, 5000)] {
@@ -218,7 +221,8 @@ async fn the_same_bytes_are_kept_once() {
 #[tokio::test]
 async fn what_each_needs_alone_is_told() {
     let (_dir, store) = open().await;
-    let [shared, tail, other] = [(1, 2 << 20), (2, 1 << 20), (3, 1 << 20)].map(|(seed, length)| letters(seed, length));
+    let [shared, tail, other] =
+        [(1, 2 << 20), (2, 1 << 20), (3, 1 << 20)].map(|(seed, length)| letters(seed, length));
     let first = store.put([&shared[..], &tail].concat().into()).await.unwrap();
     let second = store.put([&shared[..], &other].concat().into()).await.unwrap();
     let small = store.put(noise(4, 100)).await.unwrap();

@@ -124,7 +124,8 @@ impl Piece {
 
     /// The hash of the window before its end: among the ends of pieces the smallest is best, as it is within a piece.
     fn key(&self) -> u32 {
-        let window = self.bytes().last_chunk::<WINDOW>().map_or(u32::MAX, |window| u32::from_le_bytes(*window));
+        let window =
+            self.bytes().last_chunk::<WINDOW>().map_or(u32::MAX, |window| u32::from_le_bytes(*window));
         window.wrapping_mul(MULTIPLIER).wrapping_add(ADDEND)
     }
 }
@@ -215,7 +216,8 @@ mod tests {
         let text: Vec<u8> = (0..60_000_u32).flat_map(|n| format!("{n} pumasi\n").into_bytes()).collect();
         let ramp: Vec<u8> = (0..400_000_u32).map(|n| (n / 1000) as u8).collect();
         let between = [&text[..200_000], &noise(4, 5 << 20), &text[..100_000], &noise(5, 5_000)].concat();
-        let samples = [noise(1, 5_000_000), text.into(), vec![0; 300_000].into(), ramp.into(), between.into()];
+        let samples =
+            [noise(1, 5_000_000), text.into(), vec![0; 300_000].into(), ramp.into(), between.into()];
         let cuts: Vec<Vec<usize>> = samples.iter().map(|bytes| lengths(&cut(bytes))).collect();
         insta::assert_debug_snapshot!(cuts);
         let many = [noise(2, 64 << 20), letters(2, 16 << 20)].map(|bytes| {
@@ -242,7 +244,8 @@ mod tests {
         let (noisy, plain) = (noise(6, 9 << 20), letters(6, 1 << 20));
         let all = Bytes::from([&plain[..], &noisy, &plain].concat());
         let chunks = cut(&all);
-        let (joined, others): (Vec<&Bytes>, Vec<&Bytes>) = chunks.iter().partition(|chunk| looks_like_noise(&[chunk]));
+        let (joined, others): (Vec<&Bytes>, Vec<&Bytes>) =
+            chunks.iter().partition(|chunk| looks_like_noise(&[chunk]));
         assert!(joined.len() <= 6 && joined.iter().all(|chunk| chunk.len() <= CHUNK_MAX), "{}", joined.len());
         assert!(others.len() > 20 && others.iter().all(|chunk| chunk.len() <= PIECE_MAX));
         let common = cut(&noisy).iter().filter(|chunk| chunks.contains(chunk)).count();
