@@ -1,6 +1,7 @@
 """What the checks share: clients, buckets of a check's own, and how an answer is compared."""
 
 import argparse
+import concurrent.futures
 import contextlib
 import functools
 import itertools
@@ -100,8 +101,13 @@ class Bucket:
 
     def fill(self, keys):
         """An object for each key, whose bytes are its key. Keys that end with `/` have none here: they are folders."""
-        for key in keys:
-            self.put(key, b"" if key.endswith("/") else key.encode())
+        one = lambda key: self.put(key, b"" if key.endswith("/") else key.encode())
+        if len(keys) < 100:
+            for key in keys:
+                one(key)
+        else:
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                list(pool.map(one, keys))
         return self
 
     def read(self, key="foo", **more):

@@ -1,8 +1,5 @@
 """What of Ceph's s3-tests a hub does not do as S3 does: the answer that it gives instead, and why."""
 
-# The modules with checks.
-MODULES = ["listing"]
-
 # Checks that fail: part of the answer, or of the complaint about it, and the reason.
 FAILURES = {
     # -- listing

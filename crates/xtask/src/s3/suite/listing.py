@@ -1,6 +1,6 @@
 """ListObjects and ListObjectsV2: delimiters, prefixes, pages, markers, owners."""
 
-from checks import Bucket, add, check, client_with, nobody, refused, same
+from checks import Bucket, add, check, client_with, refused, same
 
 PLAIN = ["bar", "baz", "foo", "quxx"]
 WITHOUT_A = ["bar", "baz", "cab", "foo"]
@@ -144,3 +144,87 @@ add("bucket_list_many", two_pages("list_objects", "Marker", ["foo", "bar", "baz"
 add("bucket_listv2_many", two_pages("list_objects_v2", "StartAfter", ["foo", "bar", "baz"], 2))
 add("bucket_list_maxkeys_one", two_pages("list_objects", "Marker", PLAIN, 1))
 add("bucket_listv2_maxkeys_one", two_pages("list_objects_v2", "StartAfter", PLAIN, 1))
+
+
+@check
+def basic_key_count(bucket):
+    same(bucket.fill("01234").list_objects_v2()["KeyCount"], 5)
+
+
+def owners(are_told, **asked):
+    def ask(bucket: Bucket):
+        listed = bucket.fill(FOLDERS).list_objects_v2(**asked)["Contents"]
+        same(["Owner" in one for one in listed], [are_told] * 3)
+
+    return ask
+
+
+add("bucket_listv2_fetchowner_notempty", owners(True, FetchOwner=True))
+add("bucket_listv2_fetchowner_defaultempty", owners(False))
+add("bucket_listv2_fetchowner_empty", owners(False, FetchOwner=False))
+
+
+@check
+def bucket_listv2_continuationtoken(bucket):
+    token = bucket.fill(PLAIN).list_objects_v2(MaxKeys=1)["NextContinuationToken"]
+    page = bucket.list_objects_v2(ContinuationToken=token)
+    same((found(page), page["IsTruncated"], page["ContinuationToken"]), ((PLAIN[1:], []), False, token))
+
+
+@check
+def bucket_listv2_both_continuationtoken_startafter(bucket):
+    token = bucket.fill(PLAIN).list_objects_v2(StartAfter="bar", MaxKeys=1)["NextContinuationToken"]
+    page = bucket.list_objects_v2(StartAfter="bar", ContinuationToken=token)
+    same((found(page), page["IsTruncated"]), ((PLAIN[2:], []), False))
+    same((page["ContinuationToken"], page["StartAfter"]), (token, "bar"))
+
+
+@check
+def bucket_list_maxkeys_invalid(bucket):
+    odd = bucket.fill(PLAIN).seen_by(client_with("ListObjects", query="max-keys=blah"))
+    refused(400, "InvalidArgument", odd.list_objects)
+
+
+def unordered(operation, after):
+    """An extension of Ceph's: keys in any order, for which there can be no delimiter."""
+
+    def ask(bucket: Bucket):
+        plain = ["ado", "bot", "cob", "dog", "emu", "fez", "gnu", "hex", "xix", "yak", "zoo"]
+        below = [f"abc/{name}" for name in ["ink", "jet", "kin", "lax", "mux"]]
+        any_order = client_with({"list_objects": "ListObjects", "list_objects_v2": "ListObjectsV2"}[operation],
+                                query="allow-unordered=true")
+        function = getattr(bucket.fill(plain + below).seen_by(any_order), operation)
+        keys = lambda **more: found(function(**more))[0]
+        same(sorted(keys()), sorted(plain + below))
+        same(sorted(keys(Prefix="abc/")), below)
+        first = keys(MaxKeys=6)
+        second = keys(MaxKeys=6, **{after: first[-1]})
+        same((len(first), len(second), set(first) & set(second)), (6, 6, set()))
+        refused(400, "InvalidArgument", function, Delimiter="/")
+
+    return ask
+
+
+add("bucket_list_unordered", unordered("list_objects", "Marker"))
+add("bucket_listv2_unordered", unordered("list_objects_v2", "StartAfter"))
+
+
+def same_data(listing, keys, names):
+    """What a listing tells of each object is what the object itself does."""
+
+    def compare(bucket: Bucket):
+        for one in getattr(bucket.fill(keys), listing[0])()[listing[1]]:
+            told = bucket.head_object(Key=one["Key"])
+            same({name: told[name] for name in names}, {name: one[name] for name in names})
+            same((told["ContentLength"], bucket.get_object_acl(Key=one["Key"])["Owner"]), (one["Size"], one["Owner"]))
+
+    return compare
+
+
+add("bucket_list_return_data", same_data(("list_objects", "Contents"), PLAIN, ["ETag", "LastModified"]))
+
+
+@check
+def bucket_list_return_data_versioning(bucket):
+    versions = ("list_object_versions", "Versions")
+    same_data(versions, PLAIN, ["ETag", "LastModified", "VersionId"])(bucket.versioned())
