@@ -58,14 +58,14 @@ macro_rules! described {
                 $input.object_lock_mode.is_some() || $input.object_lock_legal_hold_status.is_some(),
             ),
             ("websites", $input.website_redirect_location.is_some()),
-            (
-                "lists of grants",
-                $input.grant_full_control.is_some()
-                    || $input.grant_read.is_some()
-                    || $input.grant_write_acp.is_some(),
-            ),
         ])?;
-        $crate::buckets::check_acl($input.acl.as_ref().map(|acl| acl.as_str()))?;
+        $crate::buckets::check_acl(
+            $input.acl.as_ref().map(|acl| acl.as_str()),
+            $input.grant_full_control.is_some()
+                || $input.grant_read.is_some()
+                || $input.grant_read_acp.is_some()
+                || $input.grant_write_acp.is_some(),
+        )?;
         $crate::about::check_class($input.storage_class.as_ref().map(|class| class.as_str()))?;
         $crate::about::Described {
             cache_control: $input.cache_control.take(),

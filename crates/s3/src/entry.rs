@@ -17,6 +17,8 @@ use crate::key::decoded;
 
 /// XML that a request can have: the longest list of parts, or of keys that are to be deleted.
 const XML_BYTES: usize = 4 << 20;
+/// How long a link may be good, in seconds, as in S3: a week.
+const LINK_S: u32 = 7 * 24 * 3600;
 /// How signatures of version 4 begin.
 const SCHEME: &str = "AWS4-HMAC-SHA256";
 
@@ -64,6 +66,16 @@ pub fn access_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     credential.split('/').next().map(str::to_owned)
 }
 
+/// Looks at how long a signed link says that it is good. A request that is no link passes.
+///
+/// # Errors
+/// [`Denied::Link`]: no time at all, less, or more than a week.
+pub fn check_link(uri: &Uri) -> Result<(), Denied> {
+    let expires = uri.query().and_then(|query| parameter(query, "X-Amz-Expires"));
+    let is_good = |text: String| text.parse().is_ok_and(|seconds: u32| (1..=LINK_S).contains(&seconds));
+    if expires.is_none_or(is_good) { Ok(()) } else { Err(Denied::Link) }
+}
+
 /// A parameter of a query.
 fn parameter(query: &str, name: &str) -> Option<String> {
     let values = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -77,6 +89,8 @@ pub enum Denied {
     Unsigned,
     /// There is no such access key.
     UnknownKey,
+    /// It is a link that can be good at no time, or for too long.
+    Link,
     /// Something else.
     Failed(Failure),
 }
@@ -86,6 +100,7 @@ pub fn denied(why: Denied) -> HttpResponse {
     let error: S3Error = match why {
         Denied::Unsigned => s3_error!(AccessDenied, "sign the request by AWS Signature Version 4"),
         Denied::UnknownKey => unknown_key(),
+        Denied::Link => s3_error!(AccessDenied, "links are good for 1 to {LINK_S} seconds: X-Amz-Expires"),
         Denied::Failed(failure) => failure.into(),
     };
     error.to_http_response().unwrap_or_else(|_| {
@@ -192,6 +207,22 @@ mod tests {
             let headers = with(header::HOST, host);
             assert_eq!(is_for_s3(&headers, &plain, Some("s3.example")), is_ours, "{host}");
             assert!(!is_for_s3(&headers, &plain, None));
+        }
+    }
+
+    #[test]
+    fn links_are_good_for_a_week_at_most() {
+        for (query, is_good) in [
+            ("list-type=2", true),
+            ("X-Amz-Expires=1", true),
+            ("a=b&X-Amz-Expires=604800", true),
+            ("X-Amz-Expires=604801", false),
+            ("X-Amz-Expires=0", false),
+            ("X-Amz-Expires=-7", false),
+            ("X-Amz-Expires=", false),
+        ] {
+            let uri: Uri = format!("/b/k?{query}").parse().expect("a URI");
+            assert_eq!(check_link(&uri).is_ok(), is_good, "{query}");
         }
     }
 

@@ -13,7 +13,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use crate::about::{self, described};
 use crate::backend::Backend;
-use crate::buckets::owner;
+use crate::buckets::{initiator, owner};
 use crate::conditions::{strong, timestamp};
 use crate::digest::{Said, hex, md5_of_hex, tag_of_parts, tell_sums};
 use crate::error;
@@ -177,9 +177,8 @@ impl<B: Backend> Gateway<B> {
             size: i64::try_from(part.size.0).ok(),
             ..Part::default()
         };
-        let initiator = Initiator { display_name: Some(caller.to_string()), id: Some(caller.to_string()) };
         Ok(S3Response::new(ListPartsOutput {
-            initiator: Some(initiator),
+            initiator: Some(initiator(caller)),
             // Nobody can go on behind nothing.
             is_truncated: Some(next.is_some()),
             max_parts: Some(most as i32),

@@ -207,8 +207,15 @@ async fn what_is_not_offered_is_refused() {
     ] {
         client.send("PUT", "/bucket/k", &[header], "x").await.refused(501, "NotImplemented");
     }
-    let public = [("x-amz-acl", "public-read")];
-    client.send("PUT", "/bucket/k", &public, "x").await.refused(400, "AccessControlListNotSupported");
+    for (to, header) in [
+        ("/bucket/k", ("x-amz-acl", "public-read")),
+        ("/bucket/k", ("x-amz-grant-read-acp", "id=2")),
+        ("/bucket?acl=", ("x-amz-grant-write", "id=2")),
+        ("/new", ("x-amz-grant-full-control", "id=2")),
+    ] {
+        client.send("PUT", to, &[header], "").await.refused(400, "AccessControlListNotSupported");
+    }
+    client.get("/new").await.refused(404, "NoSuchBucket");
     client
         .send("PUT", "/bucket/k", &[("x-amz-storage-class", "GLACIER")], "x")
         .await
@@ -217,6 +224,8 @@ async fn what_is_not_offered_is_refused() {
     client.get("/bucket/k").await.refused(404, "NoSuchKey");
     let private = [("x-amz-acl", "private"), ("x-amz-storage-class", "STANDARD")];
     client.send("PUT", "/bucket/k", &private, "x").await.ok();
+    let granted = client.send("PUT", "/bucket/k?acl=", &[("x-amz-grant-read", "id=2")], "").await;
+    granted.refused(400, "AccessControlListNotSupported");
     let long = format!("/bucket/{}", "x/".repeat(600));
     client.put(&long, "x").await.refused(400, "KeyTooLongError");
     client.put("/bucket/a//b", "x").await.refused(400, "InvalidArgument");

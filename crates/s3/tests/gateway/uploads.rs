@@ -37,6 +37,7 @@ async fn parts_become_one_object_once() {
     assert_eq!(told.elements("Size"), ["5242880", "10"]);
     let uploads = client.get("/bucket?uploads=").await.ok();
     assert_eq!((uploads.element("Key"), uploads.element("UploadId")), ("k", id.as_str()));
+    assert!(uploads.element("Initiator").contains("<ID>"), "{uploads:?}");
     let complete = |parts: String| {
         let to = format!("/bucket/k?uploadId={id}");
         let client = &client;
