@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::dto::{Timestamp, TimestampFormat};
 use s3s::host::{S3Host, VirtualHost};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
@@ -21,6 +22,10 @@ const XML_BYTES: usize = 4 << 20;
 const LINK_S: u32 = 7 * 24 * 3600;
 /// How signatures of version 4 begin.
 const SCHEME: &str = "AWS4-HMAC-SHA256";
+/// How those of version 2 begin, which are refused in S3's words.
+const OLD_SCHEME: &str = "AWS ";
+/// When a request was signed.
+const SIGNED_AT: &str = "x-amz-date";
 
 /// Everything that is offered of S3, for a hub; buckets are also hosts below `domain`, if there is one.
 pub fn service<B: Backend>(backend: B, domain: Option<String>) -> S3Service {
@@ -38,12 +43,14 @@ pub fn service<B: Backend>(backend: B, domain: Option<String>) -> S3Service {
     builder.build()
 }
 
-/// Whether a request is meant for S3: it is signed as those are, or its host is the domain of S3 or lies below it.
+/// Whether a request is meant for S3: it is signed as those are, by whichever version, or its host is the domain of S3 or lies
+/// below it.
 pub fn is_for_s3(headers: &HeaderMap, uri: &Uri, domain: Option<&str>) -> bool {
-    let is_signed = headers
-        .get(header::AUTHORIZATION)
-        .is_some_and(|value| value.as_bytes().starts_with(SCHEME.as_bytes()));
-    let is_presigned = || uri.query().is_some_and(|query| parameter(query, "X-Amz-Algorithm").is_some());
+    let is_signed = headers.get(header::AUTHORIZATION).is_some_and(|value| {
+        [SCHEME, OLD_SCHEME].iter().any(|scheme| value.as_bytes().starts_with(scheme.as_bytes()))
+    });
+    let has = |name: &str| uri.query().is_some_and(|query| parameter(query, name).is_some());
+    let is_presigned = || has("X-Amz-Algorithm") || has("AWSAccessKeyId");
     let is_there = || {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
@@ -74,6 +81,28 @@ pub fn check_link(uri: &Uri) -> Result<(), Denied> {
     let expires = uri.query().and_then(|query| parameter(query, "X-Amz-Expires"));
     let is_good = |text: String| text.parse().is_ok_and(|seconds: u32| (1..=LINK_S).contains(&seconds));
     if expires.is_none_or(is_good) { Ok(()) } else { Err(Denied::Link) }
+}
+
+/// Lets a request that is signed by its `Date`, as some clients' are, say so in the header in which it is looked for.
+pub fn tell_date(headers: &mut HeaderMap) {
+    if headers.contains_key(SIGNED_AT) {
+        return;
+    }
+    let date = headers.get(header::DATE).and_then(|date| date.to_str().ok()).and_then(basic);
+    if let Some(date) = date {
+        headers.insert(SIGNED_AT, date);
+    }
+}
+
+/// A date of HTTP as signatures write it: `20231114T221320Z`.
+fn basic(date: &str) -> Option<HeaderValue> {
+    let mut text = Vec::new();
+    let time = Timestamp::parse(TimestampFormat::HttpDate, date).ok()?;
+    time.format(TimestampFormat::DateTime, &mut text).ok()?;
+    let seconds = text.split(|byte| *byte == b'.').next()?;
+    let mut basic: Vec<u8> = seconds.iter().copied().filter(|byte| !b"-:".contains(byte)).collect();
+    basic.push(b'Z');
+    HeaderValue::from_bytes(&basic).ok()
 }
 
 /// A parameter of a query.
@@ -187,7 +216,7 @@ mod tests {
                           SignedHeaders=host, Signature=0";
 
     fn with(name: header::HeaderName, value: &'static str) -> HeaderMap {
-        [(name, http::HeaderValue::from_static(value))].into_iter().collect()
+        [(name, HeaderValue::from_static(value))].into_iter().collect()
     }
 
     #[test]
@@ -201,6 +230,12 @@ mod tests {
         assert_eq!(access_key(&HeaderMap::new(), &presigned).as_deref(), Some("AK2"));
         assert_eq!(access_key(&with(header::AUTHORIZATION, SIGNED), &presigned).as_deref(), Some("AK1"));
         assert_eq!(access_key(&with(header::AUTHORIZATION, "AWS AK:sig"), &presigned), None);
+        let old = uri("/b/k?AWSAccessKeyId=AK3&Expires=1&Signature=x");
+        for (headers, uri) in
+            [(with(header::AUTHORIZATION, "AWS AK:sig"), &plain), (HeaderMap::new(), &old)]
+        {
+            assert!(is_for_s3(&headers, uri, None) && access_key(&headers, uri).is_none(), "refused as S3 does");
+        }
         let hosts =
             [("s3.example", true), ("b.S3.example:7878", true), ("xs3.example", false), ("example", false)];
         for (host, is_ours) in hosts {
@@ -224,6 +259,19 @@ mod tests {
             let uri: Uri = format!("/b/k?{query}").parse().expect("a URI");
             assert_eq!(check_link(&uri).is_ok(), is_good, "{query}");
         }
+
+    fn a_date_of_http_is_told_as_signatures_want_it() {
+        let told = |mut headers: HeaderMap| {
+            tell_date(&mut headers);
+            headers.remove(SIGNED_AT).map(|value| value.to_str().expect("text").to_owned())
+        };
+        let date = || with(header::DATE, "Tue, 14 Nov 2023 22:13:20 GMT");
+        assert_eq!(told(date()).as_deref(), Some("20231114T221320Z"));
+        let mut both = date();
+        both.insert(SIGNED_AT, HeaderValue::from_static("20260101T000000Z"));
+        assert_eq!(told(both).as_deref(), Some("20260101T000000Z"), "its own word is stronger");
+        assert_eq!(told(with(header::DATE, "yesterday")), None);
+        assert_eq!(told(HeaderMap::new()), None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod uploads;
 mod versions;
 
 pub use backend::{Backend, BoxError, Failure, Noted, Pieces};
-pub use entry::{Denied, access_key, check_link, denied, is_for_s3, service};
+pub use entry::{Denied, access_key, check_link, denied, is_for_s3, service, tell_date};
 pub use gateway::{Gateway, RequestId};
 pub use s3s::Body;
 pub use s3s::service::S3Service;

@@ -189,7 +189,7 @@ impl<B: Backend> Gateway<B> {
         caller: AccountId,
         request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
-        let said = Said::by(&request.headers, request.trailing_headers);
+        let said = Said::by(&request.headers, request.trailing_headers)?;
         let mut input = request.input;
         about::refuse(&[("appending", input.write_offset_bytes.is_some_and(|offset| offset != 0))])?;
         let described = described!(input);
@@ -293,7 +293,12 @@ impl<B: Backend> Gateway<B> {
         let output = head(&found, input.checksum_mode.is_some() && piece.range.is_none(), &piece)?;
         let is_part = piece.range.is_some();
         let status = is_part.then_some(http::StatusCode::PARTIAL_CONTENT);
-        Ok(S3Response { status, ..S3Response::new(output) })
+        let mut response = S3Response { status, ..S3Response::new(output) };
+        // The library knows it of GetObject only.
+        if let Some(count) = tag_count(&found) {
+            response.headers.insert("x-amz-tagging-count", http::HeaderValue::from(count));
+        }
+        Ok(response)
     }
 
     pub(crate) async fn get_object_attributes(

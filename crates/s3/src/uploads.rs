@@ -141,7 +141,7 @@ impl<B: Backend> Gateway<B> {
         caller: AccountId,
         request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
-        let said = Said::by(&request.headers, request.trailing_headers);
+        let said = Said::by(&request.headers, request.trailing_headers)?;
         let input = request.input;
         about::refuse(&[("keys of customers", input.sse_customer_key.is_some())])?;
         let named = (input.bucket.as_str(), input.key.as_str(), input.upload_id.as_str());

@@ -1,5 +1,8 @@
 //! Objects: put, read, copied, tagged, deleted.
 
+use bytes::Bytes;
+use pumasi_s3::Body;
+
 use crate::hub::{Client, Memory};
 
 /// A client with a bucket.
@@ -36,6 +39,7 @@ async fn an_object_is_read_as_it_was_put() {
     }
     let head = client.send("HEAD", "/bucket/dir/key%20%2B", &[], "").await.ok();
     assert_eq!((head.header("content-length"), head.body.as_str()), ("5", ""));
+    assert_eq!(head.header("x-amz-tagging-count"), "2");
     client.get("/bucket/dir/other").await.refused(404, "NoSuchKey");
     client.get("/bucket/dir").await.refused(404, "NoSuchKey");
     client.get("/other/dir").await.refused(404, "NoSuchBucket");
@@ -108,6 +112,18 @@ async fn wrong_bytes_are_not_taken() {
     assert_eq!(put.header("x-amz-checksum-crc32"), "NhCmhg==");
     let head = client.send("HEAD", "/bucket/k", &[("x-amz-checksum-mode", "ENABLED")], "").await.ok();
     assert_eq!(head.header("x-amz-checksum-sha1"), "qvTGHdzF6KLavt4PO0gs2a6pQ00=");
+}
+
+#[tokio::test]
+async fn who_does_not_say_how_long_a_body_is_puts_nothing() {
+    let client = client().await;
+    let begun = client.send("POST", "/bucket/k?uploads=", &[], "").await.ok();
+    let part = format!("/bucket/k?partNumber=1&uploadId={}", begun.element("UploadId"));
+    for to in ["/bucket/k", part.as_str()] {
+        let request = client.signed("PUT", to).body(Body::from(Bytes::new())).expect("a request");
+        client.answer(request).await.refused(411, "MissingContentLength");
+    }
+    client.get("/bucket/k").await.refused(404, "NoSuchKey");
 }
 
 #[tokio::test]
