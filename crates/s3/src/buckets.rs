@@ -243,7 +243,8 @@ mod tests {
             assert!(is_bucket_name(good), "{good}");
         }
         let long = "x".repeat(64);
-        for bad in ["ab", "Abc", "a_b", "-abc", "abc-", "a..b", "a.-b", "a-.b", "192.168.5.4", ".abc", &long] {
+        for bad in ["ab", "Abc", "a_b", "-abc", "abc-", "a..b", "a.-b", "a-.b", "192.168.5.4", ".abc", &long]
+        {
             assert!(!is_bucket_name(bad), "{bad}");
         }
     }

@@ -12,7 +12,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use pumasi_s3::{Denied, Failure, RequestId, S3Service, access_key, check_link, denied, is_for_s3, tell_date};
+use pumasi_s3::{
+    Denied, Failure, RequestId, S3Service, access_key, check_link, denied, is_for_s3, tell_date,
+};
 
 use self::guests::Guests;
 pub(crate) use self::keys::Keys;
