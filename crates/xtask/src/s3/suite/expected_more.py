@@ -2,7 +2,6 @@
 
 SUSPENDED = ("NotImplemented", "versions are not suspended: what a space keeps, and for how long, `pumasi space` says")
 NULL = ("it was done", "what was put before there were versions has a number like all others, and is not called `null`")
-UNSIGNED = ("(401,", "unsigned requests are the hub's own API, whose answer this is; with `--s3-domain` they are S3's")
 PUBLIC = ("AccessControlListNotSupported", "lists of access are off: members and links say who may do what")
 
 FAILURES = {
@@ -19,12 +18,8 @@ FAILURES = {
     "versioned_object_acl": PUBLIC,
     "versioned_object_acl_no_version_specified": PUBLIC,
     # -- headers
-    "100_continue": UNSIGNED,
+    "100_continue": PUBLIC,
     "object_acl_create_contentlength_none": PUBLIC,
-    "object_create_bad_authorization_empty": UNSIGNED,
-    "object_create_bad_authorization_none": UNSIGNED,
-    "bucket_create_bad_authorization_empty": UNSIGNED,
-    "bucket_create_bad_authorization_none": UNSIGNED,
     # -- ranges
     "object_read_unreadable": ("NoSuchKey", "the key is text that can be read, once the client has written it as UTF-8"),
 }
