@@ -13,6 +13,8 @@ FAILURES = {
     **dict.fromkeys(["bucket_list_delimiter_basic", "bucket_listv2_delimiter_basic"],
                     ("KeyConflict", "their keys `foo/bar` and `foo/bar/xyzzy`: a file is no folder")),
     **dict.fromkeys(["bucket_list_unordered", "bucket_listv2_unordered"], ("it was done", CEPH)),
+    "bucket_list_prefix_unreadable":
+        ("Prefix: '%0A'", "encoded, as the client asks for it and S3 documents; boto3 decodes it in version 2 only"),
     # -- buckets
     "account_usage": ("no QuotaMaxBuckets", CEPH),
     **dict.fromkeys(["head_bucket_usage", "bucket_head_extended"], ("x-rgw-object-count: None", CEPH)),
@@ -32,6 +34,8 @@ FAILURES = {
                      "object_raw_get_object_acl", "object_raw_authenticated", "object_raw_authenticated_bucket_acl",
                      "object_raw_authenticated_object_acl", "object_delete_key_bucket_gone",
                      "object_anon_put_write_access"], PUBLIC),
+    # -- objects
+    "object_set_get_unicode_metadata": ("=?UTF-8?B?", "written as in mail (RFC 2047), as S3 itself does"),
     # -- conditions
     "put_object_ifmatch_nonexisted_failed": ("(404, 'NoSuchKey')", "as S3 itself answers: what is not there matches nothing"),
     # -- copies
