@@ -1,5 +1,6 @@
 """Objects: bytes, headers and metadata that are put, read, replaced and deleted."""
 
+import concurrent.futures
 import datetime
 import hashlib
 import xml.etree.ElementTree
@@ -56,6 +57,21 @@ def delete_too_many(operation):
 for name, operation in [("multi_object_delete", "list_objects"), ("multi_objectv2_delete", "list_objects_v2")]:
     add(name, delete_many(operation))
     add(f"{name}_key_limit", delete_too_many(operation))
+
+
+@check
+def versioning_concurrent_multi_object_delete(bucket):
+    keys = [f"key_{n}" for n in range(5)]
+    for _ in range(3):
+        bucket.versioned().fill(keys)
+    named = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in bucket.list_object_versions()["Versions"]]
+    # The same bytes three times: each put is a version, and the last is what is there.
+    same(len(named), 15)
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        for done in pool.map(lambda _: bucket.delete_objects(Delete={"Objects": named}), range(5)):
+            same(len(done["Deleted"]), 15)
+            assert "Errors" not in done
+    assert "Versions" not in bucket.list_object_versions()
 
 
 @check
