@@ -212,6 +212,11 @@ pub(crate) fn parts_of(version: &Version) -> Option<Vec<u64>> {
         .then_some(lengths)
 }
 
+/// The same of an object that came in parts, if it remembers them.
+pub(crate) fn remembered_parts(version: &Version) -> Option<Vec<u64>> {
+    version.about.labels.contains_key(PARTS).then(|| parts_of(version)).flatten()
+}
+
 /// Whether an object came by an upload.
 pub(crate) fn is_by_upload(version: &Version, upload: &str) -> bool {
     version.about.labels.get(UPLOAD).is_some_and(|by| by == upload)

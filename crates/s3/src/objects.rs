@@ -19,6 +19,7 @@ use crate::digest::{Said, Seen, hex, tell_sums};
 use crate::error;
 use crate::gateway::{Gateway, find};
 use crate::key::Key;
+use crate::uploads::parts_told;
 use crate::versions::{self, Deed, Looked, VersionName};
 
 /// Keys in one request, and versions of them that are removed at once.
@@ -313,11 +314,15 @@ impl<B: Backend> Gateway<B> {
             input.object_attributes.iter().flat_map(|one| one.as_str().split(',')).collect();
         let wants = |what: &str| wanted.iter().any(|one| one.trim() == what);
         let sums = found.version.as_ref().map(|version| about::told(&version.about).sums);
+        let version = found.version.as_ref().filter(|_| wants(ObjectAttributes::OBJECT_PARTS));
+        let parts =
+            version.and_then(|version| parts_told(version, input.max_parts, input.part_number_marker));
         Ok(S3Response::new(GetObjectAttributesOutput {
             version_id: found.told_id(),
             checksum: sums.filter(|_| wants(ObjectAttributes::CHECKSUM)),
             e_tag: strong(found.tag()).filter(|_| wants(ObjectAttributes::ETAG)),
             last_modified: Some(timestamp(found.changed)),
+            object_parts: parts,
             object_size: wants(ObjectAttributes::OBJECT_SIZE).then(|| found.size() as i64),
             storage_class: wants(ObjectAttributes::STORAGE_CLASS)
                 .then(|| StorageClass::from_static(StorageClass::STANDARD)),

@@ -293,6 +293,35 @@ impl<B: Backend> Gateway<B> {
     }
 }
 
+/// The parts that an object came in, at most so many behind the one that was told last; none when it came at once or does
+/// not remember them.
+pub(crate) fn parts_told(
+    version: &Version,
+    most: Option<i32>,
+    marker: Option<i32>,
+) -> Option<GetObjectAttributesParts> {
+    let lengths = about::remembered_parts(version)?;
+    let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(PARTS_TOLD).min(PARTS_TOLD);
+    let behind = marker.and_then(|marker| usize::try_from(marker).ok()).unwrap_or_default();
+    let part = |(number, length): (i32, &u64)| ObjectPart {
+        part_number: Some(number),
+        size: i64::try_from(*length).ok(),
+        ..ObjectPart::default()
+    };
+    let parts: Vec<ObjectPart> = (1..).zip(&lengths).skip(behind).take(most).map(part).collect();
+    let more = behind + parts.len() < lengths.len();
+    // Nobody can go on behind nothing.
+    let next = parts.last().filter(|_| more).and_then(|part| part.part_number);
+    Some(GetObjectAttributesParts {
+        is_truncated: Some(next.is_some()),
+        max_parts: i32::try_from(most).ok(),
+        next_part_number_marker: next,
+        part_number_marker: i32::try_from(behind).ok(),
+        parts: Some(parts),
+        total_parts_count: i32::try_from(lengths.len()).ok(),
+    })
+}
+
 /// The parts that a request lists: number and MD5, in order.
 fn listed_parts(listed: Vec<CompletedPart>) -> S3Result<Vec<(u16, [u8; 16])>> {
     if listed.is_empty() || listed.len() > PARTS {

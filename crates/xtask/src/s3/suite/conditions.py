@@ -68,3 +68,53 @@ add("put_object_ifnonmatch_good", put("If-None-Match", "ABCORZ", True, True))
 add("put_object_ifnonmatch_failed", put("If-None-Match", "tag", True, False))
 add("put_object_ifnonmatch_nonexisted_good", put("If-None-Match", "*", False, True))
 add("put_object_ifnonmatch_overwrite_existed_failed", put("If-None-Match", "*", True, False))
+
+
+# Several conditions after each other, by clients that know them: what is asked, and which status is answered. `first` and
+# `last` are the tags of the first and the last object that was put. Bodies count up where there are versions.
+
+NO, NONE, BAD = (412, "PreconditionFailed"), (404, "NoSuchKey"), "badetag"
+DELETE = "delete"
+
+
+def in_order(versioned, *steps):
+    def write(bucket):
+        tags = {}
+        if versioned:
+            bucket.versioned()
+        for number, step in enumerate(steps):
+            if step is DELETE:
+                bucket.delete_object(Key="foo")
+                continue
+            condition, wanted = step
+            asked = {name: tags.get(value, value) for name, value in condition.items()}
+            body = str(number).encode() if versioned else b""
+            if wanted:
+                refused(*wanted, bucket.put, body=body, **asked)
+            else:
+                tags["last"] = bucket.put(body=body, **asked)["ETag"]
+                tags.setdefault("first", tags["last"])
+
+    return write
+
+
+def match(value, wanted=None):
+    return {"IfMatch": value}, wanted
+
+
+def none_match(value, wanted=None):
+    return {"IfNoneMatch": value}, wanted
+
+
+add("put_object_if_match", in_order(
+    False, none_match("*"), none_match("*", NO), none_match("last", NO), none_match(BAD), match("last"), DELETE,
+    match("*", NONE), match(BAD, NONE), none_match("last"), match("*"), match(BAD, NO), match("last")))
+add("put_current_object_if_none_match", in_order(
+    True, none_match("*"), ({}, None), none_match("*", NO), none_match("last", NO), none_match("first"), none_match(BAD),
+    DELETE))
+add("put_current_object_if_match", in_order(
+    True, match("*", NONE), match(BAD, NONE), none_match("deadbeef"), match("*"), match(BAD, NO), match("first", NO),
+    match("last")))
+add("put_object_current_if_match", in_order(
+    True, none_match("*"), none_match("*", NO), none_match("last", NO), match("last"), DELETE, match("*", NONE),
+    match(BAD, NONE), none_match("last")))
