@@ -39,7 +39,8 @@ FAILURES = {
     "versioning_concurrent_multi_object_delete":
         ("5, not 15", "putting the same bytes again keeps no older version of them, as nothing is lost"),
     # -- conditions
-    "put_object_ifmatch_nonexisted_failed": ("(404, 'NoSuchKey')", "as S3 itself and the suite's newer `put_object_if_match` have it"),
+    "put_object_ifmatch_nonexisted_failed":
+        ("(404, 'NoSuchKey')", "as S3 itself and the suite's newer `put_object_if_match` have it"),
     # -- copies
     "object_copy_not_owned_bucket": ("(404,", "a bucket that one is no member of looks like one that is not there"),
     "object_copy_not_owned_object_bucket": ("NotImplemented", PUBLIC[1]),
