@@ -214,6 +214,24 @@ async fn many_are_deleted_at_once() {
 }
 
 #[tokio::test]
+async fn a_document_that_is_not_what_its_sender_says_does_nothing() {
+    let client = client().await;
+    client.put("/bucket/k", "x").await.ok();
+    let delete = "<Delete><Object><Key>k</Key></Object></Delete>";
+    for (header, code) in [
+        (("content-md5", "AAAAAAAAAAAAAAAAAAAAAA=="), "BadDigest"),
+        (("content-md5", "no"), "InvalidDigest"),
+        (("x-amz-checksum-crc32", "AAAAAA=="), "BadDigest"),
+    ] {
+        client.send("POST", "/bucket?delete=", &[header], delete).await.refused(400, code);
+    }
+    client.get("/bucket/k").await.ok();
+    let right = [("content-md5", "5DKh5iefM5MSKvRILIuFwQ==")];
+    client.send("POST", "/bucket?delete=", &right, delete).await.ok();
+    client.get("/bucket/k").await.refused(404, "NoSuchKey");
+}
+
+#[tokio::test]
 async fn what_is_not_offered_is_refused() {
     let client = client().await;
     for header in [
