@@ -10,10 +10,11 @@ use s3s::dto::{Timestamp, TimestampFormat};
 use s3s::host::{S3Host, VirtualHost};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
-use s3s::{Body, HttpResponse, S3Error, S3ErrorCode, S3Result, s3_error};
+use s3s::{Body, HttpError, HttpRequest, HttpResponse, S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::backend::{Backend, Failure, Noted};
-use crate::gateway::{Caller, Gateway};
+use crate::documents;
+use crate::gateway::{Caller, Gateway, RequestId};
 use crate::key::decoded;
 
 /// XML that a request can have: the longest list of parts, or of keys that are to be deleted.
@@ -84,7 +85,7 @@ pub fn check_link(uri: &Uri) -> Result<(), Denied> {
 }
 
 /// Lets a request that is signed by its `Date`, as some clients' are, say so in the header in which it is looked for.
-pub fn tell_date(headers: &mut HeaderMap) {
+fn tell_date(headers: &mut HeaderMap) {
     if headers.contains_key(SIGNED_AT) {
         return;
     }
@@ -132,6 +133,26 @@ pub fn denied(why: Denied) -> HttpResponse {
         Denied::Link => s3_error!(AccessDenied, "links are good for 1 to {LINK_S} seconds: X-Amz-Expires"),
         Denied::Failed(failure) => failure.into(),
     };
+    written(error)
+}
+
+/// Answers a request that is meant for S3.
+///
+/// # Errors
+/// When no answer can be made of it at all.
+pub async fn answer(service: &S3Service, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    tell_date(request.headers_mut());
+    let id = request.extensions().get::<RequestId>().cloned();
+    let (request, doubt) = documents::watched(request);
+    let response = service.call(request).await?;
+    let Some(mut error) = doubt.take() else { return Ok(response) };
+    if let Some(RequestId(id)) = id {
+        error.set_request_id(id);
+    }
+    Ok(written(error))
+}
+
+fn written(error: S3Error) -> HttpResponse {
     error.to_http_response().unwrap_or_else(|_| {
         let mut response = HttpResponse::new(Body::empty());
         *response.status_mut() = http::StatusCode::FORBIDDEN;

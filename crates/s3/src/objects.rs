@@ -190,6 +190,7 @@ impl<B: Backend> Gateway<B> {
         caller: AccountId,
         request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
+        check_whole(&request.uri)?;
         let said = Said::by(&request.headers, request.trailing_headers)?;
         let mut input = request.input;
         about::refuse(&[("appending", input.write_offset_bytes.is_some_and(|offset| offset != 0))])?;
@@ -446,6 +447,22 @@ impl<B: Backend> Gateway<B> {
             results[n] = released.map(|()| Gone::default());
         }
         Ok(results)
+    }
+}
+
+/// A part that names its upload or its number only, not both, must not take the place of a whole object.
+///
+/// # Errors
+/// `InvalidArgument`.
+fn check_whole(uri: &http::Uri) -> S3Result<()> {
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    let is_part = |pair: &str| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        name == "uploadId" || name == "partNumber"
+    };
+    match pairs.any(is_part) {
+        true => Err(s3_error!(InvalidArgument, "a part is named by uploadId and partNumber, both of them")),
+        false => Ok(()),
     }
 }
 

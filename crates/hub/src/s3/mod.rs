@@ -12,9 +12,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use pumasi_s3::{
-    Denied, Failure, RequestId, S3Service, access_key, check_link, denied, is_for_s3, tell_date,
-};
+use pumasi_s3::{Denied, Failure, RequestId, S3Service, access_key, check_link, denied, is_for_s3};
 
 use self::guests::Guests;
 pub(crate) use self::keys::Keys;
@@ -77,7 +75,7 @@ impl Gate {
         response
     }
 
-    async fn answered(&self, mut request: Request) -> Response {
+    async fn answered(&self, request: Request) -> Response {
         let peer = request.extensions().get::<Peer>().map(|peer| neighbourhood(peer.0));
         let key = access_key(request.headers(), request.uri());
         let admitted = match check_link(request.uri()) {
@@ -93,8 +91,8 @@ impl Gate {
             return denied(why).map(Body::new);
         }
         let has_body = !request.body().is_end_stream() && request.version() <= Version::HTTP_11;
-        tell_date(request.headers_mut());
-        let mut response = match self.service.call(request.map(pumasi_s3::Body::http_body_unsync)).await {
+        let request = request.map(pumasi_s3::Body::http_body_unsync);
+        let mut response = match pumasi_s3::answer(&self.service, request).await {
             Ok(response) => response.map(Body::new),
             Err(error) => ApiError::internal(&format!("{error:?}")).into_response(),
         };

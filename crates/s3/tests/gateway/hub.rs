@@ -249,7 +249,7 @@ impl Client {
     }
 
     pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
-        let response = self.service.call(request).await.expect("an answer");
+        let response = pumasi_s3::answer(&self.service, request).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let body = BodyExt::collect(body).await.expect("a whole body").to_bytes();
         Answer {

@@ -119,6 +119,10 @@ async fn who_does_not_say_how_long_a_body_is_puts_nothing() {
     let client = client().await;
     let begun = client.send("POST", "/bucket/k?uploads=", &[], "").await.ok();
     let part = format!("/bucket/k?partNumber=1&uploadId={}", begun.element("UploadId"));
+    // Nor does a part that does not say of what, or which.
+    for to in ["/bucket/k?partNumber=1", "/bucket/k?uploadId=1"] {
+        client.put(to, "x").await.refused(400, "InvalidArgument");
+    }
     for to in ["/bucket/k", part.as_str()] {
         let request = client.signed("PUT", to).body(Body::from(Bytes::new())).expect("a request");
         client.answer(request).await.refused(411, "MissingContentLength");
@@ -146,6 +150,8 @@ async fn copies_keep_or_change_what_is_said() {
     assert_eq!((changed.header("x-amz-meta-a"), changed.header("x-amz-meta-b")), ("", "2"));
     assert_eq!(changed.header("etag"), "\"5d41402abc4b2a76b9719d911017c592\"");
     assert_eq!(client.get("/bucket/k?tagging=").await.ok().elements("Value"), ["1"], "tags stay");
+    let strange = [source, ("x-amz-metadata-directive", "KEEP")];
+    client.send("PUT", "/bucket/c2", &strange, "").await.refused(400, "InvalidArgument");
     let unwanted = [source, ("x-amz-copy-source-if-match", "\"x\"")];
     client.send("PUT", "/bucket/c2", &unwanted, "").await.refused(412, "PreconditionFailed");
     client
@@ -211,6 +217,24 @@ async fn many_are_deleted_at_once() {
     assert_eq!(none.header("location"), "/bucket");
     client.send("POST", "/bucket?delete=", &[], "<Delete></Delete>").await.refused(400, "MalformedXML");
     client.send("POST", "/bucket?delete=", &[], "<Delete><Obj").await.refused(400, "MalformedXML");
+}
+
+#[tokio::test]
+async fn a_document_that_is_not_what_its_sender_says_does_nothing() {
+    let client = client().await;
+    client.put("/bucket/k", "x").await.ok();
+    let delete = "<Delete><Object><Key>k</Key></Object></Delete>";
+    for (header, code) in [
+        (("content-md5", "AAAAAAAAAAAAAAAAAAAAAA=="), "BadDigest"),
+        (("content-md5", "no"), "InvalidDigest"),
+        (("x-amz-checksum-crc32", "AAAAAA=="), "BadDigest"),
+    ] {
+        client.send("POST", "/bucket?delete=", &[header], delete).await.refused(400, code);
+    }
+    client.get("/bucket/k").await.ok();
+    let right = [("content-md5", "5DKh5iefM5MSKvRILIuFwQ==")];
+    client.send("POST", "/bucket?delete=", &right, delete).await.ok();
+    client.get("/bucket/k").await.refused(404, "NoSuchKey");
 }
 
 #[tokio::test]
