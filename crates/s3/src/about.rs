@@ -58,14 +58,14 @@ macro_rules! described {
                 $input.object_lock_mode.is_some() || $input.object_lock_legal_hold_status.is_some(),
             ),
             ("websites", $input.website_redirect_location.is_some()),
-            (
-                "lists of grants",
-                $input.grant_full_control.is_some()
-                    || $input.grant_read.is_some()
-                    || $input.grant_write_acp.is_some(),
-            ),
         ])?;
-        $crate::buckets::check_acl($input.acl.as_ref().map(|acl| acl.as_str()))?;
+        $crate::buckets::check_acl(
+            $input.acl.as_ref().map(|acl| acl.as_str()),
+            $input.grant_full_control.is_some()
+                || $input.grant_read.is_some()
+                || $input.grant_read_acp.is_some()
+                || $input.grant_write_acp.is_some(),
+        )?;
         $crate::about::check_class($input.storage_class.as_ref().map(|class| class.as_str()))?;
         $crate::about::Described {
             cache_control: $input.cache_control.take(),
@@ -210,6 +210,11 @@ pub(crate) fn parts_of(version: &Version) -> Option<Vec<u64>> {
     }
     (lengths.iter().try_fold(0_u64, |sum, length| sum.checked_add(*length)) == Some(version.size.0))
         .then_some(lengths)
+}
+
+/// The same of an object that came in parts, if it remembers them.
+pub(crate) fn remembered_parts(version: &Version) -> Option<Vec<u64>> {
+    version.about.labels.contains_key(PARTS).then(|| parts_of(version)).flatten()
 }
 
 /// Whether an object came by an upload.

@@ -15,22 +15,42 @@ use crate::gateway::Gateway;
 const BUCKETS: usize = 1_000;
 
 /// Who may do what is said by the members of a space: lists of access are off, and only what they would say anyway is taken.
+/// Nothing is granted to anybody by a header.
 ///
 /// # Errors
 /// `AccessControlListNotSupported`.
-pub(crate) fn check_acl(acl: Option<&str>) -> S3Result<()> {
+pub(crate) fn check_acl(acl: Option<&str>, grants: bool) -> S3Result<()> {
     match acl {
-        None | Some("" | "private" | "bucket-owner-full-control" | "bucket-owner-read") => Ok(()),
-        Some(_) => Err(s3_error!(
+        None | Some("" | "private" | "bucket-owner-full-control" | "bucket-owner-read") if !grants => Ok(()),
+        _ => Err(s3_error!(
             AccessControlListNotSupported,
             "lists of access are off: `pumasi share` lets others read, `pumasi space` has members"
         )),
     }
 }
 
+/// Refuses the list of access of a request, and what it grants by headers.
+macro_rules! check_grants {
+    ($input:ident) => {
+        check_acl(
+            $input.acl.as_ref().map(|acl| acl.as_str()),
+            $input.grant_full_control.is_some()
+                || $input.grant_read.is_some()
+                || $input.grant_read_acp.is_some()
+                || $input.grant_write.is_some()
+                || $input.grant_write_acp.is_some(),
+        )
+    };
+}
+
 /// An account as S3 shows owners.
 pub(crate) fn owner(account: AccountId) -> Owner {
     Owner { display_name: Some(account.to_string()), id: Some(account.to_string()) }
+}
+
+/// An account as S3 shows those who began an upload.
+pub(crate) fn initiator(account: AccountId) -> Initiator {
+    Initiator { display_name: Some(account.to_string()), id: Some(account.to_string()) }
 }
 
 /// What the list of access of anything says.
@@ -47,14 +67,17 @@ fn grants(account: AccountId) -> Option<Grants> {
     Some(vec![Grant { grantee: Some(grantee), permission }])
 }
 
-/// Names that S3 gives to buckets: 3 to 63 lower-case letters, digits, `-` and `.`, not an address.
+/// Names that S3 gives to buckets: 3 to 63 lower-case letters, digits, `-` and `.`, not an address. Each of the labels
+/// between the dots begins and ends with a letter or a digit, as those of hosts do.
 fn is_bucket_name(name: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
-    let ends = [name.bytes().next(), name.bytes().next_back()];
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &str| {
+        let ends = [label.bytes().next(), label.bytes().next_back()];
+        ends.into_iter().all(|end| end.is_some_and(is_plain))
+            && label.bytes().all(|byte| is_plain(byte) || byte == b'-')
+    };
     (3..=63).contains(&name.len())
-        && name.bytes().all(inner)
-        && ends.into_iter().flatten().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        && !name.contains("..")
+        && name.split('.').all(is_label)
         && name.parse::<std::net::Ipv4Addr>().is_err()
 }
 
@@ -66,7 +89,7 @@ impl<B: Backend> Gateway<B> {
     ) -> S3Result<S3Response<CreateBucketOutput>> {
         let input = request.input;
         about::refuse(&[("object lock", input.object_lock_enabled_for_bucket == Some(true))])?;
-        check_acl(input.acl.as_ref().map(|acl| acl.as_str()))?;
+        check_grants!(input)?;
         let name = input.bucket;
         if !is_bucket_name(&name) {
             return Err(s3_error!(InvalidBucketName, "'{name}' cannot be the name of a bucket"));
@@ -182,7 +205,7 @@ impl<B: Backend> Gateway<B> {
         let input = request.input;
         self.look_in(caller, &input.bucket, Access::Write, |_, _| ()).await?;
         about::refuse(&[("lists of grants", input.access_control_policy.is_some())])?;
-        check_acl(input.acl.as_ref().map(|acl| acl.as_str()))?;
+        check_grants!(input)?;
         Ok(S3Response::new(PutBucketAclOutput::default()))
     }
 
@@ -205,7 +228,7 @@ impl<B: Backend> Gateway<B> {
         let input = request.input;
         self.found(caller, &input.bucket, &input.key, input.version_id.as_deref()).await?;
         about::refuse(&[("lists of grants", input.access_control_policy.is_some())])?;
-        check_acl(input.acl.as_ref().map(|acl| acl.as_str()))?;
+        check_grants!(input)?;
         Ok(S3Response::new(PutObjectAclOutput::default()))
     }
 }
@@ -220,7 +243,8 @@ mod tests {
             assert!(is_bucket_name(good), "{good}");
         }
         let long = "x".repeat(64);
-        for bad in ["ab", "Abc", "a_b", "-abc", "abc-", "a..b", "192.168.5.4", ".abc", &long] {
+        for bad in ["ab", "Abc", "a_b", "-abc", "abc-", "a..b", "a.-b", "a-.b", "192.168.5.4", ".abc", &long]
+        {
             assert!(!is_bucket_name(bad), "{bad}");
         }
     }

@@ -75,9 +75,8 @@ impl<B: Backend> Gateway<B> {
         let mut input = request.input;
         let conditions = source_conditions!(input);
         let (described, key) = (described!(input), Key::of_new(&input.key)?);
-        let is = |directive: Option<&str>| directive == Some("REPLACE");
-        let replaces = is(input.metadata_directive.as_ref().map(|directive| directive.as_str()));
-        let new_tags = is(input.tagging_directive.as_ref().map(|directive| directive.as_str()));
+        let replaces = is_replaced(input.metadata_directive.as_ref().map(|directive| directive.as_str()))?;
+        let new_tags = is_replaced(input.tagging_directive.as_ref().map(|directive| directive.as_str()))?;
         let wanted = described.into_about()?;
         for _ in 0..TRIES {
             let found = self.source(caller, &input.copy_source, &conditions).await?;
@@ -193,6 +192,15 @@ impl<B: Backend> Gateway<B> {
         let output =
             UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() };
         Ok(S3Response::new(output))
+    }
+}
+
+/// Whether something of the original is to be replaced.
+fn is_replaced(directive: Option<&str>) -> S3Result<bool> {
+    match directive {
+        None | Some("" | "COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(other) => Err(s3_error!(InvalidArgument, "'{other}' is no directive: write COPY or REPLACE")),
     }
 }
 

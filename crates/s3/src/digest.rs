@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
 use s3s::dto::{Checksum, StreamingBlob};
@@ -72,16 +72,23 @@ struct Hashers {
 
 impl Said {
     /// What the headers of a request say, and what they promise to say behind its body.
-    pub(crate) fn by(headers: &HeaderMap, trailers: Option<TrailingHeaders>) -> Said {
+    ///
+    /// # Errors
+    /// `MissingContentLength` when they say nothing of its length: bytes that were sent without it were not read, and would
+    /// be kept as none.
+    pub(crate) fn by(headers: &HeaderMap, trailers: Option<TrailingHeaders>) -> S3Result<Said> {
+        if !headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING) {
+            return Err(s3_error!(MissingContentLength, "say how long the body is: Content-Length"));
+        }
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let promised = text("x-amz-trailer").unwrap_or_default().to_ascii_lowercase();
         let is_promised = |name: &str| promised.split(',').any(|one| one.trim() == name);
-        Said {
+        Ok(Said {
             md5: text("content-md5").map(str::to_owned),
             sums: HEADERS.map(|name| text(name).map(str::to_owned)),
             behind: HEADERS.map(is_promised),
             trailers,
-        }
+        })
     }
 
     /// Looks at the bytes of a body.

@@ -2,23 +2,31 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::dto::{Timestamp, TimestampFormat};
 use s3s::host::{S3Host, VirtualHost};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
-use s3s::{Body, HttpResponse, S3Error, S3ErrorCode, S3Result, s3_error};
+use s3s::{Body, HttpError, HttpRequest, HttpResponse, S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::backend::{Backend, Failure, Noted};
-use crate::gateway::{Caller, Gateway};
+use crate::documents;
+use crate::gateway::{Caller, Gateway, RequestId};
 use crate::key::decoded;
 
 /// XML that a request can have: the longest list of parts, or of keys that are to be deleted.
 const XML_BYTES: usize = 4 << 20;
+/// How long a link may be good, in seconds, as in S3: a week.
+const LINK_S: u32 = 7 * 24 * 3600;
 /// How signatures of version 4 begin.
 const SCHEME: &str = "AWS4-HMAC-SHA256";
+/// How those of version 2 begin, which are refused in S3's words.
+const OLD_SCHEME: &str = "AWS ";
+/// When a request was signed.
+const SIGNED_AT: &str = "x-amz-date";
 
 /// Everything that is offered of S3, for a hub; buckets are also hosts below `domain`, if there is one.
 pub fn service<B: Backend>(backend: B, domain: Option<String>) -> S3Service {
@@ -36,12 +44,14 @@ pub fn service<B: Backend>(backend: B, domain: Option<String>) -> S3Service {
     builder.build()
 }
 
-/// Whether a request is meant for S3: it is signed as those are, or its host is the domain of S3 or lies below it.
+/// Whether a request is meant for S3: it is signed as those are, by whichever version, or its host is the domain of S3 or lies
+/// below it.
 pub fn is_for_s3(headers: &HeaderMap, uri: &Uri, domain: Option<&str>) -> bool {
-    let is_signed = headers
-        .get(header::AUTHORIZATION)
-        .is_some_and(|value| value.as_bytes().starts_with(SCHEME.as_bytes()));
-    let is_presigned = || uri.query().is_some_and(|query| parameter(query, "X-Amz-Algorithm").is_some());
+    let is_signed = headers.get(header::AUTHORIZATION).is_some_and(|value| {
+        [SCHEME, OLD_SCHEME].iter().any(|scheme| value.as_bytes().starts_with(scheme.as_bytes()))
+    });
+    let has = |name: &str| uri.query().is_some_and(|query| parameter(query, name).is_some());
+    let is_presigned = || has("X-Amz-Algorithm") || has("AWSAccessKeyId");
     let is_there = || {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
@@ -64,6 +74,38 @@ pub fn access_key(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     credential.split('/').next().map(str::to_owned)
 }
 
+/// Looks at how long a signed link says that it is good. A request that is no link passes.
+///
+/// # Errors
+/// [`Denied::Link`]: no time at all, less, or more than a week.
+pub fn check_link(uri: &Uri) -> Result<(), Denied> {
+    let expires = uri.query().and_then(|query| parameter(query, "X-Amz-Expires"));
+    let is_good = |text: String| text.parse().is_ok_and(|seconds: u32| (1..=LINK_S).contains(&seconds));
+    if expires.is_none_or(is_good) { Ok(()) } else { Err(Denied::Link) }
+}
+
+/// Lets a request that is signed by its `Date`, as some clients' are, say so in the header in which it is looked for.
+fn tell_date(headers: &mut HeaderMap) {
+    if headers.contains_key(SIGNED_AT) {
+        return;
+    }
+    let date = headers.get(header::DATE).and_then(|date| date.to_str().ok()).and_then(basic);
+    if let Some(date) = date {
+        headers.insert(SIGNED_AT, date);
+    }
+}
+
+/// A date of HTTP as signatures write it: `20231114T221320Z`.
+fn basic(date: &str) -> Option<HeaderValue> {
+    let mut text = Vec::new();
+    let time = Timestamp::parse(TimestampFormat::HttpDate, date).ok()?;
+    time.format(TimestampFormat::DateTime, &mut text).ok()?;
+    let seconds = text.split(|byte| *byte == b'.').next()?;
+    let mut basic: Vec<u8> = seconds.iter().copied().filter(|byte| !b"-:".contains(byte)).collect();
+    basic.push(b'Z');
+    HeaderValue::from_bytes(&basic).ok()
+}
+
 /// A parameter of a query.
 fn parameter(query: &str, name: &str) -> Option<String> {
     let values = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -77,6 +119,8 @@ pub enum Denied {
     Unsigned,
     /// There is no such access key.
     UnknownKey,
+    /// It is a link that can be good at no time, or for too long.
+    Link,
     /// Something else.
     Failed(Failure),
 }
@@ -86,8 +130,29 @@ pub fn denied(why: Denied) -> HttpResponse {
     let error: S3Error = match why {
         Denied::Unsigned => s3_error!(AccessDenied, "sign the request by AWS Signature Version 4"),
         Denied::UnknownKey => unknown_key(),
+        Denied::Link => s3_error!(AccessDenied, "links are good for 1 to {LINK_S} seconds: X-Amz-Expires"),
         Denied::Failed(failure) => failure.into(),
     };
+    written(error)
+}
+
+/// Answers a request that is meant for S3.
+///
+/// # Errors
+/// When no answer can be made of it at all.
+pub async fn answer(service: &S3Service, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    tell_date(request.headers_mut());
+    let id = request.extensions().get::<RequestId>().cloned();
+    let (request, doubt) = documents::watched(request);
+    let response = service.call(request).await?;
+    let Some(mut error) = doubt.take() else { return Ok(response) };
+    if let Some(RequestId(id)) = id {
+        error.set_request_id(id);
+    }
+    Ok(written(error))
+}
+
+fn written(error: S3Error) -> HttpResponse {
     error.to_http_response().unwrap_or_else(|_| {
         let mut response = HttpResponse::new(Body::empty());
         *response.status_mut() = http::StatusCode::FORBIDDEN;
@@ -172,7 +237,7 @@ mod tests {
                           SignedHeaders=host, Signature=0";
 
     fn with(name: header::HeaderName, value: &'static str) -> HeaderMap {
-        [(name, http::HeaderValue::from_static(value))].into_iter().collect()
+        [(name, HeaderValue::from_static(value))].into_iter().collect()
     }
 
     #[test]
@@ -186,6 +251,14 @@ mod tests {
         assert_eq!(access_key(&HeaderMap::new(), &presigned).as_deref(), Some("AK2"));
         assert_eq!(access_key(&with(header::AUTHORIZATION, SIGNED), &presigned).as_deref(), Some("AK1"));
         assert_eq!(access_key(&with(header::AUTHORIZATION, "AWS AK:sig"), &presigned), None);
+        let old = uri("/b/k?AWSAccessKeyId=AK3&Expires=1&Signature=x");
+        for (headers, uri) in [(with(header::AUTHORIZATION, "AWS AK:sig"), &plain), (HeaderMap::new(), &old)]
+        {
+            assert!(
+                is_for_s3(&headers, uri, None) && access_key(&headers, uri).is_none(),
+                "refused as S3 does"
+            );
+        }
         let hosts =
             [("s3.example", true), ("b.S3.example:7878", true), ("xs3.example", false), ("example", false)];
         for (host, is_ours) in hosts {
@@ -193,6 +266,37 @@ mod tests {
             assert_eq!(is_for_s3(&headers, &plain, Some("s3.example")), is_ours, "{host}");
             assert!(!is_for_s3(&headers, &plain, None));
         }
+    }
+
+    #[test]
+    fn links_are_good_for_a_week_at_most() {
+        for (query, is_good) in [
+            ("list-type=2", true),
+            ("X-Amz-Expires=1", true),
+            ("a=b&X-Amz-Expires=604800", true),
+            ("X-Amz-Expires=604801", false),
+            ("X-Amz-Expires=0", false),
+            ("X-Amz-Expires=-7", false),
+            ("X-Amz-Expires=", false),
+        ] {
+            let uri: Uri = format!("/b/k?{query}").parse().expect("a URI");
+            assert_eq!(check_link(&uri).is_ok(), is_good, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_date_of_http_is_told_as_signatures_want_it() {
+        let told = |mut headers: HeaderMap| {
+            tell_date(&mut headers);
+            headers.remove(SIGNED_AT).map(|value| value.to_str().expect("text").to_owned())
+        };
+        let date = || with(header::DATE, "Tue, 14 Nov 2023 22:13:20 GMT");
+        assert_eq!(told(date()).as_deref(), Some("20231114T221320Z"));
+        let mut both = date();
+        both.insert(SIGNED_AT, HeaderValue::from_static("20260101T000000Z"));
+        assert_eq!(told(both).as_deref(), Some("20260101T000000Z"), "its own word is stronger");
+        assert_eq!(told(with(header::DATE, "yesterday")), None);
+        assert_eq!(told(HeaderMap::new()), None);
     }
 
     #[test]

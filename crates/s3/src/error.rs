@@ -29,7 +29,7 @@ impl From<Failure> for S3Error {
                 error
             }
             Failure::TooLarge { .. } => S3Error::with_message(S3ErrorCode::EntityTooLarge, text),
-            Failure::Body(_) => S3Error::with_message(body_code(&text), text),
+            Failure::Body(_) => bad_body(text),
             Failure::Slow(_) => S3Error::with_message(S3ErrorCode::RequestTimeout, text),
             Failure::Full => custom("InsufficientStorage", http::StatusCode::INSUFFICIENT_STORAGE, text),
             Failure::Unavailable(_) => S3Error::with_message(S3ErrorCode::ServiceUnavailable, text),
@@ -39,13 +39,13 @@ impl From<Failure> for S3Error {
 }
 
 /// What is wrong with a body. The errors of `s3s` have no types that could be asked.
-fn body_code(text: &str) -> S3ErrorCode {
+fn bad_body(text: String) -> S3Error {
     if text.contains("Sha256Mismatch") {
-        S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into())
+        custom("XAmzContentSHA256Mismatch", http::StatusCode::BAD_REQUEST, text)
     } else if text.contains("SignatureMismatch") {
-        S3ErrorCode::SignatureDoesNotMatch
+        S3Error::with_message(S3ErrorCode::SignatureDoesNotMatch, text)
     } else {
-        S3ErrorCode::IncompleteBody
+        S3Error::with_message(S3ErrorCode::IncompleteBody, text)
     }
 }
 
@@ -102,5 +102,12 @@ mod tests {
         let code = |failure: Failure| S3Error::from(failure).code().as_str().to_owned();
         assert_eq!(code(Failure::Slow("slow".to_owned())), "RequestTimeout");
         assert_eq!(code(Failure::Body("cut".into())), "IncompleteBody");
+    }
+
+    #[test]
+    fn other_bytes_than_were_signed_are_the_sender_s_fault() {
+        let error = S3Error::from(Failure::Body("UploadStreamError: Sha256Mismatch".into()));
+        let told = (error.code().as_str(), error.status_code());
+        assert_eq!(told, ("XAmzContentSHA256Mismatch", Some(http::StatusCode::BAD_REQUEST)));
     }
 }

@@ -22,6 +22,10 @@ impl<B> Clone for Gateway<B> {
     }
 }
 
+/// What a request is called in its answer, as `x-amz-request-id` and in errors; an extension of the request.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
 /// Whose request it is; set once its signature has proved right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller(pub(crate) AccountId);
@@ -118,11 +122,14 @@ macro_rules! operations {
             $(
                 async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
                     let caller = caller(&request)?;
-                    let done = self.$name(caller, request).await;
-                    if let Err(error) = &done {
+                    let id = request.extensions.get::<RequestId>().cloned();
+                    self.$name(caller, request).await.map_err(|mut error| {
                         self.backend.note(Noted::Refused { code: error.code().as_str() });
-                    }
-                    done
+                        if let Some(RequestId(id)) = id {
+                            error.set_request_id(id);
+                        }
+                        error
+                    })
                 }
             )*
         }

@@ -13,6 +13,7 @@ mod buckets;
 mod conditions;
 mod copies;
 mod digest;
+mod documents;
 mod entry;
 mod error;
 mod gateway;
@@ -24,7 +25,7 @@ mod uploads;
 mod versions;
 
 pub use backend::{Backend, BoxError, Failure, Noted, Pieces};
-pub use entry::{Denied, access_key, denied, is_for_s3, service};
-pub use gateway::Gateway;
+pub use entry::{Denied, access_key, answer, check_link, denied, is_for_s3, service};
+pub use gateway::{Gateway, RequestId};
 pub use s3s::Body;
 pub use s3s::service::S3Service;

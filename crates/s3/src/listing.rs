@@ -9,7 +9,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use crate::about;
 use crate::backend::Backend;
-use crate::buckets::owner;
+use crate::buckets::{initiator, owner};
 use crate::conditions::{strong, timestamp};
 use crate::gateway::Gateway;
 use crate::key::{encoded, key_of};
@@ -208,7 +208,7 @@ impl<B: Backend> Gateway<B> {
             is_truncated: Some(listing.next.is_some()),
             contents: encoding.objects(listing.objects, Some(owner(caller))),
             common_prefixes: encoding.prefixes(listing.prefixes),
-            delimiter: input.delimiter.map(|text| encoding.text(text)),
+            delimiter: wanted.delimiter.map(|text| encoding.text(text)),
             next_marker: listing.next.map(|text| encoding.text(text)),
             encoding_type: input.encoding_type,
             ..ListObjectsOutput::default()
@@ -245,7 +245,7 @@ impl<B: Backend> Gateway<B> {
             next_continuation_token: listing.next.as_deref().map(token),
             contents: encoding.objects(listing.objects, owner),
             common_prefixes: encoding.prefixes(listing.prefixes),
-            delimiter: input.delimiter.map(|text| encoding.text(text)),
+            delimiter: wanted.delimiter.map(|text| encoding.text(text)),
             encoding_type: input.encoding_type,
             start_after: input.start_after.map(|text| encoding.text(text)),
             ..ListObjectsV2Output::default()
@@ -288,6 +288,7 @@ impl<B: Backend> Gateway<B> {
         let one = |(path, id, begun, by): (String, pumasi_types::UploadId, pumasi_types::Time, AccountId)| {
             MultipartUpload {
                 initiated: Some(timestamp(begun)),
+                initiator: Some(initiator(by)),
                 key: Some(encoding.text(path)),
                 owner: Some(owner(by)),
                 storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),

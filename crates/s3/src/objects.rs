@@ -19,6 +19,7 @@ use crate::digest::{Said, Seen, hex, tell_sums};
 use crate::error;
 use crate::gateway::{Gateway, find};
 use crate::key::Key;
+use crate::uploads::parts_told;
 use crate::versions::{self, Deed, Looked, VersionName};
 
 /// Keys in one request, and versions of them that are removed at once.
@@ -189,7 +190,8 @@ impl<B: Backend> Gateway<B> {
         caller: AccountId,
         request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
-        let said = Said::by(&request.headers, request.trailing_headers);
+        check_whole(&request.uri)?;
+        let said = Said::by(&request.headers, request.trailing_headers)?;
         let mut input = request.input;
         about::refuse(&[("appending", input.write_offset_bytes.is_some_and(|offset| offset != 0))])?;
         let described = described!(input);
@@ -293,7 +295,12 @@ impl<B: Backend> Gateway<B> {
         let output = head(&found, input.checksum_mode.is_some() && piece.range.is_none(), &piece)?;
         let is_part = piece.range.is_some();
         let status = is_part.then_some(http::StatusCode::PARTIAL_CONTENT);
-        Ok(S3Response { status, ..S3Response::new(output) })
+        let mut response = S3Response { status, ..S3Response::new(output) };
+        // The library knows it of GetObject only.
+        if let Some(count) = tag_count(&found) {
+            response.headers.insert("x-amz-tagging-count", http::HeaderValue::from(count));
+        }
+        Ok(response)
     }
 
     pub(crate) async fn get_object_attributes(
@@ -308,11 +315,15 @@ impl<B: Backend> Gateway<B> {
             input.object_attributes.iter().flat_map(|one| one.as_str().split(',')).collect();
         let wants = |what: &str| wanted.iter().any(|one| one.trim() == what);
         let sums = found.version.as_ref().map(|version| about::told(&version.about).sums);
+        let version = found.version.as_ref().filter(|_| wants(ObjectAttributes::OBJECT_PARTS));
+        let parts =
+            version.and_then(|version| parts_told(version, input.max_parts, input.part_number_marker));
         Ok(S3Response::new(GetObjectAttributesOutput {
             version_id: found.told_id(),
             checksum: sums.filter(|_| wants(ObjectAttributes::CHECKSUM)),
             e_tag: strong(found.tag()).filter(|_| wants(ObjectAttributes::ETAG)),
             last_modified: Some(timestamp(found.changed)),
+            object_parts: parts,
             object_size: wants(ObjectAttributes::OBJECT_SIZE).then(|| found.size() as i64),
             storage_class: wants(ObjectAttributes::STORAGE_CLASS)
                 .then(|| StorageClass::from_static(StorageClass::STANDARD)),
@@ -436,6 +447,22 @@ impl<B: Backend> Gateway<B> {
             results[n] = released.map(|()| Gone::default());
         }
         Ok(results)
+    }
+}
+
+/// A part that names its upload or its number only, not both, must not take the place of a whole object.
+///
+/// # Errors
+/// `InvalidArgument`.
+fn check_whole(uri: &http::Uri) -> S3Result<()> {
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    let is_part = |pair: &str| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        name == "uploadId" || name == "partNumber"
+    };
+    match pairs.any(is_part) {
+        true => Err(s3_error!(InvalidArgument, "a part is named by uploadId and partNumber, both of them")),
+        false => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use crate::about::{self, described};
 use crate::backend::Backend;
-use crate::buckets::owner;
+use crate::buckets::{initiator, owner};
 use crate::conditions::{strong, timestamp};
 use crate::digest::{Said, hex, md5_of_hex, tag_of_parts, tell_sums};
 use crate::error;
@@ -141,7 +141,7 @@ impl<B: Backend> Gateway<B> {
         caller: AccountId,
         request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
-        let said = Said::by(&request.headers, request.trailing_headers);
+        let said = Said::by(&request.headers, request.trailing_headers)?;
         let input = request.input;
         about::refuse(&[("keys of customers", input.sse_customer_key.is_some())])?;
         let named = (input.bucket.as_str(), input.key.as_str(), input.upload_id.as_str());
@@ -177,9 +177,8 @@ impl<B: Backend> Gateway<B> {
             size: i64::try_from(part.size.0).ok(),
             ..Part::default()
         };
-        let initiator = Initiator { display_name: Some(caller.to_string()), id: Some(caller.to_string()) };
         Ok(S3Response::new(ListPartsOutput {
-            initiator: Some(initiator),
+            initiator: Some(initiator(caller)),
             // Nobody can go on behind nothing.
             is_truncated: Some(next.is_some()),
             max_parts: Some(most as i32),
@@ -292,6 +291,35 @@ impl<B: Backend> Gateway<B> {
             done => done?.version.ok_or_else(|| error::unexpected(&"no version")),
         }
     }
+}
+
+/// The parts that an object came in, at most so many behind the one that was told last; none when it came at once or does
+/// not remember them.
+pub(crate) fn parts_told(
+    version: &Version,
+    most: Option<i32>,
+    marker: Option<i32>,
+) -> Option<GetObjectAttributesParts> {
+    let lengths = about::remembered_parts(version)?;
+    let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(PARTS_TOLD).min(PARTS_TOLD);
+    let behind = marker.and_then(|marker| usize::try_from(marker).ok()).unwrap_or_default();
+    let part = |(number, length): (i32, &u64)| ObjectPart {
+        part_number: Some(number),
+        size: i64::try_from(*length).ok(),
+        ..ObjectPart::default()
+    };
+    let parts: Vec<ObjectPart> = (1..).zip(&lengths).skip(behind).take(most).map(part).collect();
+    let more = behind + parts.len() < lengths.len();
+    // Nobody can go on behind nothing.
+    let next = parts.last().filter(|_| more).and_then(|part| part.part_number);
+    Some(GetObjectAttributesParts {
+        is_truncated: Some(next.is_some()),
+        max_parts: i32::try_from(most).ok(),
+        next_part_number_marker: next,
+        part_number_marker: i32::try_from(behind).ok(),
+        parts: Some(parts),
+        total_parts_count: i32::try_from(lengths.len()).ok(),
+    })
 }
 
 /// The parts that a request lists: number and MD5, in order.

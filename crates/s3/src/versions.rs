@@ -427,7 +427,7 @@ impl<B: Backend> Gateway<B> {
         Ok(S3Response::new(ListObjectVersionsOutput {
             name: Some(input.bucket),
             prefix: Some(encoding.text(input.prefix.unwrap_or_default())),
-            delimiter: input.delimiter.map(|text| encoding.text(text)),
+            delimiter: input.delimiter.filter(|text| !text.is_empty()).map(|text| encoding.text(text)),
             key_marker: Some(encoding.text(input.key_marker.unwrap_or_default())),
             version_id_marker: Some(input.version_id_marker.unwrap_or_default()),
             max_keys: Some(most),

@@ -9,16 +9,19 @@ use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Version, header};
+use axum::http::{HeaderName, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use pumasi_s3::{Denied, Failure, S3Service, access_key, denied, is_for_s3};
+use pumasi_s3::{Denied, Failure, RequestId, S3Service, access_key, check_link, denied, is_for_s3};
 
 use self::guests::Guests;
 pub(crate) use self::keys::Keys;
 use crate::access;
 use crate::http::{ApiError, Peer};
 use crate::server::{Hub, neighbourhood};
+
+/// What a request is called in its answer. Clients tell it with what went wrong.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
 /// What S3's clients speak to.
 #[derive(Clone)]
@@ -58,24 +61,38 @@ impl Gate {
         }
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, mut request: Request) -> Response {
         let trail = self.hub.access.of_s3(&request);
-        self.hub.access.follow(trail, self.answered(request)).await
+        let mut number = [0; 8];
+        // Without random bytes all are called 0, and are answered nevertheless.
+        let _ = getrandom::fill(&mut number);
+        let id = format!("{:016X}", u64::from_le_bytes(number));
+        request.extensions_mut().insert(RequestId(id.clone()));
+        let mut response = self.hub.access.follow(trail, self.answered(request)).await;
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        response
     }
 
     async fn answered(&self, request: Request) -> Response {
         let peer = request.extensions().get::<Peer>().map(|peer| neighbourhood(peer.0));
         let key = access_key(request.headers(), request.uri());
-        if let Err(why) = self.admit(key, peer).await {
+        let admitted = match check_link(request.uri()) {
+            Ok(()) => self.admit(key, peer).await,
+            bad => bad,
+        };
+        if let Err(why) = admitted {
             match why {
-                Denied::Unsigned => access::refused("AccessDenied"),
+                Denied::Unsigned | Denied::Link => access::refused("AccessDenied"),
                 Denied::UnknownKey => access::refused("InvalidAccessKeyId"),
                 Denied::Failed(_) => {}
             }
             return denied(why).map(Body::new);
         }
         let has_body = !request.body().is_end_stream() && request.version() <= Version::HTTP_11;
-        let mut response = match self.service.call(request.map(pumasi_s3::Body::http_body_unsync)).await {
+        let request = request.map(pumasi_s3::Body::http_body_unsync);
+        let mut response = match pumasi_s3::answer(&self.service, request).await {
             Ok(response) => response.map(Body::new),
             Err(error) => ApiError::internal(&format!("{error:?}")).into_response(),
         };

@@ -164,6 +164,12 @@ async fn keys_of_s3_that_are_none_are_told() {
     let told = told.iter().find(|entry| entry.by == Some(AccessBy::S3)).unwrap();
     assert_eq!(deed(told), ("", AccessWhat::Read, "/bucket/key", "InvalidAccessKeyId"));
     assert!(!log_of(&hub).contains("5ec3e7"), "neither signatures nor queries");
+    // Whatever is answered has a name, and no link is good for longer than a week.
+    let link = "/bucket/key?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=NOBODY&X-Amz-Expires=604801";
+    let refused = hub.raw("GET", link, &[], b"").await;
+    assert!(refused.status == 403 && refused.body.contains("<Code>AccessDenied</Code>"), "{refused:?}");
+    let names = [&answer, &refused].map(|answer| answer.header("x-amz-request-id").map(str::to_owned));
+    assert!(names[0].is_some() && names[1].is_some() && names[0] != names[1], "{names:?}");
 }
 
 #[tokio::test]

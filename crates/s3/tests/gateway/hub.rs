@@ -220,7 +220,19 @@ impl Answer {
 }
 
 impl Client {
-    /// Sends a request. `to` is an encoded path, with a query whose parameters stand in order.
+    /// A signed request that says nothing of its body. `to` is an encoded path, with a query whose parameters stand in order.
+    pub(crate) fn signed(&self, method: &str, to: &str) -> http::request::Builder {
+        let (path, query) = to.split_once('?').unwrap_or((to, ""));
+        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let mut request = Request::builder().method(method).uri(format!("http://hub:1{to}"));
+        request = request.header("host", "hub:1");
+        for (name, value) in self.signer.sign(method, "hub:1", path, query, &time) {
+            request = request.header(name, value);
+        }
+        request
+    }
+
+    /// Sends a signed request.
     pub(crate) async fn send(
         &self,
         method: &str,
@@ -228,14 +240,8 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let (path, query) = to.split_once('?').unwrap_or((to, ""));
-        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let body: Bytes = body.into();
-        let mut request = Request::builder().method(method).uri(format!("http://hub:1{to}"));
-        request = request.header("host", "hub:1").header("content-length", body.len());
-        for (name, value) in self.signer.sign(method, "hub:1", path, query, &time) {
-            request = request.header(name, value);
-        }
+        let mut request = self.signed(method, to).header("content-length", body.len());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -243,7 +249,7 @@ impl Client {
     }
 
     pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
-        let response = self.service.call(request).await.expect("an answer");
+        let response = pumasi_s3::answer(&self.service, request).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let body = BodyExt::collect(body).await.expect("a whole body").to_bytes();
         Answer {

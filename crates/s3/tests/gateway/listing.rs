@@ -167,4 +167,8 @@ async fn odd_keys_are_encoded_when_that_is_asked() {
     client.get("/bucket?continuation-token=%3F&list-type=2").await.refused(400, "InvalidArgument");
     let none = client.get("/bucket?list-type=2&max-keys=0").await.ok();
     assert_eq!((none.element("KeyCount"), none.element("IsTruncated")), ("0", "false"));
+    for query in ["delimiter=", "delimiter=&list-type=2", "delimiter=&versions="] {
+        let told = client.get(&format!("/bucket?{query}")).await.ok();
+        assert!(!told.body.contains("Delimiter"), "{query}: an empty one is none: {told:?}");
+    }
 }

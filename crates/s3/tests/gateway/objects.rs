@@ -1,5 +1,8 @@
 //! Objects: put, read, copied, tagged, deleted.
 
+use bytes::Bytes;
+use pumasi_s3::Body;
+
 use crate::hub::{Client, Memory};
 
 /// A client with a bucket.
@@ -36,6 +39,7 @@ async fn an_object_is_read_as_it_was_put() {
     }
     let head = client.send("HEAD", "/bucket/dir/key%20%2B", &[], "").await.ok();
     assert_eq!((head.header("content-length"), head.body.as_str()), ("5", ""));
+    assert_eq!(head.header("x-amz-tagging-count"), "2");
     client.get("/bucket/dir/other").await.refused(404, "NoSuchKey");
     client.get("/bucket/dir").await.refused(404, "NoSuchKey");
     client.get("/other/dir").await.refused(404, "NoSuchBucket");
@@ -111,6 +115,22 @@ async fn wrong_bytes_are_not_taken() {
 }
 
 #[tokio::test]
+async fn who_does_not_say_how_long_a_body_is_puts_nothing() {
+    let client = client().await;
+    let begun = client.send("POST", "/bucket/k?uploads=", &[], "").await.ok();
+    let part = format!("/bucket/k?partNumber=1&uploadId={}", begun.element("UploadId"));
+    // Nor does a part that does not say of what, or which.
+    for to in ["/bucket/k?partNumber=1", "/bucket/k?uploadId=1"] {
+        client.put(to, "x").await.refused(400, "InvalidArgument");
+    }
+    for to in ["/bucket/k", part.as_str()] {
+        let request = client.signed("PUT", to).body(Body::from(Bytes::new())).expect("a request");
+        client.answer(request).await.refused(411, "MissingContentLength");
+    }
+    client.get("/bucket/k").await.refused(404, "NoSuchKey");
+}
+
+#[tokio::test]
 async fn copies_keep_or_change_what_is_said() {
     let client = client().await;
     let first = [("x-amz-meta-a", "1"), ("x-amz-tagging", "t=1"), ("content-type", "text/a")];
@@ -130,6 +150,8 @@ async fn copies_keep_or_change_what_is_said() {
     assert_eq!((changed.header("x-amz-meta-a"), changed.header("x-amz-meta-b")), ("", "2"));
     assert_eq!(changed.header("etag"), "\"5d41402abc4b2a76b9719d911017c592\"");
     assert_eq!(client.get("/bucket/k?tagging=").await.ok().elements("Value"), ["1"], "tags stay");
+    let strange = [source, ("x-amz-metadata-directive", "KEEP")];
+    client.send("PUT", "/bucket/c2", &strange, "").await.refused(400, "InvalidArgument");
     let unwanted = [source, ("x-amz-copy-source-if-match", "\"x\"")];
     client.send("PUT", "/bucket/c2", &unwanted, "").await.refused(412, "PreconditionFailed");
     client
@@ -198,6 +220,24 @@ async fn many_are_deleted_at_once() {
 }
 
 #[tokio::test]
+async fn a_document_that_is_not_what_its_sender_says_does_nothing() {
+    let client = client().await;
+    client.put("/bucket/k", "x").await.ok();
+    let delete = "<Delete><Object><Key>k</Key></Object></Delete>";
+    for (header, code) in [
+        (("content-md5", "AAAAAAAAAAAAAAAAAAAAAA=="), "BadDigest"),
+        (("content-md5", "no"), "InvalidDigest"),
+        (("x-amz-checksum-crc32", "AAAAAA=="), "BadDigest"),
+    ] {
+        client.send("POST", "/bucket?delete=", &[header], delete).await.refused(400, code);
+    }
+    client.get("/bucket/k").await.ok();
+    let right = [("content-md5", "5DKh5iefM5MSKvRILIuFwQ==")];
+    client.send("POST", "/bucket?delete=", &right, delete).await.ok();
+    client.get("/bucket/k").await.refused(404, "NoSuchKey");
+}
+
+#[tokio::test]
 async fn what_is_not_offered_is_refused() {
     let client = client().await;
     for header in [
@@ -207,8 +247,15 @@ async fn what_is_not_offered_is_refused() {
     ] {
         client.send("PUT", "/bucket/k", &[header], "x").await.refused(501, "NotImplemented");
     }
-    let public = [("x-amz-acl", "public-read")];
-    client.send("PUT", "/bucket/k", &public, "x").await.refused(400, "AccessControlListNotSupported");
+    for (to, header) in [
+        ("/bucket/k", ("x-amz-acl", "public-read")),
+        ("/bucket/k", ("x-amz-grant-read-acp", "id=2")),
+        ("/bucket?acl=", ("x-amz-grant-write", "id=2")),
+        ("/new", ("x-amz-grant-full-control", "id=2")),
+    ] {
+        client.send("PUT", to, &[header], "").await.refused(400, "AccessControlListNotSupported");
+    }
+    client.get("/new").await.refused(404, "NoSuchBucket");
     client
         .send("PUT", "/bucket/k", &[("x-amz-storage-class", "GLACIER")], "x")
         .await
@@ -217,6 +264,8 @@ async fn what_is_not_offered_is_refused() {
     client.get("/bucket/k").await.refused(404, "NoSuchKey");
     let private = [("x-amz-acl", "private"), ("x-amz-storage-class", "STANDARD")];
     client.send("PUT", "/bucket/k", &private, "x").await.ok();
+    let granted = client.send("PUT", "/bucket/k?acl=", &[("x-amz-grant-read", "id=2")], "").await;
+    granted.refused(400, "AccessControlListNotSupported");
     let long = format!("/bucket/{}", "x/".repeat(600));
     client.put(&long, "x").await.refused(400, "KeyTooLongError");
     client.put("/bucket/a//b", "x").await.refused(400, "InvalidArgument");

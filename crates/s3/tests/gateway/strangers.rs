@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Request;
 use pumasi_core::{Access, Command, FilesCommand};
-use pumasi_s3::Body;
+use pumasi_s3::{Body, RequestId};
 use pumasi_sigv4::Signer;
 
 use crate::hub::{Client, Memory};
@@ -89,6 +89,15 @@ async fn nobody_is_served_unsigned_or_with_a_wrong_key() {
         late.headers_mut().insert(name, value.parse().expect("a header"));
     }
     ann.answer(late).await.refused(403, "RequestTimeTooSkewed");
+}
+
+#[tokio::test]
+async fn an_error_has_the_name_of_its_request() {
+    let ann = Memory::new(&["ann"]).client("ann");
+    let request = ann.signed("GET", "/none/k").extension(RequestId("4F00".to_owned()));
+    let answer = ann.answer(request.body(Body::from(Bytes::new())).expect("a request")).await;
+    answer.refused(404, "NoSuchBucket");
+    assert_eq!(answer.element("RequestId"), "4F00");
 }
 
 #[tokio::test]

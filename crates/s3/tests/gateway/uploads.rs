@@ -37,6 +37,7 @@ async fn parts_become_one_object_once() {
     assert_eq!(told.elements("Size"), ["5242880", "10"]);
     let uploads = client.get("/bucket?uploads=").await.ok();
     assert_eq!((uploads.element("Key"), uploads.element("UploadId")), ("k", id.as_str()));
+    assert!(uploads.element("Initiator").contains("<ID>"), "{uploads:?}");
     let complete = |parts: String| {
         let to = format!("/bucket/k?uploadId={id}");
         let client = &client;
@@ -60,6 +61,16 @@ async fn parts_become_one_object_once() {
     assert_eq!((second_part.status.as_u16(), second_part.body.as_str()), (206, "bbbbbbbbbb"));
     assert_eq!(second_part.header("x-amz-mp-parts-count"), "2");
     client.get("/bucket/k?partNumber=3").await.refused(416, "InvalidPartNumber");
+    for (page, sizes, next) in [("0", ["5242880"], "1"), ("1", ["10"], "")] {
+        let asked = [
+            ("x-amz-object-attributes", "ObjectParts"),
+            ("x-amz-max-parts", "1"),
+            ("x-amz-part-number-marker", page),
+        ];
+        let told = client.send("GET", "/bucket/k?attributes=", &asked, "").await.ok();
+        assert_eq!((told.element("PartsCount"), told.elements("Size").as_slice()), ("2", &sizes[..]));
+        assert_eq!(told.element("NextPartNumberMarker"), next);
+    }
     // Who did not hear the answer asks again.
     let again = complete(list(&[(1, &first), (2, &second)])).await.ok();
     assert_eq!(again.element("ETag").replace("&quot;", "\""), tag);

@@ -278,6 +278,7 @@ def strangers_are_kept_out():
     assert "boto-mine" not in [bucket["Name"] for bucket in other.list_buckets()["Buckets"]]
     refused("SignatureDoesNotMatch", client(KEY, OTHER_SECRET).list_buckets)
     refused("InvalidAccessKeyId", client("PUMASINOSUCHKEY", SECRET).list_buckets)
+    refused("AccessDenied", client(signature_version="s3").list_buckets)  # version 2
     empty("boto-mine")
 
 
@@ -293,9 +294,14 @@ def what_is_not_offered_is_refused():
     refused("NoSuchVersion", s3.get_object, **where, VersionId="1")
     refused("InvalidPartNumber", s3.get_object, **where, PartNumber=2)
     refused("NotImplemented", s3.put_bucket_policy, Bucket="boto-not", Policy=json.dumps({}))
-    refused("NotImplemented", s3.get_bucket_cors, Bucket="boto-not")
-    refused("NotImplemented", s3.get_bucket_lifecycle_configuration, Bucket="boto-not")
-    refused("NotImplemented", s3.get_object_lock_configuration, Bucket="boto-not")
+    for what in ["bucket_cors", "bucket_lifecycle_configuration", "bucket_logging", "bucket_policy_status",
+                 "bucket_encryption", "bucket_tagging", "public_access_block", "object_lock_configuration"]:
+        refused("NotImplemented", getattr(s3, f"get_{what}"), Bucket="boto-not")
+    refused("NotImplemented", s3.create_bucket, Bucket="boto-locked", ObjectLockEnabledForBucket=True)
+    refused("NotImplemented", s3.put_object_legal_hold, **where, LegalHold={"Status": "ON"})
+    refused("NotImplemented", s3.put_object_retention, **where, Retention={"Mode": "GOVERNANCE", "RetainUntilDate": 2e9})
+    refused("NotImplemented", s3.put_object, **where, Body=b"", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
+    refused("NotImplemented", s3.put_object, **where, Body=b"", ServerSideEncryption="aws:kms", SSEKMSKeyId="k")
     refused("NotImplemented", s3.delete_object, **where, IfMatch='"x"')
     refused("KeyConflict", s3.put_object, Bucket="boto-not", Key="k/under", Body=b"")
     refused("InvalidArgument", s3.put_object, Bucket="boto-not", Key="a//b", Body=b"")
