@@ -19,7 +19,8 @@ for file in sorted(pathlib.Path(__file__).parent.glob("*.py")):
     if file.stem != "run":
         importlib.import_module(file.stem)
 
-THREADS = 8
+# A hub puts four objects together for one account at the same time, and tells a fifth to come again.
+THREADS = 3
 
 
 def run(name):
