@@ -148,6 +148,7 @@ impl BlobStore {
                     }
                     left = turn;
                 }
+                tokio::task::coop::consume_budget().await;
                 let size = self.size(blob)?.map_or(0, |size| size.0);
                 left = left.saturating_sub(1 + size / CHUNK);
                 all.asked().logical_bytes += size;

@@ -3,7 +3,7 @@
 //! 1. Pieces are cut by MinCDC with a hashed window of 4 bytes (Peters 2025): a piece ends at the place, 32 to 96 KiB behind
 //!    its start, where the hash of the 4 bytes before is smallest. They are 64 KiB long on average.
 //! 2. A piece is a chunk, but neighbours that look like noise ([`crate::noise`]) are joined: such a chunk ends at the end of
-//!    the piece, 1 to 3 MiB behind its start, before which that hash is smallest, and at the last piece of the noise. Who edits
+//!    the piece, 1.5 to 3 MiB behind its start, before which that hash is smallest, and at the last piece of the noise. Who edits
 //!    noise, as pictures, archives and what is encrypted are, writes most of it anew; and nothing of it is compressed, so that
 //!    each name of a chunk would count.
 //!
@@ -34,8 +34,8 @@ const CDC: MinCdcHash4 = MinCdcHash4::with_params(MULTIPLIER, ADDEND);
 const WINDOW: usize = 4;
 /// Pieces are at most so long.
 const PIECE_MAX: usize = 96 << 10;
-/// Noise is joined to chunks of at least so many bytes.
-const JOINED_MIN: usize = 1 << 20;
+/// Noise is joined to chunks of at least so many bytes: two of them are never one, so that neighbours are cut alike alone.
+const JOINED_MIN: usize = CHUNK_MAX / 2;
 
 /// Where the first piece of these bytes ends, when they are all there is or at least [`PIECE_MAX`].
 fn first_end(bytes: &[u8]) -> usize {

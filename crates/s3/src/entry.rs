@@ -95,10 +95,12 @@ fn tell_date(headers: &mut HeaderMap) {
     }
 }
 
-/// A date of HTTP as signatures write it: `20231114T221320Z`.
+/// A date of HTTP, or of mail in Greenwich's time as boto3 writes it, as signatures write it: `20231114T221320Z`.
 fn basic(date: &str) -> Option<HeaderValue> {
     let mut text = Vec::new();
-    let time = Timestamp::parse(TimestampFormat::HttpDate, date).ok()?;
+    let mail = date.strip_suffix("-0000").or_else(|| date.strip_suffix("+0000"));
+    let date = mail.map_or_else(|| date.to_owned(), |time| format!("{time}GMT"));
+    let time = Timestamp::parse(TimestampFormat::HttpDate, &date).ok()?;
     time.format(TimestampFormat::DateTime, &mut text).ok()?;
     let seconds = text.split(|byte| *byte == b'.').next()?;
     let mut basic: Vec<u8> = seconds.iter().copied().filter(|byte| !b"-:".contains(byte)).collect();
@@ -291,7 +293,10 @@ mod tests {
             headers.remove(SIGNED_AT).map(|value| value.to_str().expect("text").to_owned())
         };
         let date = || with(header::DATE, "Tue, 14 Nov 2023 22:13:20 GMT");
-        assert_eq!(told(date()).as_deref(), Some("20231114T221320Z"));
+        let of_mail = with(header::DATE, "Tue, 14 Nov 2023 22:13:20 -0000");
+        for headers in [date(), of_mail] {
+            assert_eq!(told(headers).as_deref(), Some("20231114T221320Z"));
+        }
         let mut both = date();
         both.insert(SIGNED_AT, HeaderValue::from_static("20260101T000000Z"));
         assert_eq!(told(both).as_deref(), Some("20260101T000000Z"), "its own word is stronger");
