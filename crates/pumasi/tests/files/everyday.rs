@@ -146,6 +146,9 @@ fn what_does_not_fit_is_refused_before_it_is_sent() {
     assert!(code == 5 && error.contains("trash"), "the trash counts: {error}");
     alice.ok(&["trash", "small:", "--empty"]);
     alice.ok(&["put", "b", "small:b"]);
+    // What only the hub can know is refused in the same way.
+    let (code, error) = alice.fails(&["cp", "small:b", "small:c"]);
+    assert!(code == 5 && error.contains("hint: make room: "), "{code} {error}");
 }
 
 #[test]
