@@ -76,6 +76,15 @@ fn what_was_removed_or_overwritten_comes_back() {
     assert_eq!(alice.names(":"), ["b/c.txt"]);
     alice.ok(&["rm", ":b", "--recursive", "--forever"]);
     assert_eq!(alice.fails(&["undo", ":b"]).0, 6);
+
+    let said = |arguments: &[&str]| String::from_utf8(alice.run(arguments).stderr).unwrap();
+    alice.ok(&["space", "make", "scratch", "--keep", "0s"]);
+    for place in [":a.txt", "scratch:a.txt"] {
+        alice.ok(&["put", "a.txt", place]);
+    }
+    assert!(said(&["rm", ":a.txt"]).contains("to the trash"));
+    assert_eq!(said(&["rm", "scratch:a.txt"]), "removed scratch:a.txt for good\n");
+    assert_eq!(alice.fails(&["undo", "scratch:a.txt"]).0, 6);
 }
 
 #[test]
