@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use pumasi_api::client::{HubClient, Source};
 use pumasi_api::wire::downloads::{Download, DownloadNotice, DownloadState, Downloads, NewDownload};
+use pumasi_fetch::{TORRENT_BYTES, Torrent};
 use pumasi_types::{ByteSize, DownloadId, Hash, NoticeId};
+use serde_json::json;
 
 use crate::connect::HubArgs;
 use crate::drive::place::Place;
@@ -23,14 +25,13 @@ use crate::units;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Downloads that are over and told of one by one.
 const NEWS: usize = 20;
-/// The largest torrent file that is sent.
-const TORRENT_BYTES: u64 = 16 << 20;
 
 const FETCH_EXAMPLES: &str = "\
 Examples:
   pumasi fetch-url https://files.example/data.tar.zst          into your home
   pumasi fetch-url https://files.example/data.tar.zst lab:in/ --wait
   pumasi fetch-url https://files.example/x.iso :iso/x.iso --sha256 8b1a…
+  pumasi fetch-url linux.torrent --list                        its files and their numbers
   pumasi fetch-url linux.torrent :iso/ --files 0,3-5
   pumasi fetch-url 'magnet:?xt=urn:btih:…' :films/ --limit 20GiB
 
@@ -53,6 +54,9 @@ pub(crate) struct FetchUrlArgs {
     /// Which files of a torrent, by their numbers from 0, such as 0,3-5; all when it is not given
     #[arg(long, value_name = "NUMBERS", value_parser = parse_numbers)]
     files: Option<Numbers>,
+    /// Fetch nothing, only list the files of a torrent file with their numbers
+    #[arg(long, conflicts_with_all = ["sha256", "files", "limit", "wait"])]
+    list: bool,
     /// Give it up when it is longer
     #[arg(long, value_name = "SIZE")]
     limit: Option<ByteSize>,
@@ -128,15 +132,26 @@ fn parse_numbers(text: &str) -> Result<Numbers, String> {
 
 impl FetchUrlArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
-        let client = self.hub.client()?;
-        let is_url = ["http:", "https:", "ftp:", "magnet:"].iter().any(|scheme| {
+        let begins = |scheme: &&str| {
             self.source.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-        });
+        };
+        let is_magnet = begins(&"magnet:");
+        let is_url = is_magnet || ["http:", "https:", "ftp:"].iter().any(begins);
+        if self.list {
+            return match is_url {
+                true => Err(CliError::usage(
+                    "--list tells what a torrent file of this machine says",
+                    "fetch the torrent file first; what a magnet link leads to is known only to its peers",
+                )),
+                false => list_files(Path::new(&self.source), out),
+            };
+        }
+        let client = self.hub.client()?;
         if !is_url && self.source.contains("://") {
             let hint = "give https://…, http://…, ftp://…, magnet:…, or a torrent file";
             return Err(CliError::usage(format!("the hub does not fetch {}", self.source), hint));
         }
-        let is_web = is_url && !self.source.starts_with("magnet:");
+        let is_web = is_url && !is_magnet;
         if is_web && self.files.is_some() {
             let hint = "leave --files out";
             return Err(CliError::usage("--files chooses files of a torrent", hint));
@@ -173,18 +188,41 @@ async fn is_folder(client: &HubClient, place: &Place) -> Result<bool, CliError> 
     Ok(remote::find(client, place).await?.is_some_and(|entry| entry.folder.is_some()))
 }
 
-/// Sends a torrent file; its blob.
-async fn send_torrent(client: &HubClient, path: &Path) -> Result<Hash, CliError> {
-    let length = tokio::fs::metadata(path).await.map_err(CliError::file("read", path))?.len();
-    if length > TORRENT_BYTES {
+/// The bytes of a torrent file of this machine.
+fn read_torrent(path: &Path) -> Result<Vec<u8>, CliError> {
+    let length = std::fs::metadata(path).map_err(CliError::file("read", path))?.len();
+    if length > TORRENT_BYTES as u64 {
         let problem = format!("{} is too long to be a torrent file", path.display());
         return Err(CliError::usage(problem, "give the torrent file, and not what it describes"));
     }
-    let bytes = tokio::fs::read(path).await.map_err(CliError::file("read", path))?;
+    std::fs::read(path).map_err(CliError::file("read", path))
+}
+
+/// Sends a torrent file; its blob.
+async fn send_torrent(client: &HubClient, path: &Path) -> Result<Hash, CliError> {
+    let bytes = read_torrent(path)?;
     let (hash, source) = (Hash::of(&bytes), Source::Bytes(bytes.into()));
     let failed = CliError::hub(format!("send {}", path.display()));
     client.put_blob(&source, hash, Arc::new(|_| ())).await.map_err(failed)?;
     Ok(hash)
+}
+
+/// Tells which files a torrent file describes, with the numbers by which `--files` chooses them.
+fn list_files(path: &Path, out: &Output) -> Result<Exit, CliError> {
+    let torrent = Torrent::parse(&read_torrent(path)?).map_err(CliError::content(path))?;
+    let files = torrent.chosen(&[]).map_err(CliError::content(path))?;
+    let told = files.iter().map(|(number, file)| {
+        json!({ "number": number, "bytes": file.length, "path": file.names.join("/") })
+    });
+    let value = json!({ "name": torrent.name, "files": told.collect::<Vec<_>>() });
+    out.show(&value, "it has no files", || {
+        let mut table = Table::new(&[">NUMBER", ">SIZE", "FILE"]);
+        for (number, file) in &files {
+            table.row([number.to_string(), ByteSize(file.length).to_string(), file.names.join("/")]);
+        }
+        table
+    })?;
+    Ok(Exit::Ok)
 }
 
 /// Waits until a download is over.
