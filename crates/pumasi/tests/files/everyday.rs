@@ -320,5 +320,8 @@ fn bytes_without_a_place_have_only_their_hash() {
     let stored = alice.json(&["put", "a"]);
     let hash = stored[0]["hash"].as_str().unwrap();
     assert_eq!(alice.ok(&["get", hash]), "only mine");
+    assert_eq!(alice.ok(&["get", hash, "-"]), "only mine");
+    let (code, error) = alice.fails(&["get", ":a", "-"]);
+    assert!(code == 2 && error.contains("pumasi cat"), "{code} {error}");
     assert_ne!(eve.fails(&["get", hash]).0, 0, "nobody reads by knowing a hash");
 }
