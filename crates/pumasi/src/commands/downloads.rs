@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use pumasi_api::client::{HubClient, Source};
+use pumasi_api::client::{ClientError, HubClient, Source};
 use pumasi_api::wire::downloads::{Download, DownloadNotice, DownloadState, Downloads, NewDownload};
 use pumasi_fetch::{TORRENT_BYTES, Torrent};
 use pumasi_types::{ByteSize, DownloadId, Hash, NoticeId};
@@ -17,12 +17,15 @@ use crate::drive::place::Place;
 use crate::drive::remote;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::job::watch::Interrupt;
 use crate::output::{Output, Style, Table};
 use crate::progress::{Count, Progress};
 use crate::units;
 
 /// How often it is looked how far downloads are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a hub that cannot be reached is waited for by who watches.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Downloads that are over and told of one by one.
 const NEWS: usize = 20;
 
@@ -178,7 +181,12 @@ impl FetchUrlArgs {
             out.told(&added, &text)?;
             return Ok(Exit::Ok);
         }
-        let done = wait(&client, out, added.id, &self.source).await?;
+        let waiting = wait(&client, out, added.id, &self.source);
+        let done = Interrupt::listen().guard(waiting).await.inspect_err(|error| {
+            if matches!(error, CliError::Interrupted) {
+                out.note(&format!("download {} goes on; `pumasi downloads cancel {0}` ends it", added.id));
+            }
+        })?;
         tell(out, &done)
     }
 }
@@ -225,14 +233,39 @@ fn list_files(path: &Path, out: &Output) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
+/// Asks, and goes on asking while the hub cannot be reached: downloads outlive its restarts.
+async fn patiently<T, F>(out: &Output, ask: impl Fn() -> F) -> Result<T, CliError>
+where
+    F: Future<Output = Result<T, CliError>>,
+{
+    let (started, mut said) = (Instant::now(), false);
+    loop {
+        match ask().await {
+            Err(CliError::Hub { source: ClientError::Unreachable { address, .. }, .. })
+                if started.elapsed() < PATIENCE =>
+            {
+                if !said {
+                    out.note(&format!("the hub at {address} does not answer; trying on"));
+                    said = true;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Waits until a download is over.
 async fn wait(client: &HubClient, out: &Output, id: DownloadId, what: &str) -> Result<Download, CliError> {
     let mut progress: Option<(u64, Progress)> = None;
     let mut speed = Speed::default();
     loop {
         let wait_ms = LOOK_EVERY.as_millis() as u64;
-        let now = client.download_state(id, wait_ms).await;
-        let now = now.map_err(CliError::hub(format!("look at download {id}")))?;
+        let look = || async move {
+            let state = client.download_state(id, wait_ms).await;
+            state.map_err(CliError::hub(format!("look at download {id}")))
+        };
+        let now = patiently(out, look).await?;
         let total = now.total_bytes.unwrap_or(0);
         if progress.as_ref().is_none_or(|(of, _)| *of != total) {
             if let Some((_, old)) = &progress {
@@ -384,8 +417,8 @@ async fn watch(client: &HubClient, out: &Output) -> Result<Exit, CliError> {
         });
         progress.set(over, &details.unwrap_or_default());
         tokio::time::sleep(LOOK_EVERY).await;
-        let now: BTreeMap<DownloadId, Download> =
-            all(client).await?.into_iter().map(|one| (one.id, one)).collect();
+        let now = patiently(out, || all(client)).await?;
+        let now: BTreeMap<DownloadId, Download> = now.into_iter().map(|one| (one.id, one)).collect();
         for id in open.keys().copied().collect::<Vec<_>>() {
             match now.get(&id) {
                 Some(one) if is_open(one) => {
@@ -515,6 +548,27 @@ mod tests {
         assert_eq!(far(&given), "512 MiB, 1 MiB given");
         let shown = Output::plain().text_of(&table(&[failed, download(DownloadState::Paused)]));
         assert!(shown.contains("answered 404") && shown.contains("paused"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_is_away_is_asked_again_and_one_that_refuses_is_not() {
+        let asked = std::cell::Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            let away = ClientError::Unreachable {
+                address: "http://127.0.0.1:1".parse().unwrap(),
+                source: "nobody listens".into(),
+            };
+            let answer = match asked.get() {
+                1 => Err(CliError::hub("list downloads")(away)),
+                2 => Ok(7),
+                _ => Err(CliError::Missing { what: "download 7".to_owned() }),
+            };
+            std::future::ready(answer)
+        };
+        assert_eq!(patiently(&Output::plain(), ask).await.unwrap(), 7);
+        assert!(matches!(patiently(&Output::plain(), ask).await, Err(CliError::Missing { .. })));
+        assert_eq!(asked.get(), 3);
     }
 
     #[test]

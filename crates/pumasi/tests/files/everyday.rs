@@ -61,6 +61,7 @@ fn what_was_removed_or_overwritten_comes_back() {
     let versions = alice.json(&["versions", ":a.txt"]);
     let versions = versions["versions"].as_array().unwrap();
     assert_eq!(versions.len(), 3);
+    assert!(alice.ok(&["versions", ":a.txt"]).contains("  alice  "), "people have names");
     let oldest = versions[2]["version"].to_string();
     assert_eq!(alice.ok(&["cat", ":a.txt", "--version", &oldest]), "one");
     alice.ok(&["versions", ":a.txt", "--restore", &oldest]);
