@@ -26,7 +26,8 @@ pub(crate) struct Options {
     /// Print one JSON object as the last line
     #[arg(long)]
     json: bool,
-    /// Measure these sets only: random, tree, tar, many
+    /// Measure these sets only: random, tree, tar, many; without it the first three: `many` takes longer than they do
+    /// together
     #[arg(long, value_delimiter = ',', value_parser = ["random", "tree", "tar", "many"])]
     only: Vec<String>,
     /// Size of the random file in MiB
@@ -124,7 +125,7 @@ fn measure_sets(dir: &Path, options: &Options) -> Outcome<Map<String, Value>> {
         fs::remove_file(&tar)?;
         fs::remove_file(&edited)?;
     }
-    if wants(&options.only, "many") {
+    if options.only.iter().any(|set| set == "many") {
         let _ = fs::remove_dir_all(&tree);
         sets::grow_many(&tree, options.files)?;
         let mut measured = measure_all(dir, &programs, rounds, "many", (&tree, None))?;
