@@ -325,4 +325,10 @@ fn bytes_without_a_place_have_only_their_hash() {
     let (code, error) = alice.fails(&["get", ":a", "-"]);
     assert!(code == 2 && error.contains("pumasi cat"), "{code} {error}");
     assert_ne!(eve.fails(&["get", hash]).0, 0, "nobody reads by knowing a hash");
+    let mut put = alice.command(&["put", "-", "--json"]);
+    let mut child = put.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"piped").unwrap();
+    let stored: serde_json::Value =
+        serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(alice.ok(&["get", stored[0]["hash"].as_str().unwrap()]), "piped");
 }
