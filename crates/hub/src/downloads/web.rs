@@ -139,9 +139,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_called_so_and_other_faults_have_a_number() {
-        let trouble = |kind: io::ErrorKind| {
-            Trouble::from(FetchError::Disk { operation: "write", source: kind.into() })
-        };
+        let trouble =
+            |kind: io::ErrorKind| Trouble::from(FetchError::Disk { operation: "write", source: kind.into() });
         let full = trouble(io::ErrorKind::StorageFull);
         assert!(full.again && full.reason.contains("disk is full"), "{full:?}");
         let other = trouble(io::ErrorKind::PermissionDenied);

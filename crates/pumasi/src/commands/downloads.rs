@@ -219,9 +219,9 @@ async fn send_torrent(client: &HubClient, path: &Path) -> Result<Hash, CliError>
 fn list_files(path: &Path, out: &Output) -> Result<Exit, CliError> {
     let torrent = Torrent::parse(&read_torrent(path)?).map_err(CliError::content(path))?;
     let files = torrent.chosen(&[]).map_err(CliError::content(path))?;
-    let told = files.iter().map(|(number, file)| {
-        json!({ "number": number, "bytes": file.length, "path": file.names.join("/") })
-    });
+    let told = files.iter().map(
+        |(number, file)| json!({ "number": number, "bytes": file.length, "path": file.names.join("/") }),
+    );
     let value = json!({ "name": torrent.name, "files": told.collect::<Vec<_>>() });
     out.show(&value, "it has no files", || {
         let mut table = Table::new(&[">NUMBER", ">SIZE", "FILE"]);

@@ -223,8 +223,7 @@ async fn get(store: &BlobStore, dir: &Path, name: &str, to: &Path, out: &Output)
         out.warn(&format!("{} is lost: {error}", path.display()));
     }
     let paths: Vec<_> = lost.iter().map(|lost| lost.path.display().to_string()).collect();
-    let value =
-        json!({ "kind": what.word(), "hash": blob, "path": to.display().to_string(), "lost": paths });
+    let value = json!({ "kind": what.word(), "hash": blob, "path": to.display().to_string(), "lost": paths });
     out.told(&value, &to.display().to_string())?;
     Ok(if lost.is_empty() { Exit::Ok } else { Exit::Failed })
 }
