@@ -175,13 +175,17 @@ impl ClientError {
                 "somebody may be between you and the hub. Ask its operator for the fingerprint, and only if it \
                  is this one log in again with it"
             }
-            ClientError::Refused { status, .. } => match status.as_u16() {
+            ClientError::Refused { status, body } => match status.as_u16() {
                 401 => "log in with a valid token: `pumasi login HUB --token TOKEN`",
                 402 => "ask for less, or get money: `pumasi account` shows what is there",
                 403 => "use an account that may do this, or ask an operator",
                 404 => "check the name or number",
                 413 => "send less, or ask the operator to raise the limit",
                 429 | 503 => "wait a moment and try again",
+                507 if body.code == "disk_full" => "try again when its operator has made room",
+                507 => {
+                    "make room: remove something for good, `pumasi trash --empty`, or ask the operator for more"
+                }
                 500.. => "the hub itself failed: its log says more, ask its operator",
                 _ => "change the request as the message says",
             },

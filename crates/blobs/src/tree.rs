@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use pumasi_log::{DirectWriter, RealDisk, write_sparse};
 use pumasi_types::{ByteSize, Hash};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, statat};
@@ -157,7 +157,7 @@ fn read_whole(listed: &Listed, path: &Path) -> Result<Option<Bytes>, BlobError> 
 /// The blocks of what is opened and read by a thread of its own.
 fn blocks_of<R: Read>(
     open: impl FnOnce() -> std::io::Result<R> + Send + 'static,
-) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     let (send, blocks) = mpsc::channel(2);
     tokio::task::spawn_blocking(move || {
         let mut input = match open() {
@@ -342,8 +342,26 @@ struct Wanted {
     listed: Listed,
 }
 
-/// Writes what was put to `path`, which must not exist, or be an empty folder where a folder is written.
-/// Blocks of zeros become holes. `progress` is told of bytes as they are written.
+/// What is missing where a folder was written, because the store lost it.
+#[derive(Debug)]
+pub struct Lost {
+    /// The file, or the folder of which nobody knows what lay in it.
+    pub path: PathBuf,
+    /// What became of its bytes.
+    pub error: BlobError,
+}
+
+/// Whether bytes are gone that others need not lack.
+fn is_lost(error: &BlobError) -> bool {
+    matches!(
+        error.reason(),
+        BlobError::NotFound { .. } | BlobError::Damaged { .. } | BlobError::Listing { .. }
+    )
+}
+
+/// Writes what was put to `path`, which must not exist, or be an empty folder where a folder is written; what of a folder the
+/// store has no more is told, and the rest is written. Blocks of zeros become holes. `progress` is told of bytes as they are
+/// written.
 ///
 /// # Errors
 /// [`BlobError::Folder`] for what cannot be written, [`BlobError::Listing`], else as [`BlobStore::stream`].
@@ -353,12 +371,15 @@ pub async fn get(
     blob: Hash,
     path: &Path,
     progress: impl Fn(u64) + Send + Sync + 'static,
-) -> Result<(), BlobError> {
+) -> Result<Vec<Lost>, BlobError> {
     let size = store.size(&blob)?.ok_or(BlobError::NotFound { hash: blob })?.0;
     let top = Listed { name: Vec::new(), what, mode: 0o700, mtime_ns: -1, size, blob };
     if what != What::Folder {
         let wanted = Wanted { path: path.to_owned(), listed: Listed { mode: 0o644, ..top } };
-        return write(store, vec![wanted], &progress).await;
+        return match write(store, vec![wanted], &progress).await?.pop() {
+            Some(lost) => Err(lost.error),
+            None => Ok(Vec::new()),
+        };
     }
     let (send, receive) = mpsc::channel::<Vec<Wanted>>(2 * WRITERS);
     let (receive, progress) = (Arc::new(Mutex::new(receive)), Arc::new(progress));
@@ -366,31 +387,41 @@ pub async fn get(
         .map(|_| {
             let (store, receive, progress) = (store.clone(), Arc::clone(&receive), Arc::clone(&progress));
             tokio::spawn(async move {
+                let mut lost = Vec::new();
                 loop {
                     let next = receive.lock().await.recv().await;
-                    let Some(batch) = next else { return Ok(()) };
-                    write(&store, batch, &*progress).await?;
+                    let Some(batch) = next else { return Ok::<_, BlobError>(lost) };
+                    lost.extend(write(&store, batch, &*progress).await?);
                 }
             })
         })
         .collect();
     drop(receive);
-    let folders = spread(store, Wanted { path: path.to_owned(), listed: top }, send).await;
+    let spread = spread(store, Wanted { path: path.to_owned(), listed: top }, send).await;
+    let mut lost = Vec::new();
     for writer in writers {
-        join(writer).await?;
+        lost.extend(join(writer).await?);
     }
     // Last, because writing into a folder changes its time, and may not be allowed by its mode.
-    let folders = folders?;
-    join(tokio::task::spawn_blocking(move || folders.iter().rev().try_for_each(finish_path))).await
+    let (folders, unknown) = spread?;
+    lost.extend(unknown);
+    join(tokio::task::spawn_blocking(move || folders.iter().rev().try_for_each(finish_path))).await?;
+    Ok(lost)
 }
 
-/// Makes all folders and hands out what is in them. Returns the folders, outer ones first.
+/// What lies in a folder.
+async fn entries_of(store: &BlobStore, hash: Hash) -> Result<Vec<Listed>, BlobError> {
+    listing::decode(&store.get(&hash).await?).map_err(|source| BlobError::Listing { hash, source })
+}
+
+/// Makes all folders and hands out what is in them. Returns the folders, outer ones first, and those of which nobody knows
+/// what lay in them.
 async fn spread(
     store: &BlobStore,
     top: Wanted,
     send: mpsc::Sender<Vec<Wanted>>,
-) -> Result<Vec<Wanted>, BlobError> {
-    let (mut folders, mut next) = (Vec::new(), vec![top]);
+) -> Result<(Vec<Wanted>, Vec<Lost>), BlobError> {
+    let (mut folders, mut lost, mut next) = (Vec::new(), Vec::new(), vec![top]);
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while let Some(folder) = next.pop() {
         match fs::create_dir(&folder.path) {
@@ -401,9 +432,13 @@ async fn spread(
             }
             made => made.map_err(|e| BlobError::folder("create the folder", &folder.path, e))?,
         }
-        let blob = folder.listed.blob;
-        let entries = listing::decode(&store.get(&blob).await?)
-            .map_err(|source| BlobError::Listing { hash: blob, source })?;
+        let entries = match entries_of(store, folder.listed.blob).await {
+            Err(error) if is_lost(&error) && !folders.is_empty() => {
+                lost.push(Lost { path: folder.path, error });
+                continue;
+            }
+            entries => entries?,
+        };
         if folders.is_empty() {
             let size = entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.size));
             let store = store.clone();
@@ -421,7 +456,7 @@ async fn spread(
             if (bytes >= WHOLE_MAX || batch.len() >= 64)
                 && send.send(std::mem::take(&mut batch)).await.is_err()
             {
-                return Ok(folders);
+                return Ok((folders, lost));
             }
             if batch.is_empty() {
                 bytes = 0;
@@ -432,53 +467,86 @@ async fn spread(
         folders.push(folder);
     }
     let _ = send.send(batch).await;
-    Ok(folders)
+    Ok((folders, lost))
 }
 
-/// Writes some files and links.
-async fn write(store: &BlobStore, batch: Vec<Wanted>, progress: &impl Fn(u64)) -> Result<(), BlobError> {
-    let mut small = Vec::with_capacity(batch.len());
+/// Writes some files and links; tells which cannot be, because the store lost them.
+async fn write(
+    store: &BlobStore,
+    batch: Vec<Wanted>,
+    progress: &impl Fn(u64),
+) -> Result<Vec<Lost>, BlobError> {
+    let (mut small, mut lost) = (Vec::with_capacity(batch.len()), Vec::new());
     for wanted in batch {
-        if wanted.listed.size <= WHOLE_MAX {
-            let content = store.get(&wanted.listed.blob).await?;
-            progress(content.len() as u64);
-            small.push((wanted, content));
+        if wanted.listed.size > WHOLE_MAX {
+            let path = wanted.path.clone();
+            match write_large(store, wanted, progress).await {
+                Err(error) if is_lost(&error) => lost.push(Lost { path, error }),
+                written => written?,
+            }
             continue;
         }
-        let (_, mut pieces) = store.stream(&wanted.listed.blob).await?;
-        let failed = |e| BlobError::folder("write", &wanted.path, e);
-        let file = DirectWriter::create(&RealDisk, &wanted.path).map_err(failed)?;
-        // Written behind the reading: while one group goes to the disk the next is decompressed.
-        let mut writing: Option<tokio::task::JoinHandle<std::io::Result<DirectWriter>>> = None;
-        let mut ready = (&mut pieces).ready_chunks(64);
-        let mut idle = Some(file);
-        while let Some(group) = ready.next().await {
-            let group = group.into_iter().collect::<Result<Vec<Bytes>, _>>()?;
-            progress(group.iter().map(|piece| piece.len() as u64).sum());
-            let mut file = match (idle.take(), writing.take()) {
-                (Some(file), _) => file,
-                (None, Some(writing)) => join(writing).await.map_err(failed)?,
-                (None, None) => unreachable!("it is idle or written"),
-            };
-            writing = Some(tokio::task::spawn_blocking(move || {
-                group.iter().try_for_each(|piece| file.write(piece))?;
-                Ok(file)
-            }));
+        match store.get(&wanted.listed.blob).await {
+            Err(error) if is_lost(&error) => lost.push(Lost { path: wanted.path, error }),
+            content => {
+                let content = content?;
+                progress(content.len() as u64);
+                small.push((wanted, content));
+            }
         }
-        let file = match (idle, writing) {
-            (None, Some(writing)) => join(writing).await.map_err(failed)?,
-            (idle, _) => idle.expect("nothing was written"),
-        };
-        join(tokio::task::spawn_blocking(move || {
-            file.finish().map_err(|e| BlobError::folder("write", &wanted.path, e))?;
-            finish_path(&wanted)
-        }))
-        .await?;
     }
+    let write = move || small.iter().try_for_each(|(wanted, content)| write_small(wanted, content));
+    join(tokio::task::spawn_blocking(write)).await?;
+    Ok(lost)
+}
+
+/// Writes a file piece by piece; one of which something is lost goes again.
+async fn write_large(store: &BlobStore, wanted: Wanted, progress: &impl Fn(u64)) -> Result<(), BlobError> {
+    let (_, pieces) = store.stream(&wanted.listed.blob).await?;
+    let failed = |e| BlobError::folder("write", &wanted.path, e);
+    let file = DirectWriter::create(&RealDisk, &wanted.path).map_err(failed)?;
+    let file = match fill(file, &wanted.path, pieces, progress).await {
+        Err(error) if is_lost(&error) => {
+            fs::remove_file(&wanted.path).map_err(failed)?;
+            return Err(error);
+        }
+        filled => filled?,
+    };
     join(tokio::task::spawn_blocking(move || {
-        small.iter().try_for_each(|(wanted, content)| write_small(wanted, content))
+        file.finish().map_err(|e| BlobError::folder("write", &wanted.path, e))?;
+        finish_path(&wanted)
     }))
     .await
+}
+
+/// Writes behind the reading: while one group of pieces goes to the disk the next is decompressed.
+async fn fill(
+    file: DirectWriter,
+    path: &Path,
+    pieces: impl Stream<Item = Result<Bytes, BlobError>> + Unpin,
+    progress: &impl Fn(u64),
+) -> Result<DirectWriter, BlobError> {
+    let failed = |e| BlobError::folder("write", path, e);
+    let mut writing: Option<tokio::task::JoinHandle<std::io::Result<DirectWriter>>> = None;
+    let mut ready = pieces.ready_chunks(64);
+    let mut idle = Some(file);
+    while let Some(group) = ready.next().await {
+        let group = group.into_iter().collect::<Result<Vec<Bytes>, _>>()?;
+        progress(group.iter().map(|piece| piece.len() as u64).sum());
+        let mut file = match (idle.take(), writing.take()) {
+            (Some(file), _) => file,
+            (None, Some(writing)) => join(writing).await.map_err(failed)?,
+            (None, None) => unreachable!("it is idle or written"),
+        };
+        writing = Some(tokio::task::spawn_blocking(move || {
+            group.iter().try_for_each(|piece| file.write(piece))?;
+            Ok(file)
+        }));
+    }
+    match (idle, writing) {
+        (None, Some(writing)) => join(writing).await.map_err(failed),
+        (idle, _) => Ok(idle.expect("nothing was written")),
+    }
 }
 
 fn write_small(wanted: &Wanted, content: &[u8]) -> Result<(), BlobError> {

@@ -314,6 +314,43 @@ async fn folders_come_back_as_they_were() {
 }
 
 #[tokio::test]
+async fn what_is_lost_of_a_folder_is_named_and_the_rest_comes_back() {
+    use pumasi_blobs::listing::What;
+    use pumasi_blobs::tree::{self, Lost};
+
+    let dir = tempfile::tempdir().unwrap();
+    let (at, from, to) = (dir.path().join("store"), dir.path().join("from"), dir.path().join("to"));
+    let files = [("lost/large", 1, 9 << 20), ("lost/small", 2, 20_000), ("a", 3, 3 << 20), ("lost/b", 4, 30)];
+    fs::create_dir_all(from.join("lost")).unwrap();
+    for (name, seed, length) in files {
+        fs::write(from.join(name), noise(seed, length)).unwrap();
+    }
+    let store = BlobStore::open(&at).await.unwrap();
+    for (_, seed, length) in &files[..2] {
+        store.put(noise(*seed, *length)).await.unwrap();
+    }
+    // The smallest has the list of the large one's chunks, and stays: of that one it is found out while it is written.
+    let broken = packs(&at).split_off(1);
+    let stored = tree::put(&store, &from, |_| ()).await.unwrap();
+    drop(store);
+    broken.iter().for_each(|pack| flip(pack, 10));
+    let store = BlobStore::open(&at).await.unwrap();
+    let mut lost = tree::get(&store, What::Folder, stored.blob, &to, |_| ()).await.unwrap();
+    lost.sort_by(|a, b| a.path.cmp(&b.path));
+    let [Lost { path: large, error }, Lost { path: small, .. }] = &lost[..] else { panic!("{lost:?}") };
+    assert_eq!((large, small), (&to.join("lost/large"), &to.join("lost/small")));
+    assert!(matches!(error, BlobError::Damaged { .. }), "{error}");
+    assert!(!large.exists() && !small.exists(), "nothing is there by halves");
+    for (name, seed, length) in &files[2..] {
+        assert!(fs::read(to.join(name)).unwrap() == noise(*seed, *length), "{name}");
+    }
+    // By itself it is refused, and takes the place of nothing.
+    let alone = dir.path().join("alone");
+    let refused = tree::get(&store, What::File, Hash::of(&noise(1, 9 << 20)), &alone, |_| ()).await;
+    assert!(refused.is_err() && !alone.exists(), "{refused:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_counted_is_named_and_the_rest_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let store = BlobStore::open(dir.path()).await.unwrap();

@@ -425,9 +425,11 @@ impl CliError {
 
 fn exit_of(error: &ClientError) -> Exit {
     match error {
-        ClientError::Refused { status, .. } => match status.as_u16() {
+        ClientError::Refused { status, body } => match status.as_u16() {
             401 | 403 => Exit::NotAllowed,
             404 => Exit::NotFound,
+            // A quota, unless it is the disk, on which there may be room later.
+            507 if body.code != "disk_full" => Exit::Refused,
             500.. => Exit::Unreachable,
             _ => Exit::Refused,
         },

@@ -82,7 +82,8 @@ impl Progress {
             }
             View::Lines(spoken) => {
                 let Ok(mut spoken) = spoken.lock() else { return };
-                if spoken.last.elapsed() >= LINE_EVERY && done < self.total {
+                let is_over = self.total > 0 && done >= self.total;
+                if spoken.last.elapsed() >= LINE_EVERY && !is_over {
                     *spoken = Spoken { last: Instant::now(), any: true };
                     self.line(done, details);
                 }
@@ -120,12 +121,32 @@ impl Progress {
     }
 
     fn line(&self, done: u64, details: &str) {
+        eprintln!("{}", self.text(done, details));
+    }
+
+    /// What a line says. How much it will be is not always known.
+    fn text(&self, done: u64, details: &str) -> String {
+        let amount = |count: u64| match self.count {
+            Count::Bytes => ByteSize(count).to_string(),
+            Count::Things => count.to_string(),
+        };
+        let of = if self.total > 0 { format!(" of {}", amount(self.total)) } else { String::new() };
         let space = if details.is_empty() { "" } else { " " };
-        match self.count {
-            Count::Bytes => {
-                eprintln!("{}: {} of {}{space}{details}", self.what, ByteSize(done), ByteSize(self.total));
-            }
-            Count::Things => eprintln!("{}: {done} of {}{space}{details}", self.what, self.total),
-        }
+        format!("{}: {}{of}{space}{details}", self.what, amount(done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_much_it_will_be_if_that_is_known() {
+        let text = |count, total, details| {
+            Progress { what: "storing".into(), count, total, view: View::Hidden }.text(2048, details)
+        };
+        assert_eq!(text(Count::Bytes, 4096, "1/2 files"), "storing: 2 KiB of 4 KiB 1/2 files");
+        assert_eq!(text(Count::Bytes, 0, ""), "storing: 2 KiB");
+        assert_eq!(text(Count::Things, 5000, ""), "storing: 2048 of 5000");
     }
 }

@@ -167,6 +167,25 @@ fn completions_are_complete() {
 }
 
 #[test]
+fn the_files_of_a_torrent_are_listed_with_their_numbers() {
+    let home = Home::new();
+    let files = "d6:lengthi5e4:pathl1:a5:b.txteed6:lengthi7e4:pathl5:c.txtee";
+    let info = format!("d5:filesl{files}e4:name5:album12:piece lengthi16384e6:pieces20:{}e", "x".repeat(20));
+    let torrent = home.file("album.torrent", &format!("d4:info{info}e"));
+    let output = home.run(&["fetch-url", &torrent, "--list", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let file = |number, bytes, path| serde_json::json!({ "number": number, "bytes": bytes, "path": path });
+    assert_eq!(told["files"], serde_json::json!([file(0, 5, "album/a/b.txt"), file(1, 7, "album/c.txt")]));
+    let shown = String::from_utf8(home.run(&["fetch-url", &torrent, "--list"]).stdout).unwrap();
+    assert!(shown.contains("NUMBER") && shown.contains("album/c.txt"), "{shown}");
+    let text = home.file("text", "no torrent");
+    let (code, error) = home.fails(&["fetch-url", &text, "--list"]);
+    assert!(code == 1 && error.contains("it is not a torrent file"), "{code} {error}");
+    let (code, error) = home.fails(&["fetch-url", "MAGNET:?xt=urn:btih:00", "--list"]);
+    assert!(code == 2 && error.contains("known only to its peers"), "{code} {error}");
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let home = Home::new();
     let mut child =

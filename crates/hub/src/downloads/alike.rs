@@ -6,7 +6,6 @@
 //! on from, so that of a large file beside one that is missing only the piece between them has to come.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -87,9 +86,8 @@ pub(super) async fn link(
     let rest: Vec<usize> =
         missing.iter().filter(|(_, here)| here.is_none()).map(|(number, _)| *number as usize).collect();
     let taken = search.take_over(&rest, &right, &stands, folder).await?;
-    let of_disk = |error: io::Error| Trouble::of_hub(&error);
-    tokio::fs::create_dir_all(folder).await.map_err(of_disk)?;
-    tokio::fs::write(&done, taken.to_string()).await.map_err(of_disk)?;
+    tokio::fs::create_dir_all(folder).await?;
+    tokio::fs::write(&done, taken.to_string()).await?;
     Ok(taken)
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn keep(
     let mut hasher = Sha256::new();
     let bytes = bytes_of(path, start, length).inspect_ok(|bytes| hasher.update(bytes));
     let stored = writer.put_stream(bytes, ByteSize(length)).await;
-    let (blob, size) = stored.map_err(|error| Trouble::of_hub(&error))?;
+    let (blob, size) = stored?;
     if size.0 != length {
         return Err(Trouble::of_hub(&"what came is shorter than it was"));
     }

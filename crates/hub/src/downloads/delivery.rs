@@ -73,7 +73,7 @@ impl<'a> Delivery<'a> {
 
     async fn make_durable(&mut self) -> Result<(), Trouble> {
         if let Some((writer, _, begun)) = self.writer.take() {
-            let tally = writer.finish().await.map_err(|error| Trouble::of_hub(&error))?;
+            let tally = writer.finish().await?;
             // Whoever has it fetched what he guesses must not tell from the time whether somebody keeps it.
             self.hub.chunks.fetched.settle(&begun, &tally).await;
         }

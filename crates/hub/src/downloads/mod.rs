@@ -16,12 +16,14 @@ mod swarm;
 mod web;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pumasi_blobs::BlobError;
 use pumasi_core::{Brought, DownloadSpec};
 use pumasi_fetch::address::Guard;
 use pumasi_fetch::{BadUrl, Client, DhtOptions, Place, Progress, Seeding};
@@ -135,6 +137,31 @@ impl Trouble {
     /// A fault of the hub itself: its log says more.
     fn of_hub(problem: &dyn std::fmt::Display) -> Trouble {
         Trouble { reason: crate::error::fault("keep what it fetched", problem), again: true }
+    }
+
+    /// The disk is full, which is no secret, and passes when somebody makes room.
+    fn full(problem: &dyn std::fmt::Display) -> Trouble {
+        tracing::error!("cannot keep what is fetched: {problem}");
+        let reason = "the hub's disk is full: tell its operator, who makes room; then it goes on by itself";
+        Trouble { reason: reason.to_owned(), again: true }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Trouble {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Trouble::full(&error),
+            _ => Trouble::of_hub(&error),
+        }
+    }
+}
+
+impl From<BlobError> for Trouble {
+    fn from(error: BlobError) -> Trouble {
+        match error.reason() {
+            BlobError::DiskFull { .. } => Trouble::full(&error),
+            _ => Trouble::of_hub(&error),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ impl From<FetchError> for Trouble {
     fn from(error: FetchError) -> Trouble {
         match error {
             FetchError::Disk { operation, source } => {
-                Trouble::of_hub(&format!("{operation} the part that came: {source}"))
+                io::Error::new(source.kind(), format!("{operation} the part that came: {source}")).into()
             }
             error => Trouble { again: error.is_passing(), reason: error.to_string() },
         }
@@ -27,8 +27,7 @@ impl From<FetchError> for Trouble {
 pub(super) async fn bring(hub: &Hub, task: &Task<'_>, url: &str, progress: &Progress) -> Result<(), Trouble> {
     let place = hub.downloads.place(url);
     let place = place.map_err(|bad| Trouble::for_good(bad.to_string()))?;
-    let of_hub = |error: io::Error| Trouble::of_hub(&error);
-    let mut part = Part::open(&hub.downloads.folder(task.id)).await.map_err(of_hub)?;
+    let mut part = Part::open(&hub.downloads.folder(task.id)).await?;
     if part.is_empty()
         && let Some(found) = with_sum(hub, task, &place).await
     {
@@ -131,5 +130,20 @@ fn check_sum(spec: &DownloadSpec, found: &origins::Fetched) -> Result<(), Troubl
             Err(FetchError::Sha256 { expected: expected.to_string(), seen: seen.to_string() }.into())
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_called_so_and_other_faults_have_a_number() {
+        let trouble =
+            |kind: io::ErrorKind| Trouble::from(FetchError::Disk { operation: "write", source: kind.into() });
+        let full = trouble(io::ErrorKind::StorageFull);
+        assert!(full.again && full.reason.contains("disk is full"), "{full:?}");
+        let other = trouble(io::ErrorKind::PermissionDenied);
+        assert!(other.again && other.reason.contains("fault "), "{other:?}");
     }
 }

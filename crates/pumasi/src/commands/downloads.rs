@@ -6,31 +6,35 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use pumasi_api::client::{HubClient, Source};
+use pumasi_api::client::{ClientError, HubClient, Source};
 use pumasi_api::wire::downloads::{Download, DownloadNotice, DownloadState, Downloads, NewDownload};
+use pumasi_fetch::{TORRENT_BYTES, Torrent};
 use pumasi_types::{ByteSize, DownloadId, Hash, NoticeId};
+use serde_json::json;
 
 use crate::connect::HubArgs;
 use crate::drive::place::Place;
 use crate::drive::remote;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::job::watch::Interrupt;
 use crate::output::{Output, Style, Table};
 use crate::progress::{Count, Progress};
 use crate::units;
 
 /// How often it is looked how far downloads are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a hub that cannot be reached is waited for by who watches.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Downloads that are over and told of one by one.
 const NEWS: usize = 20;
-/// The largest torrent file that is sent.
-const TORRENT_BYTES: u64 = 16 << 20;
 
 const FETCH_EXAMPLES: &str = "\
 Examples:
   pumasi fetch-url https://files.example/data.tar.zst          into your home
   pumasi fetch-url https://files.example/data.tar.zst lab:in/ --wait
   pumasi fetch-url https://files.example/x.iso :iso/x.iso --sha256 8b1a…
+  pumasi fetch-url linux.torrent --list                        its files and their numbers
   pumasi fetch-url linux.torrent :iso/ --files 0,3-5
   pumasi fetch-url 'magnet:?xt=urn:btih:…' :films/ --limit 20GiB
 
@@ -53,6 +57,9 @@ pub(crate) struct FetchUrlArgs {
     /// Which files of a torrent, by their numbers from 0, such as 0,3-5; all when it is not given
     #[arg(long, value_name = "NUMBERS", value_parser = parse_numbers)]
     files: Option<Numbers>,
+    /// Fetch nothing, only list the files of a torrent file with their numbers
+    #[arg(long, conflicts_with_all = ["sha256", "files", "limit", "wait"])]
+    list: bool,
     /// Give it up when it is longer
     #[arg(long, value_name = "SIZE")]
     limit: Option<ByteSize>,
@@ -128,15 +135,26 @@ fn parse_numbers(text: &str) -> Result<Numbers, String> {
 
 impl FetchUrlArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
-        let client = self.hub.client()?;
-        let is_url = ["http:", "https:", "ftp:", "magnet:"].iter().any(|scheme| {
+        let begins = |scheme: &&str| {
             self.source.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-        });
+        };
+        let is_magnet = begins(&"magnet:");
+        let is_url = is_magnet || ["http:", "https:", "ftp:"].iter().any(begins);
+        if self.list {
+            return match is_url {
+                true => Err(CliError::usage(
+                    "--list tells what a torrent file of this machine says",
+                    "fetch the torrent file first; what a magnet link leads to is known only to its peers",
+                )),
+                false => list_files(Path::new(&self.source), out),
+            };
+        }
+        let client = self.hub.client()?;
         if !is_url && self.source.contains("://") {
             let hint = "give https://…, http://…, ftp://…, magnet:…, or a torrent file";
             return Err(CliError::usage(format!("the hub does not fetch {}", self.source), hint));
         }
-        let is_web = is_url && !self.source.starts_with("magnet:");
+        let is_web = is_url && !is_magnet;
         if is_web && self.files.is_some() {
             let hint = "leave --files out";
             return Err(CliError::usage("--files chooses files of a torrent", hint));
@@ -163,7 +181,12 @@ impl FetchUrlArgs {
             out.told(&added, &text)?;
             return Ok(Exit::Ok);
         }
-        let done = wait(&client, out, added.id, &self.source).await?;
+        let waiting = wait(&client, out, added.id, &self.source);
+        let done = Interrupt::listen().guard(waiting).await.inspect_err(|error| {
+            if matches!(error, CliError::Interrupted) {
+                out.note(&format!("download {} goes on; `pumasi downloads cancel {0}` ends it", added.id));
+            }
+        })?;
         tell(out, &done)
     }
 }
@@ -173,18 +196,63 @@ async fn is_folder(client: &HubClient, place: &Place) -> Result<bool, CliError> 
     Ok(remote::find(client, place).await?.is_some_and(|entry| entry.folder.is_some()))
 }
 
-/// Sends a torrent file; its blob.
-async fn send_torrent(client: &HubClient, path: &Path) -> Result<Hash, CliError> {
-    let length = tokio::fs::metadata(path).await.map_err(CliError::file("read", path))?.len();
-    if length > TORRENT_BYTES {
+/// The bytes of a torrent file of this machine.
+fn read_torrent(path: &Path) -> Result<Vec<u8>, CliError> {
+    let length = std::fs::metadata(path).map_err(CliError::file("read", path))?.len();
+    if length > TORRENT_BYTES as u64 {
         let problem = format!("{} is too long to be a torrent file", path.display());
         return Err(CliError::usage(problem, "give the torrent file, and not what it describes"));
     }
-    let bytes = tokio::fs::read(path).await.map_err(CliError::file("read", path))?;
+    std::fs::read(path).map_err(CliError::file("read", path))
+}
+
+/// Sends a torrent file; its blob.
+async fn send_torrent(client: &HubClient, path: &Path) -> Result<Hash, CliError> {
+    let bytes = read_torrent(path)?;
     let (hash, source) = (Hash::of(&bytes), Source::Bytes(bytes.into()));
     let failed = CliError::hub(format!("send {}", path.display()));
     client.put_blob(&source, hash, Arc::new(|_| ())).await.map_err(failed)?;
     Ok(hash)
+}
+
+/// Tells which files a torrent file describes, with the numbers by which `--files` chooses them.
+fn list_files(path: &Path, out: &Output) -> Result<Exit, CliError> {
+    let torrent = Torrent::parse(&read_torrent(path)?).map_err(CliError::content(path))?;
+    let files = torrent.chosen(&[]).map_err(CliError::content(path))?;
+    let told = files.iter().map(
+        |(number, file)| json!({ "number": number, "bytes": file.length, "path": file.names.join("/") }),
+    );
+    let value = json!({ "name": torrent.name, "files": told.collect::<Vec<_>>() });
+    out.show(&value, "it has no files", || {
+        let mut table = Table::new(&[">NUMBER", ">SIZE", "FILE"]);
+        for (number, file) in &files {
+            table.row([number.to_string(), ByteSize(file.length).to_string(), file.names.join("/")]);
+        }
+        table
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Asks, and goes on asking while the hub cannot be reached: downloads outlive its restarts.
+async fn patiently<T, F>(out: &Output, ask: impl Fn() -> F) -> Result<T, CliError>
+where
+    F: Future<Output = Result<T, CliError>>,
+{
+    let (started, mut said) = (Instant::now(), false);
+    loop {
+        match ask().await {
+            Err(CliError::Hub { source: ClientError::Unreachable { address, .. }, .. })
+                if started.elapsed() < PATIENCE =>
+            {
+                if !said {
+                    out.note(&format!("the hub at {address} does not answer; trying on"));
+                    said = true;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Waits until a download is over.
@@ -193,8 +261,11 @@ async fn wait(client: &HubClient, out: &Output, id: DownloadId, what: &str) -> R
     let mut speed = Speed::default();
     loop {
         let wait_ms = LOOK_EVERY.as_millis() as u64;
-        let now = client.download_state(id, wait_ms).await;
-        let now = now.map_err(CliError::hub(format!("look at download {id}")))?;
+        let look = || async move {
+            let state = client.download_state(id, wait_ms).await;
+            state.map_err(CliError::hub(format!("look at download {id}")))
+        };
+        let now = patiently(out, look).await?;
         let total = now.total_bytes.unwrap_or(0);
         if progress.as_ref().is_none_or(|(of, _)| *of != total) {
             if let Some((_, old)) = &progress {
@@ -346,8 +417,8 @@ async fn watch(client: &HubClient, out: &Output) -> Result<Exit, CliError> {
         });
         progress.set(over, &details.unwrap_or_default());
         tokio::time::sleep(LOOK_EVERY).await;
-        let now: BTreeMap<DownloadId, Download> =
-            all(client).await?.into_iter().map(|one| (one.id, one)).collect();
+        let now = patiently(out, || all(client)).await?;
+        let now: BTreeMap<DownloadId, Download> = now.into_iter().map(|one| (one.id, one)).collect();
         for id in open.keys().copied().collect::<Vec<_>>() {
             match now.get(&id) {
                 Some(one) if is_open(one) => {
@@ -477,6 +548,27 @@ mod tests {
         assert_eq!(far(&given), "512 MiB, 1 MiB given");
         let shown = Output::plain().text_of(&table(&[failed, download(DownloadState::Paused)]));
         assert!(shown.contains("answered 404") && shown.contains("paused"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_is_away_is_asked_again_and_one_that_refuses_is_not() {
+        let asked = std::cell::Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            let away = ClientError::Unreachable {
+                address: "http://127.0.0.1:1".parse().unwrap(),
+                source: "nobody listens".into(),
+            };
+            let answer = match asked.get() {
+                1 => Err(CliError::hub("list downloads")(away)),
+                2 => Ok(7),
+                _ => Err(CliError::Missing { what: "download 7".to_owned() }),
+            };
+            std::future::ready(answer)
+        };
+        assert_eq!(patiently(&Output::plain(), ask).await.unwrap(), 7);
+        assert!(matches!(patiently(&Output::plain(), ask).await, Err(CliError::Missing { .. })));
+        assert_eq!(asked.get(), 3);
     }
 
     #[test]

@@ -340,7 +340,8 @@ Examples:
   pumasi rm lab:secret.txt --forever
 
 What is removed lies in the trash for as long as the space keeps it, 30 days unless it says otherwise: \
-`pumasi undo` takes it back out. It counts against the quota until then.";
+`pumasi undo` takes it back out. It counts against the quota until then. Where the space keeps nothing, as one \
+that S3 made, it is gone at once.";
 
 /// Remove files and folders of spaces
 #[derive(Args, Debug)]
@@ -368,18 +369,31 @@ impl RmArgs {
             ));
         }
         let client = self.hub.client()?;
+        let mut forever = self.forever;
         for places in self.places.chunk_by(|a, b| a.space == b.space) {
+            let kept = !self.forever && keeps(&client, &places[0]).await?;
             for places in places.chunks(REMOVED_AT_ONCE) {
                 let paths = places.iter().map(|place| place.path.clone()).collect();
                 remove(&client, places[0].space(), paths, self.recursive, self.forever).await?;
             }
+            forever |= !kept;
+            if !out.json {
+                let how = if kept { "to the trash; `pumasi undo` brings it back" } else { "for good" };
+                out.note(&format!("removed {} {how}", listed(places)));
+            }
         }
-        let how = if self.forever { "for good" } else { "to the trash; `pumasi undo` brings it back" };
-        let removed: Vec<_> = self.places.iter().map(ToString::to_string).collect();
-        let value = json!({ "removed": removed, "forever": self.forever });
-        out.noted(&value, &format!("removed {} {how}", listed(&self.places)))?;
+        if out.json {
+            let removed: Vec<_> = self.places.iter().map(ToString::to_string).collect();
+            out.value(&json!({ "removed": removed, "forever": forever }))?;
+        }
         Ok(Exit::Ok)
     }
+}
+
+/// Whether what is removed from this space can be had back.
+async fn keeps(client: &HubClient, place: &Place) -> Result<bool, CliError> {
+    let space = client.space(place.space()).await.map_err(CliError::hub(format!("remove {place}")))?;
+    Ok(space.keep_ms > 0)
 }
 
 /// Removes what lies at these paths of a space.

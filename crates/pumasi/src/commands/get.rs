@@ -83,8 +83,16 @@ impl FromStr for Wanted {
 impl GetArgs {
     pub(crate) async fn run(self, out: &Output) -> Result<Exit, CliError> {
         let client = self.hub.client()?;
+        let is_output = self.to.as_deref() == Some(Path::new("-"));
         match self.what {
-            Wanted::Blob(hash) => get_blob(&client, out, hash, self.to.as_deref()).await,
+            Wanted::Blob(hash) => {
+                let file = self.to.as_deref().filter(|_| !is_output);
+                get_blob(&client, out, hash, file).await
+            }
+            Wanted::Place(place) if is_output => Err(CliError::usage(
+                format!("{place} is not printed by `get`"),
+                "`pumasi cat SPACE:path` prints a file; one that is to be called `-` is ./-",
+            )),
             Wanted::Place(place) => {
                 let keys = if self.raw { None } else { Some(Keys::load(out)?) };
                 let how = How { links: self.links, keys: keys.as_ref() };

@@ -1,10 +1,8 @@
 //! `pumasi put`: files and folders into a space, or bytes by their hash.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use clap::Args;
 use pumasi_api::client::{HubClient, Source};
 use pumasi_api::wire::files::Condition;
@@ -112,7 +110,11 @@ async fn put(
     for file in files {
         let into = files.len() > 1 || to.folder;
         if file.as_os_str() == "-" {
-            let spooled = spool(to, into).await?;
+            if into {
+                let problem = format!("standard input has no name that it could get in {to}");
+                return Err(CliError::usage(problem, "name the file: `pumasi put - SPACE:path`"));
+            }
+            let spooled = spool().await?;
             counts = counts.plus(put_one(client, out, spooled.path(), to.clone(), with).await?);
             continue;
         }
@@ -145,11 +147,7 @@ fn named(folder: &Place, file: &Path) -> Result<FilePath, CliError> {
 }
 
 /// Standard input as a file, so that it can be sent again when a connection breaks.
-async fn spool(to: &Place, into: bool) -> Result<tempfile::NamedTempFile, CliError> {
-    if into {
-        let problem = format!("standard input has no name that it could get in {to}");
-        return Err(CliError::usage(problem, "name the file: `pumasi put - SPACE:path`"));
-    }
+async fn spool() -> Result<tempfile::NamedTempFile, CliError> {
     let failed = |error| CliError::file("write", &std::env::temp_dir())(error);
     let file = tempfile::NamedTempFile::new().map_err(failed)?;
     let mut copy = file.reopen().map_err(failed)?;
@@ -269,8 +267,21 @@ async fn room(client: &HubClient, to: &Place, jobs: &[Job]) -> Result<(), CliErr
 
 /// Keeps bytes without a name and prints their hashes.
 async fn keep(client: &HubClient, out: &Output, files: &[PathBuf]) -> Result<Exit, CliError> {
-    let sources = files.iter().map(|file| source(file)).collect::<Result<Vec<_>, _>>()?;
-    let stored = Interrupt::listen().guard(upload::ensure(client, out, &sources)).await?;
+    let work = async {
+        let (mut sources, mut spooled) = (Vec::new(), Vec::new());
+        for file in files {
+            if file.as_os_str() != "-" {
+                sources.push(Source::File(file.clone()));
+                continue;
+            }
+            let copy = spool().await?;
+            sources.push(Source::File(copy.path().to_owned()));
+            // Goes when all is sent.
+            spooled.push(copy);
+        }
+        upload::ensure(client, out, &sources).await
+    };
+    let stored = Interrupt::listen().guard(work).await?;
     let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
     let value: Vec<_> = stored
         .iter()
@@ -286,13 +297,4 @@ async fn keep(client: &HubClient, out: &Output, files: &[PathBuf]) -> Result<Exi
         table
     })?;
     Ok(Exit::Ok)
-}
-
-fn source(file: &Path) -> Result<Source, CliError> {
-    if file.as_os_str() != "-" {
-        return Ok(Source::File(file.to_owned()));
-    }
-    let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).map_err(CliError::file("read", file))?;
-    Ok(Source::Bytes(Bytes::from(bytes)))
 }

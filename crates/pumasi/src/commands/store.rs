@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use futures_util::{StreamExt, stream};
 use pumasi_blobs::listing::What;
 use pumasi_blobs::names::{self, Named};
+use pumasi_blobs::tree::Lost;
 use pumasi_blobs::{BlobError, BlobStore, Bucket, Options, Share, Shares, tree};
 use pumasi_types::{ByteSize, Duration, Hash};
 use serde_json::json;
@@ -31,7 +32,8 @@ Examples:
   pumasi store gc --dir /backup
   pumasi store put ~/data --dir ~/.backup --at s3://backup/laptop
 
-The same bytes are kept once, however often they come. `check` ends with 1 when something is damaged.";
+The same bytes are kept once, however often they come. `check` ends with 1 when something is damaged, and so \
+does `get` of a folder, after it wrote what is whole.";
 
 /// What `-` stands for where something is put, as errors name it.
 const INPUT: &str = "standard input";
@@ -215,10 +217,15 @@ async fn get(store: &BlobStore, dir: &Path, name: &str, to: &Path, out: &Output)
         };
     }
     let progress = Progress::start(out, "writing", Count::Bytes, 0);
-    tree::get(store, what, blob, to, counting(&progress)).await.map_err(failed(dir))?;
+    let lost = tree::get(store, what, blob, to, counting(&progress)).await.map_err(failed(dir))?;
     progress.clear();
-    let value = json!({ "kind": what.word(), "hash": blob, "path": to.display().to_string() });
-    out.told(&value, &to.display().to_string()).map(|()| Exit::Ok)
+    for Lost { path, error } in &lost {
+        out.warn(&format!("{} is lost: {error}", path.display()));
+    }
+    let paths: Vec<_> = lost.iter().map(|lost| lost.path.display().to_string()).collect();
+    let value = json!({ "kind": what.word(), "hash": blob, "path": to.display().to_string(), "lost": paths });
+    out.told(&value, &to.display().to_string())?;
+    Ok(if lost.is_empty() { Exit::Ok } else { Exit::Failed })
 }
 
 /// A file to standard output; the last bytes come only after all have proved right.

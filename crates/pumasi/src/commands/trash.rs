@@ -3,7 +3,7 @@
 use clap::Args;
 use pumasi_api::client::HubClient;
 use pumasi_api::wire::files::{Restore, Revert, Trash, Trashed};
-use pumasi_types::{ByteSize, FileId, VersionId};
+use pumasi_types::{AccountId, ByteSize, FileId, VersionId};
 use serde_json::json;
 
 use crate::connect::HubArgs;
@@ -201,14 +201,21 @@ impl VersionsArgs {
         }
         let versions = client.file_versions(place.space(), &place.path).await;
         let versions = versions.map_err(CliError::hub(format!("list the versions of {place}")))?;
+        let space = client.space(place.space()).await;
+        let members = space.map_err(CliError::hub(format!("look at {}", place.prefix())))?.members;
+        // Who is no member any more has but a number here.
+        let name = |account: AccountId| match members.iter().find(|member| member.account == account) {
+            Some(member) => member.name.clone(),
+            None => account.to_string(),
+        };
         out.show(&versions, "", || {
-            let mut table = Table::new(&[">VERSION", ">SIZE", "PUT", ">BY", "BLOB"]);
+            let mut table = Table::new(&[">VERSION", ">SIZE", "PUT", "BY", "BLOB"]);
             for version in &versions.versions {
                 table.row([
                     version.version.to_string(),
                     ByteSize(version.size).to_string(),
                     moment(version.put_ms),
-                    version.by.to_string(),
+                    name(version.by),
                     version.blob.to_string(),
                 ]);
             }

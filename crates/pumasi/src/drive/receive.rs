@@ -250,7 +250,7 @@ impl Receiver<'_> {
                     // What was there before may have been of another version; what just came was damaged.
                     self.below.drop_part(&job.local);
                     if !resumed && tries >= TRIES {
-                        return part.damaged(job);
+                        return Ok(Err(Trouble::Here(part.damaged(job))));
                     }
                 }
                 Ok(()) => {
@@ -262,12 +262,24 @@ impl Receiver<'_> {
                 Err(Fetch::Hub(ClientError::Refused { status, body })) if status.is_client_error() => {
                     return Ok(Err(Trouble::Refused(*body)));
                 }
-                Err(Fetch::Hub(error)) if tries >= TRIES => {
-                    return Err(CliError::hub(format!("fetch {}", job.remote))(error));
-                }
+                Err(Fetch::Hub(error)) if tries >= TRIES => return self.given_up(job, error).await,
                 Err(Fetch::Hub(_)) => tokio::time::sleep(PAUSE * tries).await,
             }
         }
+    }
+
+    /// What is said of a file that does not come. A hub that answers otherwise cannot read this one, which keeps no other from
+    /// coming; one that has no time, or whose store is away, has none for others either.
+    async fn given_up(&self, job: &Job, error: ClientError) -> Result<Result<Stamp, Trouble>, CliError> {
+        let of_file = match &error {
+            ClientError::Refused { status, .. } => status.as_u16() == 500,
+            _ => self.client.find_file(self.space, &job.remote).await.is_ok(),
+        };
+        Ok(Err(Trouble::Here(match error {
+            error if !of_file => return Err(CliError::hub(format!("fetch {}", job.remote))(error)),
+            ClientError::Refused { body, .. } => body.message,
+            _ => "the hub breaks off in the middle: it may be damaged there, tell its operator".to_owned(),
+        })))
     }
 
     /// Writes what is missing of a part.
@@ -409,12 +421,9 @@ impl Part {
     }
 
     /// What is said of a file that stays damaged however often it is fetched.
-    fn damaged(&self, job: &Job) -> Result<Result<Stamp, Trouble>, CliError> {
-        let Check::Plain(hasher) = &self.check else {
-            return Ok(Err(Trouble::Here(Closed::Damaged.to_string())));
-        };
-        let source = ClientError::Damaged { expected: job.version.blob, seen: hasher.finalize().into() };
-        Err(CliError::hub(format!("fetch {}", job.remote))(source))
+    fn damaged(&self, job: &Job) -> String {
+        let Check::Plain(hasher) = &self.check else { return Closed::Damaged.to_string() };
+        ClientError::Damaged { expected: job.version.blob, seen: hasher.finalize().into() }.to_string()
     }
 }
 

@@ -10,7 +10,7 @@ use pumasi_api::wire::{Job, Task};
 use pumasi_types::{FilePath, JobId};
 
 use super::glob;
-use super::origin::Origin;
+use super::origin::{self, Origin};
 use super::plan::{PlannedTask, TASKS_MAX, checked, file_name, not_utf8};
 use super::results::{self, Names};
 use crate::drive::LINK;
@@ -23,7 +23,11 @@ use crate::output::Output;
 pub(crate) async fn files(client: &HubClient, named: &[PathBuf]) -> Result<Vec<PlannedTask>, CliError> {
     let mut files = Vec::new();
     for path in named {
-        let bad = |problem| CliError::usage(problem, "give FILES or SPACE:PATH");
+        if let Some(hash) = path.to_str().and_then(origin::blob) {
+            files.push(Origin::Blob(hash));
+            continue;
+        }
+        let bad = |problem| CliError::usage(problem, "give FILES, SPACE:PATH or a hash");
         match Argument::of(path).map_err(bad)? {
             Argument::Local(path) => files.extend(glob::expand(&[path])?.into_iter().map(Origin::Here)),
             Argument::Remote(place) => {
@@ -155,6 +159,7 @@ fn name(file: &Origin) -> Result<String, CliError> {
     match file {
         Origin::Here(path) => file_name(path),
         Origin::Space(place) => Ok(place.path.name().unwrap_or_default().to_owned()),
+        Origin::Blob(hash) => Ok(hash.to_string()),
         Origin::Piped(_) | Origin::Result(..) => Ok(String::new()),
     }
 }
@@ -164,7 +169,7 @@ fn path_name(file: &Origin) -> Result<String, CliError> {
     let path = match file {
         Origin::Here(path) => path,
         Origin::Space(place) => Path::new(place.path.as_str()),
-        Origin::Piped(_) | Origin::Result(..) => Path::new(""),
+        Origin::Blob(_) | Origin::Piped(_) | Origin::Result(..) => return name(file),
     };
     let parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_str().ok_or_else(|| not_utf8(path))),

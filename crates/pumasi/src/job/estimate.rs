@@ -312,7 +312,7 @@ fn sizes(plan: &Plan) -> Result<Vec<u64>, CliError> {
                 Some(Origin::Piped(bytes)) => Ok(bytes.len() as u64),
                 Some(Origin::Here(path)) => size_of_file(path),
                 // Nothing is tried when something lies elsewhere.
-                None | Some(Origin::Space(_) | Origin::Result(..)) => Ok(0),
+                None | Some(Origin::Space(_) | Origin::Blob(_) | Origin::Result(..)) => Ok(0),
             })
             .collect(),
     }
@@ -353,7 +353,7 @@ fn spec(plan: &Plan, options: &JobOptions, index: usize, shared: &[InFile]) -> R
             stdin = match file {
                 Origin::Piped(bytes) => bytes.clone(),
                 Origin::Here(path) => read(path)?,
-                Origin::Space(_) | Origin::Result(..) => Bytes::new(),
+                Origin::Space(_) | Origin::Blob(_) | Origin::Result(..) => Bytes::new(),
             };
             input = format!("/in/{name}");
             files.extend(InFile::new(&name, stdin.clone()));

@@ -19,7 +19,8 @@ pub(crate) struct JobOptions {
     pub(crate) args: Vec<String>,
 
     /// One task for each of these files, on its standard input and at /in/NAME; patterns with * and ? can be quoted. SPACE:PATH
-    /// is a file, a folder with all below it, or a pattern in a space of the hub, whose bytes stay there
+    /// is a file, a folder with all below it, or a pattern in a space of the hub, whose bytes stay there; a hash is what
+    /// `pumasi put FILE` printed
     #[arg(long, num_args = 1.., value_name = "FILE", help_heading = "Tasks", conflicts_with_all = ["each_result", "each_line", "tasks"])]
     pub(crate) each: Vec<PathBuf>,
     /// One task for each task of this job that succeeded, with what that wrote to stdout on its standard input and at /in/NAME
@@ -31,8 +32,8 @@ pub(crate) struct JobOptions {
     /// So many tasks, told apart by {index}
     #[arg(long, value_name = "N", help_heading = "Tasks", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tasks: Option<u32>,
-    /// A file that all tasks find at /in/NAME, of this machine or of a space in the hub ([NAME=]SPACE:PATH, :PATH for your own);
-    /// can be given more than once
+    /// A file that all tasks find at /in/NAME, of this machine or of a space in the hub ([NAME=]SPACE:PATH, :PATH for your own),
+    /// or bytes by the hash that `pumasi put FILE` printed ([NAME=]HASH); can be given more than once
     #[arg(long = "in", value_name = "FILE[:NAME]", help_heading = "Tasks")]
     pub(crate) inputs: Vec<String>,
     /// A result of another job of yours that all tasks find at /in/NAME, without it travelling through this machine: what the task

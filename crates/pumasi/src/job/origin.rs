@@ -2,7 +2,7 @@
 //! already is claimed by naming it, and stays where it is.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use pumasi_api::client::{HubClient, Source};
@@ -28,6 +28,8 @@ pub(crate) enum Origin {
     Piped(Bytes),
     /// In a space of the hub.
     Space(Place),
+    /// In the hub, where the caller holds them under no name but their hash.
+    Blob(Hash),
     /// A part of the result of a task of another job.
     Result(JobId, TaskIndex, ResultPart),
 }
@@ -38,9 +40,14 @@ impl Origin {
         match self {
             Origin::Here(path) => Some(Source::File(path.clone())),
             Origin::Piped(bytes) => Some(Source::Bytes(bytes.clone())),
-            Origin::Space(_) | Origin::Result(..) => None,
+            Origin::Space(_) | Origin::Blob(_) | Origin::Result(..) => None,
         }
     }
+}
+
+/// Bytes that are named by their hash, unless a file of this machine is called so.
+pub(super) fn blob(text: &str) -> Option<Hash> {
+    text.parse().ok().filter(|_| !Path::new(text).exists())
 }
 
 /// Sees to it that the caller holds all of these in the hub; their names, in order.
@@ -50,12 +57,13 @@ pub(crate) async fn ensure(
     origins: &[&Origin],
 ) -> Result<Vec<Hash>, CliError> {
     let mut names: Vec<Option<Hash>> = vec![None; origins.len()];
-    let (mut here, mut sources) = (Vec::new(), Vec::new());
+    let (mut here, mut sources, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
     let mut spaces: BTreeMap<&str, Vec<(usize, &Place)>> = BTreeMap::new();
     let mut results: BTreeMap<JobId, Vec<(usize, WantedPart)>> = BTreeMap::new();
     for (at, origin) in origins.iter().enumerate() {
         match origin {
             Origin::Space(place) => spaces.entry(place.space()).or_default().push((at, place)),
+            Origin::Blob(hash) => blobs.push((at, *hash)),
             Origin::Result(job, task, part) => {
                 results.entry(*job).or_default().push((at, WantedPart { task: *task, part: part.clone() }));
             }
@@ -66,6 +74,8 @@ pub(crate) async fn ensure(
         }
     }
     // It is soon found out whether something of this is missing, before anything is sent.
+    check_held(client, &blobs).await?;
+    blobs.into_iter().for_each(|(at, hash)| names[at] = Some(hash));
     for (space, places) in spaces {
         for places in places.chunks(PAGE) {
             claim(client, space, places, &mut names).await?;
@@ -78,6 +88,22 @@ pub(crate) async fn ensure(
     here.into_iter().zip(stored).for_each(|(at, stored)| names[at] = Some(stored.hash));
     let missing = || CliError::usage("the hub has fewer files than it was given", "try again");
     names.into_iter().map(|name| name.ok_or_else(missing)).collect()
+}
+
+/// Asks whether the caller holds all of these: a hash alone gives a job nothing.
+async fn check_held(client: &HubClient, blobs: &[(usize, Hash)]) -> Result<(), CliError> {
+    let hashes: Vec<Hash> = blobs.iter().map(|(_, hash)| *hash).collect();
+    if hashes.is_empty() {
+        return Ok(());
+    }
+    let held = client.held(&hashes).await.map_err(CliError::hub("use stored bytes as inputs"))?;
+    match hashes.iter().zip(held).find(|(_, held)| !held) {
+        None => Ok(()),
+        Some((hash, _)) => Err(CliError::usage(
+            format!("{hash} cannot be an input: you hold no such bytes"),
+            "`pumasi put FILE` sends them and prints their hash, which is good for 48 hours",
+        )),
+    }
 }
 
 /// Has the hub note that the caller may read files in a space, so that a job can be given them.

@@ -197,9 +197,13 @@ impl Plan {
     }
 }
 
-/// `FILE`, `FILE:NAME` or `[NAME=]SPACE:PATH`. A file of this machine counts more than one in a space.
+/// `FILE`, `FILE:NAME`, `[NAME=]SPACE:PATH` or `[NAME=]HASH`. A file of this machine counts more than one in a space.
 fn input(text: &str) -> Result<(String, Origin), CliError> {
     let here = |path: &str, name| Ok((checked(name)?, Origin::Here(PathBuf::from(path))));
+    let (name, hash) = text.rsplit_once('=').unwrap_or((text, text));
+    if let Some(hash) = origin::blob(hash).filter(|_| !Path::new(text).exists()) {
+        return Ok((checked(name.to_owned())?, Origin::Blob(hash)));
+    }
     if Path::new(text).exists() || !text.contains(':') {
         return here(text, file_name(Path::new(text))?);
     }
@@ -306,6 +310,17 @@ mod tests {
         for bad in ["a:../b", "a:", "..", "a:b//c", &text(&plain, ":../b"), &text(&plain, ":")] {
             assert!(input(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn inputs_can_be_named_by_their_hash() {
+        let hash = Hash::of(b"x");
+        let text = hash.to_string();
+        assert_eq!(input(&text).unwrap(), (text.clone(), Origin::Blob(hash)));
+        assert_eq!(input(&format!("g.fa={text}")).unwrap(), ("g.fa".to_owned(), Origin::Blob(hash)));
+        assert!(input(&format!("../g={text}")).is_err());
+        // Less than a hash is the name of a file.
+        assert!(matches!(input(&text[..60]).unwrap(), (_, Origin::Here(_))));
     }
 
     #[test]

@@ -61,6 +61,7 @@ fn what_was_removed_or_overwritten_comes_back() {
     let versions = alice.json(&["versions", ":a.txt"]);
     let versions = versions["versions"].as_array().unwrap();
     assert_eq!(versions.len(), 3);
+    assert!(alice.ok(&["versions", ":a.txt"]).contains("  alice  "), "people have names");
     let oldest = versions[2]["version"].to_string();
     assert_eq!(alice.ok(&["cat", ":a.txt", "--version", &oldest]), "one");
     alice.ok(&["versions", ":a.txt", "--restore", &oldest]);
@@ -76,6 +77,15 @@ fn what_was_removed_or_overwritten_comes_back() {
     assert_eq!(alice.names(":"), ["b/c.txt"]);
     alice.ok(&["rm", ":b", "--recursive", "--forever"]);
     assert_eq!(alice.fails(&["undo", ":b"]).0, 6);
+
+    let said = |arguments: &[&str]| String::from_utf8(alice.run(arguments).stderr).unwrap();
+    alice.ok(&["space", "make", "scratch", "--keep", "0s"]);
+    for place in [":a.txt", "scratch:a.txt"] {
+        alice.ok(&["put", "a.txt", place]);
+    }
+    assert!(said(&["rm", ":a.txt"]).contains("to the trash"));
+    assert_eq!(said(&["rm", "scratch:a.txt"]), "removed scratch:a.txt for good\n");
+    assert_eq!(alice.fails(&["undo", "scratch:a.txt"]).0, 6);
 }
 
 #[test]
@@ -146,6 +156,9 @@ fn what_does_not_fit_is_refused_before_it_is_sent() {
     assert!(code == 5 && error.contains("trash"), "the trash counts: {error}");
     alice.ok(&["trash", "small:", "--empty"]);
     alice.ok(&["put", "b", "small:b"]);
+    // What only the hub can know is refused in the same way.
+    let (code, error) = alice.fails(&["cp", "small:b", "small:c"]);
+    assert!(code == 5 && error.contains("hint: make room: "), "{code} {error}");
 }
 
 #[test]
@@ -308,5 +321,14 @@ fn bytes_without_a_place_have_only_their_hash() {
     let stored = alice.json(&["put", "a"]);
     let hash = stored[0]["hash"].as_str().unwrap();
     assert_eq!(alice.ok(&["get", hash]), "only mine");
+    assert_eq!(alice.ok(&["get", hash, "-"]), "only mine");
+    let (code, error) = alice.fails(&["get", ":a", "-"]);
+    assert!(code == 2 && error.contains("pumasi cat"), "{code} {error}");
     assert_ne!(eve.fails(&["get", hash]).0, 0, "nobody reads by knowing a hash");
+    let mut put = alice.command(&["put", "-", "--json"]);
+    let mut child = put.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"piped").unwrap();
+    let stored: serde_json::Value =
+        serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(alice.ok(&["get", stored[0]["hash"].as_str().unwrap()]), "piped");
 }

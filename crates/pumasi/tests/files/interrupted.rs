@@ -170,6 +170,39 @@ fn a_file_that_changes_on_its_way_is_left_out_and_others_are_not() {
 }
 
 #[test]
+fn a_file_that_is_damaged_in_the_hub_keeps_no_other_from_coming() {
+    let mut scene = Scene::new();
+    let alice = scene.person("alice");
+    let packs = scene.hub_folder().join("blobs/packs");
+    alice.write("d/damaged", noise(1, 5 << 20));
+    alice.ok(&["put", "d", ":d"]);
+    let all = fs::read_dir(&packs).unwrap().map(|pack| pack.unwrap().path());
+    let pack = all.max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    for (name, length) in [("d/large", 3 << 20), ("d/small", 10), ("d/z/other", 20)] {
+        alice.write(name, noise(length as u64, length));
+    }
+    alice.ok(&["put", "d", ":d"]);
+    let (home, token) = (alice.path(""), alice.token());
+    // What it has in memory is sound.
+    scene.crash();
+    let file = fs::File::options().read(true).write(true).open(pack).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 1_000).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], 1_000).unwrap();
+    let alice = scene.again(&token, &home);
+    let (code, error) = alice.fails(&["get", ":d", "back"]);
+    // The hub breaks off, or knows by then that it has not all of it.
+    assert!(matches!(code, 5 | 7), "{code} {error}");
+    assert!(error.contains("left out: ") || error.contains("refused: "), "{error}");
+    assert!(error.contains("d/damaged") || error.contains("back/damaged"), "{error}");
+    assert!(!alice.path("back/damaged").exists());
+    for (name, length) in [("large", 3 << 20), ("small", 10), ("z/other", 20)] {
+        let back = fs::read(alice.path("back").join(name)).unwrap();
+        assert!(back == noise(length as u64, length), "{name}");
+    }
+}
+
+#[test]
 fn a_large_put_outlives_the_hub_and_sends_only_what_is_missing() {
     let mut scene = Scene::new();
     let person = scene.person("alice");

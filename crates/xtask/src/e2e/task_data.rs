@@ -69,6 +69,15 @@ fn inputs_and_results_stay_in_the_hub() {
 
     // What a job has found is the input of the next; job 3 had four tasks.
     run(&["--each-result", "3", "--out", ":again"]);
+    // Bytes without a place are named by their hash, by who holds them.
+    let told = scene.succeed(&["put", &scene.file("kept", b"kept"), "--json"]);
+    let kept: Value = serde_json::from_str(&told).expect("JSON");
+    let hash = kept[0]["hash"].as_str().expect("a hash");
+    run(&["--each", hash, "--out", ":kept"]);
+    assert_eq!(scene.succeed(&["cat", &format!(":kept/{hash}.out")]), "kept");
+    let nobody = Hash::of(b"what nobody has").to_string();
+    let output = scene.cli(&["run", &guest, "--budget", "5", "--tasks", "1", "--in", &nobody]);
+    assert!(stderr(&output).contains("you hold no such bytes"), "{}", stderr(&output));
     assert_eq!(names(&scene, ":again").len(), 4);
     assert_eq!(scene.succeed(&["cat", ":again/d.txt.out"]), "delta");
     let again = scene.succeed(&["fetch", "3", "--out", ":all"]);
@@ -99,6 +108,8 @@ fn a_shared_input_may_lie_in_a_space_or_be_a_result() {
     assert!(expected.lines().count() > 0, "it is related to something");
     scene.succeed(&["put", &targets, ":data/targets.fasta"]);
     assert_eq!(run(&["--in", ":data/targets.fasta"]), expected);
+    let hash = Hash::of(&std::fs::read(&targets).expect("the example is there"));
+    assert_eq!(run(&["--in", &format!("targets.fasta={hash}")]), expected, "who put it holds it");
     scene.succeed(&["run", &guest, "--each", &targets, "--budget", "5", "--name", "copy"]);
     let jobs: wire::Jobs = serde_json::from_str(&scene.succeed(&["jobs", "--json"])).expect("JSON");
     let copy = jobs.jobs.iter().find(|job| job.name == "copy").expect("the job").id;
