@@ -4,6 +4,7 @@
 //! Nothing is remembered on this side: what was sent before a transfer broke off is held by the caller's account for two
 //! days, and the same file cut again has the same segments. So going on is doing the same again.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -156,7 +157,13 @@ impl HubClient {
         let segments: &[Segment] = if segments.is_empty() { &whole } else { segments };
         let names: Vec<Hash> = segments.iter().map(|segment| segment.hash).collect();
         let held = self.held(&names).await?;
-        let segments: Vec<(Segment, bool)> = segments.iter().copied().zip(held).collect();
+        // What comes again, as the zeros of a sparse file do, is sent once.
+        let mut seen = HashSet::new();
+        let segments: Vec<(Segment, bool)> = segments
+            .iter()
+            .zip(held)
+            .map(|(segment, held)| (*segment, held || !seen.insert(segment.hash)))
+            .collect();
         let sent = stream::iter(segments)
             .map(|(segment, held)| sending.segment(segment, held))
             .buffer_unordered(SENT_AT_ONCE)

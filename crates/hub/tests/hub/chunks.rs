@@ -65,6 +65,13 @@ async fn a_large_file_travels_once_and_goes_on_where_it_broke_off() {
     assert!((12..1 << 20).contains(&changed.sent), "{} bytes were sent", changed.sent);
     assert!(read(&alice, changed.hash).await == longer);
 
+    // Zeros, of which a sparse file has many, are sent once.
+    let zeros = Bytes::from(vec![0; 64 << 20]);
+    std::fs::write(&path, &zeros).unwrap();
+    let sent = upload(&alice, &path, &[]).await;
+    assert!(sent.sent <= 17 << 20, "{} bytes were sent", sent.sent);
+    assert!(read(&alice, sent.hash).await == zeros);
+
     // What is in memory goes on as well: an output of a task.
     let output = noise("output", 40 << 20);
     let mut outliner = Outliner::new(output.len() as u64);

@@ -104,8 +104,8 @@ fn a_hub_that_crashes_during_a_put_loses_nothing_that_it_took() {
     }
 }
 
-/// Segments are sent three at once and are hardly longer than 16 MiB: so much of what came may be of one that was not whole.
-const UNDER_WAY: u64 = 3 * (17 << 20);
+/// Segments are sent three at once and have 16 MiB and a chunk at most: so much of what came may be of one that was not whole.
+const UNDER_WAY: u64 = 3 * (19 << 20);
 const LARGE: usize = 200 << 20;
 /// What encryption adds to that, at most.
 const SEALED_EXTRA: u64 = 100_000;
